@@ -1,0 +1,33 @@
+from django import forms
+from django.contrib.auth import get_user_model
+
+from .models import Announcement, Message, Room
+
+
+class RoomForm(forms.ModelForm):
+    class Meta:
+        model = Room
+        fields = ["name", "members_only"]
+
+
+class MessageForm(forms.ModelForm):
+    class Meta:
+        model = Message
+        fields = ["text"]
+        widgets = {
+            "text": forms.Textarea(attrs={"rows": 1, "placeholder": "Write a message"})
+        }
+
+
+class AnnouncementForm(forms.ModelForm):
+    class Meta:
+        model = Announcement
+        fields = ["text"]
+
+
+class MemberForm(forms.Form):
+    user = forms.ModelChoiceField(get_user_model().objects.none(), empty_label=None)
+
+    def __init__(self, *args, users, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["user"].queryset = users

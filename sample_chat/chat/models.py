@@ -1,0 +1,66 @@
+from django.conf import settings
+from django.db import models
+from django.urls import reverse
+
+
+class RoomQuerySet(models.QuerySet):
+    def with_summary(self):
+        """Add what the room list shows: how many messages, and the last one."""
+        latest = Message.objects.filter(room=models.OuterRef("pk")).order_by("-pk")
+        return self.annotate(
+            message_count=models.Count("messages"),
+            last_text=models.Subquery(latest.values("text")[:1]),
+            last_author=models.Subquery(latest.values("author__first_name")[:1]),
+        )
+
+
+class Room(models.Model):
+    name = models.CharField(max_length=60, unique=True)
+    members_only = models.BooleanField("for members only?", default=False)
+    members = models.ManyToManyField(
+        settings.AUTH_USER_MODEL, blank=True, related_name="rooms"
+    )
+
+    objects = RoomQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self):
+        return self.name
+
+    def get_absolute_url(self):
+        return reverse("room", args=[self.pk])
+
+    def is_open_to(self, user):
+        if not user.is_authenticated:
+            return False
+        return not self.members_only or self.members.contains(user)
+
+
+class Message(models.Model):
+    room = models.ForeignKey(Room, models.CASCADE, related_name="messages")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
+    text = models.TextField("message", max_length=2000)
+    created = models.DateTimeField(auto_now_add=True)
+    edited = models.BooleanField(default=False, editable=False)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self):
+        return self.text[:60]
+
+    def get_absolute_url(self):
+        return reverse("message", args=[self.pk])
+
+
+class Announcement(models.Model):
+    text = models.CharField("announcement", max_length=200)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self):
+        return self.text

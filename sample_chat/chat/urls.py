@@ -1,0 +1,15 @@
+from django.urls import path
+
+from . import views
+
+urlpatterns = [
+    path("", views.rooms, name="rooms"),
+    path("rooms/new/", views.new_room, name="new_room"),
+    path("rooms/<int:pk>/", views.room, name="room"),
+    path("rooms/<int:pk>/messages/", views.new_message, name="new_message"),
+    path("rooms/<int:pk>/members/", views.members, name="members"),
+    path("messages/<int:pk>/", views.message, name="message"),
+    path("messages/<int:pk>/edit/", views.edit_message, name="edit_message"),
+    path("messages/<int:pk>/delete/", views.delete_message, name="delete_message"),
+    path("announcements/", views.announce, name="announce"),
+]

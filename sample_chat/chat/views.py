@@ -1,0 +1,127 @@
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST
+
+import turbo
+from turbo.http import respond, turbo_form
+
+from .forms import AnnouncementForm, MemberForm, MessageForm, RoomForm
+from .models import Message, Room
+
+PAGE = 50
+
+
+def rooms(request):
+    return render(request, "chat/rooms.html", {"form": RoomForm()})
+
+
+@turbo_form
+@transaction.atomic
+def new_room(request):
+    form = RoomForm(request.POST or None)
+    if form.is_valid():
+        room = form.save()
+        room.members.add(request.user)
+        return redirect(room)
+    return render(request, "chat/new_room.html", {"form": form})
+
+
+def room(request, pk):
+    """The messages of a room; whoever may not read them is told so."""
+    room = get_object_or_404(Room, pk=pk)
+    is_open = room.is_open_to(request.user)
+    latest = room.messages.select_related("author").order_by("-pk")[:PAGE]
+    context = {
+        "room": room,
+        "is_open": is_open,
+        "messages": reversed(latest) if is_open else [],
+        "form": MessageForm(),
+    }
+    return render(request, "chat/room.html", context)
+
+
+@require_POST
+def new_message(request, pk):
+    room = get_object_or_404(Room, pk=pk)
+    if not room.is_open_to(request.user):
+        raise PermissionDenied
+    message = Message(room=room, author=request.user)
+    form = MessageForm(request.POST, instance=message)
+    if form.is_valid():
+        form.save()  # and MessageStream shows it to everybody in the room
+    errors = turbo.render_frame(request, "chat/message_errors.html", {"form": form})
+    return respond(
+        request,
+        [errors.replace(id="message-errors")],
+        otherwise=redirect(room),
+        status=200 if form.is_valid() else 422,
+    )
+
+
+def message(request, pk):
+    """One message for its turbo-frame; for everybody else, its place in the room."""
+    message = get_object_or_404(Message, pk=pk)
+    if not message.room.is_open_to(request.user):
+        raise PermissionDenied
+    if not request.turbo.frame:
+        return redirect(f"{message.room.get_absolute_url()}#message-{message.pk}")
+    return render(request, "chat/message.html", {"message": message})
+
+
+@turbo_form
+def edit_message(request, pk):
+    message = get_object_or_404(Message, pk=pk, author=request.user)
+    form = MessageForm(request.POST or None, instance=message)
+    if form.is_valid():
+        message.edited = True
+        form.save()
+        return redirect(message)
+    return render(request, "chat/edit_message.html", {"message": message, "form": form})
+
+
+def delete_message(request, pk):
+    message = get_object_or_404(Message, pk=pk, author=request.user)
+    if request.method != "POST":
+        return render(request, "chat/delete_message.html", {"message": message})
+    message.delete()
+    gone = turbo.remove_frame(id=f"message-{pk}")
+    return respond(request, [gone], otherwise=redirect(message.room))
+
+
+@turbo_form
+def members(request, pk):
+    """The turbo-frame "members" of a room; staff let people in and put them out."""
+    room = get_object_or_404(Room, pk=pk)
+    if not (request.user.is_staff or room.is_open_to(request.user)):
+        raise PermissionDenied
+    if request.method == "POST":
+        change_members(request, room)
+        return redirect("members", pk=room.pk)
+    others = get_user_model().objects.exclude(pk__in=room.members.values("pk"))
+    form = MemberForm(users=others)
+    return render(request, "chat/members.html", {"room": room, "form": form})
+
+
+def change_members(request, room):
+    form = MemberForm(request.POST, users=get_user_model().objects.all())
+    if not (request.user.is_staff and form.is_valid()):
+        raise PermissionDenied
+    user = form.cleaned_data["user"]
+    if "remove" in request.POST:
+        room.members.remove(user)
+        turbo.revoke(user=user, stream=room.stream)
+    else:
+        room.members.add(user)
+
+
+@turbo_form
+def announce(request):
+    if not request.user.is_staff:
+        raise PermissionDenied
+    form = AnnouncementForm(request.POST or None)
+    if form.is_valid():
+        form.save()  # and AnnouncementComponent shows it on every page
+        return redirect("announce")
+    return render(request, "chat/announce.html", {"form": form})

@@ -1,0 +1,34 @@
+"""What changes for the world: everything the environment has to say, it must say.
+
+SECRET_KEY, ALLOWED_HOSTS, REDIS_URL and DATABASE have no default here.
+"""
+
+import os
+
+from config import env
+from config.settings import *  # noqa: F403
+
+DEBUG = False
+SECRET_KEY = os.environ["SECRET_KEY"]
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS")
+CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS]
+
+CHANNEL_LAYERS = env.channel_layers(os.environ["REDIS_URL"])
+DATABASES = {"default": env.database(os.environ["DATABASE"])}
+
+STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "staticfiles")  # noqa: F405
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
+    },
+}
+
+# The proxy in front ends TLS and sets this header; it must drop a client's own.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_SSL_REDIRECT = True
+SECURE_HSTS_SECONDS = 31_536_000
+SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+SECURE_HSTS_PRELOAD = True
+SESSION_COOKIE_SECURE = True
+CSRF_COOKIE_SECURE = True

@@ -1,0 +1,19 @@
+// <denied-notice>: says so when the server refuses a stream that stands beside it.
+
+class DeniedNotice extends HTMLElement {
+  connectedCallback() {
+    document.addEventListener("turbo-stream:denied", this)
+  }
+
+  disconnectedCallback() {
+    document.removeEventListener("turbo-stream:denied", this)
+  }
+
+  handleEvent(event) {
+    if (!this.parentElement.contains(event.target)) return
+    this.querySelector("[data-reason]").textContent = event.detail.reason
+    this.hidden = false
+  }
+}
+
+customElements.define("denied-notice", DeniedNotice)

@@ -1,0 +1,14 @@
+// <local-time datetime="…">: the time of day where the reader is.
+//
+// The shadow root shows it, so that a morph of the page does not undo it.
+
+const FORMAT = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" })
+
+class LocalTime extends HTMLElement {
+  connectedCallback() {
+    const root = this.shadowRoot ?? this.attachShadow({ mode: "open" })
+    root.textContent = FORMAT.format(new Date(this.getAttribute("datetime")))
+  }
+}
+
+customElements.define("local-time", LocalTime)

@@ -1,0 +1,273 @@
+"""
+Fixtures that every test may use.
+
+Servers live as long as pytest's process, or worker; what a test leaves in them is
+cleared before the next one. Browser tests are coroutines and share one event loop.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from channels.layers import channel_layers
+from django.conf import settings
+from playwright.async_api import Browser, Page, async_playwright
+
+from turbo.broadcast import shut_down
+from tests.servers import (
+    Daphne,
+    Postgres,
+    Project,
+    Uvicorn,
+    Valkey,
+    WebServer,
+    channel_layer,
+)
+
+_NO_BROWSER = (
+    "no Chromium: install the package 'chromium' of your system, "
+    "or set TURBO_CHROMIUM to the program"
+)
+
+_CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def pytest_configure() -> None:
+    settings.SCRATCH.mkdir(exist_ok=True)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(settings.SCRATCH, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run browser tests in the loop that owns the browser."""
+    for item in items:
+        function = getattr(item, "function", None)
+        if item.get_closest_marker("browser") and inspect.iscoroutinefunction(function):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_channel_layers() -> Iterator[None]:
+    """Forget the channel layers of this test: they are bound to its event loop."""
+    yield
+    shut_down()
+    channel_layers.backends.clear()
+
+
+# --- Data stores
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def valkey(valkey_server: Valkey) -> Iterator[Valkey]:
+    """An empty, running Valkey; the test may pause it, kill it and start it."""
+    valkey_server.flush()
+    yield valkey_server
+    if not valkey_server.running:
+        valkey_server.start()
+    valkey_server.resume()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+# --- Sites
+
+
+def _sqlite(path: Path) -> dict[str, Any]:
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(path),
+        "OPTIONS": {
+            "timeout": 20,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;",
+        },
+    }
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("template")
+    databases = {
+        alias: _sqlite(directory / f"{alias}.sqlite3") for alias in ("default", "other")
+    }
+    project = Project(directory, {"DATABASES": databases})
+    project.migrate()
+    project.manage("seed")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(
+    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    project = Project(
+        tmp_path_factory.mktemp("template"),
+        {"DATABASES": {"default": postgres.create("template")}},
+    )
+    project.migrate()
+    project.manage("seed")
+    return "template"
+
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def make_project(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Callable[..., Project]:
+    """
+    Make a project: ``make_project("redis", database="postgres", TURBO={…})``.
+
+    The first argument is the kind of channel layer (``memory``, ``redis``, ``pubsub``);
+    ``redis`` is the URL that it uses, by default the one of the ``valkey`` fixture.
+    Upper-case keywords are settings. The users ann, bob and eve are there, and two
+    rooms: the Lobby, and the Cellar for ann and bob.
+    """
+
+    def make(
+        layer: str = "memory",
+        *,
+        database: str = "sqlite",
+        redis: str | None = None,
+        **settings: Any,
+    ) -> Project:
+        directory = tmp_path / f"project-{next(_numbers)}"
+        directory.mkdir()
+        if layer != "memory" and redis is None:
+            redis = request.getfixturevalue("valkey").url
+        layers = {"default": channel_layer(layer, redis or "")}
+        databases = _databases(request, database, directory)
+        defaults = {"DATABASES": databases, "CHANNEL_LAYERS": layers}
+        return Project(directory, defaults | settings)
+
+    return make
+
+
+def _databases(
+    request: pytest.FixtureRequest, kind: str, directory: Path
+) -> dict[str, Any]:
+    if kind == "postgres":
+        postgres = request.getfixturevalue("postgres")
+        template = request.getfixturevalue("_postgres_template")
+        name = f"{directory.name}-{os.getpid()}"
+        return {"default": postgres.create(name, template=template)}
+    shutil.copytree(
+        request.getfixturevalue("_sqlite_template"), directory, dirs_exist_ok=True
+    )
+    return {
+        alias: _sqlite(directory / f"{alias}.sqlite3") for alias in ("default", "other")
+    }
+
+
+def _starter(server_class: type[Any]) -> Iterator[Callable[..., Any]]:
+    servers: list[WebServer] = []
+
+    def start(project: Project, *arguments: str, **options: Any) -> WebServer:
+        server: WebServer = server_class(project, *arguments, **options)
+        servers.append(server)
+        server.start()
+        return server
+
+    try:
+        yield start
+    finally:
+        for server in servers:
+            server.stop()
+
+
+@pytest.fixture
+def daphne() -> Iterator[Callable[..., Daphne]]:
+    """Start Daphne: ``server = daphne(project)``."""
+    yield from _starter(Daphne)
+
+
+@pytest.fixture
+def uvicorn() -> Iterator[Callable[..., Uvicorn]]:
+    """Start uvicorn: ``server = uvicorn(project)``."""
+    yield from _starter(Uvicorn)
+
+
+# --- The browser
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The Chromium of this machine; without one the test is skipped."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    paths = (os.environ.get("TURBO_CHROMIUM"), *map(shutil.which, names))
+    found = next(filter(None, paths), None)
+    if found is None:
+        required = os.environ.get("TURBO_REQUIRE_BROWSER") == "1"
+        (pytest.fail if required else pytest.skip)(_NO_BROWSER)
+    return found
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium, args=_CHROMIUM_FLAGS
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def new_page(browser: Browser) -> AsyncIterator[Callable[[], Awaitable[Page]]]:
+    """Open pages of different visitors; an uncaught JavaScript error fails the test."""
+    contexts = []
+    errors: list[Any] = []
+
+    async def open_page(**options: Any) -> Page:
+        context = await browser.new_context(**options)
+        contexts.append(context)
+        page = await context.new_page()
+        page.on("pageerror", lambda error: errors.append(error))
+        return page
+
+    yield open_page
+    for context in contexts:
+        await context.close()
+    assert errors == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(new_page: Callable[[], Awaitable[Page]]) -> Page:
+    """A page of a visitor who has no cookies yet."""
+    return await new_page()

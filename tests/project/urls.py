@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from django.contrib.staticfiles.views import serve
+from django.urls import path
+
+from tests.project import views
+
+urlpatterns = [
+    path("", views.health),
+    path("login/<str:username>/", views.log_in),
+    path("logout/", views.log_out),
+    path("static/<path:path>", serve, {"insecure": True}),
+]

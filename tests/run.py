@@ -1,0 +1,55 @@
+"""
+Run the tests: ``python3 tests/run.py [arguments of pytest]``.
+
+Needs Python 3.11 and pip; everything else is installed into ``.venv-test``, a database
+and a Redis-compatible server included. Without arguments the whole suite runs, and the
+coverage of the layers below the edges is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / ".ci"))
+
+from environment import Environment  # noqa: E402
+from layers import core_files  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run the tests.", add_help=False)
+    parser.add_argument("--venv", default=".venv-test", help="name of the environment")
+    options, arguments = parser.parse_known_args()
+
+    environment = Environment(
+        options.venv,
+        "--editable",
+        f"{ROOT}[rest,uvicorn]",
+        "--group",
+        f"{ROOT / 'pyproject.toml'}:test",
+    )
+    environment.prepare()
+    # Node's tools, as the tests need them, come with the environment.
+    scripts = str(Path(environment.python).parent)
+    os.environ["PATH"] = os.pathsep.join([scripts, os.environ["PATH"]])
+
+    if arguments:
+        environment.run("-m", "pytest", *arguments)
+    else:
+        measure(environment)
+
+
+def measure(environment: Environment) -> None:
+    """Run everything on two workers, then report the coverage of the core."""
+    environment.run("-m", "coverage", "erase")
+    environment.run("-m", "coverage", "run", "-m", "pytest", "-n", "2")
+    environment.run("-m", "coverage", "combine", "--quiet")
+    environment.run("-m", "coverage", "report", f"--include={','.join(core_files())}")
+
+
+if __name__ == "__main__":
+    main()

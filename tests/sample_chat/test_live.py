@@ -1,0 +1,193 @@
+"""The sample chat in two windows."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.async_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+
+async def new_room(page: Page, name: str) -> str:
+    """Open a room; return its path."""
+    await page.goto("/rooms/new/")
+    await page.get_by_label("Name").fill(name)
+    await page.get_by_role("button", name="Open the room").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    return page.url
+
+
+async def live(page: Page, path: str) -> None:
+    """Go to a page and wait until it is connected."""
+    await page.goto(path)
+    await expect(page.locator("connection-badge")).to_have_text("Live")
+
+
+async def send(page: Page, text: str) -> None:
+    await page.get_by_label("Message", exact=True).fill(text)
+    await page.get_by_label("Message", exact=True).press("Enter")
+
+
+async def test_message_reaches_both_windows(chat, log_in):
+    ada = await log_in(chat, "ada")
+    grace = await log_in(chat, "grace")
+    room = await new_room(ada, "Two windows")
+    await live(ada, room)
+    await live(grace, room)
+    message = [page.locator(".message") for page in (ada, grace)]
+
+    await send(ada, "Hello, Grace")
+    for shown in message:
+        await expect(shown).to_contain_text("Hello, Grace")
+    await expect(message[0].get_by_role("link", name="Edit")).to_be_visible()
+    await expect(message[1].get_by_role("link", name="Edit")).to_be_hidden()
+
+    await message[0].get_by_role("link", name="Edit").click()
+    await ada.get_by_label("Message").first.fill("Hello again")
+    await ada.get_by_role("button", name="Save").click()
+    for shown in message:
+        await expect(shown).to_contain_text("Hello again")
+        await expect(shown).to_contain_text("edited")
+
+    await message[0].get_by_role("link", name="Delete").click()
+    await ada.get_by_role("button", name="Delete").click()
+    for shown in message:
+        await expect(shown).to_have_count(0)
+
+
+async def test_messages_sent_in_a_row_lose_no_key(chat, log_in):
+    ada = await log_in(chat, "ada")
+    await live(ada, await new_room(ada, "In a row"))
+    field = ada.get_by_label("Message", exact=True)
+
+    for word in ("one", "two", "three"):
+        await field.press_sequentially(word)
+        await field.press("Enter")
+
+    await expect(ada.locator(".message .text")).to_have_text(["one", "two", "three"])
+    await expect(field).to_be_focused()
+    await expect(field).to_have_value("")
+
+
+async def test_refused_message_comes_back(chat, log_in):
+    ada = await log_in(chat, "ada")
+    await live(ada, await new_room(ada, "Refused"))
+    field = ada.get_by_label("Message", exact=True)
+
+    await field.evaluate("field => field.removeAttribute('maxlength')")
+    await send(ada, "x" * 2001)
+
+    await expect(ada.locator("#message-errors")).to_contain_text("at most 2000")
+    await expect(field).to_have_value("x" * 2001)
+
+
+async def test_room_list_is_live(chat, log_in):
+    ada = await log_in(chat, "ada")
+    grace = await log_in(chat, "grace")
+    await live(grace, "/")
+
+    await live(ada, await new_room(ada, "Brand-new"))
+    item = grace.get_by_role("listitem").filter(has_text="Brand-new")
+    await expect(item).to_contain_text("No messages yet")
+    await send(ada, "First!")
+
+    await expect(item).to_contain_text("Ada: First!")
+    await expect(item.locator(".count")).to_have_text(re.compile(r"^1\b"))
+
+
+async def test_stranger_to_a_room_is_told_of_the_refusal(chat, log_in):
+    grace = await log_in(chat, "grace")
+
+    await live(grace, "/rooms/3/")
+
+    await expect(grace.get_by_role("alert")).to_contain_text("forbidden")
+
+
+async def test_member_who_is_put_out_hears_nothing_more(chat, log_in):
+    ada = await log_in(chat, "ada")
+    grace = await log_in(chat, "grace")
+    await live(ada, "/rooms/3/")
+    await ada.get_by_text("Members", exact=True).click()
+    await ada.get_by_label("User").select_option("grace")
+    await ada.get_by_role("button", name="Let in").click()
+    remove = ada.get_by_role("button", name="Remove grace")
+    await expect(remove).to_be_visible()
+    await live(grace, "/rooms/3/")
+    await expect(grace.locator("denied-notice")).to_be_hidden()
+
+    await remove.click()
+    await expect(grace.locator("denied-notice")).to_contain_text("revoked")
+    await send(ada, "Now that we are alone")
+
+    await expect(ada.locator(".message").last).to_contain_text("alone")
+    await expect(grace.get_by_text("Now that we are alone")).to_have_count(0)
+
+
+async def test_announcement_reaches_every_page(chat, log_in):
+    ada = await log_in(chat, "ada")
+    grace = await log_in(chat, "grace")
+    await live(grace, "/board/")
+    await live(ada, "/announcements/")
+
+    await ada.get_by_label("Announcement").fill("There is cake")
+    await ada.get_by_role("button", name="Announce").click()
+
+    for page in (ada, grace):
+        await expect(page.locator(".announcement")).to_contain_text("There is cake")
+
+
+async def test_badge_turns_grey_and_the_page_catches_up(own_chat, log_in):
+    ada = await log_in(own_chat, "ada")
+    grace = await log_in(own_chat, "grace")
+    await live(ada, "/rooms/1/")
+    await live(grace, "/rooms/1/")
+    badge = ada.locator("connection-badge")
+
+    own_chat.stop()
+    await expect(badge).to_have_text("Offline")
+    own_chat.start()
+    await expect(badge).to_have_text("Live", timeout=20_000)
+    await expect(grace.locator("connection-badge")).to_have_text("Live", timeout=20_000)
+    await send(grace, "Here we are again")
+
+    await expect(ada.locator(".message").last).to_contain_text("Here we are again")
+
+
+async def test_board_refresh_keeps_what_is_being_typed(chat, log_in):
+    ada = await log_in(chat, "ada")
+    grace = await log_in(chat, "grace")
+    await live(ada, "/board/")
+    await live(grace, "/board/")
+    field = grace.get_by_label("Title")
+    await field.fill("Half a thou")
+    edited = grace.locator(".card", has_text="Water the plants")
+    await edited.get_by_role("link", name="Edit").click()
+    await grace.get_by_label("Title").nth(1).fill("Water the tall pla")
+
+    await ada.get_by_label("Title").fill("Clean the windows")
+    await ada.get_by_role("button", name="Add the card").click()
+
+    await expect(grace.locator("#column-todo")).to_contain_text("Clean the windows")
+    await expect(ada.locator("#column-todo")).to_contain_text("Clean the windows")
+    await expect(field.first).to_have_value("Half a thou")
+    await expect(grace.get_by_label("Title").nth(1)).to_have_value("Water the tall pla")
+    await expect(ada.get_by_label("Title")).to_have_value("")
+
+
+async def test_pages_keep_to_the_policy(chat, log_in):
+    ada = await log_in(chat, "ada")
+    said: list[str] = []
+    ada.on("console", lambda line: said.append(line.text))
+
+    for name in ("Board", "Announce", "Rooms"):
+        await ada.get_by_role("link", name=name, exact=True).click()
+        await expect(ada.locator("connection-badge")).to_have_text("Live")
+    await live(ada, await new_room(ada, "Policy"))
+    await send(ada, "Nothing inline")
+    await expect(ada.locator(".message")).to_contain_text("Nothing inline")
+
+    assert said == []
+    rules = "[...document.styleSheets].filter(s => s.cssRules.length).length"
+    assert await ada.evaluate(rules) == 4  # three of ours, and Turbo's progress bar

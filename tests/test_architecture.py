@@ -1,0 +1,215 @@
+"""The layer table and the size limits, held against the source as it stands."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.layers import ROWS, layer_of, modules, row_of
+
+MODULES = modules()
+TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+NAMED = sorted(name for name in MODULES if name)
+
+MAX_MODULE_LINES = 300
+MAX_FUNCTION_LINES = 50
+
+#: What a layer may import besides the standard library and the layers above it.
+ALLOWED = {
+    0: ("django.core.exceptions",),
+    1: ("django.utils",),
+    2: ("asgiref", "django"),
+    3: ("asgiref", "channels_redis", "django", "redis"),
+    4: ("asgiref", "channels", "channels_redis", "django"),
+    5: ("asgiref", "channels", "django"),
+    6: ("asgiref", "channels", "channels_redis", "daphne", "django"),
+}
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Yield the dotted name of everything imported anywhere below ``tree``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in line {node.lineno}"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def type_only_blocks(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield each ``if TYPE_CHECKING:``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield node
+
+
+def own_imports(tree: ast.AST) -> set[str]:
+    """Return the modules of ``turbo`` imported below ``tree``, without the prefix."""
+    return {
+        nearest_module(name.removeprefix("turbo").removeprefix("."))
+        for name in imported(tree)
+        if name.partition(".")[0] == "turbo"
+    }
+
+
+def type_only_imports(tree: ast.AST) -> set[str]:
+    """Return those that only the type checker follows."""
+    return set().union(*map(own_imports, type_only_blocks(tree)))
+
+
+def real_imports(tree: ast.AST) -> set[str]:
+    """Return those that happen when the program runs."""
+    return own_imports(tree) - type_only_imports(tree)
+
+
+def nearest_module(name: str) -> str:
+    """Return ``names`` for ``names.sign``: the module that holds an imported name."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def in_one_package(first: str, second: str) -> bool:
+    """Tell whether one row names a package that holds both modules."""
+    row = row_of(first)
+    if row is None or row != row_of(second):
+        return False
+    return first.partition(".")[0] == second.partition(".")[0]
+
+
+def test_every_module_has_a_row() -> None:
+    """A new module takes its place in the table before it is merged."""
+    assert [name for name in NAMED if row_of(name) is None] == []
+
+
+def test_every_row_is_inhabited() -> None:
+    """The table names no module that is not there."""
+    named = [entry for _, row in ROWS for entry in row]
+    packages = {"observers", "bindings", "pubsub", "testing", "server", "management"}
+
+    assert [
+        name for name in named if name not in MODULES | dict.fromkeys(packages)
+    ] == []
+
+
+def test_layers_are_in_order() -> None:
+    """The rows of the table stand in the order of their layers."""
+    layers = [layer for layer, _ in ROWS]
+
+    assert layers == sorted(layers)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_imports_only_from_above(name: str) -> None:
+    """A module imports only from rows above its own, or from its own leaf."""
+    row = row_of(name)
+    assert row is not None
+    wrong = {
+        other
+        for other in real_imports(TREES[name])
+        if not in_one_package(name, other) and not (row_of(other) or 0) < row
+    }
+
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_types_come_from_no_layer_below(name: str) -> None:
+    """An annotation may look sideways, never down to a layer that uses this one."""
+    layer = layer_of(name) or 0
+    names = type_only_imports(TREES[name])
+
+    assert {other for other in names if (layer_of(other) or 0) > layer} == set()
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_does_not_import_the_package(name: str) -> None:
+    """Inside the library names come from their module, not from the public list."""
+    assert "" not in own_imports(TREES[name])
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_imports_nothing_of_turbo_in_a_function(name: str) -> None:
+    """An import inside a function would hide an upward one."""
+    functions = [node for node in ast.walk(TREES[name]) if isinstance(node, FUNCTIONS)]
+
+    assert set().union(*map(own_imports, functions)) == set()
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_imports_only_allowed_libraries(name: str) -> None:
+    """Each layer knows the third parties that it needs, and no more."""
+    allowed = ALLOWED.get(layer_of(name) or 0)
+    if allowed is None:
+        return
+    wrong = {
+        other
+        for other in imported(TREES[name])
+        if other.partition(".")[0] not in sys.stdlib_module_names | {"turbo"}
+        and not any(f"{other}.".startswith(f"{prefix}.") for prefix in allowed)
+    }
+
+    assert wrong == set()
+
+
+def test_imports_have_no_cycle() -> None:
+    """The modules can be put in an order in which each needs only earlier ones."""
+    graph = {name: real_imports(tree) - {name} for name, tree in TREES.items()}
+
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMED if layer_of(name) == 1])
+def test_pure_layer_is_pure(name: str) -> None:
+    """Layer 1 awaits nothing and reads no clock."""
+    tree = TREES[name]
+    awaiting = (ast.Await, ast.AsyncFor, ast.AsyncWith, ast.AsyncFunctionDef)
+    clocks = {"asyncio", "datetime", "threading", "time"}
+
+    assert [node.lineno for node in ast.walk(tree) if isinstance(node, awaiting)] == []
+    assert {name.partition(".")[0] for name in imported(tree)} & clocks == set()
+
+
+@pytest.mark.parametrize(
+    "path", MODULES.values(), ids=[name or "turbo" for name in MODULES]
+)
+def test_sizes(path: Path) -> None:
+    """Modules and functions stay small."""
+    source = path.read_text()
+    long = [
+        f"{node.name} has {node.end_lineno - node.lineno + 1} lines"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, FUNCTIONS)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno >= MAX_FUNCTION_LINES
+    ]
+
+    assert len(source.splitlines()) <= MAX_MODULE_LINES
+    assert long == []
+
+
+def test_import_turbo_loads_no_optional_library() -> None:
+    """``import turbo`` loads no DRF, no Redis client and no server."""
+    code = (
+        "import sys, turbo; print(*sorted({'rest_framework', 'redis', 'daphne',"
+        " 'channels_redis', 'uvicorn', 'twisted'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=MODULES[""].parent.parent,
+        env={"PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+    assert done.stdout.strip() == ""

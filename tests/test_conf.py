@@ -1,0 +1,62 @@
+"""The settings are one dict, read at call time."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+from django.test import override_settings
+
+from turbo.conf import get_settings, layer_config
+from turbo.exceptions import ConfigurationError
+
+
+def test_defaults_are_the_documented_numbers() -> None:
+    with override_settings(TURBO={}):
+        settings = get_settings()
+
+    assert (settings.replay_length, settings.replay_age) == (100, 300)
+    assert settings.signed_name_max_age == 86_400
+    assert settings.recheck_interval == 60
+    assert settings.queue_bytes == 1_048_576
+    assert settings.tip_interval == 15
+
+
+def test_a_key_replaces_its_default() -> None:
+    with override_settings(TURBO={"MAX_STREAMS": 7}):
+        assert get_settings().max_streams == 7
+
+    assert get_settings().max_streams == 100
+
+
+def test_the_dict_may_be_absent(settings: pytest.FixtureRequest) -> None:
+    del settings.TURBO
+
+    assert get_settings().max_streams == 100
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        get_settings().max_streams = 3  # type: ignore[misc]
+
+
+def test_an_unknown_key_is_named_with_the_known_ones() -> None:
+    with override_settings(TURBO={"MAX_STREMS": 7}):
+        with pytest.raises(ConfigurationError, match="'MAX_STREMS'.*MAX_STREAMS"):
+            get_settings()
+
+
+def test_another_setting_changes_nothing() -> None:
+    before = get_settings()
+
+    with override_settings(USE_TZ=False):
+        assert get_settings() is before
+
+
+def test_layer_config_is_the_named_layer() -> None:
+    layers = {"default": {"BACKEND": "a"}, "live": {"BACKEND": "b"}}
+
+    with override_settings(CHANNEL_LAYERS=layers, TURBO={"CHANNEL_LAYER": "live"}):
+        assert layer_config() == {"BACKEND": "b"}
+    with override_settings(CHANNEL_LAYERS={}):
+        assert layer_config() == {}

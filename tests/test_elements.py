@@ -1,0 +1,229 @@
+"""Elements are exact HTML; what comes from outside can never end an attribute."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from django.utils.safestring import SafeString, mark_safe
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turbo.elements import element, event_source, frame, meta, source, tag
+from turbo.exceptions import ActionError, TargetError
+
+HOSTILE = "\"'><script>alert(1)</script>&amp;"
+ESCAPED = "&quot;&#x27;&gt;&lt;script&gt;alert(1)&lt;/script&gt;&amp;amp;"
+
+WITH_CONTENT = ["append", "prepend", "replace", "update", "before", "after"]
+
+
+@pytest.mark.parametrize("action", WITH_CONTENT)
+def test_element_puts_content_into_a_template(action: str) -> None:
+    html = element(action, target="messages", content="<p>Hello</p>")
+
+    assert html == (
+        f'<turbo-stream action="{action}" target="messages">'
+        f"<template><p>Hello</p></template></turbo-stream>"
+    )
+    assert isinstance(html, SafeString)
+
+
+def test_element_without_content_has_no_template() -> None:
+    html = element("remove", target="message-1")
+
+    assert html == '<turbo-stream action="remove" target="message-1"></turbo-stream>'
+
+
+def test_element_with_empty_content_has_an_empty_template() -> None:
+    html = element("update", target="x", content="")
+
+    assert html == (
+        '<turbo-stream action="update" target="x"><template></template></turbo-stream>'
+    )
+
+
+def test_element_takes_a_selector_for_several_targets() -> None:
+    html = element("remove", targets="#list > li.old")
+
+    assert html == (
+        '<turbo-stream action="remove" targets="#list &gt; li.old"></turbo-stream>'
+    )
+
+
+def test_element_has_its_attributes_in_the_order_given() -> None:
+    html = element(
+        "replace", target="x", content="y", attributes={"method": "morph", "data-b": 2}
+    )
+
+    assert html == (
+        '<turbo-stream action="replace" target="x" method="morph" data-b="2">'
+        "<template>y</template></turbo-stream>"
+    )
+
+
+def test_refresh_and_custom_actions_need_no_target() -> None:
+    assert element("refresh") == '<turbo-stream action="refresh"></turbo-stream>'
+    assert element("notify", content="Saved", attributes={"level": "info"}) == (
+        '<turbo-stream action="notify" level="info">'
+        "<template>Saved</template></turbo-stream>"
+    )
+
+
+def test_custom_action_may_have_a_target() -> None:
+    html = element("highlight", target="message-1")
+
+    assert html == '<turbo-stream action="highlight" target="message-1"></turbo-stream>'
+
+
+def test_attribute_values_that_are_true_have_no_value() -> None:
+    html = tag("turbo-frame", {"id": "x", "disabled": True})
+
+    assert html == '<turbo-frame id="x" disabled></turbo-frame>'
+
+
+def test_attribute_values_that_are_none_or_false_are_left_out() -> None:
+    html = tag("turbo-frame", {"id": "x", "src": None, "disabled": False, "data-n": 0})
+
+    assert html == '<turbo-frame id="x" data-n="0"></turbo-frame>'
+
+
+@pytest.mark.parametrize("place", ["target", "targets"])
+def test_a_hostile_target_is_escaped(place: str) -> None:
+    html = element("remove", **{place: HOSTILE})
+
+    assert html == (
+        f'<turbo-stream action="remove" {place}="{ESCAPED}"></turbo-stream>'
+    )
+
+
+def test_a_safe_string_is_escaped_in_an_attribute() -> None:
+    html = element("notify", attributes={"text": mark_safe(HOSTILE)})
+
+    assert html == f'<turbo-stream action="notify" text="{ESCAPED}"></turbo-stream>'
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "1st",
+        "-x",
+        "no space",
+        'x"y',
+        "x>y",
+        "x=y",
+        "x/y",
+        "é",
+        "x\n",
+        "ｘ",
+        None,
+        3,
+    ],
+)
+def test_a_name_that_is_none_is_refused(name: Any) -> None:
+    with pytest.raises(ActionError) as action:
+        element(name)
+    with pytest.raises(ActionError) as attribute:
+        element("notify", attributes={name: "1"})
+
+    assert (action.value.name, action.value.kind) == (name, "action")
+    assert (attribute.value.name, attribute.value.kind) == (name, "attribute")
+
+
+@pytest.mark.parametrize("name", ["onclick", "ONLOAD", "on", "action", "Target", "targets"])
+def test_handlers_and_own_attributes_are_refused(name: str) -> None:
+    with pytest.raises(ActionError) as caught:
+        element("remove", target="x", attributes={name: "alert(1)"})
+
+    assert str(caught.value) == (
+        f"{name!r} is not a valid attribute name. Start with a letter and use ASCII "
+        f"letters, digits, '-' and '_' only; event handlers (on…) and the names that "
+        f"the element sets itself are refused."
+    )
+
+
+@pytest.mark.parametrize("action", [*WITH_CONTENT, "remove"])
+@pytest.mark.parametrize("target", [None, ""])
+def test_an_action_without_target_is_refused(action: str, target: str | None) -> None:
+    with pytest.raises(TargetError) as caught:
+        element(action, target=target)
+
+    assert str(caught.value) == (
+        f"{action!r} needs a target: pass either id= or selector=."
+    )
+
+
+@pytest.mark.parametrize("action", ["append", "refresh", "notify"])
+def test_two_targets_are_refused(action: str) -> None:
+    with pytest.raises(TargetError) as caught:
+        element(action, target="x", targets=".x")
+
+    assert str(caught.value) == (
+        f"{action!r} was given id and selector: pass either id= or selector=."
+    )
+
+
+def test_frame_has_its_own_attributes_first() -> None:
+    html = frame(
+        "tray",
+        "<p>…</p>",
+        src="/trays/1?a=1&b=2",
+        loading="lazy",
+        target="_top",
+        attributes={"data-turbo-action": "advance"},
+    )
+
+    assert html == (
+        '<turbo-frame id="tray" src="/trays/1?a=1&amp;b=2" loading="lazy" target="_top"'
+        ' data-turbo-action="advance"><p>…</p></turbo-frame>'
+    )
+
+
+def test_frame_alone() -> None:
+    assert frame("tray") == '<turbo-frame id="tray"></turbo-frame>'
+
+
+def test_source() -> None:
+    assert source("signed:1", "@17") == (
+        '<turbo-channels-stream-source signed-stream-name="signed:1" since="@17">'
+        "</turbo-channels-stream-source>"
+    )
+
+
+def test_event_source() -> None:
+    assert event_source("/sse/?stream=a&since=b") == (
+        '<turbo-stream-source src="/sse/?stream=a&amp;since=b"></turbo-stream-source>'
+    )
+
+
+def test_meta() -> None:
+    assert meta("turbo-root", '/a"b') == (
+        '<meta name="turbo-root" content="/a&quot;b">'
+    )
+
+
+class _Reader(HTMLParser):
+    """Collects the first tag, and fails on anything that follows out of place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, list[tuple[str, str | None]]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, attrs))
+
+
+@given(st.text(min_size=1), st.text())
+def test_a_parser_reads_back_whatever_was_put_in(target: str, value: str) -> None:
+    reader = _Reader()
+
+    reader.feed(element("remove", target=target, attributes={"data-x": value}))
+
+    assert reader.tags == [
+        (
+            "turbo-stream",
+            [("action", "remove"), ("target", target), ("data-x", value)],
+        )
+    ]

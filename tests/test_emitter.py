@@ -1,0 +1,192 @@
+"""The funnel checks what fits together before it renders anything."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.template import Template
+from django.test import RequestFactory
+from django.utils.safestring import SafeString, mark_safe
+
+from tests.testapp.models import Room
+from turbo.elements import Attributes
+from turbo.emitter import Content, Emitter, Place
+from turbo.exceptions import ContentError
+
+
+class Sender(Emitter[None]):
+    """Keeps what it is to send."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str]] = []
+
+    def _emit(self, html: SafeString, *, target: str = "") -> None:
+        self.sent.append((html, target))
+
+
+def room() -> Room:
+    room = Room(pk=1)
+    room._state.adding = False
+    return room
+
+
+def test_content_names_what_was_passed() -> None:
+    assert Content().given() == ()
+    assert Content("t.html", {}, "", "").given() == ("template", "text", "html")
+
+
+@pytest.mark.parametrize(
+    ("content", "html"),
+    [
+        (Content(), None),
+        (Content("testapp/hello.html", {"name": "&"}), "<p>&amp;</p>\n"),
+        (Content(text="<b>"), "&lt;b&gt;"),
+        (Content(text=mark_safe("<b>")), "<b>"),
+        (Content(text=""), ""),
+        (Content(html="<b>"), "<b>"),
+        (Content(html=""), ""),
+    ],
+)
+async def test_content_renders_alike_in_both_worlds(
+    content: Content, html: str | None
+) -> None:
+    assert await content.arender() == html
+    if content.template is None:
+        assert content.render() == html
+
+
+def test_content_renders_for_its_request() -> None:
+    request = RequestFactory().get("/rooms/")
+
+    html = Content(Template("{{ request.path }}"), request=request).render()
+
+    assert html == "/rooms/"
+
+
+@pytest.mark.django_db
+async def test_content_renders_templates_where_they_may_query() -> None:
+    def look() -> str:
+        assert not connection.in_atomic_block or threading.current_thread()
+        return f"{Room.objects.count()} {threading.get_ident()}"
+
+    html = await Content(Template("{{ look }}"), {"look": look}).arender()
+
+    assert html is not None
+    rooms, thread = html.split()
+    assert rooms == "0"
+    assert int(thread) != threading.get_ident()
+
+
+def test_place_names_its_target() -> None:
+    assert Place(id="messages").target == "messages"
+    assert Place(id=3).target == "3"
+    assert Place(id=room()).target == "room_1"
+    assert Place(selector=".x").target is None
+
+
+def test_place_puts_the_method_before_other_attributes() -> None:
+    attributes: Attributes = {"data-x": 1}
+    place = Place(id="x", method="morph", attributes=attributes)
+
+    assert place.element("replace", mark_safe("y")) == (
+        '<turbo-stream action="replace" target="x" method="morph" data-x="1">'
+        "<template>y</template></turbo-stream>"
+    )
+    assert attributes == {"data-x": 1}
+
+
+def test_performing_hands_over_the_element_and_its_target() -> None:
+    sender = Sender()
+
+    sender._perform("append", Content(text="a"), Place(id="x"))
+    sender._perform("append", Content(text="b"), Place(selector=".x"))
+
+    assert sender.sent == [
+        (
+            '<turbo-stream action="append" target="x">'
+            "<template>a</template></turbo-stream>",
+            "x",
+        ),
+        (
+            '<turbo-stream action="append" targets=".x">'
+            "<template>b</template></turbo-stream>",
+            "",
+        ),
+    ]
+
+
+async def test_performing_in_a_coroutine_does_the_same() -> None:
+    sender, other = Sender(), Sender()
+
+    await sender._aperform("append", Content(text="a"), Place(id="x"))
+    other._perform("append", Content(text="a"), Place(id="x"))
+
+    assert sender.sent == other.sent
+
+
+@pytest.mark.parametrize(
+    ("action", "content", "message"),
+    [
+        (
+            "append",
+            Content(),
+            "'append' needs content: pass a template, text= or html=.",
+        ),
+        (
+            "replace",
+            Content(context={"a": 1}),
+            "'replace' needs content: pass a template, text= or html=.",
+        ),
+        (
+            "notify",
+            Content("t.html", {}, "x"),
+            "'notify' was given template and text: pass one content only.",
+        ),
+        (
+            "update",
+            Content("t.html", {}, "x", "y"),
+            "'update' was given template and text and html: pass one content only.",
+        ),
+        (
+            "remove",
+            Content(text="x"),
+            "'remove' takes no content, but was given text.",
+        ),
+        (
+            "refresh",
+            Content(html=""),
+            "'refresh' takes no content, but was given html.",
+        ),
+    ],
+)
+async def test_content_that_does_not_fit_is_refused(
+    action: str, content: Content, message: str
+) -> None:
+    sender = Sender()
+
+    with pytest.raises(ContentError) as caught:
+        sender._perform(action, content, Place(id="x"))
+    with pytest.raises(ContentError) as acaught:
+        await sender._aperform(action, content, Place(id="x"))
+
+    assert (str(caught.value), str(acaught.value)) == (message, message)
+    assert isinstance(caught.value, TypeError)
+    assert sender.sent == []
+
+
+def test_a_custom_action_needs_no_content() -> None:
+    sender = Sender()
+
+    sender._perform("ring", Content(), Place())
+
+    assert sender.sent == [('<turbo-stream action="ring"></turbo-stream>', "")]
+
+
+def test_an_emitter_must_say_how_it_emits() -> None:
+    emitter: Emitter[Any] = Emitter()
+
+    with pytest.raises(NotImplementedError):
+        emitter._perform("ring", Content(), Place())

@@ -1,0 +1,153 @@
+"""What is shipped: the library, its static files and templates, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.parser import HeaderParser
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import turbo
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = {".py", ".typed", ".js", ".html", ""}
+
+
+def hidden(path: Path) -> bool:
+    """Tell whether tools left the file: it is below a cache of theirs."""
+    return any(part.startswith((".", "__pycache__")) for part in path.parts)
+
+
+@pytest.fixture(scope="session")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the sdist, and the wheel that was built from it."""
+    directory = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir"]
+    done = subprocess.run(
+        [*build, str(directory), str(ROOT)], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return directory
+
+
+@pytest.fixture(scope="session")
+def wheel(distributions: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(next(distributions.glob("*.whl")))
+
+
+@pytest.fixture
+def build_hook() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_wheel_contains_only_the_library(wheel: zipfile.ZipFile) -> None:
+    """Every file is below the package or the wheel's own metadata."""
+    tops = {name.partition("/")[0] for name in wheel.namelist()}
+
+    assert tops == {"turbo", f"django_turbo_streams-{turbo.__version__}.dist-info"}
+
+
+def test_wheel_contains_only_known_kinds_of_files(wheel: zipfile.ZipFile) -> None:
+    """No cache, database, note or test has slipped into the package."""
+    files = [Path(name) for name in wheel.namelist() if name.startswith("turbo/")]
+
+    assert {file.suffix for file in files} <= SHIPPED
+    assert not any("test" in file.name and "testing" not in file.parts for file in files)
+
+
+def test_wheel_contains_every_file_of_the_package(wheel: zipfile.ZipFile) -> None:
+    """What the checkout has below ``turbo/`` is installed, by name."""
+    expected = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "turbo").rglob("*")
+        if path.is_file() and not hidden(path.relative_to(ROOT))
+    }
+
+    assert expected == {name for name in wheel.namelist() if name.startswith("turbo/")}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "turbo/py.typed",
+        "turbo/static/turbo/turbo.js",
+        "turbo/static/turbo/turbo-LICENSE",
+        "turbo/static/turbo/turbo-channels.js",
+        "turbo/templates/turbo/head.html",
+    ],
+)
+def test_wheel_contains(wheel: zipfile.ZipFile, name: str) -> None:
+    """The files that are no Python are there too."""
+    assert name in wheel.namelist()
+
+
+def test_wheel_holds_the_pinned_turbo(
+    wheel: zipfile.ZipFile, build_hook: ModuleType
+) -> None:
+    """Turbo is byte for byte the module that was pinned."""
+    content = wheel.read("turbo/static/turbo/turbo.js")
+
+    assert hashlib.sha256(content).hexdigest() == build_hook.MEMBER_SHA256
+
+
+def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
+    """The metadata names the promises: versions, dependencies, extras."""
+    name = f"django_turbo_streams-{turbo.__version__}.dist-info/METADATA"
+    metadata = HeaderParser().parsestr(wheel.read(name).decode())
+
+    assert metadata["Name"] == "django-turbo-streams"
+    assert metadata["Version"] == turbo.__version__
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata.get_all("Provides-Extra") == ["rest", "uvicorn"]
+    assert {
+        requirement
+        for requirement in metadata.get_all("Requires-Dist", [])
+        if "extra" not in requirement
+    } == {"channels-redis>=4.3", "channels>=4.3", "daphne>=4.2.2", "django>=5.2"}
+
+
+def test_sdist_holds_turbo(distributions: Path, build_hook: ModuleType) -> None:
+    """A build from the sdist needs no network: Turbo is in it."""
+    with tarfile.open(next(distributions.glob("*.tar.gz"))) as archive:
+        top = archive.getnames()[0].partition("/")[0]
+        file = archive.extractfile(f"{top}/turbo/static/turbo/turbo.js")
+        assert file is not None
+        content = file.read()
+
+    assert hashlib.sha256(content).hexdigest() == build_hook.MEMBER_SHA256
+
+
+def test_build_hook_refuses_another_tarball(build_hook: ModuleType) -> None:
+    """A package with another digest is named, and nothing of it is used."""
+    tarball = io.BytesIO()
+    with tarfile.open(fileobj=tarball, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo(build_hook.MEMBER))
+
+    with pytest.raises(RuntimeError, match=re.escape("is not the package that was")):
+        build_hook.extract(tarball.getvalue())
+
+
+def test_build_hook_notices_a_changed_file(
+    build_hook: ModuleType, tmp_path: Path
+) -> None:
+    """A file that is missing or not the pinned one is fetched again."""
+    path = tmp_path / "turbo.js"
+
+    assert not build_hook.is_current(path)
+    path.write_text("something else")
+    assert not build_hook.is_current(path)
+    assert build_hook.is_current(ROOT / build_hook.DESTINATION)

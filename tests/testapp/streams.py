@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from typing import Any
+
+from turbo import ModelStream, Stream
+
+from tests.testapp.models import CompositeItem, Message, Room, UuidItem
+
+
+class RoomStream(ModelStream):
+    class Meta:
+        model = Room
+
+    def user_passes_test(self, user: Any) -> bool:
+        return self.instance.public or self.instance.members.filter(pk=user.pk).exists()
+
+
+class MessageStream(ModelStream):
+    class Meta:
+        model = Message
+
+    def on_save(
+        self, message: Message, created: bool, *args: Any, **kwargs: Any
+    ) -> None:
+        context = {"message": message}
+        if created:
+            message.room.stream.append("testapp/message.html", context, id="messages")
+        else:
+            target = f"message-{message.pk}"
+            message.room.stream.replace("testapp/message.html", context, id=target)
+
+    def on_delete(self, message: Message, *args: Any, **kwargs: Any) -> None:
+        message.room.stream.remove(id=f"message-{message.pk}")
+
+
+class UuidItemStream(ModelStream):
+    class Meta:
+        model = UuidItem
+
+
+class CompositeItemStream(ModelStream):
+    class Meta:
+        model = CompositeItem
+
+
+class Announcements(Stream):
+    pass
+
+
+class Counter(Stream):
+    def __init__(self, number: int, *, name: str = "") -> None:
+        self.number = number
+        self.name = name
+
+    def get_init_args(self) -> list[Any]:
+        return [self.number]
+
+    def get_init_kwargs(self) -> dict[str, Any]:
+        return {"name": self.name} if self.name else {}

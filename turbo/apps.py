@@ -1,0 +1,60 @@
+"""The Django app: what is connected when the project starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.contrib.auth.signals import user_logged_out
+from django.core.checks import register
+from django.core.signals import request_started
+
+from turbo import context
+from turbo.broadcast import moment
+from turbo.changes import ModelChange, watch
+from turbo.checks import check_permissions, check_setup, check_streams
+from turbo.registry import autodiscover
+from turbo.revocation import recheck, revoke, revoke_session
+
+__all__ = ["TurboConfig"]
+
+
+class TurboConfig(AppConfig):
+    """Discovers the streams, and watches requests and log-ins."""
+
+    name = "turbo"
+    verbose_name = "Turbo Streams"
+
+    def ready(self) -> None:
+        """Connect everything."""
+        register(check_setup)
+        register(check_streams)
+        register(check_permissions, deploy=True)
+        request_started.connect(_note_birth, dispatch_uid="turbo.birth")
+        if self.apps.is_installed("django.contrib.auth"):
+            user_logged_out.connect(_logged_out, dispatch_uid="turbo.logout")
+            watch(_user_model(), _user_changed)
+        autodiscover()
+
+
+def _user_model() -> Any:
+    from django.contrib.auth import get_user_model
+
+    return get_user_model()
+
+
+def _note_birth(**kwargs: Any) -> None:
+    # Before the view reads any data, so that its page misses nothing that follows.
+    context.set_birth(moment())
+
+
+def _logged_out(*, request: Any, **kwargs: Any) -> None:
+    session = getattr(request, "session", None)
+    revoke_session(getattr(session, "session_key", None))
+
+
+def _user_changed(change: ModelChange) -> None:
+    if change.action == "delete":
+        revoke(user=change.instance)
+    elif change.action == "update" and change.update_fields != {"last_login"}:
+        recheck(change.instance)

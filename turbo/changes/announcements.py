@@ -1,0 +1,46 @@
+"""What no signal says can be said by a call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import get_args
+
+from django.db import router
+from django.db.models import Model
+
+from turbo.changes.change import has_pk
+from turbo.changes.recording import record
+from turbo.changes.watchlist import watchlist
+from turbo.exceptions import UnsavedInstanceError
+from turbo.typing import ChangeAction
+
+__all__ = ["announce"]
+
+
+def announce(
+    instances: Model | Iterable[Model],
+    action: ChangeAction = "update",
+    using: str | None = None,
+) -> None:
+    """
+    Tell that ``instances`` were created, updated or deleted, after the commit.
+
+    For raw SQL, a cascade of the database, and whatever else sends no signal::
+
+        with transaction.atomic():
+            cursor.execute("UPDATE chat_message SET …")
+            turbo.announce(Message.objects.filter(room=room))
+
+    Joined with what the signals say of the same object in the same transaction.
+    """
+    if action not in get_args(ChangeAction):
+        known = ", ".join(map(repr, get_args(ChangeAction)))
+        raise ValueError(f"{action!r} is no action of a change, which are {known}.")
+    for instance in [instances] if isinstance(instances, Model) else instances:
+        model = type(instance)
+        if not has_pk(instance, model):
+            raise UnsavedInstanceError(model._meta.label)
+        alias = using or instance._state.db
+        alias = alias or router.db_for_write(model, instance=instance)
+        for target in watchlist.targets(model):
+            record(target, instance=instance, action=action, using=alias)

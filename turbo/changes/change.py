@@ -1,0 +1,154 @@
+"""The value that a watcher is given, and the image of an instance that it carries."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import decimal
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import django
+from django.core.files import File
+from django.db.models import Model
+from django.db.models.base import ModelState
+
+from turbo.typing import ChangeAction
+
+__all__ = ["ModelChange", "has_pk", "image", "pk_of"]
+
+#: Values that need no copy, which is nearly all of them.
+_PLAIN = frozenset(
+    {
+        bool,
+        bytes,
+        datetime.date,
+        datetime.datetime,
+        decimal.Decimal,
+        float,
+        int,
+        str,
+        type(None),
+        uuid.UUID,
+    }
+)
+
+#: Before 6.0 an UPDATE does not bring back what the database computes.
+_GENERATED_IS_STALE = django.VERSION < (6, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChange:
+    """
+    What became of one object in one committed transaction.
+
+    ``model`` is the class whose row changed, never a proxy. ``instance`` is an image of
+    the object as it was last saved; after a delete its key, its columns and the related
+    objects that were loaded are still there. ``update_fields`` holds the names of the
+    fields that may have changed, ``None`` meaning any of them.
+
+    ``mark`` and ``before`` are what the functions of the same names gave that were
+    passed to :func:`~turbo.changes.watch`.
+    """
+
+    model: type[Model]
+    instance: Any
+    pk: Any
+    action: ChangeAction
+    using: str
+    update_fields: frozenset[str] | None = None
+    mark: Any = None
+    before: Any = None
+
+    @property
+    def created(self) -> bool:
+        """Whether the object did not exist before the transaction."""
+        return self.action == "create"
+
+    def fresh(self) -> Any:
+        """
+        Read the object from the database, in one query; ``None`` when it is gone.
+
+        For whoever needs what the database made of the values: a date that was assigned
+        as a string, what a trigger wrote, what another transaction changed since.
+        """
+        manager = type(self.instance)._base_manager
+        return manager.using(self.using).filter(pk=self.pk).first()
+
+
+def has_pk(instance: Model, model: type[Model]) -> bool:
+    """Return whether the row of ``model`` has a primary key, every part of it."""
+    fields = model._meta.pk_fields
+    return all(getattr(instance, field.attname) is not None for field in fields)
+
+
+def pk_of(instance: Model, model: type[Model]) -> Any:
+    """
+    Return the primary key of the row of ``model``, of the type the database gives.
+
+    An instance made with ``pk="5"`` keeps the string, and is the same row as 5.
+    """
+    values = tuple(
+        field.to_python(getattr(instance, field.attname))
+        for field in model._meta.pk_fields
+    )
+    return values if len(values) > 1 else values[0]
+
+
+def image(instance: Model, model: type[Model], *, stored: bool = True) -> Model:
+    """
+    Copy ``instance`` as it is now, as a ``model``.
+
+    The caller's own object lives on: it may be given values that are never saved, or
+    keep those of a savepoint that was rolled back, or lose its key in a delete.
+
+    A subclass with a table of its own becomes its parent's row, a proxy stays what it
+    is. Where the row is still ``stored``, an attribute that holds an expression
+    (``F()``) is left to be read from the database on first use.
+    """
+    given = type(instance)
+    if given._meta.concrete_model is model._meta.concrete_model:
+        chosen = given if issubclass(given, model) else model
+        values = dict(vars(instance))
+        related = dict(instance._state.fields_cache)
+    else:
+        chosen = model
+        names = {field.name for field in model._meta.fields}
+        attnames = {field.attname for field in model._meta.concrete_fields}
+        values = {k: v for k, v in vars(instance).items() if k in attnames}
+        related = {k: v for k, v in instance._state.fields_cache.items() if k in names}
+    if stored:
+        values.pop("_prefetched_objects_cache", None)
+    _detach(values, chosen, stored=stored)
+    values["_state"] = _state(instance, related)
+    twin = chosen.__new__(chosen)  # __init__ would send post_init
+    vars(twin).update(values)
+    return twin
+
+
+def _detach(values: dict[str, Any], model: type[Model], *, stored: bool) -> None:
+    """Copy what can be changed in place; drop what only the database can tell."""
+    for field in model._meta.concrete_fields:
+        name = field.attname
+        if name not in values:
+            continue
+        value = values[name]
+        if stored and field.generated and _GENERATED_IS_STALE:
+            del values[name]
+        elif type(value) in _PLAIN:
+            continue
+        elif stored and hasattr(value, "resolve_expression"):
+            del values[name]
+        elif isinstance(value, File):
+            values[name] = value.name
+        elif isinstance(value, (dict, list, set, bytearray)):
+            values[name] = copy.deepcopy(value)
+
+
+def _state(instance: Model, related: dict[str, Any]) -> ModelState:
+    state = ModelState()
+    state.db = instance._state.db
+    state.adding = instance._state.adding
+    state.fields_cache = related
+    return state

@@ -1,0 +1,190 @@
+"""A queryset whose bulk operations, for which Django sends no signals, are heard."""
+
+from __future__ import annotations
+
+import logging
+import operator
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import reduce
+from typing import Any, TypeVar
+
+from django.db.models import Model, Q, QuerySet
+
+from turbo.changes.change import has_pk
+from turbo.changes.recording import is_heard, look_back, names_in, record
+from turbo.changes.watchlist import Target, watchlist
+from turbo.context import suppress
+from turbo.typing import ChangeAction
+
+__all__ = ["ChangesQuerySet"]
+
+logger = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Model)
+
+#: Rows looked for in one query; SQLite's expressions may be no deeper than 1,000.
+_BATCH = 200
+
+
+class ChangesQuerySet(QuerySet[M]):
+    """
+    Tell of ``bulk_create``, ``bulk_update`` and ``update``, and of their async twins.
+
+    ::
+
+        class Message(models.Model):
+            objects = turbo.ChangesQuerySet.as_manager()
+
+        Message.objects.filter(room=room).update(pinned=False)
+
+    Each object is a change of its own, as if it had been saved. ``update`` reads the
+    keys before, and the rows after: two queries more, for watched models only. Inside
+    ``turbo.suppress()`` nothing more is read.
+    """
+
+    def bulk_create(
+        self,
+        objs: Iterable[M],
+        batch_size: int | None = None,
+        ignore_conflicts: bool = False,
+        update_conflicts: bool = False,
+        update_fields: Collection[str] | None = None,
+        unique_fields: Collection[str] | None = None,
+    ) -> list[M]:
+        """
+        Insert ``objs`` and tell that they were created.
+
+        With ``update_conflicts`` those that were there before are told of as updated.
+        With ``ignore_conflicts`` Django does not learn the keys that the database
+        gave: only objects that came with a key are told of, if they are new. Objects
+        whose key stays unknown are counted in a warning.
+        """
+        targets = self._targets()
+        objs = list(objs)
+        there: Mapping[Any, Model] = {}
+        if targets and (ignore_conflicts or update_conflicts):
+            self._for_write = True
+            there = self._matching(objs, unique_fields or ["pk"])
+        made = super().bulk_create(
+            objs,
+            batch_size=batch_size,
+            ignore_conflicts=ignore_conflicts,
+            update_conflicts=update_conflicts,
+            update_fields=update_fields,
+            unique_fields=unique_fields,
+        )
+        if not targets:
+            return made
+        rows = self._with_keys(made)
+        if ignore_conflicts or update_conflicts:
+            rows = list(self._read([row.pk for row in rows]).values())
+        for row in rows:
+            if row.pk not in there:
+                self._record(targets, row, "create")
+            elif update_conflicts:
+                old = there[row.pk]
+                self._record(targets, row, "update", fields=update_fields, old=old)
+        return made
+
+    def bulk_update(
+        self, objs: Iterable[M], fields: Iterable[str], batch_size: int | None = None
+    ) -> int:
+        """Update ``fields`` of ``objs`` and tell of those that are there."""
+        targets = self._targets()
+        objs, fields = tuple(objs), list(fields)
+        if not targets:
+            return super().bulk_update(objs, fields, batch_size)
+        self._for_write = True
+        pks = [obj.pk for obj in objs]
+        old = self._read_if_asked(targets, pks)
+        with suppress():  # Django calls update() for each batch
+            count = super().bulk_update(objs, fields, batch_size)
+        there = set(pks if count == len(pks) else self._read(pks))
+        for obj in objs:
+            if obj.pk in there:
+                self._record(targets, obj, "update", fields=fields, old=old.get(obj.pk))
+        return count
+
+    def update(self, **kwargs: Any) -> int:
+        """Update the rows and tell of each, as it is after the update."""
+        targets = self._targets()
+        # Django refuses to update a slice or a union, and says so better.
+        if not targets or self.query.is_sliced or self.query.combinator:
+            return super().update(**kwargs)
+        self._for_write = True
+        pks = self._keys()
+        old = self._read_if_asked(targets, pks)
+        count = super().update(**kwargs)
+        for pk, row in self._read(pks).items():
+            self._record(targets, row, "update", fields=kwargs, old=old.get(pk))
+        return count
+
+    def _targets(self) -> Sequence[Target]:
+        """Return the watched models whose rows a write changes, if anybody hears."""
+        return [t for t in watchlist.targets(self.model) if is_heard(t)]
+
+    def _keys(self) -> list[Any]:
+        rows = self.order_by()
+        # It would need a transaction; the UPDATE locks the rows by itself.
+        rows.query.select_for_update = False
+        if rows.query.distinct_fields:
+            rows = rows.distinct()
+        return list(dict.fromkeys(rows.values_list("pk", flat=True)))
+
+    def _read(self, pks: Sequence[Any]) -> Mapping[Any, M]:
+        """Return the rows with these keys, in this order."""
+        rows = self.model._base_manager.using(self.db).in_bulk(pks)
+        return {pk: rows[pk] for pk in pks if pk in rows}
+
+    def _read_if_asked(
+        self, targets: Sequence[Target], pks: Sequence[Any]
+    ) -> Mapping[Any, M]:
+        looks_back = any(target.looks_back for target in targets)
+        return self._read(pks) if looks_back else {}
+
+    def _matching(self, objs: Sequence[M], names: Collection[str]) -> Mapping[Any, M]:
+        """Return the rows, by key, that agree with one of ``objs`` in all ``names``."""
+        meta = self.model._meta
+        pk = meta.pk.name
+        columns: list[Any] = [meta.get_field(pk if n == "pk" else n) for n in names]
+        attnames = [column.attname for column in columns]
+        lookups = [Q(**{name: getattr(obj, name) for name in attnames}) for obj in objs]
+        manager = self.model._base_manager.using(self.db)
+        found: dict[Any, M] = {}
+        for start in range(0, len(lookups), _BATCH):
+            any_of = reduce(operator.or_, lookups[start : start + _BATCH])
+            found |= {row.pk: row for row in manager.filter(any_of)}
+        return found
+
+    def _with_keys(self, objs: Sequence[M]) -> list[M]:
+        known = [obj for obj in objs if has_pk(obj, self.model)]
+        if len(known) < len(objs):
+            logger.warning(
+                "%d of %d %s rows are not told of: the database did not return "
+                "their keys.",
+                len(objs) - len(known),
+                len(objs),
+                self.model._meta.label,
+            )
+        return known
+
+    def _record(
+        self,
+        targets: Sequence[Target],
+        row: Model,
+        action: ChangeAction,
+        *,
+        fields: Collection[str] | None = None,
+        old: Model | None = None,
+    ) -> None:
+        for target in targets:
+            names = names_in(target.model, fields)
+            if names is None or names:
+                record(
+                    target,
+                    instance=row,
+                    action=action,
+                    using=self.db,
+                    update_fields=names,
+                    before=None if old is None else look_back(target, old),
+                )

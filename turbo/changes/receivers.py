@@ -1,0 +1,124 @@
+"""The receivers of a watched model's own signals."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from django.db.models import Model
+
+from turbo.changes.recording import (
+    Before,
+    guarded,
+    is_heard,
+    keep,
+    look_back,
+    names_in,
+    record,
+    stored_row,
+    take,
+)
+from turbo.changes.watchlist import Target, watchlist
+
+__all__ = [
+    "FROM_FIXTURE",
+    "before_delete",
+    "before_save",
+    "looks_before_save",
+    "on_delete",
+    "on_save",
+]
+
+#: Kept with an instance that a fixture wrote: its relations come from there as well.
+FROM_FIXTURE = "raw"
+
+_STORED = "stored"
+
+
+def looks_before_save(sender: type[Model], target: Target) -> bool:
+    """
+    Return whether the stored row of ``target`` matters to a save of ``sender``.
+
+    It does when a watch asks for it, and where a row of a child table can be added to
+    one of its parent table that was there already: that is no creation of the parent.
+    """
+    return target.looks_back or target.model is not sender._meta.concrete_model
+
+
+@guarded
+def before_save(
+    sender: type[Model], instance: Model, using: str, raw: bool = False, **kwargs: Any
+) -> None:
+    """Remember which rows are there, and what the watches make of them."""
+    stored: dict[type[Model], Before] = {}
+    for target in watchlist.targets(sender):
+        own = target.model is sender._meta.concrete_model
+        if not target.looks_back and (own or not instance._state.adding):
+            continue
+        if not is_heard(target, raw=raw):
+            continue
+        row = stored_row(instance, target.model, using)
+        if row is not None:
+            stored[target.model] = look_back(target, row)
+    keep(using, instance, _STORED, stored)
+
+
+@guarded
+def on_save(
+    sender: type[Model],
+    instance: Model,
+    created: bool,
+    using: str,
+    update_fields: Collection[str] | None = None,
+    raw: bool = False,
+    **kwargs: Any,
+) -> None:
+    """Record a row written, and those of the parent tables written with it."""
+    stored = take(using, instance, _STORED) or {}
+    if raw:
+        keep(using, instance, FROM_FIXTURE, True)
+    else:
+        take(using, instance, FROM_FIXTURE)
+    for target in watchlist.targets(sender):
+        names = names_in(target.model, update_fields)
+        if raw and target.model is not sender._meta.concrete_model:
+            continue  # a fixture has an entry for each table
+        if names is not None and not names:
+            continue
+        record(
+            target,
+            instance=instance,
+            action="create" if created and target.model not in stored else "update",
+            using=using,
+            update_fields=names,
+            before=stored.get(target.model),
+            raw=raw,
+        )
+
+
+@guarded
+def before_delete(
+    sender: type[Model], instance: Model, using: str, **kwargs: Any
+) -> None:
+    """Ask the watches what they make of the row while it is there."""
+    target = watchlist.own(sender)
+    if target is None or not is_heard(target):
+        return
+    row = stored_row(instance, target.model, using)
+    if row is not None:
+        keep(using, instance, _STORED, {target.model: look_back(target, row)})
+
+
+@guarded
+def on_delete(sender: type[Model], instance: Model, using: str, **kwargs: Any) -> None:
+    """Record a row deleted. Django sends a signal for each parent's row as well."""
+    stored = take(using, instance, _STORED) or {}
+    target = watchlist.own(sender)
+    if target is not None:
+        record(
+            target,
+            instance=instance,
+            action="delete",
+            using=using,
+            before=stored.get(target.model),
+        )

@@ -1,0 +1,165 @@
+"""What every signal does: decide who hears it, and enter a record for them."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import weakref
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, ParamSpec, TypeAlias
+
+from django.db import connections
+from django.db.models import Model
+
+from turbo.changes.change import has_pk, image, pk_of
+from turbo.changes.journal import Heard, Record, enter
+from turbo.changes.watchlist import Target, Watch
+from turbo.context import suppressed
+from turbo.typing import ChangeAction
+
+__all__ = [
+    "Before",
+    "guarded",
+    "is_heard",
+    "keep",
+    "look_back",
+    "names_in",
+    "peek",
+    "record",
+    "stored_row",
+    "take",
+]
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+
+#: What watches made of the row as it was before.
+Before: TypeAlias = Mapping[Watch, Any]
+
+_ATTRIBUTE = "_turbo_kept"
+
+
+def guarded(receiver: Callable[P, None]) -> Callable[P, None]:
+    """Let no failure of ``receiver`` reach the write that it is told of."""
+
+    @functools.wraps(receiver)
+    def guard(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            receiver(*args, **kwargs)
+        except Exception:
+            instance: Any = kwargs["instance"]
+            label = type(instance)._meta.label
+            logger.exception("A change of %s %r is lost.", label, instance.pk)
+
+    return guard
+
+
+def is_heard(target: Target, *, raw: bool = False) -> bool:
+    """Return whether anybody is to be told of a signal sent now."""
+    return not suppressed() and any(watch.hears(raw=raw) for watch in target.watches)
+
+
+@guarded
+def record(
+    target: Target,
+    *,
+    instance: Model,
+    action: ChangeAction,
+    using: str,
+    update_fields: Iterable[str] | None = None,
+    before: Before | None = None,
+    raw: bool = False,
+) -> None:
+    """Tell the watches of ``target`` after the commit, unless it is suppressed now."""
+    if not is_heard(target, raw=raw):
+        return
+    pk = pk_of(instance, target.model)
+    twin = image(instance, target.model, stored=action != "delete")
+    if twin.pk is not pk:
+        twin.pk = pk
+    heard = {
+        watch: Heard(_ask(watch.mark), (before or {}).get(watch))
+        for watch in target.watches
+        if watch.hears(raw=raw)
+    }
+    enter(
+        connections[using],
+        Record(
+            model=target.model,
+            pk=pk,
+            action=action,
+            using=using,
+            update_fields=None if update_fields is None else frozenset(update_fields),
+            instance=twin,
+            heard=heard,
+        ),
+    )
+
+
+def stored_row(instance: Model, model: type[Model], using: str) -> Model | None:
+    """Read the row that ``instance`` is about to change; no query if there is none."""
+    if not has_pk(instance, model):
+        return None
+    fields = model._meta.pk_fields
+    if instance._state.adding and all(
+        field.has_default() or field.has_db_default() for field in fields
+    ):
+        return None  # save() inserts without looking
+    pk = pk_of(instance, model)
+    return model._base_manager.using(using).filter(pk=pk).first()
+
+
+def look_back(target: Target, row: Model) -> Before:
+    """Ask the watches of ``target`` that want it about the row as it is stored."""
+    return {
+        watch: _ask(watch.before, image(row, target.model))
+        for watch in target.watches
+        if watch.before is not None
+    }
+
+
+def _ask(function: Callable[..., Any] | None, *args: Any) -> Any:
+    """Call what a watch brought along; its failure is not the writer's."""
+    if function is None:
+        return None
+    try:
+        return function(*args)
+    except Exception:
+        logger.exception("%r of a watch failed; the change goes without.", function)
+        return None
+
+
+def names_in(
+    model: type[Model], update_fields: Collection[str] | None
+) -> Collection[str] | None:
+    """Return those of ``update_fields`` that are columns of ``model``."""
+    if update_fields is None:
+        return None
+    columns = model._meta.concrete_fields
+    known = {field.name for field in columns} | {field.attname for field in columns}
+    return known.intersection(update_fields)
+
+
+def keep(using: str, instance: Model, what: str, value: Any) -> None:
+    """
+    Leave ``value`` from a signal before the write for the one after it.
+
+    It is kept on the connection and goes with the instance, so that a write which fails
+    leaves nothing behind.
+    """
+    kept = vars(connections[using]).setdefault(_ATTRIBUTE, {})
+    key = (id(instance), what)
+    kept[key] = weakref.ref(instance, lambda _: kept.pop(key, None)), value
+
+
+def peek(using: str, instance: Model, what: str) -> Any:
+    """Return what was kept, or ``None``."""
+    kept = vars(connections[using]).get(_ATTRIBUTE, {})
+    return kept.get((id(instance), what), (None, None))[1]
+
+
+def take(using: str, instance: Model, what: str) -> Any:
+    """Return what was kept, or ``None``, and forget it."""
+    kept = vars(connections[using]).get(_ATTRIBUTE, {})
+    return kept.pop((id(instance), what), (None, None))[1]

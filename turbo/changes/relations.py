@@ -1,0 +1,164 @@
+"""
+Changes of a model's many-to-many fields, which count as updates of its instances.
+
+A field belongs to the model that declares it. Changed from the other side, all the
+instances that gained or lost a relation are updated; so they are when an object of the
+other side is deleted, for which Django sends no ``m2m_changed`` (its ticket 17688).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+from django.db.models import ManyToManyField, Model, QuerySet
+
+from turbo.changes.receivers import FROM_FIXTURE
+from turbo.changes.recording import (
+    Before,
+    guarded,
+    is_heard,
+    keep,
+    look_back,
+    peek,
+    record,
+    stored_row,
+    take,
+)
+from turbo.changes.watchlist import Target, concrete_classes, watchlist
+
+__all__ = ["many_to_many_fields", "on_far_delete", "on_relation", "targets_of"]
+
+Field: TypeAlias = "ManyToManyField[Any, Any]"
+
+
+class Affected(NamedTuple):
+    """An instance that gains or loses a relation; ``None`` for the one that is sent."""
+
+    target: Target
+    row: Model | None
+    before: Before
+
+
+def many_to_many_fields(model: type[Model]) -> list[Field]:
+    """Return the fields of ``model``, inherited ones included."""
+    fields = model._meta.many_to_many
+    return [field for field in fields if isinstance(field, ManyToManyField)]
+
+
+def targets_of(field: Field) -> Iterator[Target]:
+    """Yield the watched models that have ``field``, those that inherit it included."""
+    for model in concrete_classes(field.model):
+        target = None if model._meta.proxy else watchlist.own(model)
+        if target is not None:
+            yield target
+
+
+def on_relation(field: Field) -> Callable[..., None]:
+    """Return the receiver of ``m2m_changed`` for one field."""
+    what = f"{field.model._meta.label}.{field.name}"
+
+    @guarded
+    def receive(
+        instance: Model,
+        action: str,
+        reverse: bool,
+        model: type[Model],
+        pk_set: Collection[Any] | None,
+        using: str,
+        raw: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        here, there = (model, instance) if reverse else (instance, model)
+        if not (_is_a(here, field.model) and _is_a(there, field.related_model)):
+            return  # another field has the same table
+        # Before 6.1 a fixture's relations are written as any others.
+        raw = raw or bool(peek(using, instance, FROM_FIXTURE))
+        if action.startswith("pre_"):
+            found = _affected(field, instance, reverse, pk_set, using=using, raw=raw)
+            keep(using, instance, what, found)
+        else:
+            found = take(using, instance, what) or []
+            _record(field, instance, found, using=using, raw=raw)
+
+    return receive
+
+
+def on_far_delete(field: Field) -> Callable[..., None]:
+    """Return the receiver of ``pre_delete`` for the model that ``field`` points to."""
+
+    @guarded
+    def receive(instance: Model, using: str, **kwargs: Any) -> None:
+        # Django opens a transaction for the delete: the record waits for its end.
+        lost = _affected(field, instance, True, None, using=using, raw=False)
+        _record(field, instance, lost, using=using, raw=False)
+
+    return receive
+
+
+def _is_a(given: Model | type[Model], model: type[Model]) -> bool:
+    """Return whether an instance or a class is one of ``model``, proxies set aside."""
+    cls = given if isinstance(given, type) else type(given)
+    return issubclass(cls, model._meta.concrete_model or model)
+
+
+def _affected(
+    field: Field,
+    instance: Model,
+    reverse: bool,
+    pk_set: Collection[Any] | None,
+    *,
+    using: str,
+    raw: bool,
+) -> list[Affected]:
+    """Return the instances that gain or lose a relation, before it is written."""
+    found: list[Affected] = []
+    if pk_set is not None and not pk_set:
+        return found
+    for target in targets_of(field):
+        if not is_heard(target, raw=raw):
+            continue
+        if not reverse and isinstance(instance, target.model):
+            looks = target.looks_back
+            stored = stored_row(instance, target.model, using) if looks else None
+            before = look_back(target, stored) if stored is not None else {}
+            found.append(Affected(target, None, before))
+        if reverse or field.remote_field.symmetrical:
+            others = _others(field, target, instance, pk_set, using=using)
+            found += (Affected(target, row, look_back(target, row)) for row in others)
+    return found
+
+
+def _others(
+    field: Field,
+    target: Target,
+    instance: Model,
+    pk_set: Collection[Any] | None,
+    *,
+    using: str,
+) -> QuerySet[Model]:
+    """Read the rows with these keys, or all that are related to ``instance``."""
+    rows = target.model._base_manager.using(using)
+    if pk_set is None:
+        return rows.filter(**{field.name: instance})
+    return rows.filter(**{f"{field.m2m_target_field_name()}__in": pk_set})
+
+
+def _record(
+    field: Field,
+    instance: Model,
+    affected: list[Affected],
+    *,
+    using: str,
+    raw: bool,
+) -> None:
+    for target, row, before in affected:
+        record(
+            target,
+            instance=instance if row is None else row,
+            action="update",
+            using=using,
+            update_fields=[field.name],
+            before=before,
+            raw=raw,
+        )

@@ -1,0 +1,144 @@
+"""
+Watching a model: connecting receivers to the classes that send its signals.
+
+Django compares senders by identity, so a proxy and a child of a table of its own are
+senders beside the model itself, also those whose class is made later. No receiver is
+connected without a sender: one would keep Django from deleting rows of *any* model
+without loading them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django.db.models import Model
+from django.db.models.fields.related import lazy_related_operation
+from django.db.models.signals import (
+    ModelSignal,
+    class_prepared,
+    m2m_changed,
+    post_delete,
+    post_save,
+    pre_delete,
+    pre_save,
+)
+
+from turbo.changes import receivers, relations
+from turbo.changes.change import ModelChange
+from turbo.changes.watchlist import Watch, concrete_classes, watchlist
+
+__all__ = ["watch"]
+
+_UID = "turbo.changes"
+
+
+def watch(
+    model: type[Model],
+    callback: Callable[[ModelChange], object],
+    *,
+    mark: Callable[[], Any] | None = None,
+    before: Callable[[Any], Any] | None = None,
+    raw: bool | None = None,
+) -> Watch:
+    """
+    Call back with a :class:`ModelChange` after each commit that changed an object.
+
+    One change per object and transaction: created and updated is *create*, created and
+    deleted is nothing, anything else and deleted is *delete*. A change stands where the
+    object's first record stood. An exception of the callback is logged.
+
+    A proxy stands for the model it proxies. Rows of a parent are heard of when a child
+    with a table of its own is saved, as instances of the parent. An abstract model
+    stands for all that inherit from it.
+
+    ``mark()`` is called at each signal, in the writing thread; the change carries the
+    last value. ``before(instance)`` is called with the row as it is stored before a
+    write, which costs a query; the change carries what came of the first row.
+    Fixtures (``raw``) are heard of if asked for, or if ``ANNOUNCE_RAW`` is set.
+    """
+    watch = Watch(
+        model=model,
+        callback=callback,
+        mark=mark,
+        before=before,
+        raw=raw,
+        release=_release,
+    )
+    watchlist.add(watch)
+    _connect_all(model)
+    return watch
+
+
+def _release(watch: Watch) -> None:
+    watchlist.remove(watch)
+    _connect_all(watch.model)
+
+
+def _connect_all(model: type[Model]) -> None:
+    for sender in concrete_classes(model._meta.concrete_model or model):
+        _connect(sender)
+
+
+def _connect(sender: type[Model], **kwargs: Any) -> None:
+    """Connect what the watches need of ``sender``, and disconnect what they do not."""
+    targets = watchlist.targets(sender)
+    own = watchlist.own(sender)
+    looks = partial(receivers.looks_before_save, sender)
+    _wire(post_save, receivers.on_save, sender, wanted=bool(targets))
+    _wire(pre_save, receivers.before_save, sender, wanted=any(map(looks, targets)))
+    _wire(post_delete, receivers.on_delete, sender, wanted=own is not None)
+    _wire(
+        pre_delete,
+        receivers.before_delete,
+        sender,
+        wanted=own is not None and own.looks_back,
+    )
+    for field in relations.many_to_many_fields(sender):
+        # The other model, or the table between, may be named but not yet made.
+        far, through = field.remote_field.model, field.remote_field.through
+        if through is not None:
+            lazy_related_operation(partial(_connect_field, field), sender, far, through)
+
+
+def _connect_field(
+    field: relations.Field,
+    sender: type[Model],
+    far: type[Model],
+    through: type[Model],
+) -> None:
+    wanted = any(relations.targets_of(field))
+    uid = f"{field.model._meta.label}.{field.name}"
+    _wire(m2m_changed, relations.on_relation(field), through, wanted=wanted, uid=uid)
+    for other in concrete_classes(far._meta.concrete_model or far):
+        if other._meta.concrete_model is far._meta.concrete_model:
+            receiver = relations.on_far_delete(field)
+            _wire(pre_delete, receiver, other, wanted=wanted, uid=uid)
+
+
+def _wire(
+    signal: ModelSignal,
+    receiver: Callable[..., None],
+    sender: type[Model],
+    *,
+    wanted: bool,
+    uid: str = "",
+) -> None:
+    dispatch_uid = f"{_UID}:{uid}"
+    if wanted:
+        signal.connect(receiver, sender=sender, weak=False, dispatch_uid=dispatch_uid)
+    else:
+        signal.disconnect(sender=sender, dispatch_uid=dispatch_uid)
+
+
+def _on_class_prepared(sender: type[Model], **kwargs: Any) -> None:
+    """Connect a class that is made after the watch that covers it."""
+    if watchlist.targets(sender) and not sender._meta.swapped:
+        _connect(sender)
+    if sender._meta.proxy:
+        for watch in watchlist:  # it may stand for the other side of a relation
+            _connect_all(watch.model)
+
+
+class_prepared.connect(_on_class_prepared, dispatch_uid=_UID)

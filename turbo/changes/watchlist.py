@@ -1,0 +1,119 @@
+"""Who watches which model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from django.db.models import Model
+
+from turbo.changes.change import ModelChange
+from turbo.conf import get_settings
+
+__all__ = ["Target", "Watch", "Watchlist", "concrete_classes", "watchlist"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Watch:
+    """One call of :func:`~turbo.changes.watch`, until :meth:`stop`."""
+
+    model: type[Model]
+    callback: Callable[[ModelChange], object]
+    mark: Callable[[], Any] | None
+    before: Callable[[Any], Any] | None
+    raw: bool | None
+    release: Callable[[Watch], None]
+
+    def stop(self) -> None:
+        """Call back no more, not even for what is recorded and not yet committed."""
+        self.release(self)
+
+    def covers(self, model: type[Model]) -> bool:
+        """Return whether rows of the concrete class ``model`` are watched."""
+        if self.model._meta.abstract:
+            return issubclass(model, self.model)
+        return model is self.model._meta.concrete_model
+
+    def hears(self, *, raw: bool) -> bool:
+        """Return whether a signal is heard that comes from a fixture (``raw``)."""
+        if not raw:
+            return True
+        return get_settings().announce_raw if self.raw is None else self.raw
+
+
+class Target(NamedTuple):
+    """A concrete model whose rows a sender writes, and who watches them."""
+
+    model: type[Model]
+    watches: tuple[Watch, ...]
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether anybody asks for the row as it was before."""
+        return any(watch.before for watch in self.watches)
+
+
+class Watchlist:
+    """All watches. Reading takes no lock: what is read is replaced, never changed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # owns the replacing
+        self._watches: tuple[Watch, ...] = ()
+        self._targets: dict[type[Model], tuple[Target, ...]] = {}
+
+    def __contains__(self, watch: object) -> bool:
+        return watch in self._watches
+
+    def __iter__(self) -> Iterator[Watch]:
+        return iter(self._watches)
+
+    def add(self, watch: Watch) -> None:
+        with self._lock:
+            self._watches += (watch,)
+            self._targets = {}
+
+    def remove(self, watch: Watch) -> None:
+        with self._lock:
+            self._watches = tuple(w for w in self._watches if w is not watch)
+            self._targets = {}
+
+    def targets(self, sender: type[Model]) -> tuple[Target, ...]:
+        """
+        Return the watched models whose rows a save of ``sender`` writes.
+
+        Its own concrete model first, if that is watched, then the parents that have
+        tables of their own.
+        """
+        known = self._targets
+        targets = known.get(sender) or tuple(self._find(sender))
+        if targets:  # the classes that migrations make come by once and are not kept
+            known[sender] = targets
+        return targets
+
+    def own(self, sender: type[Model]) -> Target | None:
+        """Return the target for the rows of ``sender`` alone, leaving out parents."""
+        targets = self.targets(sender)
+        if targets and targets[0].model is sender._meta.concrete_model:
+            return targets[0]
+        return None
+
+    def _find(self, sender: type[Model]) -> Iterator[Target]:
+        concrete = sender._meta.concrete_model
+        assert concrete is not None, "an abstract model sends nothing"
+        for model in (concrete, *concrete._meta.all_parents):
+            watches = tuple(w for w in self._watches if w.covers(model))
+            if watches:
+                yield Target(model, watches)
+
+
+watchlist = Watchlist()
+
+
+def concrete_classes(model: type[Model]) -> Iterator[type[Model]]:
+    """Yield ``model`` and its subclasses, those that can send signals."""
+    if not (model._meta.abstract or model._meta.swapped):
+        yield model
+    for subclass in model.__subclasses__():
+        yield from concrete_classes(subclass)

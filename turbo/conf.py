@@ -1,0 +1,106 @@
+"""
+The settings: one dict, ``TURBO``, read as one frozen object.
+
+Nothing is read at import time; :func:`get_settings` reads on the first call and again
+after ``setting_changed``, so ``override_settings(TURBO={…})`` works in tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+
+from turbo.exceptions import ConfigurationError
+
+__all__ = ["Settings", "get_settings", "layer_config"]
+
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every key of ``TURBO``, in lower case, with its default."""
+
+    #: Alias in ``CHANNEL_LAYERS`` that carries the broadcasts.
+    channel_layer: str = "default"
+    #: Path of the WebSocket, as the page is told it.
+    websocket_path: str = "/ws/"
+    #: Path below which ``turbo.urls`` is included is reversed; this is the fallback.
+    sse_path: str = "/turbo/sse/"
+    #: Seconds for which a signed name admits its bearer.
+    signed_name_max_age: int = 86_400
+    #: Seconds between two tests of streams that override ``user_passes_test``.
+    recheck_interval: float = 60.0
+    #: Bytes that may wait for one subscriber before it is closed as slow.
+    queue_bytes: int = 1_048_576
+    #: Bytes of one frame from a client.
+    max_frame_bytes: int = 65_536
+    #: Subscriptions of one connection.
+    max_streams: int = 100
+    #: Characters of a stream's name.
+    max_name_length: int = 512
+    #: Dotted path of the replay log; ``None`` chooses by the channel layer.
+    replay_backend: str | None = None
+    #: Redis hosts of the replay log; ``None`` takes the channel layer's.
+    replay_hosts: Any = None
+    #: Messages kept per stream.
+    replay_length: int = 100
+    #: Seconds for which a message is kept.
+    replay_age: int = 300
+    #: Prefix of every Redis key.
+    replay_prefix: str = "turbo"
+    #: Seconds between two comparisons of what was seen with what was sent.
+    tip_interval: float = 15.0
+    #: Broadcasts that may wait for the channel layer before the oldest is dropped.
+    publish_queue: int = 10_000
+    #: Seconds that a process waits at its end for broadcasts not yet sent.
+    flush_timeout: float = 5.0
+    #: Seconds between two signs of life on an idle connection.
+    heartbeat: float = 25.0
+    #: Seconds between two page refreshes of one stream.
+    refresh_interval: float = 0.5
+    #: Seconds after which a refresh goes out however many more are asked for.
+    refresh_max_wait: float = 2.0
+    #: Whether fixtures (``raw=True``) are changes like any other.
+    announce_raw: bool = False
+    #: See ``turbo.observers``.
+    observers: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
+    #: See ``turbo.bindings``.
+    bindings: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
+    #: See ``turbo.pubsub``.
+    pubsub: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Return the settings in force."""
+    given = getattr(django_settings, "TURBO", {})
+    known = {f.name.upper(): f.name for f in fields(Settings)}
+    unknown = sorted(key for key in given if key not in known)
+    if unknown:
+        raise ConfigurationError(
+            f"TURBO has no setting {unknown[0]!r}. Known settings: "
+            f"{', '.join(sorted(known))}."
+        )
+    return Settings(**{known[key]: value for key, value in given.items()})
+
+
+def layer_config() -> Mapping[str, Any]:
+    """Return the entry of ``CHANNEL_LAYERS`` that carries the broadcasts."""
+    layers = getattr(django_settings, "CHANNEL_LAYERS", {})
+    config: Mapping[str, Any] = layers.get(get_settings().channel_layer, _EMPTY)
+    return config
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "TURBO":
+        get_settings.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="turbo.conf")

@@ -1,0 +1,112 @@
+"""
+The WebSocket that pages open.
+
+:class:`TurboStreamsConsumer` is a plain ASGI application, so that no message passes
+through Channels' per-connection dispatch. It works alone under ``ProtocolTypeRouter``::
+
+    application = ProtocolTypeRouter({
+        "http": get_asgi_application(),
+        "websocket": AuthMiddlewareStack(TurboStreamsConsumer.as_asgi()),
+    })
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any
+
+from turbo import metrics, serving
+from turbo.conf import get_settings
+from turbo.outbox import Outbox
+from turbo.protocol import CloseCode
+from turbo.subscribers import LiveSubscriber
+from turbo.typing import ASGIApplication, Message, Receive, Scope, Send
+
+__all__ = ["TurboStreamsConsumer"]
+
+logger = logging.getLogger("turbo.consumers")
+
+#: Seconds that a client which does not read may take to be told so.
+CLOSE_TIMEOUT = 2.0
+
+
+class TurboStreamsConsumer:
+    """One WebSocket connection."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._slow = asyncio.Event()
+        extensions: dict[str, Any] = scope.get("extensions") or {}
+        self._outbox = Outbox(
+            send,
+            make_message=_text_message,
+            limit=get_settings().queue_bytes,
+            on_slow=self._slow.set,
+            transport=extensions.get("turbo.transport"),
+        )
+
+    @classmethod
+    def as_asgi(cls) -> ASGIApplication:
+        """Return an ASGI application that serves each connection."""
+        serving.expect()
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "websocket":
+                raise ValueError(
+                    f"TurboStreamsConsumer serves WebSockets, not {scope['type']!r}: "
+                    f"put it under 'websocket' in ProtocolTypeRouter."
+                )
+            await cls(scope, receive, send).serve()
+
+        return application
+
+    async def serve(self) -> None:
+        """Serve the connection until either side closes it."""
+        await self._receive()  # websocket.connect
+        await self._send({"type": "websocket.accept"})
+        subscriber = LiveSubscriber(self._scope, self._outbox.put)
+        reading = asyncio.ensure_future(self._read(subscriber))
+        slow = asyncio.ensure_future(self._slow.wait())
+        try:
+            await asyncio.wait({reading, slow}, return_when=asyncio.FIRST_COMPLETED)
+            if self._slow.is_set():
+                await self._close_slow()
+        except asyncio.CancelledError:
+            await self._say_goodbye(CloseCode.RESTART)
+            raise
+        finally:
+            reading.cancel()
+            slow.cancel()
+            await asyncio.gather(reading, slow, return_exceptions=True)
+            await self._outbox.close()
+            await subscriber.stop()
+
+    async def _read(self, subscriber: LiveSubscriber) -> None:
+        while (message := await self._receive())["type"] == "websocket.receive":
+            await subscriber.receive(message.get("text"))
+            await self._outbox.ready()
+
+    async def _close_slow(self) -> None:
+        metrics.count("closed_slow")
+        logger.info("A subscriber does not read and is closed: %s", _peer(self._scope))
+        await self._outbox.close()
+        await self._say_goodbye(CloseCode.SLOW)
+        self._outbox.abort()
+
+    async def _say_goodbye(self, code: CloseCode) -> None:
+        message: Message = {"type": "websocket.close", "code": int(code)}
+        with suppress(Exception):
+            await asyncio.wait_for(self._send(message), CLOSE_TIMEOUT)
+
+
+def _text_message(text: str) -> Message:
+    return {"type": "websocket.send", "text": text}
+
+
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"

@@ -1,0 +1,108 @@
+"""
+What belongs to the current request or task: one context variable an idea.
+
+Context variables follow a request through threads and tasks (asgiref carries them
+across), and two requests never see each other's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+__all__ = [
+    "Origin",
+    "birth",
+    "origin",
+    "origin_scope",
+    "request_id",
+    "request_scope",
+    "set_birth",
+    "suppress",
+    "suppressed",
+]
+
+_suppressed: ContextVar[bool] = ContextVar("turbo_suppressed", default=False)
+_request_id: ContextVar[str] = ContextVar("turbo_request_id", default="")
+_birth: ContextVar[str] = ContextVar("turbo_birth", default="")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """
+    The change that a broadcast tells of, so that an overtaken one can be recognised.
+
+    ``key`` names the object, ``writer`` the thread that changed it, and ``moment`` is
+    a position of the replay log taken before the change was committed.
+    """
+
+    key: str
+    writer: str
+    moment: str
+
+
+_origin: ContextVar[Origin | None] = ContextVar("turbo_origin", default=None)
+
+
+@contextmanager
+def suppress() -> Iterator[None]:
+    """
+    Send nothing for what changes inside; also a decorator.
+
+    For seeds, imports and migrations::
+
+        with turbo.suppress():
+            Message.objects.create(room=room, text="not announced")
+    """
+    token = _suppressed.set(True)
+    try:
+        yield
+    finally:
+        _suppressed.reset(token)
+
+
+def suppressed() -> bool:
+    """Return whether changes are to be passed over."""
+    return _suppressed.get()
+
+
+@contextmanager
+def request_scope(request_id: str) -> Iterator[None]:
+    """Mark refreshes sent inside with the id of the request that causes them."""
+    token = _request_id.set(request_id)
+    try:
+        yield
+    finally:
+        _request_id.reset(token)
+
+
+def request_id() -> str:
+    """Return the id of the Turbo request being answered, or ``""``."""
+    return _request_id.get()
+
+
+def set_birth(moment: str) -> None:
+    """Note where the streams stood before the current request read any data."""
+    _birth.set(moment)
+
+
+def birth() -> str:
+    """Return where the streams stood when the current request began, or ``""``."""
+    return _birth.get()
+
+
+@contextmanager
+def origin_scope(origin: Origin) -> Iterator[None]:
+    """Mark what is broadcast inside as telling of one change."""
+    token = _origin.set(origin)
+    try:
+        yield
+    finally:
+        _origin.reset(token)
+
+
+def origin() -> Origin | None:
+    """Return the change being told of, if any."""
+    return _origin.get()

@@ -1,0 +1,166 @@
+"""
+HTML that Turbo understands, made from strings alone.
+
+:func:`element` forms the ``<turbo-stream>`` that every verb sends; its siblings form
+the other tags a page needs. Attribute names are checked, attribute values are always
+escaped, and what goes between the tags is taken as it is: it must be safe already.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+
+from turbo.exceptions import ActionError, TargetError
+
+__all__ = [
+    "CONTENTLESS",
+    "TARGETED",
+    "Attributes",
+    "element",
+    "event_source",
+    "frame",
+    "meta",
+    "source",
+    "tag",
+]
+
+#: Values of attributes: ``None`` and ``False`` leave one out, ``True`` gives no value.
+Attributes: TypeAlias = Mapping[str, object]
+
+#: Turbo's own actions that change something on the page, and so must say where.
+TARGETED = frozenset(
+    ["append", "prepend", "replace", "update", "before", "after", "remove"]
+)
+#: Turbo's own actions that carry no content.
+CONTENTLESS = frozenset(["remove", "refresh"])
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_OWN_ATTRIBUTES = frozenset(["action", "target", "targets"])
+
+
+def element(
+    action: str,
+    *,
+    target: object = None,
+    targets: object = None,
+    content: str | None = None,
+    attributes: Attributes | None = None,
+) -> SafeString:
+    """
+    Return the element that makes a page carry out ``action``.
+
+    ``target`` is an id and ``targets`` a CSS selector; Turbo's own actions need exactly
+    one of them, except ``refresh``. ``content`` is safe HTML.
+
+    >>> element("append", target="messages", content="<p>Hello</p>")
+    '<turbo-stream action="append" target="messages">\
+<template><p>Hello</p></template></turbo-stream>'
+    >>> element("remove", targets=".old", attributes={"method": "morph"})
+    '<turbo-stream action="remove" targets=".old" method="morph"></turbo-stream>'
+
+    Raises :exc:`~turbo.exceptions.ActionError` for a name that is not one, and
+    :exc:`~turbo.exceptions.TargetError`.
+    """
+    if action not in TARGETED and not _is_name(action):
+        raise ActionError(action)
+    own = {"action": action} | _place(action, {"target": target, "targets": targets})
+    extra = attributes or {}
+    for name in extra:
+        if isinstance(name, str) and name.lower() in _OWN_ATTRIBUTES:
+            raise ActionError(name, "attribute")
+    inner = "" if content is None else f"<template>{content}</template>"
+    return tag("turbo-stream", own | dict(extra), inner)
+
+
+def _place(action: str, places: dict[str, object]) -> dict[str, object]:
+    given = {name: value for name, value in places.items() if value is not None}
+    if len(given) > 1:
+        raise TargetError(action, ("id", "selector"))
+    if "" in given.values() or (not given and action in TARGETED):
+        raise TargetError(action)
+    return given
+
+
+def tag(name: str, attributes: Attributes, content: str = "") -> SafeString:
+    """
+    Return one HTML tag with its escaped attributes around ``content``.
+
+    >>> tag("turbo-frame", {"id": 'a"b', "disabled": True, "src": None})
+    '<turbo-frame id="a&quot;b" disabled></turbo-frame>'
+    """
+    return mark_safe(f"<{name}{_attributes(attributes)}>{content}</{name}>")
+
+
+def _attributes(attributes: Attributes) -> str:
+    parts = []
+    for name, value in attributes.items():
+        if not _is_name(name) or name.lower().startswith("on"):
+            raise ActionError(name, "attribute")
+        if value is True:
+            parts.append(f" {name}")
+        elif value is not None and value is not False:
+            # escape() and not conditional_escape(): what is safe as content may
+            # hold quotes, and those end an attribute.
+            parts.append(f' {name}="{escape(str(value))}"')
+    return "".join(parts)
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def frame(
+    id: object,
+    content: str = "",
+    *,
+    src: object = None,
+    loading: object = None,
+    target: object = None,
+    attributes: Attributes | None = None,
+) -> SafeString:
+    """
+    Return a ``<turbo-frame>``.
+
+    >>> frame("tray", src="/trays/1", loading="lazy")
+    '<turbo-frame id="tray" src="/trays/1" loading="lazy"></turbo-frame>'
+    """
+    own = {"id": id, "src": src, "loading": loading, "target": target}
+    return tag("turbo-frame", own | dict(attributes or {}), content)
+
+
+def source(signed_name: str, since: str) -> SafeString:
+    """
+    Return the element that subscribes a page to a stream over the WebSocket.
+
+    >>> source("WyJjIl0:1w:x", "@17")
+    '<turbo-channels-stream-source signed-stream-name="WyJjIl0:1w:x" since="@17">\
+</turbo-channels-stream-source>'
+    """
+    attributes = {"signed-stream-name": signed_name, "since": since}
+    return tag("turbo-channels-stream-source", attributes)
+
+
+def event_source(src: str) -> SafeString:
+    """
+    Return Turbo's own element that subscribes a page to server-sent events.
+
+    >>> event_source("/turbo/sse/?stream=x&since=%4017")
+    '<turbo-stream-source src="/turbo/sse/?stream=x&amp;since=%4017">\
+</turbo-stream-source>'
+    """
+    return tag("turbo-stream-source", {"src": src})
+
+
+def meta(name: str, content: str) -> SafeString:
+    """
+    Return a ``<meta>`` tag, by which a page tells Turbo how to treat it.
+
+    >>> meta("turbo-cache-control", "no-cache")
+    '<meta name="turbo-cache-control" content="no-cache">'
+    """
+    return mark_safe(f"<meta{_attributes({'name': name, 'content': content})}>")

@@ -1,0 +1,53 @@
+"""Tasks that nobody awaits but somebody owns: kept, logged, and ended together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+__all__ = ["Errands"]
+
+logger = logging.getLogger("turbo.hub")
+
+
+class Errands:
+    """The background tasks of one owner."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def run(self, errand: Coroutine[Any, Any, None]) -> None:
+        """Start ``errand``; a failure of it is logged, not raised."""
+        task = asyncio.ensure_future(_reported(errand))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def repeat(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
+        """Run ``job`` every ``seconds`` until the end."""
+        self.run(_every(seconds, job))
+
+    async def stop(self, *, grace: float = 0.0) -> None:
+        """Cancel what has not ended within ``grace`` seconds."""
+        current = asyncio.current_task()
+        tasks = {task for task in self._tasks if task is not current}
+        if tasks and grace:
+            await asyncio.wait(tasks, timeout=grace)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _every(seconds: float, job: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await _reported(job())
+
+
+async def _reported(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except Exception as error:
+        # Mostly an outage, which whoever talks to Redis all the time reports as such.
+        logger.info("Background work failed.", exc_info=error)

@@ -1,0 +1,64 @@
+"""
+The text of server-sent events: what an event stream may hold, as strings.
+
+Lines end at CR, LF or both, and at nothing else, so data of several lines becomes
+several ``data`` fields, which the browser joins again with LF.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["comment", "event", "retry"]
+
+_NEWLINE = re.compile(r"\r\n|\r|\n")
+_FIELD_BREAKERS = re.compile(r"[\r\n\0]")
+
+
+def event(
+    data: str, *, id: str | None = None, event: str | None = None, retry_ms: int = 0
+) -> str:
+    r"""
+    Return one event.
+
+    ``id`` is what the browser sends back as ``Last-Event-ID`` when it reconnects,
+    ``event`` is the type that it dispatches (``message`` by default), and ``retry_ms``
+    is how long it is to wait before it reconnects.
+
+    >>> event("<p>a</p>\n<p>b</p>", id="k3:8")
+    'id: k3:8\ndata: <p>a</p>\ndata: <p>b</p>\n\n'
+    """
+    fields = [_field("event", event), _field("id", id)]
+    fields.append(f"retry: {retry_ms}\n" if retry_ms else "")
+    fields.extend(f"data: {line}\n" for line in _NEWLINE.split(data))
+    return "".join(fields) + "\n"
+
+
+def retry(milliseconds: int) -> str:
+    r"""
+    Return what tells the browser how long to wait before it reconnects.
+
+    >>> retry(1500)
+    'retry: 1500\n\n'
+    """
+    return f"retry: {milliseconds}\n\n"
+
+
+def comment(text: str = "") -> str:
+    r"""
+    Return a comment: a sign of life that no listener sees.
+
+    >>> comment("ping")
+    ': ping\n\n'
+    """
+    return "".join(f": {line}\n" for line in _NEWLINE.split(text)) + "\n"
+
+
+def _field(name: str, value: str | None) -> str:
+    if value is None:
+        return ""
+    if _FIELD_BREAKERS.search(value):
+        raise ValueError(
+            f"The {name} of a server-sent event is one line without NUL, not {value!r}."
+        )
+    return f"{name}: {value}\n"

@@ -1,0 +1,154 @@
+"""
+What can go wrong, as a tree.
+
+* :exc:`TurboError`
+    * :exc:`ConfigurationError` (and ``ImproperlyConfigured``)
+    * :exc:`UnsavedInstanceError` (and ``ValueError``)
+    * :exc:`TargetError` (and ``ValueError``)
+    * :exc:`ActionError` (and ``ValueError``)
+    * :exc:`ContentError` (and ``TypeError``)
+    * :exc:`NoActionError` (and ``ValueError``)
+    * :exc:`UnknownStreamError` (and ``LookupError``)
+    * :exc:`NameRefused` (and ``ValueError``)
+    * :exc:`FrameError` (and ``ValueError``)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.core.exceptions import ImproperlyConfigured
+
+__all__ = [
+    "ActionError",
+    "ConfigurationError",
+    "ContentError",
+    "FrameError",
+    "NameRefused",
+    "NoActionError",
+    "TargetError",
+    "TurboError",
+    "UnknownStreamError",
+    "UnsavedInstanceError",
+]
+
+
+class TurboError(Exception):
+    """The root of every error that this library raises."""
+
+
+class ConfigurationError(TurboError, ImproperlyConfigured):
+    """A declaration or a setting that cannot work, found at start."""
+
+
+class UnsavedInstanceError(TurboError, ValueError):
+    """A stream was asked of an instance that has no primary key yet."""
+
+    def __init__(self, model_label: str) -> None:
+        super().__init__(model_label)
+        self.model_label = model_label
+
+    def __str__(self) -> str:
+        return (
+            f"This {self.model_label} instance has no primary key, so nobody can be "
+            f"subscribed to its stream. Save it first."
+        )
+
+
+class TargetError(TurboError, ValueError):
+    """An element was given no target where it needs one, or two."""
+
+    def __init__(self, action: str, given: Iterable[str] = ()) -> None:
+        super().__init__(action, tuple(given))
+        self.action = action
+        self.given = tuple(given)
+
+    def __str__(self) -> str:
+        if not self.given:
+            return f"{self.action!r} needs a target: pass either id= or selector=."
+        given = " and ".join(self.given)
+        return f"{self.action!r} was given {given}: pass either id= or selector=."
+
+
+class ActionError(TurboError, ValueError):
+    """The name of an action or of an attribute that no element may carry."""
+
+    def __init__(self, name: object, kind: str = "action") -> None:
+        super().__init__(name, kind)
+        self.name = name
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name!r} is not a valid {self.kind} name. Start with a letter and "
+            f"use ASCII letters, digits, '-' and '_' only; event handlers (on…) and "
+            f"the names that the element sets itself are refused."
+        )
+
+
+class ContentError(TurboError, TypeError):
+    """An element was given no content where it needs some, or too much of it."""
+
+    def __init__(self, action: str, given: Iterable[str] = ()) -> None:
+        super().__init__(action, tuple(given))
+        self.action = action
+        self.given = tuple(given)
+
+    def __str__(self) -> str:
+        if not self.given:
+            return f"{self.action!r} needs content: pass a template, text= or html=."
+        given = " and ".join(self.given)
+        if len(self.given) == 1:
+            return f"{self.action!r} takes no content, but was given {given}."
+        return f"{self.action!r} was given {given}: pass one content only."
+
+
+class NoActionError(TurboError, ValueError):
+    """Something rendered was to be sent before it was said what to do with it."""
+
+    def __str__(self) -> str:
+        return (
+            "Nothing is to be done with this content yet. Call a verb first: "
+            "append(), replace(), update() and so on."
+        )
+
+
+class UnknownStreamError(TurboError, LookupError):
+    """A stream name that no ``streams.py`` declares."""
+
+    def __init__(self, name: object, known: Iterable[str] = ()) -> None:
+        super().__init__(name, tuple(known))
+        self.name = name
+        self.known = tuple(sorted(known))
+
+    def __str__(self) -> str:
+        known = ", ".join(self.known) or "none (does an app have a streams.py?)"
+        return f"There is no stream {self.name!r}. Known streams: {known}."
+
+
+class NameRefused(TurboError, ValueError):
+    """
+    A signed name that does not admit its bearer.
+
+    ``reason`` is the word that the page is told: ``"forged"``, ``"expired"`` or
+    ``"foreign"`` (signed for another user).
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The signed stream name was refused: {self.reason}."
+
+
+class FrameError(TurboError, ValueError):
+    """A frame from a client that the protocol does not know."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"

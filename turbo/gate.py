@@ -1,0 +1,163 @@
+"""
+The gate: who may subscribe to what.
+
+All names of one frame are decided together: signatures first, then one look-up of
+revocations, then one visit to the database for all instances and tests.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from channels.db import database_sync_to_async
+
+from turbo import metrics
+from turbo.exceptions import NameRefused, UnknownStreamError
+from turbo.model_streams import ModelStream
+from turbo.names import SignedName, verify
+from turbo.protocol import Subscription
+from turbo.registry import from_name
+from turbo.replay import get_replay
+from turbo.streams import Stream
+
+__all__ = ["Grant", "Refusal", "Verdict", "admit", "forbidden_keys", "passes"]
+
+logger = logging.getLogger("turbo.gate")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A name that admits its bearer, and the stream that it means."""
+
+    subscription: Subscription
+    stream: Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A name that does not, and why: the word that the page is told."""
+
+    signed: str
+    reason: str
+
+
+Verdict: TypeAlias = Grant | Refusal
+
+
+async def admit(signed_names: Sequence[str], user: Any) -> list[Verdict]:
+    """Return a verdict on each name, in order."""
+    verdicts = [_verify(signed, user) for signed in signed_names]
+    checked = [item for item in verdicts if not isinstance(item, Refusal)]
+    revoked = await _revoked([name for _, name, _ in checked])
+    grants = [Grant(subscription, stream) for subscription, _, stream in checked]
+    permitted = await passes([grant.stream for grant in grants], user)
+    decided = iter(
+        _decide(grant, is_revoked, reason)
+        for grant, is_revoked, reason in zip(grants, revoked, permitted, strict=True)
+    )
+    result = [v if isinstance(v, Refusal) else next(decided) for v in verdicts]
+    metrics.count("refused", sum(isinstance(verdict, Refusal) for verdict in result))
+    return result
+
+
+def _verify(
+    signed: str, user: Any
+) -> Refusal | tuple[Subscription, SignedName, Stream]:
+    try:
+        name = verify(signed, user=user)
+        stream = from_name(name.name)
+        return Subscription(signed, name.name, stream.stream_id), name, stream
+    except NameRefused as error:
+        return Refusal(signed, error.reason)
+    except UnknownStreamError:
+        return Refusal(signed, "unknown")
+    except Exception:
+        # Signed by us, but the class no longer takes these arguments.
+        logger.exception("A signed stream name cannot be made into a stream.")
+        return Refusal(signed, "unknown")
+
+
+def _decide(grant: Grant, revoked: bool, reason: str) -> Verdict:
+    if revoked:
+        return Refusal(grant.subscription.signed, "revoked")
+    if reason:
+        return Refusal(grant.subscription.signed, reason)
+    return grant
+
+
+def forbidden_keys(name: str | None, user: str | None) -> list[str]:
+    """Return the keys under which a revocation that concerns these is noted."""
+    keys = [f"stream={name}"] if name else []
+    if user:
+        keys += [f"user={user}"]
+    if name and user:
+        keys += [f"user={user} stream={name}"]
+    return keys
+
+
+async def _revoked(names: Sequence[SignedName]) -> list[bool]:
+    keys = [forbidden_keys(name.name, name.user) for name in names]
+    if not keys:
+        return []
+    flat = list(dict.fromkeys(key for group in keys for key in group))
+    times = dict(zip(flat, await get_replay().forbidden(flat), strict=True))
+    return [
+        any(name.issued <= (times[key] or 0) for key in group)
+        for name, group in zip(names, keys, strict=True)
+    ]
+
+
+async def passes(streams: Sequence[Stream], user: Any) -> list[str]:
+    """Return for each stream why ``user`` may not see it, ``""`` where they may."""
+    if not any(isinstance(s, ModelStream) or s.tests_user() for s in streams):
+        return [""] * len(streams)
+    reasons = await database_sync_to_async(_sync_reasons)(streams, user)
+    return [
+        await _async_reason(stream, user) if reason is None else reason
+        for stream, reason in zip(streams, reasons, strict=True)
+    ]
+
+
+def _sync_reasons(streams: Sequence[Stream], user: Any) -> list[str | None]:
+    _load_instances(streams)
+    return [_sync_reason(stream, user) for stream in streams]
+
+
+def _load_instances(streams: Iterable[Stream]) -> None:
+    """Give model streams their instances, with one query for each model."""
+    by_class: dict[type[ModelStream], list[ModelStream]] = {}
+    for stream in streams:
+        if isinstance(stream, ModelStream):
+            by_class.setdefault(type(stream), []).append(stream)
+    for cls, group in by_class.items():
+        cls.load(group)
+
+
+def _sync_reason(stream: Stream, user: Any) -> str | None:
+    if isinstance(stream, ModelStream) and not stream.exists():
+        return "gone"
+    if not stream.tests_user():
+        return ""
+    if inspect.iscoroutinefunction(stream.user_passes_test):
+        return None
+    try:
+        return "" if stream.user_passes_test(user) else "forbidden"
+    except Exception:
+        return _failed(stream)
+
+
+async def _async_reason(stream: Stream, user: Any) -> str:
+    try:
+        return "" if await stream.user_passes_test(user) else "forbidden"  # type: ignore[misc]
+    except Exception:
+        return _failed(stream)
+
+
+def _failed(stream: Stream) -> str:
+    logger.exception("%r.user_passes_test() failed; the subscription is refused.", stream)
+    metrics.count("failed")
+    return "forbidden"

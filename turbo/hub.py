@@ -1,0 +1,239 @@
+"""
+The hub: one a process and event loop, between the channel layer and the subscribers.
+
+It joins each stream's group once, however many pages show the stream; it hands each
+message to all of them without awaiting any; and it makes good what the layer loses:
+
+* a number is skipped: the hole is read from the replay log at once;
+* the last message is lost: the tips of the log are compared each ``TIP_INTERVAL``;
+* the layer forgets members after ``group_expiry``: they are added again before that;
+* the layer's connection breaks: log once, back off, join again, compare the tips.
+
+Where the log cannot prove that nothing is missing, the subscribers are told of a gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from turbo import metrics, serving
+from turbo.conf import get_settings
+from turbo.envelope import MESSAGES, Envelope
+from turbo.errands import Errands
+from turbo.frame import Frame
+from turbo.membership import Membership, get_layer
+from turbo.mender import Mender
+from turbo.names import CONTROL, stream_id
+from turbo.protocol import PING
+from turbo.replay import get_replay
+from turbo.topic import Arrival, Subscriber, Topic
+
+__all__ = ["Connection", "Hub", "get_hub"]
+
+logger = logging.getLogger("turbo.hub")
+
+
+class Connection(Subscriber, Protocol):
+    """A subscriber that is also kept alive and told of revocations."""
+
+    def obey(self, order: str | None) -> None:
+        """Take an order of the control stream; ``None`` says that some were lost."""
+
+
+class Hub:
+    """The streams that are shown by the pages which this loop serves."""
+
+    def __init__(self) -> None:
+        self._topics: dict[str, Topic] = {}
+        self._connections: dict[Connection, None] = {}
+        self._membership = Membership()
+        self._jobs = Errands()
+        self._errands = Errands()
+        self._mender = Mender(self._errands)
+        self._failures = 0
+
+    def connect(self, connection: Connection) -> None:
+        """Take a connection on; the first one starts the hub."""
+        if not self._connections:
+            self._start()
+        self._connections[connection] = None
+
+    async def disconnect(self, connection: Connection) -> None:
+        """Forget a connection and its subscriptions; the last one ends the hub."""
+        self._connections.pop(connection, None)
+        self.unsubscribe(connection, list(self._topics))
+        if not self._connections:
+            _hubs.pop(asyncio.get_running_loop(), None)
+            await self._stop()
+
+    def subscribers(self) -> dict[str, int]:
+        """Return how many subscribers each stream id has in this process."""
+        return {sid: len(topic.members) for sid, topic in self._topics.items()}
+
+    async def subscribe(
+        self, subscriber: Subscriber, wanted: Sequence[tuple[str, str]]
+    ) -> list[Arrival]:
+        """
+        Subscribe to ``(stream id, since)`` pairs, with one read of the log for all.
+
+        Live messages follow those of the arrivals without a step in between: send the
+        arrivals before awaiting anything else. Raises what the layer or the log raises
+        when it cannot be reached; nothing is subscribed then.
+        """
+        topics = [self._claim(sid) for sid, _ in wanted]
+        try:
+            await self._membership.join(topics)
+            histories = await get_replay().read(wanted)
+            arrivals = [
+                topic.admit(subscriber, history)
+                for topic, history in zip(topics, histories, strict=True)
+            ]
+        finally:
+            for topic in topics:
+                topic.unclaim()
+                self._release(topic)
+        for topic, history in zip(topics, histories, strict=True):
+            if history.epoch != topic.epoch:
+                self._mender.repair([topic])
+        return arrivals
+
+    def settle(self, arrivals: Iterable[Arrival]) -> None:
+        """Let the live messages flow, once the arrivals have been sent."""
+        for arrival in arrivals:
+            if (topic := self._topics.get(arrival.sid)) is not None:
+                self._mender.resume(topic)
+
+    def unsubscribe(self, subscriber: Subscriber, sids: Iterable[str]) -> None:
+        """End a subscriber's subscriptions."""
+        for sid in sids:
+            if (topic := self._topics.get(sid)) is not None:
+                topic.drop(subscriber)
+                self._release(topic)
+
+    def _claim(self, sid: str) -> Topic:
+        topic = self._topics.get(sid)
+        if topic is None:
+            topic = self._topics[sid] = Topic(sid)
+        topic.claims += 1
+        return topic
+
+    def _release(self, topic: Topic) -> None:
+        if topic.idle:
+            self._errands.run(self._leave(topic))
+
+    async def _leave(self, topic: Topic) -> None:
+        await self._membership.leave(topic)
+        if topic.idle:
+            self._topics.pop(topic.sid, None)
+
+    def _start(self) -> None:
+        serving.register(asyncio.get_running_loop())
+        settings = get_settings()
+        expiry = getattr(get_layer(), "group_expiry", 86_400)
+        self._jobs.run(self._listen())
+        self._jobs.run(self._heed_control())
+        self._jobs.repeat(settings.tip_interval, self._compare_tips)
+        self._jobs.repeat(min(expiry / 3, 3_600), self._join_again)
+        self._jobs.repeat(settings.heartbeat, self._beat)
+        self._jobs.repeat(settings.recheck_interval, self._recheck)
+
+    async def _stop(self) -> None:
+        self.unsubscribe(self, list(self._topics))
+        await self._errands.stop(grace=2.0)
+        await self._jobs.stop()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                message = await self._membership.receive()
+            except Exception as error:
+                await self._survive(error)
+            else:
+                self._failures = 0
+                self._take(message)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if message.get("type") == MESSAGES:
+            envelope = Envelope.unpack(message)
+            if (topic := self._topics.get(envelope.sid)) is not None:
+                self._mender.take(topic, [envelope])
+
+    async def _survive(self, error: Exception) -> None:
+        # redis-py's own socket timeout ends a quiet receive every few seconds; that is
+        # no outage, but it may have swallowed a message.
+        quiet = type(error).__name__ == "TimeoutError"
+        try:
+            if not quiet:
+                await self._join_again()
+            await self._compare_tips()
+        except Exception as cause:
+            self._failures += 1
+            if self._failures == 1:
+                name = type(cause).__name__
+                logger.error("The channel layer is out of reach: %s: %s", name, cause)
+            await asyncio.sleep(min(0.1 * 2**self._failures, 2.0))
+        else:
+            if self._failures:
+                logger.warning("The channel layer is back.")
+            self._failures = 0
+
+    async def _join_again(self) -> None:
+        await self._membership.join_again(list(self._topics.values()))
+
+    async def _compare_tips(self) -> None:
+        await self._mender.compare_tips(list(self._topics.values()))
+
+    async def _heed_control(self) -> None:
+        wanted = [(stream_id(CONTROL), "")]
+        pause = 0.05
+        while True:
+            try:
+                self.settle(await self.subscribe(self, wanted))
+            except Exception:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 2.0)
+            else:
+                return
+
+    def deliver(self, frame: Frame) -> None:
+        """Pass an order of the control stream on to the connections."""
+        order = json.loads(frame.text).get("data")
+        for connection in list(self._connections):
+            connection.obey(order)
+
+    async def _beat(self) -> None:
+        frame = Frame(PING)
+        for connection in list(self._connections):
+            connection.deliver(frame)
+
+    async def _recheck(self) -> None:
+        for connection in list(self._connections):
+            connection.obey(RECHECK)
+
+
+#: The order to ask for every permission again.
+RECHECK = "{}"
+
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+def get_hub() -> Hub:
+    """Return the hub of the running loop; connect before awaiting anything."""
+    loop = asyncio.get_running_loop()
+    hub = _hubs.get(loop)
+    if hub is None:
+        hub = _hubs[loop] = Hub()
+    return hub
+
+
+def _total(read: Callable[[Hub], int]) -> int:
+    return sum(read(hub) for hub in list(_hubs.values()))
+
+
+metrics.gauge("streams", lambda: _total(lambda hub: len(hub.subscribers())))
+metrics.gauge("subscribers", lambda: _total(lambda hub: sum(hub.subscribers().values())))

@@ -1,0 +1,154 @@
+"""
+``request.turbo``: what a request says of itself when Turbo makes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+
+from turbo.broadcast import get_publisher, moment
+from turbo.context import request_scope, set_birth
+from turbo.http import accepts_streams
+from turbo.native import is_native
+
+__all__ = ["TurboDetails", "TurboMiddleware"]
+
+GetResponse: TypeAlias = Callable[[HttpRequest], Any]
+
+# What a page can give a <turbo-frame> for an id, less what could be markup.
+_FRAME_ID = re.compile(r"[^\s<>\"'&`\x00-\x1f\x7f]{1,256}")
+# It goes out with refreshes to everybody, so it is kept short and plain.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class TurboDetails:
+    """
+    What Turbo says in a request's headers.
+
+    Each header is looked at when it is asked for, and the answer's ``Vary`` then names
+    it, so that caches keep apart what differs.
+    """
+
+    def __init__(self, request: HttpRequest, *, birth: str = "") -> None:
+        self._request = request
+        self._read: dict[str, None] = {}
+        #: Where the streams stood before the view read any data.
+        self.birth = birth
+
+    def _header(self, name: str) -> str:
+        self._read[name] = None
+        return self._request.headers.get(name, "")
+
+    def __bool__(self) -> bool:
+        """Whether Turbo made the request, and not the browser itself."""
+        return bool(
+            self._header("Turbo-Frame")
+            or self.accepts_streams
+            or self._header("X-Turbo-Request-Id")
+        )
+
+    @cached_property
+    def frame(self) -> str | None:
+        """
+        The id of the ``<turbo-frame>`` that is to be filled, or ``None``.
+
+        Anything that cannot be an id is answered with *400 Bad Request*.
+        """
+        if not (value := self._header("Turbo-Frame")):
+            return None
+        if not _FRAME_ID.fullmatch(value):
+            raise BadRequest(f"The Turbo-Frame header is not an id: {value[:80]!r}.")
+        return value
+
+    @cached_property
+    def accepts_streams(self) -> bool:
+        """Whether the answer may be a stream of elements."""
+        self._header("Accept")
+        return accepts_streams(self._request)
+
+    @cached_property
+    def request_id(self) -> str | None:
+        """The id that Turbo gave this request, or ``None`` if it is not one."""
+        self._header("X-Turbo-Request-Id")
+        return _request_id(self._request) or None
+
+    @cached_property
+    def native(self) -> bool:
+        """Whether an app made with Hotwire Native asks."""
+        self._header("User-Agent")
+        return is_native(self._request)
+
+    @cached_property
+    def prefetch(self) -> bool:
+        """Whether the page is fetched before anybody has clicked on its link."""
+        return any(
+            self._header(name).lower().startswith("prefetch")
+            for name in ("X-Sec-Purpose", "Sec-Purpose")
+        )
+
+    def patch_vary(self, response: HttpResponseBase) -> HttpResponseBase:
+        """Name in ``Vary`` every header that was looked at."""
+        if self._read:
+            patch_vary_headers(response, list(self._read))
+        return response
+
+
+class TurboMiddleware:
+    """
+    Set ``request.turbo``, a :class:`TurboDetails`, sync and async.
+
+    It notes where the streams stand before the view reads any data, for the page to
+    say when it subscribes; and it marks page refreshes that are sent meanwhile with
+    the request's id, so that the page which caused them is spared. Put it before
+    whatever reads from the database.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if self._is_async:
+            return self.__acall__(request)
+        details = self._begin(request, moment())
+        with request_scope(_request_id(request)):
+            response = self.get_response(request)
+        return details.patch_vary(response)
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        details = self._begin(request, await _amoment())
+        with request_scope(_request_id(request)):
+            response = await self.get_response(request)
+        return details.patch_vary(response)
+
+    def _begin(self, request: HttpRequest, birth: str) -> TurboDetails:
+        set_birth(birth)
+        details = request.turbo = TurboDetails(request, birth=birth)  # type: ignore[attr-defined]
+        return details
+
+
+async def _amoment() -> str:
+    # Only the first request of a process may have to wait, and not in this loop.
+    known = get_publisher().moment()
+    return (
+        known if known != "?" else await sync_to_async(moment, thread_sensitive=False)()
+    )
+
+
+def _request_id(request: HttpRequest) -> str:
+    value: str = request.headers.get("X-Turbo-Request-Id", "")
+    return value if _REQUEST_ID.fullmatch(value) else ""

@@ -1,0 +1,57 @@
+"""What a stream class says of itself in its ``Meta``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from turbo.exceptions import ConfigurationError
+
+__all__ = ["Options"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """
+    The options of a stream class.
+
+    Only the class's own ``Meta`` counts; to take over that of a base class, inherit it:
+    ``class Meta(Base.Meta)``. ``abstract`` is never inherited.
+    """
+
+    #: The model whose instances have this stream.
+    model: Any = None
+    #: A base for other streams; has no name and no subscribers.
+    abstract: bool = False
+    #: Where instances of the model carry the stream.
+    attribute: str = "stream"
+    #: The app in the stream's name, if not the one that the module belongs to.
+    app_label: str | None = None
+    #: Whether every change of the model refreshes the pages that show the stream.
+    refreshes: bool = False
+    #: Name of the foreign key to whose stream changes are broadcast.
+    broadcasts_to: str | None = None
+    #: Template of one object for ``broadcasts_to``; by convention when not given.
+    template: str | None = None
+    #: Element to which new objects are added for ``broadcasts_to``.
+    target: str | None = None
+    #: How new objects are added for ``broadcasts_to``.
+    inserts_by: str = "append"
+
+    @classmethod
+    def of(cls, stream_class: type) -> Options:
+        """Return the options that ``stream_class`` declares."""
+        meta = stream_class.__dict__.get("Meta")
+        if meta is None:
+            return cls()
+        known = {field.name for field in fields(cls)}
+        given = {
+            name: getattr(meta, name) for name in dir(meta) if not name.startswith("__")
+        }
+        given["abstract"] = meta.__dict__.get("abstract", False)
+        if unknown := sorted(given.keys() - known):
+            raise ConfigurationError(
+                f"{stream_class.__qualname__}.Meta has no option {unknown[0]!r}. "
+                f"Known options: {', '.join(sorted(known))}."
+            )
+        return cls(**given)

@@ -1,0 +1,176 @@
+"""
+The way out to one subscriber: as fast as the server takes it, bounded when it does not.
+
+A frame is handed to the server at once, without a task: the coroutine of ASGI's
+``send`` is stepped by hand, and mostly it ends within that step. If it waits instead (the
+client does not read), what remains of it becomes a task and the frames behind it queue
+up, to at most ``limit`` bytes; past that the subscriber counts as slow and is closed.
+
+A server that offers the extension ``turbo.transport`` is written to directly; it says
+when its buffer is full, and when there is room again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator
+from types import coroutine
+from typing import Any, Protocol
+
+from turbo.frame import Frame
+from turbo.typing import Message, Send
+
+__all__ = ["Outbox", "Transport"]
+
+
+class Transport(Protocol):
+    """
+    What a server puts at ``scope["extensions"]["turbo.transport"]``.
+
+    ``write`` takes a frame at once and returns whether there is room for another; when
+    there was none, ``on_room`` is called as soon as there is.
+    """
+
+    def write(self, frame: Frame) -> bool:
+        """Write one text frame."""
+
+    def on_room(self, callback: Callable[[], None]) -> None:
+        """Call back whenever the buffer has drained."""
+
+    def abort(self) -> None:
+        """Drop the connection with whatever its buffer holds."""
+
+
+class Outbox:
+    """The frames on their way to one subscriber."""
+
+    def __init__(
+        self,
+        send: Send,
+        *,
+        make_message: Callable[[str], Message],
+        limit: int,
+        on_slow: Callable[[], None],
+        transport: Transport | None = None,
+    ) -> None:
+        self._send = send
+        self._make_message = make_message
+        self._limit = limit
+        self._on_slow = on_slow
+        self._transport = transport
+        self._queue: deque[Frame] = deque()
+        self._bytes = 0
+        self._blocked = False
+        self._closed = False
+        self._task: asyncio.Task[None] | None = None
+        self._room = asyncio.Event()
+        self._room.set()
+        if transport is not None:
+            transport.on_room(self._drain_to_transport)
+
+    def put(self, frame: Frame) -> None:
+        """Send ``frame``, now or after those that wait; never blocks, never raises."""
+        if self._closed:
+            return
+        if self._blocked:
+            self._keep(frame)
+        elif self._transport is not None:
+            self._write(self._transport, frame)
+        else:
+            self._step(frame)
+
+    async def ready(self) -> None:
+        """Wait until nothing waits, so that who asks much is answered slowly."""
+        await self._room.wait()
+
+    @property
+    def waiting(self) -> int:
+        """Return the bytes that wait."""
+        return self._bytes
+
+    async def close(self) -> None:
+        """Take nothing more, and forget what waits."""
+        self._closed = True
+        self._forget()
+        self._room.set()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def abort(self) -> None:
+        """Drop the connection, where the server lets us."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _keep(self, frame: Frame) -> None:
+        self._queue.append(frame)
+        self._bytes += frame.size
+        if self._bytes > self._limit:
+            self._closed = True
+            self._forget()
+            self._on_slow()
+
+    def _forget(self) -> None:
+        self._queue.clear()
+        self._bytes = 0
+
+    def _write(self, transport: Transport, frame: Frame) -> None:
+        if not transport.write(frame):
+            self._block()
+
+    def _drain_to_transport(self) -> None:
+        self._unblock()
+        while self._queue and not self._blocked and self._transport is not None:
+            self._write(self._transport, self._take())
+
+    def _step(self, frame: Frame) -> None:
+        sending = self._send(self._make_message(frame.text)).__await__()
+        try:
+            waits_for = next(sending)
+        except StopIteration:
+            return
+        except Exception:
+            self._closed = True  # the connection is gone; its receiver hears of it
+            return
+        self._block()
+        self._task = asyncio.ensure_future(self._finish(sending, waits_for))
+
+    async def _finish(self, sending: Generator[Any], waits_for: Any) -> None:
+        try:
+            await _rest(sending, waits_for)
+            while self._queue:
+                await self._send(self._make_message(self._take().text))
+        except Exception:
+            self._closed = True
+        finally:
+            self._unblock()
+
+    def _take(self) -> Frame:
+        frame = self._queue.popleft()
+        self._bytes -= frame.size
+        return frame
+
+    def _block(self) -> None:
+        self._blocked = True
+        self._room.clear()
+
+    def _unblock(self) -> None:
+        self._blocked = False
+        self._room.set()
+
+
+@coroutine
+def _rest(sending: Generator[Any], waits_for: Any) -> Generator[Any, Any, None]:
+    """Go on with a coroutine that was stepped once and yielded ``waits_for``."""
+    while True:
+        try:
+            value = yield waits_for
+        except BaseException as error:
+            step, given = sending.throw, error
+        else:
+            step, given = sending.send, value
+        try:
+            waits_for = step(given)
+        except StopIteration:
+            return

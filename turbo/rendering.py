@@ -1,0 +1,92 @@
+"""
+Templates become HTML here and nowhere else.
+
+What is broadcast is read by many, so without a request it is rendered in the site's own
+language and time zone, not in those of whoever happened to save. With a request it is
+rendered for that request, as a view would. Errors of a template reach the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeAlias
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.template import Template as EngineTemplate
+from django.template.context import make_context
+from django.template.loader import get_template, select_template
+from django.utils import timezone, translation
+from django.utils.html import conditional_escape
+from django.utils.safestring import SafeString, mark_safe
+
+__all__ = ["BackendTemplate", "Template", "render", "render_text"]
+
+
+class BackendTemplate(Protocol):
+    """What ``get_template()`` returns, whatever the engine."""
+
+    def render(
+        self, context: dict[str, Any] | None = None, request: HttpRequest | None = None
+    ) -> str:
+        """Return the template rendered."""
+
+
+#: A template, its name, or several names of which the first that exists counts.
+Template: TypeAlias = (
+    str | list[str] | tuple[str, ...] | EngineTemplate | BackendTemplate
+)
+
+
+def render(
+    template: Template,
+    context: Mapping[str, Any] | None = None,
+    *,
+    request: HttpRequest | None = None,
+) -> SafeString:
+    """Return ``template`` rendered with the variables of ``context``."""
+    values = _values(context)
+    with _locale(request):
+        return mark_safe(_render(template, values, request))
+
+
+def render_text(text: Any, *, request: HttpRequest | None = None) -> SafeString:
+    """Return ``text`` escaped, unless it is marked safe; translations are resolved."""
+    with _locale(request):
+        return conditional_escape(text)
+
+
+def _values(context: Mapping[str, Any] | None) -> dict[str, Any]:
+    if context is None:
+        return {}
+    if not isinstance(context, Mapping):
+        raise TypeError(
+            f"A context is a dict of variables, not {type(context).__name__!r}; "
+            f"flatten() makes one of a template's Context."
+        )
+    return dict(context)
+
+
+def _render(
+    template: Template, values: dict[str, Any], request: HttpRequest | None
+) -> str:
+    if isinstance(template, str):
+        return get_template(template).render(values, request)
+    if isinstance(template, list | tuple):
+        return select_template(template).render(values, request)
+    if isinstance(template, EngineTemplate):
+        autoescape = template.engine.autoescape
+        bound = make_context(values, request, autoescape=autoescape)
+        return str(template.render(bound))
+    return template.render(values, request)
+
+
+@contextmanager
+def _locale(request: HttpRequest | None) -> Iterator[None]:
+    if request is not None:
+        yield
+        return
+    zone = timezone.get_default_timezone()
+    with translation.override(settings.LANGUAGE_CODE), timezone.override(zone):
+        yield

@@ -1,0 +1,21 @@
+"""
+The replay log: the last messages of each stream, so that nothing is missed unnoticed.
+
+``TURBO["REPLAY_BACKEND"]`` names one of ``turbo.replay.redis.RedisReplay``,
+``turbo.replay.memory.MemoryReplay``, ``turbo.replay.dummy.DummyReplay``, or yours.
+"""
+
+from __future__ import annotations
+
+from turbo.replay.base import Append, Appended, Entry, History, ReplayLog
+from turbo.replay.selection import check_replay, get_replay
+
+__all__ = [
+    "Append",
+    "Appended",
+    "Entry",
+    "History",
+    "ReplayLog",
+    "check_replay",
+    "get_replay",
+]

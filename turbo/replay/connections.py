@@ -1,0 +1,184 @@
+"""
+Connections to Redis, kept per event loop.
+
+A connection belongs to the loop that opened it. Each loop gets its own clients, and they
+are closed when the loop shuts its asynchronous generators down, as ``asyncio.run`` and
+every server do: the clients live inside such a generator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary, WeakSet
+
+import redis
+from channels_redis.utils import create_pool
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
+
+from turbo.replay.scripts import Script
+
+__all__ = ["Call", "Client", "Clients", "connection_options"]
+
+CONNECT_TIMEOUT = 2.0
+SOCKET_TIMEOUT = 5.0
+#: Connections of one loop to one host; further calls wait for a free one.
+CONNECTIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One run of a script on one host; all its keys lie in one slot."""
+
+    host: int
+    script: Script
+    keys: tuple[str, ...]
+    args: tuple[str | int, ...] = ()
+
+    def command(self, *, whole: bool) -> tuple[str | int, ...]:
+        """Return the command that names the script, or holds its ``whole`` text."""
+        name, text = (
+            ("EVAL", self.script.source) if whole else ("EVALSHA", self.script.sha)
+        )
+        return (name, text, len(self.keys), *self.keys, *self.args)
+
+
+class Client:
+    """One loop's connections to one host."""
+
+    def __init__(self, host: Mapping[str, Any]) -> None:
+        self._redis: Redis = Redis(connection_pool=create_pool(dict(host)))
+        self._gate = asyncio.Semaphore(CONNECTIONS)
+
+    async def run(self, calls: Sequence[Call], *, ordered: bool = False) -> list[Any]:
+        """
+        Run scripts in one round trip; two where the host did not know one.
+
+        ``ordered`` calls run in their order even then: a script that another client
+        loads half-way would let the later ones overtake the earlier.
+        """
+        commands = [call.command(whole=False) for call in calls]
+        if ordered and len(calls) > 1:
+            commands[0] = calls[0].command(whole=True)
+        replies = await self.pipeline(commands)
+        unknown = [n for n, r in enumerate(replies) if isinstance(r, NoScriptError)]
+        if unknown:
+            again = await self.pipeline([calls[n].command(whole=True) for n in unknown])
+            for n, reply in zip(unknown, again, strict=True):
+                replies[n] = reply
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    async def pipeline(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
+        """Return the replies to commands; an error of one is among them."""
+        async with self._gate, self._redis.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            return await pipeline.execute(raise_on_error=False)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._redis.connection_pool.disconnect()
+
+
+class Clients:
+    """The clients of every loop that uses a log, one per host."""
+
+    def __init__(self, hosts: Sequence[Mapping[str, Any]]) -> None:
+        self._hosts = [connection_options(host) for host in hosts]
+        self._lock = threading.Lock()  # owns _leases
+        self._leases: WeakKeyDictionary[asyncio.AbstractEventLoop, _Lease] = (
+            WeakKeyDictionary()
+        )
+        _all.add(self)
+
+    async def get(self) -> list[Client]:
+        """Return the running loop's clients."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            lease = self._leases.get(loop)
+        if lease is not None:
+            return lease[1]
+        generator = self._lease(loop)
+        clients = await anext(generator)  # does not wait
+        with self._lock:
+            self._leases[loop] = generator, clients
+        return clients
+
+    async def _lease(
+        self, loop: asyncio.AbstractEventLoop
+    ) -> AsyncGenerator[list[Client], None]:
+        clients = [Client(host) for host in self._hosts]
+        try:
+            yield clients
+        finally:
+            with self._lock:
+                self._leases.pop(loop, None)
+            for client in clients:
+                await client.aclose()
+
+    async def aclose(self) -> None:
+        """Close the running loop's clients."""
+        with self._lock:
+            lease = self._leases.get(asyncio.get_running_loop())
+        if lease is not None:
+            await lease[0].aclose()
+
+    def abandon(self) -> None:
+        """
+        Forget all clients, without closing them: this process was forked.
+
+        It shares its parent's sockets and epoll descriptors, and to close them properly
+        would cut the parent off.
+        """
+        _abandoned.append(dict(self._leases))
+        self._lock = threading.Lock()
+        self._leases = WeakKeyDictionary()
+
+
+_Lease: TypeAlias = tuple[AsyncGenerator[list[Client], None], list[Client]]
+_all: WeakSet[Clients] = WeakSet()
+_abandoned: list[object] = []
+
+
+def _after_fork() -> None:
+    for clients in list(_all):
+        clients.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def connection_options(host: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return the options of a connection to a host, as ``create_pool`` takes them.
+
+    No command is repeated behind our back: it might be carried out twice.
+    """
+    options = dict(host)
+    options.pop("retry_on_timeout", None)
+    options.pop("retry_on_error", None)
+    options["retry"] = Retry(NoBackoff(), 0)
+    options["decode_responses"] = True
+    options["encoding"], options["encoding_errors"] = "utf-8", "surrogatepass"
+    if redis.VERSION >= (5,):
+        # With the other protocol redis-py 8 does not notice, before it uses an idle
+        # connection again, that the server has closed it.
+        options["protocol"] = 2
+    for name, limit in _LIMITS.items():
+        options[name] = options.get(name) or limit
+    if "master_name" in options:
+        options["sentinel_kwargs"] = _LIMITS | (options.get("sentinel_kwargs") or {})
+    return options
+
+
+_LIMITS = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": SOCKET_TIMEOUT}

@@ -1,0 +1,140 @@
+"""
+The Redis hosts of a replay log: which of them keeps what, and what their clocks say.
+
+A stream lies on the host that the checksum of its id picks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from turbo.replay.clock import Reading
+from turbo.replay.connections import Call, Clients
+from turbo.replay.positions import Moment
+from turbo.replay.scripts import SERVER
+
+__all__ = ["Hosts"]
+
+#: Stands in a moment for a host of which nothing is known.
+UNKNOWN = "-"
+
+
+class Hosts:
+    """All hosts of one log, and the latest reading of each one's clock."""
+
+    def __init__(
+        self,
+        hosts: Sequence[Mapping[str, Any]],
+        *,
+        prefix: str,
+        monotonic: Callable[[], int],
+    ) -> None:
+        self._clients = Clients(hosts)
+        self._count = len(hosts)
+        self._word_key = f"{prefix}:server"
+        self._monotonic = monotonic
+        # Items are replaced as a whole, so any thread may read them.
+        self._readings: list[Reading | None] = [None] * len(hosts)
+
+    def index(self, key: str) -> int:
+        """Return the host that keeps ``key``."""
+        return zlib.crc32(key.encode()) % self._count
+
+    def moment(self) -> str:
+        """Return a time that every host's clock has passed; ``""`` if none is known."""
+        now = self._monotonic()
+        fresh = [r if r and r.is_fresh(now) else None for r in self._readings]
+        floors = [reading.floor(now) for reading in fresh if reading]
+        if not floors:
+            return ""
+        identities = (reading.identity if reading else UNKNOWN for reading in fresh)
+        return str(Moment(min(floors), tuple(identities)))
+
+    def vouch(self, moment: Moment, host: int, reading: Reading | None = None) -> bool:
+        """Return whether a host is still what it was at ``moment``, as far as known."""
+        reading = reading or self._readings[host]
+        known = moment.hosts[host] if len(moment.hosts) == self._count else UNKNOWN
+        return reading is not None and reading.identity == known
+
+    async def ask(self, calls: Sequence[Call], *, ordered: bool = False) -> list[Any]:
+        """Return the replies to calls, one round trip to each host they go to."""
+        clients = await self._clients.get()
+
+        async def run(host: int, calls: list[Call]) -> list[Any]:
+            return await clients[host].run(calls, ordered=ordered)
+
+        return await _spread(calls, run)
+
+    async def ask_and_read(
+        self, calls: Sequence[Call], *, hosts: Iterable[int] = (), renew: bool = False
+    ) -> tuple[list[Any], dict[int, Reading]]:
+        """
+        Return the replies to calls, and a reading of each host taken after them.
+
+        ``hosts`` are read besides those that the calls go to.
+        """
+        clients = await self._clients.get()
+        readings: dict[int, Reading] = {}
+
+        async def run(host: int, calls: list[Call]) -> list[Any]:
+            word = (secrets.token_hex(5), 1 if renew else 0)
+            calls.append(Call(host, SERVER, (self._word_key,), word))
+            sent = self._monotonic()
+            *replies, server = await clients[host].run(calls)
+            reading = Reading.take(*server, sent=sent, received=self._monotonic())
+            readings[host] = self._note(host, reading)
+            return replies
+
+        return await _spread(calls, run, hosts=hosts), readings
+
+    async def sync(self) -> None:
+        """
+        Read every host's clock.
+
+        A host whose clock was set back gets a new identity: nothing can be proved of
+        the moments before, which are dated in its future.
+        """
+        _, readings = await self.ask_and_read([], hosts=range(self._count))
+        moved = [host for host, reading in readings.items() if not reading.identity]
+        if moved:
+            await self.ask_and_read([], hosts=moved, renew=True)
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        await self._clients.aclose()
+
+    def _note(self, host: int, reading: Reading) -> Reading:
+        known = self._readings[host]
+        if known is not None and reading.is_behind(known):
+            # The next one to sync shall find it too, so it is not kept.
+            return replace(reading, identity="")
+        self._readings[host] = reading
+        return reading
+
+
+async def _spread(
+    calls: Sequence[Call],
+    run: Callable[[int, list[Call]], Awaitable[list[Any]]],
+    *,
+    hosts: Iterable[int] = (),
+) -> list[Any]:
+    """Run each host's share of the calls; return the replies in the calls' order."""
+    shares: dict[int, list[int]] = {host: [] for host in hosts}
+    for place, call in enumerate(calls):
+        shares.setdefault(call.host, []).append(place)
+    outcomes = await asyncio.gather(
+        *(run(host, [calls[n] for n in share]) for host, share in shares.items()),
+        return_exceptions=True,
+    )
+    replies: list[Any] = [None] * len(calls)
+    for share, outcome in zip(shares.values(), outcomes, strict=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+        for place, reply in zip(share, outcome, strict=True):
+            replies[place] = reply
+    return replies

@@ -1,0 +1,176 @@
+"""A replay log in the memory of one process, for development and tests."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from turbo.replay.base import Append, Appended, Entry, History, ReplayLog
+from turbo.replay.expiring import ExpiringKeys
+from turbo.replay.positions import Moment, Position, parse
+
+__all__ = ["MemoryReplay"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    tick: int
+    stored: float  # by the clock that ages entries
+    entry: Entry
+    key: str
+    writer: str
+
+
+@dataclass(slots=True)
+class _Stream:
+    epoch: str
+    #: No entry later than this tick was lost.
+    cut: int
+    #: Tick of the last append.
+    last: int
+    tip: int = 0
+    held: deque[_Held] = field(default_factory=deque)
+
+
+class MemoryReplay(ReplayLog):
+    """
+    A log that ends with its process.
+
+    Its time is a counter: the number of messages appended so far. Any thread may use
+    it. Of more than ``streams`` streams it forgets those not used for longest; such a
+    stream begins a new epoch.
+    """
+
+    supports_processes = False
+
+    def __init__(
+        self,
+        *,
+        length: int = 100,
+        age: float = 300.0,
+        streams: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(length=length, age=age)
+        self._limit = streams
+        self._clock = clock
+        self._identity = secrets.token_hex(5)
+        self._lock = threading.Lock()  # owns all below
+        self._tick = 0
+        self._streams: OrderedDict[str, _Stream] = OrderedDict()
+        self._forgotten = 0  # last tick of the streams forgotten
+        self._forbidden = ExpiringKeys(clock=clock)
+        self._claims = ExpiringKeys(clock=clock)
+
+    def moment(self) -> str:
+        """Return the number of the next append: ``"@8.1f0c9a7d2e"``."""
+        return str(Moment(self._tick + 1, (self._identity,)))
+
+    async def append(self, appends: Sequence[Append]) -> list[Appended]:
+        """Number and keep messages; never waits."""
+        with self._lock:
+            return [self._append(item) for item in appends]
+
+    async def read(self, requests: Sequence[tuple[str, str]]) -> list[History]:
+        """Return what happened since each position; never waits."""
+        with self._lock:
+            return [self._read(stream, since) for stream, since in requests]
+
+    async def tips(self, streams: Sequence[str]) -> list[tuple[str, int] | None]:
+        """Return each stream's last position; never waits."""
+        with self._lock:
+            known = [self._streams.get(stream) for stream in streams]
+            return [found and (found.epoch, found.tip) for found in known]
+
+    async def sync_clock(self) -> None:
+        """Do nothing: the clock is at hand."""
+
+    async def claim(self, key: str, *, seconds: float) -> float:
+        """Take ``key`` within this process."""
+        return self._claims.claim(key, seconds=seconds)
+
+    async def forbid(self, keys: Sequence[str], *, seconds: int) -> None:
+        """Note the revocations within this process."""
+        for key in keys:
+            self._forbidden.put(key, time.time(), seconds=seconds)
+
+    async def forbidden(self, keys: Sequence[str]) -> list[float | None]:
+        """Return the revocations within this process."""
+        return [self._forbidden.get(key) for key in keys]
+
+    def _open(self, name: str) -> _Stream:
+        stream = self._streams.get(name)
+        if stream is None:
+            if len(self._streams) >= self._limit:
+                _, dropped = self._streams.popitem(last=False)
+                self._forgotten = max(self._forgotten, dropped.last)
+            stream = _Stream(secrets.token_hex(5), self._forgotten, self._forgotten)
+            self._streams[name] = stream
+        self._streams.move_to_end(name)
+        if stream.held and stream.held[-1].stored <= self._clock() - self.age:
+            stream.held.clear()
+            stream.cut = stream.last
+        return stream
+
+    def _append(self, item: Append) -> Appended:
+        stream = self._open(item.stream)
+        contended = self._contended(stream, item)
+        now = self._clock()
+        self._tick += 1
+        stream.tip += 1
+        stream.last = self._tick
+        entry = Entry(stream.tip, item.data)
+        stream.held.append(_Held(self._tick, now, entry, item.key, item.writer))
+        while len(stream.held) > self.length or (
+            stream.held[0].stored < now - self.age
+        ):
+            stream.cut = stream.held.popleft().tick
+        return Appended(stream.epoch, stream.tip, contended)
+
+    def _contended(self, stream: _Stream, item: Append) -> bool:
+        if not item.key or not item.moment:
+            return False
+        moment = parse(item.moment)
+        since = 0
+        if isinstance(moment, Moment) and moment.hosts == (self._identity,):
+            since = moment.time
+            if stream.cut >= since:
+                return True
+        return any(
+            held.key == item.key and held.writer != item.writer
+            for held in stream.held
+            if held.tick >= since
+        )
+
+    def _read(self, name: str, since: str) -> History:
+        stream = self._open(name)
+        if not since:
+            return History(stream.epoch, stream.tip)
+        place = parse(since)
+        entries: Iterable[_Held] | None = None
+        if isinstance(place, Position):
+            entries = self._since_position(stream, place)
+        elif isinstance(place, Moment):
+            entries = self._since_moment(stream, place)
+        if entries is None:
+            return History(stream.epoch, stream.tip, complete=False)
+        return History(stream.epoch, stream.tip, tuple(held.entry for held in entries))
+
+    def _since_position(
+        self, stream: _Stream, place: Position
+    ) -> Iterable[_Held] | None:
+        missed = stream.tip - place.number
+        if place.epoch != stream.epoch or not 0 <= missed <= len(stream.held):
+            return None
+        return islice(stream.held, len(stream.held) - missed, None)
+
+    def _since_moment(self, stream: _Stream, place: Moment) -> Iterable[_Held] | None:
+        known = place.hosts == (self._identity,) and place.time <= self._tick + 1
+        if not known or stream.cut >= place.time:
+            return None
+        return (held for held in stream.held if held.tick >= place.time)

@@ -1,0 +1,244 @@
+"""The replay log in Redis or Valkey, shared by all processes."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from channels_redis.utils import create_pool, decode_hosts
+from django.core.checks import CheckMessage
+from django.core.checks import Warning as CheckWarning
+
+from turbo.conf import get_settings, layer_config
+from turbo.exceptions import ConfigurationError
+from turbo.replay import scripts
+from turbo.replay.base import Append, Appended, Entry, History, ReplayLog
+from turbo.replay.clock import Reading
+from turbo.replay.connections import Call, connection_options
+from turbo.replay.hosts import Hosts
+from turbo.replay.positions import Moment, Position, parse
+from turbo.replay.selection import layer_is_redis
+
+__all__ = ["RedisReplay"]
+
+#: Seconds that a stream's epoch outlives its messages, at least.
+DAY = 86_400
+#: How many messages of unknown fate are remembered.
+DOUBTS = 50_000
+
+
+def _monotonic() -> int:
+    return time.monotonic_ns() // 1_000
+
+
+class RedisReplay(ReplayLog):
+    """
+    A log on one or several Redis hosts, given as channels-redis takes them.
+
+    Redis 6.2 or later, or any Valkey. All that a script touches lies in one slot.
+    """
+
+    supports_processes = True
+
+    def __init__(
+        self,
+        *,
+        hosts: Sequence[Any] | None,
+        prefix: str = "turbo",
+        length: int = 100,
+        age: float = 300.0,
+        memory: float = DAY,
+        monotonic: Callable[[], int] = _monotonic,
+    ) -> None:
+        super().__init__(length=length, age=age)
+        try:
+            self._addresses = decode_hosts(hosts)
+        except ValueError as error:
+            raise ConfigurationError(f"The replay log's hosts: {error}") from error
+        self._hosts = Hosts(self._addresses, prefix=prefix, monotonic=monotonic)
+        self._prefix = prefix
+        self._age_ms = max(1, round(age * 1_000))
+        self._meta_ms = self._age_ms + round(max(memory, DAY) * 1_000)
+        # Tokens of messages that may be stored although their append failed.
+        self._doubts: dict[str, None] = {}
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Return the keyword arguments that the settings give."""
+        settings = get_settings()
+        hosts = settings.replay_hosts
+        if hosts is None:
+            if not layer_is_redis():
+                raise ConfigurationError(
+                    f"The replay log has no Redis hosts: the channel layer "
+                    f"{settings.channel_layer!r} is not one of channels-redis. Set "
+                    f"TURBO['REPLAY_HOSTS'], say to ['redis://localhost:6379']."
+                )
+            hosts = layer_config().get("CONFIG", {}).get("hosts")
+        return super().options() | {
+            "hosts": hosts,
+            "prefix": settings.replay_prefix,
+            "memory": settings.signed_name_max_age,
+        }
+
+    def moment(self) -> str:
+        """
+        Return a time that the clock of every host has passed, estimated.
+
+        A host that has not answered for a minute counts as unknown: histories of its
+        streams since this moment will be incomplete.
+        """
+        return self._hosts.moment()
+
+    async def append(self, appends: Sequence[Append]) -> list[Appended]:
+        """Number and keep messages: a script each, one pipeline a host."""
+        calls = [self._append_call(item) for item in appends]
+        try:
+            replies = await self._hosts.ask(calls, ordered=True)
+        except BaseException:
+            self._doubt(appends)
+            raise
+        for item in appends:
+            self._doubts.pop(item.token, None)
+        return [Appended(epoch, tip, bool(late)) for epoch, tip, late in replies]
+
+    async def read(self, requests: Sequence[tuple[str, str]]) -> list[History]:
+        """Return what happened since each position: a script each."""
+        calls = [self._read_call(stream, since) for stream, since in requests]
+        replies, readings = await self._hosts.ask_and_read(calls)
+        histories = []
+        for (_, since), call, reply in zip(requests, calls, replies, strict=True):
+            proved = self._proves(parse(since), call.host, readings[call.host])
+            histories.append(_history(reply, since=since, proved=proved))
+        return histories
+
+    async def tips(self, streams: Sequence[str]) -> list[tuple[str, int] | None]:
+        """Return each stream's last position, and keep its epoch alive."""
+        calls = [
+            Call(self._hosts.index(s), scripts.TIP, self._keys(s)[:1], (self._meta_ms,))
+            for s in streams
+        ]
+        replies, readings = await self._hosts.ask_and_read(calls)
+        return [
+            (epoch, int(number))
+            if epoch and process == readings[call.host].process
+            else None
+            for (epoch, number, process), call in zip(replies, calls, strict=True)
+        ]
+
+    async def sync_clock(self) -> None:
+        """Ask every host for its time and who it is, in one round trip."""
+        await self._hosts.sync()
+
+    async def claim(self, key: str, *, seconds: float) -> float:
+        """Take ``key`` among all processes."""
+        milliseconds = max(1, round(seconds * 1_000))
+        call = self._key_call(scripts.CLAIM, key, "claim", milliseconds)
+        [remaining] = await self._hosts.ask([call])
+        return float(remaining) / 1_000
+
+    async def forbid(self, keys: Sequence[str], *, seconds: int) -> None:
+        """Note the revocations for all processes."""
+        args = (f"{time.time():.6f}", seconds * 1_000)
+        await self._hosts.ask(
+            [self._key_call(scripts.FORBID, key, "forbid", *args) for key in keys]
+        )
+
+    async def forbidden(self, keys: Sequence[str]) -> list[float | None]:
+        """Return the revocations by all processes."""
+        replies = await self._hosts.ask(
+            [self._key_call(scripts.FORBIDDEN, key, "forbid") for key in keys]
+        )
+        return [None if reply is None else float(reply) for reply in replies]
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        await self._hosts.aclose()
+
+    def check(self) -> list[CheckMessage]:
+        """Return a warning for each host that no connection can be made to."""
+        return [
+            CheckWarning(
+                f"The replay log cannot use one of its Redis hosts: {problem}",
+                hint="Look at TURBO['REPLAY_HOSTS'], or the channel layer's hosts.",
+                id="turbo.W020",
+            )
+            for problem in map(_problem, self._addresses)
+            if problem
+        ]
+
+    def _keys(self, stream: str) -> tuple[str, str]:
+        tagged = f"{self._prefix}:{{{stream}}}"
+        return f"{tagged}:meta", f"{tagged}:log"
+
+    def _key_call(
+        self, script: scripts.Script, key: str, kind: str, *args: str | int
+    ) -> Call:
+        tag = hashlib.sha256(key.encode()).hexdigest()[:32]
+        name = f"{self._prefix}:{{{tag}}}:{kind}"
+        return Call(self._hosts.index(tag), script, (name,), args)
+
+    def _append_call(self, item: Append) -> Call:
+        host = self._hosts.index(item.stream)
+        args = (
+            secrets.token_hex(5),
+            self._meta_ms,
+            self._age_ms,
+            self.length,
+            item.key,
+            item.writer,
+            self._since(item, host),
+            item.token,
+            1 if item.token in self._doubts else 0,
+        )
+        data = () if item.data is None else (item.data,)
+        return Call(host, scripts.APPEND, self._keys(item.stream), args + data)
+
+    def _since(self, item: Append, host: int) -> str:
+        if not item.key or not item.moment:
+            return ""
+        moment = parse(item.moment)
+        known = isinstance(moment, Moment) and self._hosts.vouch(moment, host)
+        return str(moment.time) if known else "0"
+
+    def _read_call(self, stream: str, since: str) -> Call:
+        place = parse(since)
+        epoch, number, moment = "", 0, ""
+        if isinstance(place, Position):
+            epoch, number = place.epoch, place.number
+        elif isinstance(place, Moment):
+            moment = str(place.time)
+        args = (secrets.token_hex(5), self._meta_ms, epoch, number, moment)
+        host = self._hosts.index(stream)
+        return Call(host, scripts.READ, self._keys(stream), args)
+
+    def _proves(
+        self, place: Position | Moment | None, host: int, reading: Reading
+    ) -> bool:
+        return not isinstance(place, Moment) or self._hosts.vouch(place, host, reading)
+
+    def _doubt(self, appends: Sequence[Append]) -> None:
+        self._doubts.update(dict.fromkeys(item.token for item in appends))
+        while len(self._doubts) > DOUBTS:
+            self._doubts.pop(next(iter(self._doubts)))
+
+
+def _history(reply: list[Any], *, since: str, proved: bool) -> History:
+    epoch, tip, complete, *data = reply
+    if not since:
+        return History(epoch, tip)
+    if not (complete and proved):
+        return History(epoch, tip, complete=False)
+    first = tip - len(data) + 1
+    return History(epoch, tip, tuple(map(Entry, range(first, tip + 1), data)))
+
+
+def _problem(address: dict[str, Any]) -> str:
+    try:
+        create_pool(connection_options(address))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""

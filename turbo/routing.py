@@ -1,0 +1,28 @@
+"""Where the WebSocket lives, for ``URLRouter``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import URLPattern, path
+
+from turbo.conf import get_settings
+from turbo.consumers import TurboStreamsConsumer
+
+__all__ = ["get_websocket_urlpatterns", "websocket_urlpatterns"]
+
+websocket_urlpatterns: list[URLPattern]
+
+
+def get_websocket_urlpatterns() -> list[URLPattern]:
+    """Return the one pattern, at ``TURBO["WEBSOCKET_PATH"]``."""
+    route = get_settings().websocket_path.lstrip("/")
+    view: Any = TurboStreamsConsumer.as_asgi()
+    return [path(route, view, name="turbo-websocket")]
+
+
+def __getattr__(name: str) -> Any:
+    # Settings are read when the patterns are asked for, not when this is imported.
+    if name == "websocket_urlpatterns":
+        return get_websocket_urlpatterns()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,175 @@
+"""
+What a view renders and answers with: :class:`TurboRender` and :class:`TurboResponse`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString, mark_safe
+
+from turbo.elements import CONTENTLESS
+from turbo.emitter import Content, Place
+from turbo.exceptions import ContentError, NoActionError
+from turbo.rendering import Template, render, render_text
+from turbo.verbs import Verbs
+
+__all__ = [
+    "STREAM_CONTENT_TYPE",
+    "SafeHtml",
+    "TurboRender",
+    "TurboResponse",
+    "arender_frame",
+    "remove_frame",
+    "render_frame",
+    "render_frame_string",
+]
+
+#: The media type by which Turbo knows a response made of ``<turbo-stream>`` elements.
+STREAM_CONTENT_TYPE = "text/vnd.turbo-stream.html"
+
+R = TypeVar("R", covariant=True)
+
+
+@runtime_checkable
+class SafeHtml(Protocol):
+    """What vouches for its own HTML: a safe string, or a :class:`TurboRender`."""
+
+    def __html__(self) -> str:
+        """Return the HTML."""
+
+
+class Streaming(Protocol[R]):
+    """Whatever a :class:`TurboRender` can be sent to: a stream."""
+
+    def stream(self, frame: Any) -> R:
+        """Send the frame's elements."""
+
+
+class TurboRender(Verbs["TurboRender"]):
+    """
+    Something rendered, and what pages are to do with it.
+
+    Verbs return a new object, which holds the elements so far and one more; the one
+    that was asked stays as it was.
+
+    >>> hello = render_frame_string("Hello")
+    >>> str(hello.append(id="messages"))
+    '<turbo-stream action="append" target="messages">\
+<template>Hello</template></turbo-stream>'
+    >>> str(remove_frame(id="message_1").remove(id="message_2"))
+    '<turbo-stream action="remove" target="message_1"></turbo-stream>\
+<turbo-stream action="remove" target="message_2"></turbo-stream>'
+
+    One that has content already takes a selector where a stream takes a template:
+    ``hello.append(".messages")``.
+    """
+
+    def __init__(self, text: object = None) -> None:
+        self._content = None if text is None else render_text(text)
+        self._elements = mark_safe("")
+
+    def __str__(self) -> str:
+        if not self._elements:
+            raise NoActionError
+        return self._elements
+
+    def __html__(self) -> str:
+        return str(self)
+
+    def __repr__(self) -> str:
+        return f"<TurboRender {str(self._elements or self._content or '')!r}>"
+
+    @property
+    def response(self) -> TurboResponse:
+        """The answer that makes the page which asked carry this out."""
+        return TurboResponse(self)
+
+    def stream_to(self, stream: Streaming[R]) -> R:
+        """Send this to everyone who shows ``stream``."""
+        return stream.stream(self)
+
+    def _prepare(
+        self, action: str, content: Content, place: Place
+    ) -> tuple[Content, Place]:
+        if self._content is None or action in CONTENTLESS:
+            return super()._prepare(action, content, place)
+        if content.given() == ("template",) and place.id is place.selector is None:
+            content, place = Content(), replace(place, selector=content.template)
+        if content.given():
+            raise ContentError(action, ("what it has rendered", *content.given()))
+        return Content(html=self._content), place
+
+    def _emit(self, html: SafeString, *, target: str = "") -> TurboRender:
+        frame = copy(self)
+        frame._elements = self._elements + html
+        return frame
+
+
+class TurboResponse(HttpResponse):
+    """
+    A response made of ``<turbo-stream>`` elements, which Turbo carries out.
+
+    ``TurboResponse(render_frame(…).append(id="messages"), remove_frame(id="hint"))``.
+    Frames are :class:`TurboRender` objects, or strings marked safe.
+    """
+
+    def __init__(
+        self,
+        *frames: SafeHtml,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            "".join(map(_html, frames)),
+            content_type=f"{STREAM_CONTENT_TYPE}; charset=utf-8",
+            status=status,
+            headers=headers,
+        )
+
+
+def _html(frame: object) -> str:
+    if not isinstance(frame, SafeHtml):
+        raise TypeError(
+            f"{frame!r} is neither a TurboRender nor marked safe, so it may hold "
+            f"anything. Render it with render_frame() or render_frame_string()."
+        )
+    return frame.__html__()
+
+
+def render_frame(
+    request: HttpRequest | None,
+    template_name: Template,
+    context: Mapping[str, Any] | None = None,
+) -> TurboRender:
+    """Return a template rendered as ``render()`` does, for a verb to be called on."""
+    return TurboRender(render(template_name, context, request=request))
+
+
+async def arender_frame(
+    request: HttpRequest | None,
+    template_name: Template,
+    context: Mapping[str, Any] | None = None,
+) -> TurboRender:
+    """Async version of render_frame()."""
+    html = await Content(template_name, context, request=request).arender()
+    return TurboRender(html)
+
+
+def render_frame_string(text: object) -> TurboRender:
+    """Return a text, escaped unless it is marked safe, for a verb to be called on."""
+    return TurboRender(text)
+
+
+def remove_frame(selector: object = None, id: object = None) -> TurboRender:
+    """
+    Return what takes an element away.
+
+    >>> str(remove_frame("#reminders li"))
+    '<turbo-stream action="remove" targets="#reminders li"></turbo-stream>'
+    """
+    return TurboRender().remove(selector, id)

@@ -1,0 +1,737 @@
+// The page's end of its streams: one WebSocket for all stream sources of the page.
+//
+//   <meta name="turbo-channels-url" content="/ws/">
+//   <turbo-channels-stream-source signed-stream-name="…" since="@…">
+//
+//   → {"type":"subscribe","streams":[{"name":"<signed>","since":"@…"}]}
+//   ← {"type":"subscribed","name":"<signed>","stream":"<id>","position":"k3:7","recovered":true}
+//   ← {"type":"message","stream":"<id>","position":"k3:8","data":"<turbo-stream …>…"}
+//   ← {"type":"gap","stream":"<id>","position":"k3:9"}
+//   ← {"type":"denied","name":"<signed>","reason":"forbidden"}
+//   ← {"type":"retry","name":"<signed>","reason":"unavailable"}
+//   → {"type":"unsubscribe","streams":["<signed>"]}
+//
+// A position is "<epoch>:<number>", and the numbers of a stream have no holes. The
+// attribute `since` always says where the page around its element stands: the moment at
+// which the server began to render it ("@…", which only the server can read), later the
+// last message applied. So a visit, a cached snapshot, a morph, a frame and a move are one
+// case: what came after `since` is applied, in order, once. That includes the morph that
+// brings back an older `since`, for it has brought back the older page, too.
+//
+// Custom actions belong into Turbo.StreamActions. Turbo itself ignores a refresh whose
+// request-id is of a request that this page has made.
+
+const TAG = "turbo-channels-stream-source"
+
+const DEFAULTS = {
+  linger: 300, // for how long a stream without elements is kept: Turbo moves elements
+  backoff: 500, // reconnect after random() * backoff * 2 ** attempts, …
+  longest: 12_000, // … at most
+  restart: 2_000, // … or random() * restart when the server asks to come back
+  patience: 10_000, // for the handshake, and for the answer to a subscription
+  echo: 5_000, // for the answer to a ping
+  silence: 60_000, // the server says something every 25 s
+  tick: 2_500, // how often the clock is looked at for those
+}
+
+const COME_BACK = [1012, 4008] // the server restarts; this page was too slow
+const STAY_AWAY = 4403
+const BATCH = 50 // entries of a frame, far below the server's limits
+
+const parse = (position) => {
+  const [, epoch, number] = /^([0-9a-z]+):(\d+)$/i.exec(position ?? "") ?? []
+  return epoch === undefined ? null : { epoch, number: Number(number) }
+}
+
+// Where one element stands in its stream. Only the connection writes to it.
+export class Source {
+  epoch = null // null until the server has said what the moment in `since` means
+  number = null
+  following = false // no message of the stream will be missing from now on
+  #seen = new Map() // stream id → what was applied to the page while it was not
+
+  constructor({ name, since, notify }) {
+    Object.assign(this, { name, since: since ?? "", notify }, parse(since))
+  }
+
+  move({ epoch, number }) {
+    if (epoch === this.epoch && number === this.number) return
+    Object.assign(this, { epoch, number, since: `${epoch}:${number}` })
+    this.notify("moved", { position: this.since })
+  }
+
+  see(id, { epoch, number }) {
+    const seen = this.#seen.get(id)
+    const isNext = seen?.epoch === epoch && seen.last === number - 1
+    this.#seen.set(id, { epoch, first: isNext ? seen.first : number, last: number })
+  }
+
+  // Start at `base`, or as much later as the page around the element has come already.
+  follow(id, base) {
+    const { epoch, first, last } = this.#seen.get(id) ?? {}
+    const isLater = base && epoch === base.epoch && first <= base.number + 1
+    if (base) this.move(isLater ? { epoch, number: Math.max(base.number, last) } : base)
+    this.following = true
+    this.#seen.clear()
+    this.notify("connected", { position: this.since })
+  }
+
+  stop(kind, detail = {}) {
+    this.following = false
+    this.notify(kind, detail)
+  }
+}
+
+// One signed name, and the elements that hold it.
+class Subscription {
+  sources = new Set()
+  stream = null // its id, from the last answer
+  denied = null
+  live = false // accepted on this socket
+  asked = null // the `since` of the question that is not answered yet
+  askedAt = 0
+  tries = 0 // questions without an answer
+  retries = 0 // answers that said "later"
+  timer = null
+
+  constructor(name) {
+    this.name = name
+  }
+
+  get waiting() {
+    return this.denied ? [] : [...this.sources].filter(({ following }) => !following)
+  }
+
+  // The earliest `since` that is waited for. Moments go first: only the server can tell.
+  get since() {
+    const isEarlier = (one, other) => one.epoch === null || one.number <= other.number
+    return this.waiting.reduce((one, other) => (isEarlier(one, other) ? one : other)).since
+  }
+
+  settle() {
+    clearTimeout(this.timer)
+    Object.assign(this, { asked: null, timer: null, tries: 0 })
+  }
+}
+
+// One WebSocket, the subscriptions on it, and the order of their messages.
+//
+// Options: WebSocket, url() → address, renderer (a promise of render(html, message)),
+// settled() (called when no source waits), random, window, document, any of DEFAULTS.
+export class Connection {
+  #options
+  #render = null
+  #socket = null
+  #isOpen = false
+  #isSuspended = false
+  #attempts = 0
+  #heardAt = 0
+  #pingedAt = 0
+  #subscriptions = new Map() // signed name → Subscription
+  #streams = new Map() // stream id → { id, epoch, number (the last that came), mended }
+  #asking = new Set()
+  #leaving = null
+  #returning = null
+  #ticking = null
+  #listening = null
+
+  constructor(options) {
+    this.#options = { ...DEFAULTS, random: Math.random, ...options }
+    this.#options.renderer.then((render) => {
+      this.#render = render
+      for (const stream of this.#streams.values()) this.#mend(stream)
+    })
+  }
+
+  attach(source) {
+    const { name } = source
+    const subscription = this.#subscriptions.get(name) ?? new Subscription(name)
+    this.#subscriptions.set(name, subscription)
+    subscription.sources.add(source)
+    subscription.denied = null
+    const stream = subscription.live && this.#streams.get(subscription.stream)
+    const isUpToDate = stream && source.epoch === stream.epoch && source.number >= stream.number
+    if (isUpToDate) source.follow(stream.id, source)
+    else this.#ask(subscription)
+    this.#listen()
+    if (this.#returning === null) this.#open()
+  }
+
+  detach(source) {
+    this.#subscriptions.get(source.name)?.sources.delete(source)
+    source.following = false
+    clearTimeout(this.#leaving)
+    this.#leaving = setTimeout(() => this.#leave(), this.#options.linger)
+  }
+
+  // --- Subscriptions
+
+  // What is asked for within one microtask travels in one frame.
+  #ask(subscription) {
+    if (this.#asking.size === 0) queueMicrotask(() => this.#sendQuestions())
+    this.#asking.add(subscription)
+  }
+
+  #sendQuestions() {
+    const isDue = ({ asked, timer, waiting }) => asked === null && !timer && waiting.length
+    const due = this.#isOpen ? [...this.#asking].filter(isDue) : []
+    this.#asking.clear()
+    for (const subscription of due) {
+      Object.assign(subscription, { asked: subscription.since, askedAt: Date.now() })
+    }
+    this.#sendAll("subscribe", due.map(({ name, asked }) => ({ name, since: asked })))
+  }
+
+  #sendAll(type, entries) {
+    for (let start = 0; start < entries.length; start += BATCH) {
+      this.#send({ type, streams: entries.slice(start, start + BATCH) })
+    }
+  }
+
+  // Give up the streams that no element shows any more; return how many there were.
+  #leave() {
+    const left = [...this.#subscriptions.values()].filter(({ sources }) => !sources.size)
+    for (const subscription of left) {
+      subscription.settle()
+      this.#subscriptions.delete(subscription.name)
+    }
+    const kept = new Set([...this.#subscriptions.values()].map(({ stream }) => stream))
+    for (const id of this.#streams.keys()) if (!kept.has(id)) this.#streams.delete(id)
+    if (this.#subscriptions.size === 0) this.#close()
+    const held = left.filter(({ denied }) => !denied)
+    if (this.#isOpen) this.#sendAll("unsubscribe", held.map(({ name }) => name))
+    return left.length
+  }
+
+  #receive(text) {
+    this.#heardAt = Date.now()
+    const frame = JSON.parse(text)
+    const subscription = this.#subscriptions.get(frame.name)
+    const stream = this.#streams.get(frame.stream)
+    if (frame.type === "message" && stream) this.#take(stream, frame)
+    else if (frame.type === "gap" && stream) this.#lose(stream, parse(frame.position))
+    else if (frame.type === "subscribed" && subscription) this.#accept(subscription, frame)
+    else if (frame.type === "denied" && subscription) this.#deny(subscription, frame.reason)
+    else if (frame.type === "retry" && subscription) this.#postpone(subscription)
+    else if (frame.type === "error") console.warn(`${TAG}: ${frame.reason}`, frame.detail)
+  }
+
+  // The answer is followed by everything after its position, also by what came before it.
+  #accept(subscription, { stream: id, position, recovered }) {
+    const { asked } = subscription
+    const base = parse(position)
+    const stream = this.#streams.get(id) ?? { id, epoch: null, number: 0, mended: null }
+    this.#streams.set(id, stream)
+    subscription.settle()
+    Object.assign(subscription, { live: true, stream: id, retries: 0 })
+    this.#attempts = 0
+    if (base && stream.epoch !== base.epoch) this.#lose(stream, base)
+    if (base) this.#reach(stream, base)
+    for (const source of subscription.waiting) {
+      const isAhead = base && source.epoch === base.epoch && source.number >= base.number
+      if (source.since !== asked && !(recovered && isAhead)) continue // asked for next
+      source.follow(id, recovered && isAhead ? source : base)
+      if (!recovered) source.notify("gap", { position })
+    }
+    if (subscription.waiting.length) this.#ask(subscription)
+    this.#settle()
+  }
+
+  #deny(subscription, reason) {
+    subscription.settle()
+    // The streams of the page before count until they are left: make room, ask again.
+    if (reason === "limit" && this.#leave()) return this.#ask(subscription)
+    Object.assign(subscription, { live: false, denied: reason })
+    for (const source of subscription.sources) source.stop("denied", { reason })
+    this.#settle()
+  }
+
+  #postpone(subscription) {
+    const delay = this.#delay(subscription.retries)
+    subscription.settle()
+    subscription.live = false
+    subscription.retries += 1
+    for (const source of subscription.sources) source.stop("disconnected")
+    subscription.timer = setTimeout(() => {
+      subscription.timer = null
+      this.#ask(subscription)
+    }, delay)
+  }
+
+  #settle() {
+    const isWaiting = ({ waiting }) => waiting.length > 0
+    if (![...this.#subscriptions.values()].some(isWaiting)) this.#options.settled?.()
+  }
+
+  // --- Messages
+
+  #take(stream, { position, data }) {
+    const at = parse(position)
+    if (at === null) return this.#takeUnnumbered(stream, data)
+    if (at.epoch !== stream.epoch) this.#lose(stream, { ...at, number: at.number - 1 })
+    this.#reach(stream, at)
+    const low = this.#low(stream)
+    if (this.#render === null || at.number <= low) return
+    if (at.number === low + 1) this.#apply(stream.id, at, data)
+    else this.#mend(stream)
+  }
+
+  // Without a replay log there are no numbers: live messages, and no promise.
+  #takeUnnumbered(stream, data) {
+    if (this.#followers(stream).length === 0) return
+    if (this.#render) this.#render(data, { stream: stream.id })
+    else this.#lose(stream, null)
+  }
+
+  #apply(id, at, data) {
+    try {
+      this.#render(data, { stream: id, ...at })
+    } catch (error) {
+      console.error(error) // one bad message must not hold up the others
+    }
+    for (const { stream, sources } of this.#subscriptions.values()) {
+      for (const source of sources) {
+        if (!source.following) source.see(id, at)
+        else if (stream === id && source.number === at.number - 1) source.move(at)
+      }
+    }
+  }
+
+  #followers({ id }) {
+    const mine = [...this.#subscriptions.values()].filter(({ stream }) => stream === id)
+    return mine.flatMap(({ sources }) => [...sources].filter(({ following }) => following))
+  }
+
+  // What the follower that stands furthest back has; the others have had what follows.
+  #low(stream) {
+    return Math.min(...this.#followers(stream).map(({ number }) => number ?? Infinity))
+  }
+
+  #reach(stream, at) {
+    if (at.epoch === stream.epoch) stream.number = Math.max(stream.number, at.number)
+    else Object.assign(stream, at, { mended: null })
+  }
+
+  // Nobody can say what happened until `at`: go on from there, and tell.
+  #lose(stream, at) {
+    if (at) this.#reach(stream, at)
+    for (const source of this.#followers(stream)) {
+      if (at && source.epoch === at.epoch && source.number >= at.number) continue
+      if (at) source.move(at)
+      source.notify("gap", { position: source.since })
+    }
+  }
+
+  // Ask for what followers missed: there was no Turbo yet, or the server left a hole,
+  // which it never does twice at the same place.
+  #mend(stream) {
+    const low = this.#low(stream)
+    if (low >= stream.number) return
+    if (stream.mended === low) return this.#lose(stream, { ...stream })
+    stream.mended = low
+    for (const subscription of this.#subscriptions.values()) {
+      if (subscription.stream !== stream.id) continue
+      for (const source of subscription.sources) source.following &&= source.number > low
+      this.#ask(subscription)
+    }
+  }
+
+  // --- The socket
+
+  #open() {
+    const isWanted = [...this.#subscriptions.values()].some(({ denied }) => !denied)
+    if (this.#socket || this.#isSuspended || !isWanted) return
+    this.#socket = new this.#options.WebSocket(this.#options.url())
+    this.#socket.onopen = () => this.#opened()
+    this.#socket.onmessage = ({ data }) => this.#receive(data)
+    this.#socket.onclose = ({ code }) => this.#closed(code)
+    this.#heardAt = Date.now()
+    this.#ticking = setInterval(() => this.#tick(), this.#options.tick)
+  }
+
+  #opened() {
+    this.#isOpen = true
+    this.#heardAt = Date.now()
+    for (const subscription of this.#subscriptions.values()) this.#ask(subscription)
+  }
+
+  #closed(code) {
+    this.#drop()
+    if (code === STAY_AWAY) {
+      for (const one of this.#subscriptions.values()) this.#deny(one, "forbidden")
+      return
+    }
+    const { random, restart } = this.#options
+    const isAsked = COME_BACK.includes(code) && this.#attempts < 3
+    const delay = isAsked ? random() * restart : this.#delay(this.#attempts)
+    this.#attempts += 1
+    this.#returning = setTimeout(() => this.#return(), delay)
+  }
+
+  #return() {
+    clearTimeout(this.#returning)
+    this.#returning = null
+    this.#open()
+  }
+
+  #delay(attempts) {
+    const { random, backoff, longest } = this.#options
+    return random() * Math.min(longest, backoff * 2 ** attempts)
+  }
+
+  // Forget the socket: whatever it still says is not heard.
+  #drop() {
+    if (this.#socket === null) return
+    Object.assign(this.#socket, { onopen: null, onmessage: null, onclose: null })
+    this.#socket.close()
+    this.#socket = null
+    this.#isOpen = false
+    this.#pingedAt = 0
+    clearInterval(this.#ticking)
+    for (const subscription of this.#subscriptions.values()) {
+      subscription.settle()
+      subscription.live = false
+      if (subscription.denied) continue
+      for (const source of subscription.sources) source.stop("disconnected")
+    }
+  }
+
+  #send(frame) {
+    this.#socket.send(JSON.stringify(frame))
+  }
+
+  #tick() {
+    const { patience, echo, silence } = this.#options
+    const now = Date.now()
+    const isUnanswered = ({ asked, askedAt }) => asked !== null && now - askedAt > patience
+    const late = [...this.#subscriptions.values()].filter(isUnanswered)
+    const isSilent = now - this.#heardAt > (this.#isOpen ? silence : patience)
+    const isDead = this.#pingedAt > this.#heardAt && now - this.#pingedAt > echo
+    if (isSilent || isDead || late.some(({ tries }) => tries > 0)) return this.#closed()
+    for (const subscription of late) {
+      Object.assign(subscription, { asked: null, tries: 1 })
+      this.#ask(subscription)
+    }
+  }
+
+  #close() {
+    this.#drop()
+    clearTimeout(this.#returning)
+    this.#returning = null
+    this.#attempts = 0
+    this.#listening?.abort()
+    this.#listening = null
+  }
+
+  // --- The page's life
+
+  #listen() {
+    if (this.#listening) return
+    this.#listening = new AbortController()
+    const { window, document } = this.#options
+    const { signal } = this.#listening
+    const on = (target, name, handler) => target.addEventListener(name, handler, { signal })
+    on(window, "pagehide", ({ persisted }) => persisted && this.#suspend())
+    on(window, "pageshow", ({ persisted }) => persisted && this.#wake())
+    on(document, "freeze", () => this.#suspend())
+    on(document, "resume", () => this.#wake())
+    on(document, "visibilitychange", () => document.hidden || this.#wake())
+    on(window, "online", () => this.#wake())
+  }
+
+  // A page that the browser keeps aside may hold no socket.
+  #suspend() {
+    this.#isSuspended = true
+    clearTimeout(this.#returning)
+    this.#drop()
+  }
+
+  // A socket that has slept is not to be trusted: ask for a sign of life.
+  #wake() {
+    this.#isSuspended = false
+    if (!this.#isOpen) return this.#return()
+    this.#pingedAt = Date.now()
+    this.#send({ type: "ping" })
+  }
+}
+
+// --- Turbo
+
+// Show `html` at once instead of in the next frame, as Turbo does: then it is certain into
+// which page it goes, also while a visit replaces the page and while the page is hidden.
+export function rendererOf(Turbo) {
+  const refreshes = new Map() // stream id → { epoch, number, repeated }
+
+  return (html, { stream, epoch, number }) => {
+    const events = []
+    const collect = (event) => events.push(event)
+    addEventListener("turbo:before-stream-render", collect, true)
+    try {
+      Turbo.renderStreamMessage(html)
+    } finally {
+      removeEventListener("turbo:before-stream-render", collect, true)
+    }
+    const shown = events.filter(({ defaultPrevented }) => !defaultPrevented)
+    const isRefresh = ({ detail }) => detail.newStream.action === "refresh"
+    const isStale = shown.some(isRefresh) && isRepeated({ stream, epoch, number })
+    for (const event of shown) {
+      if (isStale && isRefresh(event)) event.detail.render = () => {}
+      else renderNow(event.detail)
+    }
+  }
+
+  // A page that comes out of a cache has the refresh again among what it missed: it would
+  // refresh itself for ever. Three repetitions are enough for a page that was prefetched.
+  function isRepeated({ stream, epoch, number }) {
+    const last = refreshes.get(stream)
+    if (number === undefined) return false
+    if (last?.epoch === epoch && number <= last.number) return ++last.repeated > 3
+    refreshes.set(stream, { epoch, number, repeated: 0 })
+    return false
+  }
+}
+
+// Turbo awaits the same promise, removes the element then, and reports what went wrong.
+function renderNow(detail) {
+  const { newStream, render } = detail
+  const rendering = (async () => render(newStream))()
+  rendering.catch(() => {})
+  detail.render = () => rendering
+}
+
+// --- Healing
+
+const HISTORY = "turbo-channels-refreshes"
+
+// Fetches the page anew and has Turbo morph it, once for all streams that lost something.
+//
+// A morph by Turbo sets every field back to what the server rendered, also the one with
+// the focus. Nobody has asked for this one, so here what has been typed stays; and it
+// waits for visits and forms that are on their way, where Turbo would cancel them.
+export class Refresher {
+  #options
+  #sources = new Set()
+  #timer = null
+  #isRunning = false
+  #failures = 0
+
+  // Options: turbo (a promise), pause, rounds, calm, random.
+  constructor(options) {
+    const defaults = { pause: 1_000, rounds: 5, calm: 60_000, random: Math.random }
+    this.#options = { ...defaults, ...options }
+  }
+
+  request(source) {
+    this.#sources.add(source)
+    this.#options.turbo.then((Turbo) => this.#schedule(Turbo))
+  }
+
+  // The element has left, or has got a new place from the server.
+  release(source) {
+    this.#sources.delete(source)
+  }
+
+  // Every stream is followed: what is lost from now on is not the refresh's fault.
+  settled() {
+    if (this.#sources.size === 0 && this.#rounds > 0) this.#rounds = 0
+  }
+
+  // In the session, for there are pages that Turbo can only refresh by loading them.
+  get #rounds() {
+    const { rounds = 0, at = 0 } = JSON.parse(sessionStorage.getItem(HISTORY)) ?? {}
+    return Date.now() - at < this.#options.calm ? rounds : 0
+  }
+
+  set #rounds(rounds) {
+    sessionStorage.setItem(HISTORY, JSON.stringify({ rounds, at: Date.now() }))
+  }
+
+  // At random, for all pages of a server that has lost its log come at the same time;
+  // and ever later, for the page may come from a cache and bring the same loss again.
+  #schedule(Turbo) {
+    if (this.#timer !== null || this.#isRunning || this.#sources.size === 0) return
+    const { pause, rounds, random } = this.#options
+    if (this.#rounds >= rounds) {
+      this.#sources.clear()
+      return console.warn(`${TAG}: no refresh helps, the page may be out of date`)
+    }
+    const failed = Math.min(this.#rounds + this.#failures, 5)
+    this.#later(Turbo, pause * (random() + (failed && 2 ** failed)))
+  }
+
+  #later(Turbo, delay) {
+    this.#timer = setTimeout(() => {
+      this.#timer = null
+      this.#run(Turbo)
+    }, delay)
+  }
+
+  async #run(Turbo) {
+    if (this.#sources.size === 0) return
+    if (isBusy(Turbo)) return this.#later(Turbo, this.#options.pause / 4)
+    this.#isRunning = true
+    try {
+      await this.#refresh(Turbo, location.href)
+      this.#failures = 0
+    } catch (error) {
+      this.#failures += 1
+      console.warn(`${TAG}: the page could not be refreshed`, error)
+    } finally {
+      this.#isRunning = false
+      this.#schedule(Turbo)
+    }
+  }
+
+  // Turbo would show whatever comes, and load the page where nothing comes; so look first.
+  async #refresh(Turbo, url) {
+    const headers = { Accept: "text/html, application/xhtml+xml" }
+    const response = await (Turbo.fetch ?? fetch)(url, { headers, cache: "reload" })
+    const { ok, status, redirected } = response
+    const responseHTML = await response.text()
+    if (status >= 500) throw new Error(`status ${status}`)
+    if (location.href !== url || isBusy(Turbo) || this.#sources.size === 0) return
+    this.#rounds += 1
+    if (redirected) return Turbo.visit(response.url, { action: "replace" })
+    if (ok) morph(Turbo, url, { statusCode: status, responseHTML, redirected })
+  }
+}
+
+function isBusy({ navigator }) {
+  const busy = "html[aria-busy=true], form[aria-busy=true]"
+  return Boolean(navigator?.currentVisit || document.querySelector(busy))
+}
+
+function morph(Turbo, url, response) {
+  const rendered = new AbortController()
+  const keepTyped = (event) => {
+    if (event.detail.newElement && isTyped(event.target)) event.preventDefault()
+  }
+  addEventListener("turbo:before-morph-element", keepTyped, { signal: rendered.signal })
+  addEventListener("turbo:load", () => rendered.abort(), { signal: rendered.signal })
+  const refresh = { method: "morph", scroll: "preserve" }
+  Turbo.visit(url, { action: "replace", shouldCacheSnapshot: false, response, refresh })
+}
+
+function isTyped(element) {
+  if (element.isContentEditable) return element === document.activeElement
+  if (element.type === "checkbox" || element.type === "radio") {
+    return element.checked !== element.defaultChecked
+  }
+  return element.defaultValue !== undefined && element.value !== element.defaultValue
+}
+
+// --- The page
+
+const isBrowser = globalThis.customElements !== undefined
+const turbo = isBrowser && customElements.whenDefined("turbo-stream").then(() => window.Turbo)
+const refresher = isBrowser && new Refresher({ turbo })
+const connection = isBrowser && new Connection({
+  WebSocket,
+  url: () => socketAddress(document, location),
+  renderer: turbo.then(rendererOf),
+  settled: () => refresher.settled(),
+  window,
+  document,
+})
+
+export function socketAddress(document, location) {
+  const meta = document.querySelector('meta[name="turbo-channels-url"]')
+  const url = new URL(meta?.content || "/ws/", location.href)
+  url.protocol = url.protocol.replace(/^http/, "ws")
+  return url.href
+}
+
+// A preview is a picture of the page. What Turbo carries through it goes on living.
+const isPreview = (element) =>
+  document.documentElement.hasAttribute("data-turbo-preview") &&
+  element.closest("[data-turbo-permanent]") === null
+
+// Has the attribute `connected` while it is, and `denied` with the reason if it may not;
+// fires turbo-stream:connected, :disconnected, :gap (cancelable: prevents the refresh of
+// the page) and :denied, which bubble and have { name, position, reason } as detail.
+export class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
+  static observedAttributes = ["signed-stream-name", "since", "connected"]
+
+  #source = null
+  #isConnected = false
+  #isChanging = false
+
+  connectedCallback() {
+    this.removeAttribute("denied")
+    if (!isPreview(this)) this.#join()
+    this.#isConnected = this.#source?.following ?? false
+    this.toggleAttribute("connected", this.#isConnected)
+  }
+
+  disconnectedCallback() {
+    this.#part()
+  }
+
+  // A morph sets attributes one by one, and takes away those that the server does not know.
+  attributeChangedCallback() {
+    if (this.#source === null || this.#isChanging) return
+    this.#isChanging = true
+    queueMicrotask(() => this.#change())
+  }
+
+  #change() {
+    this.#isChanging = false
+    if (this.#source === null) return
+    const { name, since } = this.#source
+    const isSame = name === this.#attribute("signed-stream-name") && since === this.#attribute("since")
+    if (!isSame) {
+      this.#part()
+      this.removeAttribute("denied")
+      this.#join()
+    }
+    this.toggleAttribute("connected", this.#isConnected)
+  }
+
+  #join() {
+    const [name, since] = [this.#attribute("signed-stream-name"), this.#attribute("since")]
+    if (!name) return
+    const notify = (kind, detail) => this.#notice(kind, detail)
+    this.#source = new Source({ name, since, notify })
+    connection.attach(this.#source)
+  }
+
+  #part() {
+    if (this.#source === null) return
+    connection.detach(this.#source)
+    refresher.release(this.#source)
+    this.#source = null
+  }
+
+  #attribute(name) {
+    return this.getAttribute(name) ?? ""
+  }
+
+  #notice(kind, { reason, position } = {}) {
+    if (kind === "moved") return this.setAttribute("since", position)
+    if (kind === "connected" || kind === "disconnected") return this.#show(kind)
+    if (kind === "denied") {
+      this.#show("disconnected")
+      this.setAttribute("denied", reason)
+    }
+    const isHeeded = this.#fire(kind, { reason, position })
+    if (isHeeded && (kind === "gap" || reason === "expired")) refresher.request(this.#source)
+  }
+
+  #show(kind) {
+    const isConnected = kind === "connected"
+    if (isConnected === this.#isConnected) return
+    this.#isConnected = isConnected
+    this.toggleAttribute("connected", isConnected)
+    this.#fire(kind, {})
+  }
+
+  #fire(kind, { reason, position }) {
+    const { name, since } = this.#source
+    const detail = { name, reason, position: position ?? since }
+    const options = { bubbles: true, cancelable: kind === "gap", detail }
+    return this.dispatchEvent(new CustomEvent(`turbo-stream:${kind}`, options))
+  }
+}
+
+// Not twice, should the page load the module under two addresses.
+if (isBrowser && !customElements.get(TAG)) customElements.define(TAG, StreamSourceElement)

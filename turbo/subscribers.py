@@ -1,0 +1,174 @@
+"""
+One subscriber: a socket or an SSE response, with its session, its user and the hub.
+
+What it is told goes through ``emit``, in order; how it is closed is its transport's
+business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from turbo import metrics
+from turbo.conf import get_settings
+from turbo.errands import Errands
+from turbo.frame import Frame
+from turbo.gate import Grant, Refusal, Verdict, admit, passes
+from turbo.hub import get_hub
+from turbo.identity import reload_user, scope_user, session_hash
+from turbo.names import user_key
+from turbo.protocol import (
+    Limits,
+    Pinged,
+    Refused,
+    Session,
+    Subscribe,
+    Subscription,
+    Unsubscribe,
+    Wanted,
+)
+from turbo.registry import from_name
+from turbo.revocation import Order
+from turbo.topic import Arrival
+from turbo.typing import Scope
+
+__all__ = ["LiveSubscriber"]
+
+logger = logging.getLogger("turbo.subscribers")
+
+
+class LiveSubscriber:
+    """The server's side of one connection."""
+
+    def __init__(self, scope: Scope, emit: Callable[[Frame], None]) -> None:
+        settings = get_settings()
+        self.deliver = emit
+        self._scope = scope
+        self._user = scope_user(scope)
+        self._session = Session(
+            Limits(
+                frame_bytes=settings.max_frame_bytes,
+                streams=settings.max_streams,
+                name_chars=4 * settings.max_name_length,
+            )
+        )
+        self._hub = get_hub()
+        self._hub.connect(self)
+        self._errands = Errands()
+        self._lock = asyncio.Lock()  # one change of the subscriptions at a time
+
+    async def receive(self, text: str | None) -> None:
+        """Act on one frame of the client."""
+        match self._session.receive(text):
+            case Subscribe(wanted):
+                async with self._lock:
+                    await self.subscribe(wanted)
+            case Unsubscribe(ended, frames):
+                self._leave(ended)
+                self._say(frames)
+            case Pinged(frame):
+                self._say([frame])
+            case Refused(frame):
+                metrics.count("bad_frames")
+                self._say([frame])
+
+    async def subscribe(self, wanted: Sequence[Wanted]) -> list[Verdict]:
+        """Subscribe to what the user may see of ``wanted``, and say how it went."""
+        try:
+            verdicts = await admit([item.signed for item in wanted], self._user)
+            grants = self._within_limits(verdicts)
+            arrivals = await self._hub.subscribe(
+                self, [(g.subscription.sid, _since(g, wanted)) for g in grants]
+            )
+        except Exception as error:
+            logger.info("Subscriptions must wait: %s", error)
+            self._say(self._session.retry(item.signed) for item in wanted)
+            return []
+        # From here to settle() nothing is awaited: arrivals come before live messages.
+        self._say(
+            self._session.deny(verdict.signed, reason=verdict.reason)
+            for verdict in verdicts
+            if isinstance(verdict, Refusal)
+        )
+        for grant, arrival in zip(grants, arrivals, strict=True):
+            self._welcome(grant, arrival)
+        self._hub.settle(arrivals)
+        return verdicts
+
+    def obey(self, order: str | None) -> None:
+        """Take an order of the control stream."""
+        if self._session.subscriptions:
+            self._errands.run(self._obey(Order.parse(order)))
+
+    async def stop(self) -> None:
+        """Leave everything."""
+        await self._errands.stop()
+        await self._hub.disconnect(self)
+
+    def _within_limits(self, verdicts: list[Verdict]) -> list[Grant]:
+        grants: list[Grant] = []
+        room = self._session.limits.streams - len(self._session.subscriptions)
+        for place, verdict in enumerate(verdicts):
+            if isinstance(verdict, Refusal):
+                continue
+            signed = verdict.subscription.signed
+            if signed not in self._session.subscriptions:
+                room -= 1
+            if room < 0:
+                verdicts[place] = Refusal(signed, "limit")
+            else:
+                grants.append(verdict)
+        return grants
+
+    def _welcome(self, grant: Grant, arrival: Arrival) -> None:
+        accepted = self._session.accept(
+            grant.subscription, position=arrival.position, recovered=arrival.recovered
+        )
+        self._say([accepted])
+        for frame in arrival.frames:
+            self.deliver(frame)
+
+    async def _obey(self, order: Order) -> None:
+        session = getattr(self._scope.get("session"), "session_key", None)
+        if not order.concerns(user=user_key(self._user), session=session_hash(session)):
+            return
+        async with self._lock:
+            held = order.matching(self._session.subscriptions.values())
+            ended = await self._no_longer_passing(held) if order.recheck else held
+            metrics.count("revoked", len(ended))
+            self._say(
+                self._session.deny(subscription.signed, reason="revoked")
+                for subscription in ended
+            )
+            self._leave(ended)
+
+    async def _no_longer_passing(
+        self, held: Sequence[Subscription]
+    ) -> list[Subscription]:
+        streams = {item.signed: from_name(item.name) for item in held}
+        tested = [item for item in held if streams[item.signed].tests_user()]
+        if not tested:
+            return []
+        before = user_key(self._user)
+        self._user = await reload_user(self._scope, self._user)
+        if user_key(self._user) != before:
+            return list(held)
+        reasons = await passes([streams[item.signed] for item in tested], self._user)
+        return [item for item, why in zip(tested, reasons, strict=True) if why]
+
+    def _leave(self, ended: Iterable[Subscription]) -> None:
+        self._hub.unsubscribe(
+            self, [item.sid for item in ended if not self._session.holds(item.sid)]
+        )
+
+    def _say(self, frames: Iterable[str]) -> None:
+        for frame in frames:
+            self.deliver(Frame(frame))
+
+
+def _since(grant: Grant, wanted: Sequence[Wanted]) -> str:
+    signed = grant.subscription.signed
+    return next(item.since for item in wanted if item.signed == signed)

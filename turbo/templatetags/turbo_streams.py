@@ -1,0 +1,273 @@
+"""
+``{% load turbo_streams %}``: the tags of pages and of stream templates.
+
+Attributes with a hyphen take an underscore: ``data_turbo_action="advance"``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django import template
+from django.db.models import Model
+from django.http import HttpRequest
+from django.template import Context, TemplateSyntaxError
+from django.urls import NoReverseMatch, reverse
+from django.utils.safestring import SafeString, mark_safe
+
+from turbo import elements
+from turbo.broadcast import moment
+from turbo.components import BaseComponent
+from turbo.conf import get_settings
+from turbo.context import birth
+from turbo.dom import dom_id
+from turbo.exceptions import UnknownStreamError
+from turbo.registry import resolve, stream_class
+from turbo.streams import Stream
+
+__all__ = ["register"]
+
+register = template.Library()
+
+
+@register.simple_tag(takes_context=True)
+def turbo_subscribe(
+    context: Context, *streams: Any, transport: str = "websocket"
+) -> SafeString:
+    """
+    Subscribe the page to streams.
+
+    ``{% turbo_subscribe room "chat:Announcements" %}`` takes model instances, names,
+    streams and stream classes, and renders for each::
+
+        <turbo-channels-stream-source signed-stream-name="…" since="@…">\
+</turbo-channels-stream-source>
+
+    With ``transport="sse"`` Turbo's own element reads server-sent events instead. The
+    name is bound to the user for whom the page is rendered, if one is logged in.
+    """
+    _choose("transport", transport, ("websocket", "sse"))
+    if not streams:
+        raise TemplateSyntaxError("turbo_subscribe needs a stream at least.")
+    return mark_safe("".join(_source(context, item, transport) for item in streams))
+
+
+def _source(context: Context, item: Any, transport: str) -> SafeString:
+    try:
+        stream = resolve(item)
+    except UnknownStreamError as error:
+        raise TemplateSyntaxError(f"turbo_subscribe: {error}") from error
+    request = _request(context)
+    signed = stream.sign(getattr(request, "user", None))
+    since = _since(request)
+    if transport == "websocket":
+        return elements.source(signed, since)
+    query = urlencode({"stream": signed, "since": since})
+    return elements.event_source(f"{_event_stream_path()}?{query}")
+
+
+def _request(context: Context) -> HttpRequest | None:
+    # A RequestContext knows its request even where no context processor shows it.
+    request: HttpRequest | None = getattr(context, "request", None)
+    return request if request is not None else context.get("request")
+
+
+def _since(request: HttpRequest | None) -> str:
+    # Without the middleware, now is the earliest moment that is known.
+    details = getattr(request, "turbo", None)
+    noted: str = birth() if details is None else details.birth
+    return noted or moment()
+
+
+def _event_stream_path() -> str:
+    try:
+        return reverse("turbo:sse")
+    except NoReverseMatch:
+        return get_settings().sse_path
+
+
+def _choose(option: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise TemplateSyntaxError(
+            f"{option}={value!r} is not one of {', '.join(map(repr, allowed))}."
+        )
+
+
+@register.inclusion_tag("turbo/components/broadcast_component.html", takes_context=True)
+def turbo_component(
+    context: Context, component: Any, *args: Any, **kwargs: Any
+) -> dict[str, Any]:
+    """
+    Show a component, and keep it up to date.
+
+    ``{% turbo_component "chat:AnnouncementBanner" %}`` renders the subscription and a
+    container for the component's template::
+
+        <turbo-channels-stream-source …></turbo-channels-stream-source>
+        <div class="chat:AnnouncementBanner" id="chat:AnnouncementBanner">…</div>
+
+    Further arguments are those of the component:
+    ``{% turbo_component "shop:CartCount" request.user %}``.
+    """
+    if isinstance(component, str):
+        component = _stream_class("turbo_component", component)(*args, **kwargs)
+    if not isinstance(component, BaseComponent):
+        raise TemplateSyntaxError(f"turbo_component: {component!r} is no component.")
+    variables: dict[str, Any] = context.flatten()  # type: ignore[assignment]
+    html = component.initial_render(variables, request=_request(context))
+    return {"component": component, "initial_render": html}
+
+
+def _stream_class(tag: str, name: str) -> type[Stream]:
+    try:
+        return stream_class(name)
+    except UnknownStreamError as error:
+        raise TemplateSyntaxError(f"{tag}: {error}") from error
+
+
+@register.simple_block_tag(end_name="endturbo_frame")
+def turbo_frame(
+    content: SafeString,
+    id: Any,
+    prefix: str | None = None,
+    *,
+    src: Any = None,
+    loading: str | None = None,
+    target: str | None = None,
+    **attributes: Any,
+) -> SafeString:
+    """
+    Wrap a part of the page that loads and submits by itself.
+
+    ``{% turbo_frame "tray" src=url loading="lazy" %}…{% endturbo_frame %}`` renders::
+
+        <turbo-frame id="tray" src="/trays/1/" loading="lazy">…</turbo-frame>
+
+    ``{% turbo_frame room "edit" %}`` takes its id from :func:`~turbo.dom.dom_id`. As
+    ``src`` an object gives its ``get_absolute_url()``.
+    """
+    if id in (None, ""):
+        raise TemplateSyntaxError(
+            "turbo_frame needs an id, or an object to take it of."
+        )
+    return elements.frame(
+        _dom_id(id, prefix),
+        content,
+        src=src.get_absolute_url() if hasattr(src, "get_absolute_url") else src,
+        loading=loading,
+        target=target,
+        attributes=_hyphenated(attributes),
+    )
+
+
+@register.simple_block_tag(end_name="endturbo_stream")
+def turbo_stream(
+    content: SafeString,
+    action: str,
+    target: Any = None,
+    *,
+    selector: str | None = None,
+    **attributes: Any,
+) -> SafeString:
+    """
+    Wrap what the page is to do something with.
+
+    ``{% turbo_stream "append" "messages" %}…{% endturbo_stream %}`` renders::
+
+        <turbo-stream action="append" target="messages"><template>…</template>\
+</turbo-stream>
+
+    The target is an id or an object, whose :func:`~turbo.dom.dom_id` it is;
+    ``selector=".message"`` acts on all that match.
+    """
+    empty = not content.strip()
+    if not empty and action in elements.CONTENTLESS:
+        raise TemplateSyntaxError(f"turbo_stream {action!r} takes no content.")
+    return elements.element(
+        action,
+        target=None if target is None else _dom_id(target),
+        targets=selector,
+        content=None if empty and action not in _WITH_CONTENT else content,
+        attributes=_hyphenated(attributes),
+    )
+
+
+_WITH_CONTENT = elements.TARGETED - elements.CONTENTLESS
+
+
+def _dom_id(value: Any, prefix: str | None = None) -> str:
+    if isinstance(value, Model | type):
+        return dom_id(value, prefix)
+    if prefix is not None:
+        raise TemplateSyntaxError(f"{value!r} is an id already and takes no prefix.")
+    return str(value)
+
+
+def _hyphenated(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {name.replace("_", "-"): value for name, value in attributes.items()}
+
+
+register.simple_tag(dom_id, name="dom_id")
+
+
+@register.simple_tag
+def turbo_refreshes_with(method: str = "replace", scroll: str = "reset") -> SafeString:
+    """
+    Say how the page is to be refreshed; for the ``<head>``.
+
+    ``{% turbo_refreshes_with method="morph" scroll="preserve" %}`` renders::
+
+        <meta name="turbo-refresh-method" content="morph">\
+<meta name="turbo-refresh-scroll" content="preserve">
+    """
+    _choose("method", method, ("replace", "morph"))
+    _choose("scroll", scroll, ("reset", "preserve"))
+    return mark_safe(
+        elements.meta("turbo-refresh-method", method)
+        + elements.meta("turbo-refresh-scroll", scroll)
+    )
+
+
+@register.simple_tag
+def turbo_cache_control(content: str) -> SafeString:
+    """
+    Say what Turbo may keep of the page; for the ``<head>``.
+
+    ``{% turbo_cache_control "no-preview" %}`` renders
+    ``<meta name="turbo-cache-control" content="no-preview">``.
+    """
+    _choose("content", content, ("no-cache", "no-preview"))
+    return elements.meta("turbo-cache-control", content)
+
+
+@register.simple_tag
+def turbo_exempts_page_from_cache() -> SafeString:
+    """Render ``<meta name="turbo-cache-control" content="no-cache">``."""
+    return turbo_cache_control("no-cache")
+
+
+@register.simple_tag
+def turbo_exempts_page_from_preview() -> SafeString:
+    """Render ``<meta name="turbo-cache-control" content="no-preview">``."""
+    return turbo_cache_control("no-preview")
+
+
+@register.simple_tag
+def turbo_page_requires_reload() -> SafeString:
+    """
+    Let Turbo load this page as a browser would.
+
+    Renders ``<meta name="turbo-visit-control" content="reload">``.
+    """
+    return elements.meta("turbo-visit-control", "reload")
+
+
+@register.simple_tag
+def turbo_disable_prefetch() -> SafeString:
+    """
+    Keep Turbo from loading links of this page before they are clicked.
+
+    Renders ``<meta name="turbo-prefetch" content="false">``.
+    """
+    return elements.meta("turbo-prefetch", "false")

@@ -1,0 +1,89 @@
+"""
+Of many messages alike the first and the last, never more than one an interval.
+
+Owned by the publisher's loop. All processes together keep to one message of a stream
+within ``REFRESH_INTERVAL``: who wants to send claims the interval in the replay log. One
+that has waited for ``REFRESH_MAX_WAIT`` is sent whatever the others do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from turbo.conf import get_settings
+from turbo.replay import get_replay
+from turbo.replay.base import Append
+
+__all__ = ["Throttle"]
+
+
+class Throttle:
+    """The messages that wait for their turn, one a stream."""
+
+    def __init__(self, send: Callable[[Append], None]) -> None:
+        self._send = send
+        self._pending: dict[str, Append] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def ask(self, message: Append, summary: str | None = None) -> None:
+        """
+        Send ``message`` now, or when its stream's turn has come.
+
+        Should another wait already that differs, ``summary`` replaces both; a gap
+        (``None``) stands for everything.
+        """
+        sid = message.stream
+        waiting = self._pending.get(sid)
+        if waiting is not None and waiting.data != message.data:
+            gap = waiting.data is None or message.data is None
+            message = Append(sid, None if gap else summary)
+        self._pending[sid] = message
+        if sid not in self._tasks:
+            self._tasks[sid] = asyncio.ensure_future(self._wait(sid))
+
+    def release(self) -> None:
+        """Send everything that waits."""
+        for sid in list(self._pending):
+            self._emit(sid)
+
+    def waiting(self) -> int:
+        """Return how many messages wait."""
+        return len(self._pending)
+
+    async def stop(self) -> None:
+        """Forget what waits."""
+        self._pending.clear()
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _wait(self, sid: str) -> None:
+        try:
+            while sid in self._pending:
+                await self._turn(sid)
+                self._emit(sid)
+        finally:
+            del self._tasks[sid]
+
+    async def _turn(self, sid: str) -> None:
+        settings = get_settings()
+        waited = 0.0
+        while waited < settings.refresh_max_wait:
+            pause = await self._claim(sid, settings.refresh_interval)
+            if not pause:
+                return
+            await asyncio.sleep(pause)
+            waited += pause
+
+    async def _claim(self, sid: str, seconds: float) -> float:
+        try:
+            return await get_replay().claim(f"refresh:{sid}", seconds=seconds)
+        except Exception:
+            # An outage, which the publisher reports.
+            return 0.0
+
+    def _emit(self, sid: str) -> None:
+        if (message := self._pending.pop(sid, None)) is not None:
+            self._send(message)

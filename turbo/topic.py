@@ -1,0 +1,200 @@
+"""
+One stream as one process sees it: its subscribers, and how far they have got.
+
+Everything here is synchronous and runs on the hub's loop, so a message is either before
+or after a subscriber's arrival, never in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from turbo import metrics
+from turbo.envelope import Envelope
+from turbo.frame import Frame
+from turbo.protocol import message_frame
+from turbo.replay.base import Entry, History
+
+__all__ = ["Arrival", "Subscriber", "Topic"]
+
+
+class Subscriber(Protocol):
+    """Whoever takes frames: a socket, an SSE response, a test."""
+
+    def deliver(self, frame: Frame) -> None:
+        """Take a frame; must neither block nor raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What a new subscriber is told first: where it stands, and what it missed."""
+
+    sid: str
+    position: str
+    recovered: bool
+    frames: tuple[Frame, ...]
+
+
+class Topic:
+    """The subscribers of one stream in this process."""
+
+    __slots__ = (
+        "_ahead",
+        "_recent",
+        "backlog",
+        "claims",
+        "epoch",
+        "joined",
+        "lock",
+        "members",
+        "number",
+        "sid",
+    )
+
+    def __init__(self, sid: str) -> None:
+        self.sid = sid
+        self.members: dict[Subscriber, None] = {}
+        #: Subscribers on their way in; while there are any, live frames are kept.
+        self.claims = 0
+        #: Whether the group has been joined; changed only by who holds ``lock``.
+        self.joined = False
+        self.lock = asyncio.Lock()
+        #: The last message delivered; ``epoch`` is ``None`` until it is known.
+        self.epoch: str | None = None
+        self.number = 0
+        #: What arrived during a repair, or before the position was known.
+        self.backlog: list[Envelope] | None = []
+        self._recent: list[tuple[int, Frame]] = []
+        # Subscribers whose history reached further than what has arrived live.
+        self._ahead: dict[Subscriber, int] = {}
+
+    @property
+    def position(self) -> str:
+        """Return where the stream's subscribers stand."""
+        return f"{self.epoch}:{self.number}" if self.epoch else ""
+
+    @property
+    def settled(self) -> bool:
+        """Return whether live messages are delivered as they arrive."""
+        return self.backlog is None
+
+    @property
+    def idle(self) -> bool:
+        """Return whether nobody is, or is about to be, subscribed."""
+        return not self.members and not self.claims
+
+    def take(self, envelope: Envelope) -> bool:
+        """Deliver what arrived from the layer; return whether a repair is needed."""
+        if self.backlog is not None:
+            self.backlog.append(envelope)
+            return False
+        if not envelope.number:
+            for data in envelope.data:
+                self._deliver(0, Frame(message_frame(self.sid, position="", data=data)))
+            return False
+        if envelope.epoch != self.epoch or envelope.number > self.number + 1:
+            self.backlog = [envelope]
+            return True
+        self._extend(
+            Entry(number, data)
+            for number, data in enumerate(envelope.data, envelope.number)
+        )
+        return False
+
+    def admit(self, subscriber: Subscriber, history: History) -> Arrival:
+        """Take a subscriber on, and return what it has missed until this moment."""
+        if self.epoch is None:
+            self.epoch, self.number = history.epoch, history.tip
+        self.members[subscriber] = None
+        complete = history.complete and history.epoch == self.epoch
+        if not complete:
+            metrics.count("gaps")
+            return Arrival(self.sid, self.position, False, ())
+        missed = [
+            (entry.number, self._frame(entry, epoch=history.epoch))
+            for entry in history.entries
+        ]
+        metrics.count("replayed", len(missed))
+        missed += [live for live in self._recent if live[0] > history.tip]
+        if history.tip > self.number:
+            self._ahead[subscriber] = history.tip
+        start = missed[0][0] - 1 if missed else history.tip
+        position = f"{history.epoch}:{start}" if history.epoch else ""
+        return Arrival(self.sid, position, True, tuple(frame for _, frame in missed))
+
+    def drop(self, subscriber: Subscriber) -> None:
+        """Forget a subscriber."""
+        self.members.pop(subscriber, None)
+        self._ahead.pop(subscriber, None)
+
+    def hold(self) -> None:
+        """Keep what arrives until :meth:`repair` or :meth:`resume`."""
+        if self.backlog is None:
+            self.backlog = []
+
+    def resume(self) -> list[Envelope]:
+        """Deliver what arrives from now on, and return what was kept until now."""
+        backlog, self.backlog = self.backlog or [], None
+        return backlog
+
+    def misses(self, tip: tuple[str, int] | None) -> bool:
+        """Return whether the log's last message is not the last one delivered."""
+        return self.settled and tip != (self.epoch, self.number)
+
+    def forget(self) -> None:
+        """Start over: the group was left, so nothing is known of what follows."""
+        self.epoch, self.number, self.backlog = None, 0, []
+
+    def unclaim(self) -> None:
+        """Note that a subscriber on its way has arrived, or given up."""
+        self.claims -= 1
+        if not self.claims:
+            self._recent.clear()
+
+    def repair(self, history: History) -> list[Envelope]:
+        """Deliver what the log has and we have not; return what arrived meanwhile."""
+        if history.complete and history.epoch == self.epoch:
+            metrics.count("repaired", self._extend(history.entries))
+        elif history.epoch:
+            self.epoch, self.number = history.epoch, history.tip
+            metrics.count("gaps", len(self.members))
+            self._deliver(0, self._frame(Entry(history.tip, None), epoch=self.epoch))
+        return self.resume()
+
+    def _extend(self, entries: Iterable[Entry]) -> int:
+        extended = 0
+        for entry in entries:
+            if entry.number > self.number:
+                self.number = entry.number
+                extended += 1
+                self._deliver(entry.number, self._frame(entry, epoch=self.epoch or ""))
+        return extended
+
+    def _frame(self, entry: Entry, *, epoch: str) -> Frame:
+        return Frame(
+            message_frame(
+                self.sid, position=f"{epoch}:{entry.number}", data=entry.data
+            )
+        )
+
+    def _deliver(self, number: int, frame: Frame) -> None:
+        if self.claims:
+            self._recent.append((number, frame))
+        members = self._due(number) if self._ahead else self.members
+        for subscriber in members:
+            subscriber.deliver(frame)
+        metrics.count("delivered", len(members))
+
+    def _due(self, number: int) -> list[Subscriber]:
+        due = []
+        for subscriber in self.members:
+            reached = self._ahead.get(subscriber)
+            if reached is not None and number:
+                if number <= reached:
+                    continue
+                del self._ahead[subscriber]
+            due.append(subscriber)
+        return due

@@ -1,0 +1,27 @@
+"""Type aliases of the ASGI messages and of what users hand in."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Literal, TypeAlias
+
+__all__ = [
+    "ASGIApplication",
+    "Action",
+    "ChangeAction",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+]
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApplication: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+Action: TypeAlias = Literal[
+    "append", "prepend", "replace", "update", "before", "after", "remove", "refresh"
+]
+ChangeAction: TypeAlias = Literal["create", "update", "delete"]

@@ -1,0 +1,16 @@
+"""
+Where event streams live::
+
+    path("turbo/", include("turbo.urls")),
+"""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from turbo.views import event_stream
+
+__all__ = ["app_name", "urlpatterns"]
+
+app_name = "turbo"
+urlpatterns = [path("sse/", event_stream, name="sse")]
