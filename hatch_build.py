@@ -3,7 +3,7 @@ The build hook that puts Turbo among the static files.
 
 Third-party code is not committed: the published npm package is fetched once, its
 integrity is checked, and the module that the browser loads is taken out of it. What is
-there already and right is not fetched again, so a build from the sdist needs no network.
+there already and right is not fetched again: a build from the sdist needs no network.
 """
 
 from __future__ import annotations

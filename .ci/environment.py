@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11):  # noqa: UP036, for this is what says so
     raise SystemExit(f"Python 3.11 or newer is needed; this is {sys.version}.")
 
 
@@ -73,3 +73,7 @@ class Environment:
         for name in ("pyproject.toml", "hatch_build.py"):
             digest.update((ROOT / name).read_bytes())
         return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    Environment(sys.argv[1], *sys.argv[2:]).prepare()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import websockets
 from channels.testing import WebsocketCommunicator
 
 from turbo.consumers import TurboStreamsConsumer
 
-__all__ = ["Socket"]
+__all__ = ["LivePage", "Socket"]
 
 
 class Socket:
@@ -62,3 +66,110 @@ class Socket:
         """Return whether the server has nothing to say that it was asked before."""
         await self.send(type="ping")
         return await self.receive() == {"type": "pong"}
+
+
+class LivePage:
+    """
+    What the browser's client does, without the browser: subscribe, resume, heal.
+
+    It stays connected until :meth:`close`, coming back at once when the connection
+    ends. ``data`` is what a page would have applied, ``gaps`` how often it would have
+    loaded itself anew.
+    """
+
+    def __init__(self, url: str | Sequence[str], *signed: str, since: str = "") -> None:
+        self._urls = itertools.cycle([url] if isinstance(url, str) else url)
+        self._since = dict.fromkeys(signed, since)
+        self._names: dict[str, str] = {}
+        self._reached: dict[str, tuple[str, int]] = {}
+        self._socket: Any = None
+        self._task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Condition()
+        self.data: list[str] = []
+        self.denied: list[str] = []
+        self.codes: list[int | None] = []
+        self.gaps = 0
+        self.doubled = 0
+        self.subscribed = 0
+
+    async def __aenter__(self) -> LivePage:
+        self._task = asyncio.ensure_future(self._stay())
+        await self.until(lambda: self.subscribed + len(self.denied) >= len(self._since))
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def until(self, condition: Callable[[], bool], timeout: float = 30) -> None:
+        """Wait until something that this page has seen makes ``condition`` true."""
+        async with asyncio.timeout(timeout), self._changed:
+            await self._changed.wait_for(condition)
+
+    def cut(self) -> None:
+        """Break the connection as a dead network does: no close frame."""
+        if self._socket is not None:
+            self._socket.transport.abort()
+
+    async def _stay(self) -> None:
+        pause = 0.0
+        while True:
+            try:
+                await self._visit(next(self._urls))
+                pause = 0.0
+            except (OSError, websockets.WebSocketException):
+                pause = min(pause + 0.05, 0.5)
+            await asyncio.sleep(self.away + pause)
+
+    #: Seconds between a cut and the next attempt.
+    away = 0.0
+
+    async def _visit(self, url: str) -> None:
+        origin: Any = url.replace("ws", "http", 1)
+        async with websockets.connect(
+            f"{url}/ws/", origin=origin, ping_interval=None
+        ) as socket:
+            self._socket = socket
+            streams = [{"name": n, "since": s} for n, s in self._since.items()]
+            await socket.send(json.dumps({"type": "subscribe", "streams": streams}))
+            try:
+                async for text in socket:
+                    await self._hear(json.loads(text), socket)
+            finally:
+                self._socket = None
+                self.codes.append(socket.close_code)
+
+    async def _hear(self, frame: dict[str, Any], socket: Any) -> None:
+        match frame["type"]:
+            case "subscribed":
+                self._names[frame["stream"]] = frame["name"]
+                self.subscribed += 1
+                self.gaps += not frame["recovered"]
+                self._reach(frame, force=True)
+            case "message":
+                if self._reach(frame):
+                    self.data.append(frame["data"])
+                else:
+                    self.doubled += 1
+            case "gap":
+                self.gaps += 1
+                self._reach(frame, force=True)
+            case "denied":
+                self.denied.append(frame["reason"])
+                self._since.pop(frame["name"], None)
+            case "retry":
+                await asyncio.sleep(0.1)
+                again = {"name": frame["name"], "since": self._since[frame["name"]]}
+                await socket.send(json.dumps({"type": "subscribe", "streams": [again]}))
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _reach(self, frame: dict[str, Any], *, force: bool = False) -> bool:
+        epoch, _, number = frame["position"].rpartition(":")
+        reached = self._reached.get(frame["stream"])
+        if not force and reached and reached[0] == epoch and int(number) <= reached[1]:
+            return False
+        self._reached[frame["stream"]] = (epoch, int(number))
+        self._since[self._names[frame["stream"]]] = frame["position"]
+        return True

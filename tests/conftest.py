@@ -21,7 +21,6 @@ from channels.layers import channel_layers
 from django.conf import settings
 from playwright.async_api import Browser, Page, async_playwright
 
-from turbo.broadcast import shut_down
 from tests.servers import (
     Daphne,
     Postgres,
@@ -31,6 +30,8 @@ from tests.servers import (
     WebServer,
     channel_layer,
 )
+from tests.settings import sqlite_database
+from turbo.broadcast import shut_down
 
 _NO_BROWSER = (
     "no Chromium: install the package 'chromium' of your system, "
@@ -107,25 +108,17 @@ def postgres() -> Iterator[Postgres]:
 # --- Sites
 
 
-def _sqlite(path: Path) -> dict[str, Any]:
+def _sqlite(directory: Path) -> dict[str, Any]:
     return {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": str(path),
-        "OPTIONS": {
-            "timeout": 20,
-            "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;",
-        },
+        alias: sqlite_database(directory / f"{alias}.sqlite3")
+        for alias in ("default", "other")
     }
 
 
 @pytest.fixture(scope="session")
 def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("template")
-    databases = {
-        alias: _sqlite(directory / f"{alias}.sqlite3") for alias in ("default", "other")
-    }
-    project = Project(directory, {"DATABASES": databases})
+    project = Project(directory, {"DATABASES": _sqlite(directory)})
     project.migrate()
     project.manage("seed")
     return directory
@@ -190,9 +183,7 @@ def _databases(
     shutil.copytree(
         request.getfixturevalue("_sqlite_template"), directory, dirs_exist_ok=True
     )
-    return {
-        alias: _sqlite(directory / f"{alias}.sqlite3") for alias in ("default", "other")
-    }
+    return _sqlite(directory)
 
 
 def _starter(server_class: type[Any]) -> Iterator[Callable[..., Any]]:

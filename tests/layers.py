@@ -49,7 +49,7 @@ CORE = range(0, 6)
 
 
 def module_name(path: Path) -> str:
-    """Return ``replay.base`` for ``turbo/replay/base.py``, ``replay`` for its package."""
+    """Return ``replay.base`` for ``turbo/replay/base.py``."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 

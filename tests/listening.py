@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeAlias
 
+from django.db import transaction
 from django.db.models import Model
 
 from turbo.changes import ModelChange, Watch, watch
@@ -36,3 +37,15 @@ def listening() -> Iterator[Listen]:
             return heard
 
         yield listen
+
+
+class Undo(Exception):
+    """What goes wrong in a block that is rolled back."""
+
+
+@contextmanager
+def rolled_back(using: str = "default") -> Iterator[None]:
+    """A block of work, a savepoint if inside another, that is undone at its end."""
+    with suppress(Undo), transaction.atomic(using=using):
+        yield
+        raise Undo

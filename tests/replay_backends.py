@@ -76,8 +76,8 @@ async def moment_after(log: ReplayLog, stream: str) -> str:
     A moment lies a little in the past, so the first ones may not.
     """
     while True:
-        moment = log.moment()
-        if moment and not (await read_one(log, stream, moment)).entries:
+        history = await read_one(log, stream, moment := log.moment())
+        if history.complete and not history.entries:
             return moment
         await asyncio.sleep(0.005)
 

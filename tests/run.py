@@ -8,7 +8,6 @@ coverage of the layers below the edges is measured.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -21,12 +20,8 @@ from layers import core_files  # noqa: E402
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Run the tests.", add_help=False)
-    parser.add_argument("--venv", default=".venv-test", help="name of the environment")
-    options, arguments = parser.parse_known_args()
-
     environment = Environment(
-        options.venv,
+        ".venv-test",
         "--editable",
         f"{ROOT}[rest,uvicorn]",
         "--group",
@@ -37,8 +32,8 @@ def main() -> None:
     scripts = str(Path(environment.python).parent)
     os.environ["PATH"] = os.pathsep.join([scripts, os.environ["PATH"]])
 
-    if arguments:
-        environment.run("-m", "pytest", *arguments)
+    if sys.argv[1:]:
+        environment.run("-m", "pytest", *sys.argv[1:])
     else:
         measure(environment)
 

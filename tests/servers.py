@@ -229,12 +229,7 @@ class Postgres:
 
 
 class Project:
-    """
-    The test project with settings of its own.
-
-    >>> project.shell("from tests.testapp.models import Room; print(Room.objects.get())")
-    'Lobby'
-    """
+    """The test project with settings of its own: a database, a channel layer."""
 
     def __init__(self, directory: Path, settings: Mapping[str, Any]) -> None:
         self.directory = directory

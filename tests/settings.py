@@ -1,8 +1,8 @@
 """
 Settings of the test project, for pytest's own process and for the live servers.
 
-A live server differs by the JSON object in ``TURBO_TEST_SETTINGS``, whose keys replace the
-settings below; ``tests.servers.Project`` writes it.
+A live server differs by the JSON object in ``TURBO_TEST_SETTINGS``, whose keys replace
+the settings below; ``tests.servers.Project`` writes it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from typing import Any
 SCRATCH = Path(tempfile.gettempdir(), f"turbo-tests-{os.getpid()}")
 
 
-def _sqlite(alias: str) -> dict[str, Any]:
+def sqlite_database(path: Path) -> dict[str, Any]:
     """A file, for threads that share an in-memory database lock each other out."""
-    path = SCRATCH / f"{alias}.sqlite3"
     return {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": path,
+        "NAME": str(path),
         "TEST": {"NAME": str(path)},
         "OPTIONS": {
             "timeout": 20,
@@ -75,7 +74,10 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {"default": _sqlite("default"), "other": _sqlite("other")}
+DATABASES = {
+    alias: sqlite_database(SCRATCH / f"{alias}.sqlite3")
+    for alias in ("default", "other")
+}
 
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 

@@ -132,7 +132,9 @@ def test_a_name_that_is_none_is_refused(name: Any) -> None:
     assert (attribute.value.name, attribute.value.kind) == (name, "attribute")
 
 
-@pytest.mark.parametrize("name", ["onclick", "ONLOAD", "on", "action", "Target", "targets"])
+@pytest.mark.parametrize(
+    "name", ["onclick", "ONLOAD", "on", "action", "Target", "targets"]
+)
 def test_handlers_and_own_attributes_are_refused(name: str) -> None:
     with pytest.raises(ActionError) as caught:
         element("remove", target="x", attributes={name: "alert(1)"})

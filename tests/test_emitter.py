@@ -6,12 +6,12 @@ import threading
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.template import Template
 from django.test import RequestFactory
 from django.utils.safestring import SafeString, mark_safe
 
 from tests.testapp.models import Room
+from turbo.context import request_scope
 from turbo.elements import Attributes
 from turbo.emitter import Content, Emitter, Place
 from turbo.exceptions import ContentError
@@ -69,7 +69,6 @@ def test_content_renders_for_its_request() -> None:
 @pytest.mark.django_db
 async def test_content_renders_templates_where_they_may_query() -> None:
     def look() -> str:
-        assert not connection.in_atomic_block or threading.current_thread()
         return f"{Room.objects.count()} {threading.get_ident()}"
 
     html = await Content(Template("{{ look }}"), {"look": look}).arender()
@@ -190,3 +189,27 @@ def test_an_emitter_must_say_how_it_emits() -> None:
 
     with pytest.raises(NotImplementedError):
         emitter._perform("ring", Content(), Place())
+
+
+def test_a_refresh_names_its_request_and_its_summary_does_not() -> None:
+    class Refresher(Sender):
+        def _emit_refresh(self, html: SafeString, *, summary: SafeString) -> None:
+            super()._emit_refresh(html, summary=summary)
+            self.sent.append((summary, ""))
+
+    refresher = Refresher()
+
+    with request_scope("a1"):
+        refresher._refresh(method="morph", scroll=None, attributes={"data-x": 1})
+
+    assert refresher.sent == [
+        (
+            '<turbo-stream action="refresh" request-id="a1" method="morph" data-x="1">'
+            "</turbo-stream>",
+            "",
+        ),
+        (
+            '<turbo-stream action="refresh" method="morph" data-x="1"></turbo-stream>',
+            "",
+        ),
+    ]

@@ -46,7 +46,9 @@ def wheel(distributions: Path) -> zipfile.ZipFile:
 
 @pytest.fixture
 def build_hook() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    spec = importlib.util.spec_from_file_location(
+        "hatch_build", ROOT / "hatch_build.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -66,7 +68,9 @@ def test_wheel_contains_only_known_kinds_of_files(wheel: zipfile.ZipFile) -> Non
     files = [Path(name) for name in wheel.namelist() if name.startswith("turbo/")]
 
     assert {file.suffix for file in files} <= SHIPPED
-    assert not any("test" in file.name and "testing" not in file.parts for file in files)
+    assert not any(
+        "test" in file.name and "testing" not in file.parts for file in files
+    )
 
 
 def test_wheel_contains_every_file_of_the_package(wheel: zipfile.ZipFile) -> None:

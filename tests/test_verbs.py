@@ -156,13 +156,18 @@ async def test_refresh_names_the_request_that_causes_it() -> None:
         html = recorder.refresh(method="morph")
         twin = await recorder.arefresh(method="morph")
 
-    assert html == twin == (
-        '<turbo-stream action="refresh" request-id="3f-a1" method="morph">'
-        "</turbo-stream>"
+    assert (
+        html
+        == twin
+        == (
+            '<turbo-stream action="refresh" request-id="3f-a1" method="morph">'
+            "</turbo-stream>"
+        )
     )
-    assert recorder.summaries == [
-        '<turbo-stream action="refresh" method="morph"></turbo-stream>'
-    ] * 2
+    assert (
+        recorder.summaries
+        == ['<turbo-stream action="refresh" method="morph"></turbo-stream>'] * 2
+    )
 
 
 async def test_action_of_your_own() -> None:
@@ -184,8 +189,7 @@ async def test_action_with_a_template() -> None:
     html = await Recorder().aaction("notify", "testapp/hello.html", {"name": "Ann"})
 
     assert html == (
-        '<turbo-stream action="notify">'
-        "<template><p>Ann</p>\n</template></turbo-stream>"
+        '<turbo-stream action="notify"><template><p>Ann</p>\n</template></turbo-stream>'
     )
 
 

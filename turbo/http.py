@@ -205,9 +205,8 @@ class TurboStreamMixin(TurboFormMixin):
     def form_valid(self, form: Any) -> HttpResponseBase:
         """Do what the form is for, and answer in the format that was asked for."""
         redirect = super().form_valid(form)
-        if accepts_streams(self.request):
-            return respond(self.request, self.get_streams(form), otherwise=redirect)
-        return respond(self.request, (), otherwise=redirect)
+        streams = self.get_streams(form) if accepts_streams(self.request) else ()
+        return respond(self.request, streams, otherwise=redirect)
 
     def get_streams(self, form: Any) -> SafeHtml | Iterable[SafeHtml]:
         """Return the frames that answer a valid form."""

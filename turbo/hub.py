@@ -55,7 +55,6 @@ class Hub:
         self._jobs = Errands()
         self._errands = Errands()
         self._mender = Mender(self._errands)
-        self._failures = 0
 
     def connect(self, connection: Connection) -> None:
         """Take a connection on; the first one starts the hub."""
@@ -154,7 +153,6 @@ class Hub:
             except Exception as error:
                 await self._survive(error)
             else:
-                self._failures = 0
                 self._take(message)
 
     def _take(self, message: dict[str, Any]) -> None:
@@ -164,23 +162,26 @@ class Hub:
                 self._mender.take(topic, [envelope])
 
     async def _survive(self, error: Exception) -> None:
+        """Return when the layer is there again, with nothing lost unnoticed."""
         # redis-py's own socket timeout ends a quiet receive every few seconds; that is
         # no outage, but it may have swallowed a message.
-        quiet = type(error).__name__ == "TimeoutError"
-        try:
-            if not quiet:
-                await self._join_again()
-            await self._compare_tips()
-        except Exception as cause:
-            self._failures += 1
-            if self._failures == 1:
-                name = type(cause).__name__
-                logger.error("The channel layer is out of reach: %s: %s", name, cause)
-            await asyncio.sleep(min(0.1 * 2**self._failures, 2.0))
-        else:
-            if self._failures:
-                logger.warning("The channel layer is back.")
-            self._failures = 0
+        joined = type(error).__name__ == "TimeoutError"
+        failures = 0
+        while True:
+            try:
+                if not joined:
+                    await self._join_again()
+                await self._compare_tips()
+            except Exception as cause:
+                joined = False
+                failures += 1
+                if failures == 1:
+                    logger.error("The channel layer is out of reach: %r", cause)
+                await asyncio.sleep(min(0.1 * 2**failures, 2.0))
+            else:
+                break
+        if failures:
+            logger.warning("The channel layer is back.")
 
     async def _join_again(self) -> None:
         await self._membership.join_again(list(self._topics.values()))

@@ -224,33 +224,40 @@ class Publisher:
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what ``attempt`` returns, however long the log is out of reach."""
-        pause = 0.05
+        failures = 0
         while True:
             try:
                 result = await attempt()
             except (TypeError, ValueError):
                 raise
             except Exception as error:
-                self._note_outage(error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 2.0)
+                failures += 1
+                if failures > 1:  # the first may be a connection that has died of age
+                    self._note_outage(error)
+                    await asyncio.sleep(min(0.05 * 2**failures, 2.0))
             else:
                 self._note_recovery()
                 return result
 
     async def _send(self, envelope: Envelope) -> None:
+        try:
+            try:
+                await self._group_send(envelope)
+            except Exception:  # again, for a connection that has died of age
+                await self._group_send(envelope)
+        except Exception as error:
+            # The log has it: the hubs find the hole when they compare tips.
+            self._note_outage(error)
+
+    async def _group_send(self, envelope: Envelope) -> None:
         layer = get_channel_layer(get_settings().channel_layer)
         if layer is None:
             return
         send = layer.group_send(group_name(envelope.sid), envelope.pack())
-        try:
-            if isinstance(layer, InMemoryChannelLayer):
-                await self._on_serving_loop(send)
-            else:
-                await send
-        except Exception as error:
-            # The log has it: the hubs find the hole when they compare tips.
-            self._note_outage(error)
+        if isinstance(layer, InMemoryChannelLayer):
+            await self._on_serving_loop(send)
+        else:
+            await send
 
     async def _on_serving_loop(self, send: Any) -> None:
         loop = serving.loop()

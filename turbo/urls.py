@@ -1,5 +1,5 @@
 """
-Where event streams live::
+Where event streams live, and the commands of native apps::
 
     path("turbo/", include("turbo.urls")),
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from django.urls import path
 
+from turbo import native
 from turbo.views import event_stream
 
 __all__ = ["app_name", "urlpatterns"]
 
 app_name = "turbo"
-urlpatterns = [path("sse/", event_stream, name="sse")]
+urlpatterns = [path("sse/", event_stream, name="sse"), *native.urlpatterns]

@@ -101,20 +101,19 @@ def before_delete(
     sender: type[Model], instance: Model, using: str, **kwargs: Any
 ) -> None:
     """Ask the watches what they make of the row while it is there."""
-    target = watchlist.own(sender)
-    if target is None or not is_heard(target):
-        return
-    row = stored_row(instance, target.model, using)
-    if row is not None:
-        keep(using, instance, _STORED, {target.model: look_back(target, row)})
+    stored: dict[type[Model], Before] = {}
+    for target in filter(is_heard, watchlist.own(sender)):
+        row = stored_row(instance, target.model, using)
+        if row is not None:
+            stored[target.model] = look_back(target, row)
+    keep(using, instance, _STORED, stored)
 
 
 @guarded
 def on_delete(sender: type[Model], instance: Model, using: str, **kwargs: Any) -> None:
     """Record a row deleted. Django sends a signal for each parent's row as well."""
     stored = take(using, instance, _STORED) or {}
-    target = watchlist.own(sender)
-    if target is not None:
+    for target in watchlist.own(sender):
         record(
             target,
             instance=instance,

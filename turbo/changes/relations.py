@@ -8,7 +8,7 @@ other side is deleted, for which Django sends no ``m2m_changed`` (its ticket 176
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 from django.db.models import ManyToManyField, Model, QuerySet
@@ -42,16 +42,15 @@ class Affected(NamedTuple):
 
 def many_to_many_fields(model: type[Model]) -> list[Field]:
     """Return the fields of ``model``, inherited ones included."""
-    fields = model._meta.many_to_many
+    fields: Iterable[Any] = model._meta.many_to_many
     return [field for field in fields if isinstance(field, ManyToManyField)]
 
 
 def targets_of(field: Field) -> Iterator[Target]:
     """Yield the watched models that have ``field``, those that inherit it included."""
     for model in concrete_classes(field.model):
-        target = None if model._meta.proxy else watchlist.own(model)
-        if target is not None:
-            yield target
+        if not model._meta.proxy:
+            yield from watchlist.own(model)
 
 
 def on_relation(field: Field) -> Callable[..., None]:

@@ -88,18 +88,13 @@ def _connect(sender: type[Model], **kwargs: Any) -> None:
     looks = partial(receivers.looks_before_save, sender)
     _wire(post_save, receivers.on_save, sender, wanted=bool(targets))
     _wire(pre_save, receivers.before_save, sender, wanted=any(map(looks, targets)))
-    _wire(post_delete, receivers.on_delete, sender, wanted=own is not None)
-    _wire(
-        pre_delete,
-        receivers.before_delete,
-        sender,
-        wanted=own is not None and own.looks_back,
-    )
+    _wire(post_delete, receivers.on_delete, sender, wanted=bool(own))
+    looks_back = any(target.looks_back for target in own)
+    _wire(pre_delete, receivers.before_delete, sender, wanted=looks_back)
     for field in relations.many_to_many_fields(sender):
         # The other model, or the table between, may be named but not yet made.
         far, through = field.remote_field.model, field.remote_field.through
-        if through is not None:
-            lazy_related_operation(partial(_connect_field, field), sender, far, through)
+        lazy_related_operation(partial(_connect_field, field), sender, far, through)
 
 
 def _connect_field(

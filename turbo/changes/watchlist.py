@@ -92,12 +92,10 @@ class Watchlist:
             known[sender] = targets
         return targets
 
-    def own(self, sender: type[Model]) -> Target | None:
-        """Return the target for the rows of ``sender`` alone, leaving out parents."""
+    def own(self, sender: type[Model]) -> tuple[Target, ...]:
+        """Return the one target that is no parent of ``sender``, or none."""
         targets = self.targets(sender)
-        if targets and targets[0].model is sender._meta.concrete_model:
-            return targets[0]
-        return None
+        return tuple(t for t in targets if t.model is sender._meta.concrete_model)
 
     def _find(self, sender: type[Model]) -> Iterator[Target]:
         concrete = sender._meta.concrete_model

@@ -115,8 +115,13 @@ def turbo_component(
     if not isinstance(component, BaseComponent):
         raise TemplateSyntaxError(f"turbo_component: {component!r} is no component.")
     variables: dict[str, Any] = context.flatten()  # type: ignore[assignment]
-    html = component.initial_render(variables, request=_request(context))
-    return {"component": component, "initial_render": html}
+    request = _request(context)
+    return {
+        "component": component,
+        "initial_render": component.initial_render(variables, request=request),
+        # The subscription inside is bound to the user of this very request.
+        "request": request,
+    }
 
 
 def _stream_class(tag: str, name: str) -> type[Stream]:

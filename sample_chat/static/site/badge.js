@@ -1,31 +1,40 @@
 // <connection-badge>: green while every live source of the page is connected.
+//
+// What it shows outlives a visit, and it turns grey only after a moment: on the way from
+// page to page the sources are connected anew.
 
-const SOURCES = "turbo-channels-stream-source"
-const EVENTS = [
-  "turbo-stream:connected",
-  "turbo-stream:disconnected",
-  "turbo-stream:denied",
-  "turbo:render",
-]
+const SOURCES = "turbo-channels-stream-source:not([denied])"
+const EVENTS = ["connected", "disconnected", "denied"].map((name) => `turbo-stream:${name}`)
+const MOMENT = 500
+
+let shown = "Connecting"
 
 class ConnectionBadge extends HTMLElement {
+  #timer = null
+
   connectedCallback() {
-    EVENTS.forEach((name) => document.addEventListener(name, this))
+    for (const name of [...EVENTS, "turbo:render"]) document.addEventListener(name, this)
     this.handleEvent()
   }
 
   disconnectedCallback() {
-    EVENTS.forEach((name) => document.removeEventListener(name, this))
+    for (const name of [...EVENTS, "turbo:render"]) document.removeEventListener(name, this)
+    clearTimeout(this.#timer)
   }
 
-  handleEvent(event) {
-    if (event?.type === "turbo-stream:denied") event.target.dataset.denied = ""
-    const sources = [...document.querySelectorAll(`${SOURCES}:not([data-denied])`)]
+  handleEvent() {
+    const sources = [...document.querySelectorAll(SOURCES)]
     const isLive = sources.every((source) => source.hasAttribute("connected"))
-    const text = isLive ? "Live" : "Offline"
-    this.hidden = sources.length === 0
-    this.toggleAttribute("live", isLive)
-    if (this.textContent !== text) this.textContent = text
+    clearTimeout(this.#timer)
+    if (!isLive) this.#timer = setTimeout(() => this.#show("Offline"), MOMENT)
+    this.#show(isLive ? "Live" : shown)
+  }
+
+  #show(state) {
+    shown = state
+    this.hidden = false
+    this.toggleAttribute("live", state === "Live")
+    if (this.textContent !== state) this.textContent = state
   }
 }
 

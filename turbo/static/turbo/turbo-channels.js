@@ -160,8 +160,7 @@ export class Connection {
   detach(source) {
     this.#subscriptions.get(source.name)?.sources.delete(source)
     source.following = false
-    clearTimeout(this.#leaving)
-    this.#leaving = setTimeout(() => this.#leave(), this.#options.linger)
+    this.#leaveLater()
   }
 
   // --- Subscriptions
@@ -188,16 +187,23 @@ export class Connection {
     }
   }
 
-  // Give up the streams that no element shows any more; return how many there were.
+  #leaveLater() {
+    clearTimeout(this.#leaving)
+    this.#leaving = setTimeout(() => this.#leave(), this.#options.linger)
+  }
+
+  // Give up the streams that no element shows any more; return how many there were. An
+  // answer on its way is waited for, lest it be taken for that to a later question.
   #leave() {
-    const left = [...this.#subscriptions.values()].filter(({ sources }) => !sources.size)
+    const empty = [...this.#subscriptions.values()].filter(({ sources }) => !sources.size)
+    if (empty.length === this.#subscriptions.size) this.#close()
+    const left = empty.filter(({ asked }) => asked === null)
     for (const subscription of left) {
       subscription.settle()
       this.#subscriptions.delete(subscription.name)
     }
     const kept = new Set([...this.#subscriptions.values()].map(({ stream }) => stream))
     for (const id of this.#streams.keys()) if (!kept.has(id)) this.#streams.delete(id)
-    if (this.#subscriptions.size === 0) this.#close()
     const held = left.filter(({ denied }) => !denied)
     if (this.#isOpen) this.#sendAll("unsubscribe", held.map(({ name }) => name))
     return left.length
@@ -222,33 +228,33 @@ export class Connection {
     const base = parse(position)
     const stream = this.#streams.get(id) ?? { id, epoch: null, number: 0, mended: null }
     this.#streams.set(id, stream)
-    subscription.settle()
+    this.#settle(subscription)
     Object.assign(subscription, { live: true, stream: id, retries: 0 })
     this.#attempts = 0
     if (base && stream.epoch !== base.epoch) this.#lose(stream, base)
     if (base) this.#reach(stream, base)
     for (const source of subscription.waiting) {
       const isAhead = base && source.epoch === base.epoch && source.number >= base.number
-      if (source.since !== asked && !(recovered && isAhead)) continue // asked for next
-      source.follow(id, recovered && isAhead ? source : base)
-      if (!recovered) source.notify("gap", { position })
+      if (recovered && isAhead) source.follow(id, source)
+      else if (source.since === asked) source.follow(id, base)
+      if (source.following && !recovered) source.notify("gap", { position })
     }
     if (subscription.waiting.length) this.#ask(subscription)
-    this.#settle()
+    this.#report()
   }
 
   #deny(subscription, reason) {
-    subscription.settle()
+    this.#settle(subscription)
     // The streams of the page before count until they are left: make room, ask again.
     if (reason === "limit" && this.#leave()) return this.#ask(subscription)
     Object.assign(subscription, { live: false, denied: reason })
     for (const source of subscription.sources) source.stop("denied", { reason })
-    this.#settle()
+    this.#report()
   }
 
   #postpone(subscription) {
     const delay = this.#delay(subscription.retries)
-    subscription.settle()
+    this.#settle(subscription)
     subscription.live = false
     subscription.retries += 1
     for (const source of subscription.sources) source.stop("disconnected")
@@ -258,7 +264,12 @@ export class Connection {
     }, delay)
   }
 
-  #settle() {
+  #settle(subscription) {
+    subscription.settle()
+    if (subscription.sources.size === 0) this.#leaveLater()
+  }
+
+  #report() {
     const isWaiting = ({ waiting }) => waiting.length > 0
     if (![...this.#subscriptions.values()].some(isWaiting)) this.#options.settled?.()
   }
@@ -279,20 +290,25 @@ export class Connection {
   // Without a replay log there are no numbers: live messages, and no promise.
   #takeUnnumbered(stream, data) {
     if (this.#followers(stream).length === 0) return
-    if (this.#render) this.#render(data, { stream: stream.id })
+    if (this.#render) this.#show(data, { stream: stream.id })
     else this.#lose(stream, null)
   }
 
-  #apply(id, at, data) {
+  #show(data, message) {
     try {
-      this.#render(data, { stream: id, ...at })
+      this.#render(data, message)
     } catch (error) {
       console.error(error) // one bad message must not hold up the others
     }
+  }
+
+  #apply(id, at, data) {
+    this.#show(data, { stream: id, ...at })
     for (const { stream, sources } of this.#subscriptions.values()) {
       for (const source of sources) {
-        if (!source.following) source.see(id, at)
-        else if (stream === id && source.number === at.number - 1) source.move(at)
+        const isNext = source.epoch === at.epoch && source.number === at.number - 1
+        if (stream === id && isNext) source.move(at)
+        else if (!source.following) source.see(id, at)
       }
     }
   }
@@ -339,8 +355,8 @@ export class Connection {
   // --- The socket
 
   #open() {
-    const isWanted = [...this.#subscriptions.values()].some(({ denied }) => !denied)
-    if (this.#socket || this.#isSuspended || !isWanted) return
+    const isWaiting = [...this.#subscriptions.values()].some(({ waiting }) => waiting.length)
+    if (this.#socket || this.#isSuspended || !isWaiting) return
     this.#socket = new this.#options.WebSocket(this.#options.url())
     this.#socket.onopen = () => this.#opened()
     this.#socket.onmessage = ({ data }) => this.#receive(data)
@@ -409,7 +425,8 @@ export class Connection {
     const isDead = this.#pingedAt > this.#heardAt && now - this.#pingedAt > echo
     if (isSilent || isDead || late.some(({ tries }) => tries > 0)) return this.#closed()
     for (const subscription of late) {
-      Object.assign(subscription, { asked: null, tries: 1 })
+      this.#settle(subscription)
+      subscription.tries = 1
       this.#ask(subscription)
     }
   }

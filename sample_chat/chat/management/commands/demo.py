@@ -1,9 +1,9 @@
+from board.models import Board, Card
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
 import turbo
-from board.models import Board, Card
 from chat.models import Announcement, Message, Room
 
 USERS = [

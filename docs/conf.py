@@ -1,0 +1,40 @@
+"""How Sphinx builds this documentation; ``nox --session docs`` does it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import django
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+django.setup()
+
+import turbo  # noqa: E402
+
+project = "django-turbo-streams"
+copyright = "the django-turbo-streams authors"
+version = release = turbo.__version__
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"django-turbo-streams {version}"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+autodoc_default_options = {"show-inheritance": True}
+
+nitpicky = True
+# The inventories of other projects are not fetched: a build needs no network.
+nitpick_ignore_regex = [
+    ("py:.*", r"(asgiref|channels|collections|datetime|django|pathlib|redis)\..*"),
+]
+
+# Examples in docstrings are run by the tests, which import every module.
+doctest_test_doctest_blocks = ""

@@ -1,0 +1,70 @@
+"""
+The project's tasks: ``nox`` runs them all, ``nox --session lint`` one of them.
+
+``python3 tests/run.py`` runs the tests without nox, on the interpreter at hand.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = False
+
+CHECKOUT = ("--editable", ".[rest,uvicorn]")
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of a dependency group."""
+    return nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), name)
+
+
+@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
+def tests(session: nox.Session) -> None:
+    """Run the whole suite; pip takes the newest Django for the interpreter."""
+    session.install(*CHECKOUT, *group("test"))
+    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "2"]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and layout."""
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the annotations, the public ones by a module that is never run."""
+    session.install(*CHECKOUT, *group("types"))
+    session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation with warnings as errors, and run its examples."""
+    session.install(*CHECKOUT, *group("docs"))
+    strict = ("-n", "-W", "--keep-going", "-q")
+    session.run("sphinx-build", *strict, "-b", "html", "docs", "docs/_build/html")
+    session.run("sphinx-build", *strict, "-b", "doctest", "docs", "docs/_build/doctest")
+
+
+@nox.session(reuse_venv=False)
+def package(session: nox.Session) -> None:
+    """Build what is published, install it away from the checkout and import it."""
+    session.install("build")
+    dist = Path(session.create_tmp(), "dist").resolve()
+    session.run("python", "-m", "build", "--outdir", str(dist), str(ROOT), silent=True)
+    wheel = str(next(dist.glob("*.whl")))
+    session.install(wheel)
+    session.chdir(dist)
+    session.run("python", "-m", "pip", "check")
+    session.run("python", "-c", "import turbo; print(turbo.__version__, turbo.__file__)")
+    session.run("python", "-m", "zipfile", "--list", wheel)

@@ -1,0 +1,127 @@
+// What the connection is given instead of a browser: sockets that a test plays the server
+// of, a clock that it turns, and a page that only notes what is shown on it.
+
+import { mock } from "node:test"
+import { Connection, Source } from "../../turbo/static/turbo/turbo-channels.js"
+
+export class FakeSocket {
+  static all = []
+
+  sent = []
+  isClosed = false
+  onopen = null
+  onmessage = null
+  onclose = null
+
+  constructor(url) {
+    this.url = url
+    FakeSocket.all.push(this)
+  }
+
+  send(text) {
+    this.sent.push(JSON.parse(text))
+  }
+
+  close() {
+    this.isClosed = true
+  }
+
+  // What a server does:
+
+  async accept() {
+    this.onopen?.()
+    await settle()
+  }
+
+  async say(frame) {
+    this.onmessage?.({ data: JSON.stringify(frame) })
+    await settle()
+  }
+
+  async subscribed(name, position, { stream = "id", recovered = true } = {}) {
+    await this.say({ type: "subscribed", name, stream, position, recovered })
+  }
+
+  async message(position, { stream = "id", data = position } = {}) {
+    await this.say({ type: "message", stream, position, data })
+  }
+
+  async end(code) {
+    this.onclose?.({ code })
+    await settle()
+  }
+}
+
+// The clock is mocked, immediates are not.
+export const settle = () => new Promise((resolve) => setImmediate(resolve))
+
+// Knows how many listeners are on it.
+class FakeTarget extends EventTarget {
+  hidden = false
+  #signals = []
+
+  get listeners() {
+    return this.#signals.filter(({ aborted }) => !aborted).length
+  }
+
+  addEventListener(name, handler, options) {
+    this.#signals.push(options.signal)
+    super.addEventListener(name, handler, options)
+  }
+
+  fire(name, fields = {}) {
+    this.dispatchEvent(Object.assign(new Event(name), fields))
+    return settle()
+  }
+}
+
+export function makeStage(options = {}) {
+  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"] })
+  FakeSocket.all = []
+  const shown = []
+  const stage = {
+    shown,
+    settled: 0,
+    window: new FakeTarget(),
+    document: new FakeTarget(),
+    sockets: FakeSocket.all,
+    connection: null,
+    get socket() {
+      return FakeSocket.all.at(-1)
+    },
+    source(name, since) {
+      const source = new Source({ name, since, notify: (...notice) => notices.push(notice) })
+      const notices = (source.notices = [])
+      source.kinds = () => notices.map(([kind]) => kind).filter((kind) => kind !== "moved")
+      return source
+    },
+    attach(name, since) {
+      const source = stage.source(name, since)
+      stage.connection.attach(source)
+      return source
+    },
+    async connect(name, since, position) {
+      const source = stage.attach(name, since)
+      await stage.socket.accept()
+      await stage.socket.subscribed(name, position)
+      return source
+    },
+    async pass(milliseconds) {
+      mock.timers.tick(milliseconds)
+      await settle()
+    },
+  }
+  stage.connection = new Connection({
+    WebSocket: FakeSocket,
+    url: () => "ws://test/ws/",
+    renderer: Promise.resolve((html) => shown.push(html)),
+    settled: () => (stage.settled += 1),
+    random: () => 0.5,
+    window: stage.window,
+    document: stage.document,
+    ...options,
+  })
+  return stage
+}
+
+export const endStage = () => mock.timers.reset()

@@ -1,0 +1,100 @@
+"""
+Methods that clients may call::
+
+    class UserConsumer(GenericAsyncAPIConsumer):
+        @action()
+        def rename(self, pk, name, **kwargs):
+            …
+            return {"name": name}, 200
+
+    → {"action": "rename", "request_id": 5, "pk": 1, "name": "Ann"}
+    ← {"action": "rename", "errors": [], "response_status": 200, "request_id": 5,
+       "data": {"name": "Ann"}}
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from channels.db import database_sync_to_async
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+
+from turbo.exceptions import ConfigurationError
+
+__all__ = ["action", "detached", "find_actions", "is_detached"]
+
+_NAME = "turbo_action"
+_DETACHED = "turbo_detached"
+
+
+def action(
+    *, atomic: bool | None = None, detached: bool = False, name: str | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """
+    Let clients call a method; it returns ``(data, status)``, or answers by itself.
+
+    A plain method runs in a thread, where it may use the database. With ``atomic`` it
+    does so in a transaction; the default is ``ATOMIC_REQUESTS`` of the database. A
+    ``detached`` coroutine runs beside the further actions of its client.
+    """
+
+    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
+        asynchronous = inspect.iscoroutinefunction(function)
+        if asynchronous and atomic:
+            raise ConfigurationError(
+                f"{function.__qualname__}() is a coroutine, and Django's transactions "
+                f"are not for those. Make it a plain method, or drop atomic=True."
+            )
+        if detached and not asynchronous:
+            raise ConfigurationError(
+                f"{function.__qualname__}() is a plain method and cannot be detached. "
+                f"Make it a coroutine."
+            )
+        method = function if asynchronous else _in_thread(function, atomic)
+        setattr(method, _NAME, name or function.__name__)
+        setattr(method, _DETACHED, detached)
+        return method
+
+    return mark
+
+
+def detached(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a coroutine method run beside whatever else its consumer does."""
+
+    @functools.wraps(function)
+    async def start(self: Any, *args: Any, **kwargs: Any) -> None:
+        self.run_detached(function(self, *args, **kwargs))
+
+    return start
+
+
+def find_actions(cls: type) -> dict[str, str]:
+    """Return the actions of a consumer class: the name, and the method's name."""
+    found = ((inspect.getattr_static(cls, name, None), name) for name in dir(cls))
+    return {
+        getattr(method, _NAME): name for method, name in found if hasattr(method, _NAME)
+    }
+
+
+def is_detached(method: Callable[..., Any]) -> bool:
+    """Return whether an action runs beside the others."""
+    return bool(getattr(method, _DETACHED, False))
+
+
+def _in_thread(
+    function: Callable[..., Any], atomic: bool | None
+) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        wanted = _atomic_requests() if atomic is None else atomic
+        call = transaction.atomic(function) if wanted else function
+        return await database_sync_to_async(call)(self, *args, **kwargs)
+
+    return run
+
+
+def _atomic_requests() -> bool:
+    return bool(connections[DEFAULT_DB_ALIAS].settings_dict["ATOMIC_REQUESTS"])

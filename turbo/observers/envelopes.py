@@ -1,0 +1,121 @@
+"""
+What a client is sent: one envelope for answers, events and errors.
+
+::
+
+    {"action": "retrieve", "errors": [], "response_status": 200, "request_id": 1,
+     "data": {"id": 1, "name": "Lobby"}}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.core.exceptions import (
+    ObjectDoesNotExist,
+    PermissionDenied,
+    ValidationError,
+)
+from django.http import Http404
+from rest_framework import exceptions, status
+from rest_framework.fields import get_error_detail
+from rest_framework.utils.encoders import JSONEncoder
+
+__all__ = [
+    "TooLarge",
+    "Unavailable",
+    "as_api_exception",
+    "encode",
+    "envelope",
+    "errors_list",
+    "event_text",
+]
+
+
+class TooLarge(exceptions.APIException):
+    """A frame that is larger than ``MAX_FRAME_BYTES``."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The frame is too large."
+    default_code = "too_large"
+
+
+class Unavailable(exceptions.APIException):
+    """The channel layer or the replay log is out of reach."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "Subscriptions are not possible at the moment. Try again."
+    default_code = "unavailable"
+
+
+def encode(content: Any) -> str:
+    """
+    Return JSON; knows the values that serializers yield.
+
+    >>> import decimal
+    >>> encode({"price": decimal.Decimal("1.50")})
+    '{"price":"1.50"}'
+    """
+    return json.dumps(content, cls=JSONEncoder, separators=(",", ":"))
+
+
+def envelope(
+    action: str | None,
+    *,
+    data: Any = None,
+    errors: Iterable[Any] | None = None,
+    status: int = 200,
+    request_id: Any = None,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the envelope of one answer; ``extra`` holds further keys."""
+    return {
+        "action": action,
+        "errors": list(errors or ()),
+        "response_status": status,
+        "request_id": request_id,
+        "data": data,
+        **(extra or {}),
+    }
+
+
+def event_text(
+    action: str, *, status: int, request_id: str, data: str, position: str | None
+) -> str:
+    """
+    Return the text of an event from parts that are JSON already.
+
+    >>> event_text("update", status=200, request_id="4", data='{"id":1}', position=None)
+    '{"action":"update","errors":[],"response_status":200,"request_id":4,"data":{"id":1}}'
+    """
+    tail = "}" if position is None else f',"position":"{position}"}}'
+    return (
+        f'{{"action":"{action}","errors":[],"response_status":{status},'
+        f'"request_id":{request_id},"data":{data}{tail}'
+    )
+
+
+def errors_list(detail: Any) -> list[Any]:
+    """
+    Return what the envelope's ``errors`` holds for the detail of an exception.
+
+    >>> errors_list("Not found"), errors_list({"name": ["Too long."]})
+    (['Not found'], [{'name': ['Too long.']}])
+    """
+    return list(detail) if isinstance(detail, list) else [detail]
+
+
+def as_api_exception(error: Exception) -> exceptions.APIException | None:
+    """Return what the client is told of ``error``; ``None`` if it is a bug of ours."""
+    match error:
+        case exceptions.APIException():
+            return error
+        case Http404() | ObjectDoesNotExist():
+            return exceptions.NotFound("Not found")
+        case PermissionDenied():
+            return exceptions.PermissionDenied()
+        case ValidationError():
+            return exceptions.ValidationError(get_error_detail(error))
+    return None

@@ -1,0 +1,244 @@
+"""
+Who may do what: asked at connect, for each action, for each object, for each event.
+
+Permissions of DRF work as they are, alone and combined with ``&``, ``|`` and ``~``; they
+see the message as an HTTP request (see :mod:`turbo.observers.requests`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from channels.db import database_sync_to_async
+from rest_framework import permissions as drf
+
+from turbo.identity import scope_user
+from turbo.observers.requests import http_request
+from turbo.typing import Scope
+
+__all__ = ["AllowAny", "BasePermission", "IsAuthenticated", "adapt", "ask", "ask_now"]
+
+
+class _Combinable(type):
+    """Permission classes combine like sets: ``IsAuthenticated & ~IsBanned``."""
+
+    def __and__(cls, other: Any) -> _Combination:
+        return _Combination(_And, cls, other)
+
+    def __or__(cls, other: Any) -> _Combination:
+        return _Combination(_Or, cls, other)
+
+    def __invert__(cls) -> _Combination:
+        return _Combination(_Not, cls)
+
+
+class _Combination:
+    """What stands in ``permission_classes`` for a combination: called like a class."""
+
+    def __init__(self, operator: type[BasePermission], *operands: Any) -> None:
+        self._operator = operator
+        self._operands = operands
+
+    def __call__(self) -> BasePermission:
+        return self._operator(*(adapt(operand()) for operand in self._operands))
+
+    def __and__(self, other: Any) -> _Combination:
+        return _Combination(_And, self, other)
+
+    def __or__(self, other: Any) -> _Combination:
+        return _Combination(_Or, self, other)
+
+    def __invert__(self) -> _Combination:
+        return _Combination(_Not, self)
+
+
+class BasePermission(metaclass=_Combinable):
+    """
+    The base of permissions; each method may be a coroutine or a plain one.
+
+    A plain one runs in a thread, where it may use the database.
+    """
+
+    message: str | None = None
+    #: Does the answer depend on who the user is, and on nothing else? Such a permission
+    #: is asked again when the user changes, not for each event.
+    depends_on_user_only: bool = False
+
+    def has_permission(
+        self, scope: Scope, consumer: Any, action: str, **kwargs: Any
+    ) -> Any:
+        """Return whether the client may do this, or be told of such an event."""
+        return True
+
+    def can_connect(self, scope: Scope, consumer: Any, message: Any = None) -> Any:
+        """Return whether the connection is accepted."""
+        return True
+
+    def has_object_permission(
+        self, scope: Scope, consumer: Any, action: str, obj: Any, **kwargs: Any
+    ) -> Any:
+        """Return whether the client may do this with this object."""
+        return True
+
+    def asks_objects(self) -> bool:
+        """Return whether objects make a difference."""
+        own = type(self).has_object_permission
+        return own is not BasePermission.has_object_permission
+
+
+class AllowAny(BasePermission):
+    """Everybody may do everything."""
+
+    depends_on_user_only = True
+
+
+class IsAuthenticated(BasePermission):
+    """Whoever is logged in may do everything."""
+
+    depends_on_user_only = True
+
+    async def has_permission(
+        self, scope: Scope, consumer: Any, action: str, **kwargs: Any
+    ) -> bool:
+        """Return whether the user is logged in."""
+        return bool(scope_user(scope).is_authenticated)
+
+
+class _FromDRF(BasePermission):
+    """A permission class of DRF."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.message = getattr(inner, "message", None)
+        self.depends_on_user_only = type(inner) in _USER_ONLY
+
+    def has_permission(
+        self, scope: Scope, consumer: Any, action: str, **kwargs: Any
+    ) -> Any:
+        return self._inner.has_permission(
+            http_request(scope, _asked(action, kwargs), kwargs), consumer
+        )
+
+    def can_connect(self, scope: Scope, consumer: Any, message: Any = None) -> Any:
+        request = http_request(scope, "connect", {})
+        return self._inner.has_permission(request, consumer)
+
+    def has_object_permission(
+        self, scope: Scope, consumer: Any, action: str, obj: Any, **kwargs: Any
+    ) -> Any:
+        return self._inner.has_object_permission(
+            http_request(scope, _asked(action, kwargs), kwargs), consumer, obj
+        )
+
+    def asks_objects(self) -> bool:
+        own = type(self._inner).has_object_permission
+        return own is not drf.BasePermission.has_object_permission
+
+
+def _asked(action: str, kwargs: dict[str, Any]) -> str:
+    # To be told that an object was updated is to read it.
+    return "retrieve" if kwargs.get("event") else action
+
+
+#: Looked up by type: a subclass may ask for more.
+_USER_ONLY = frozenset(
+    {drf.AllowAny, drf.IsAdminUser, drf.IsAuthenticated, drf.IsAuthenticatedOrReadOnly}
+)
+
+
+class _Operator(BasePermission):
+    def __init__(self, *operands: BasePermission) -> None:
+        self._operands = operands
+        self.depends_on_user_only = all(o.depends_on_user_only for o in operands)
+        self.message = next((o.message for o in operands if o.message), None)
+
+    def asks_objects(self) -> bool:
+        return any(operand.asks_objects() for operand in self._operands)
+
+
+class _And(_Operator):
+    async def has_permission(self, *args: Any, **kwargs: Any) -> bool:
+        return await self._all("has_permission", *args, **kwargs)
+
+    async def can_connect(self, *args: Any, **kwargs: Any) -> bool:
+        return await self._all("can_connect", *args, **kwargs)
+
+    async def has_object_permission(self, *args: Any, **kwargs: Any) -> bool:
+        return await self._all("has_object_permission", *args, **kwargs)
+
+    async def _all(self, method: str, *args: Any, **kwargs: Any) -> bool:
+        for operand in self._operands:
+            if not await ask(getattr(operand, method), *args, **kwargs):
+                return False
+        return True
+
+
+class _Or(_Operator):
+    async def has_permission(self, *args: Any, **kwargs: Any) -> bool:
+        return await self._any("has_permission", *args, **kwargs)
+
+    async def can_connect(self, *args: Any, **kwargs: Any) -> bool:
+        return await self._any("can_connect", *args, **kwargs)
+
+    async def has_object_permission(
+        self, scope: Scope, consumer: Any, action: str, obj: Any, **kwargs: Any
+    ) -> bool:
+        # Only an operand that lets the client in may speak for the object.
+        for operand in self._operands:
+            if await ask(
+                operand.has_permission, scope, consumer, action, **kwargs
+            ) and await ask(
+                operand.has_object_permission, scope, consumer, action, obj, **kwargs
+            ):
+                return True
+        return False
+
+    async def _any(self, method: str, *args: Any, **kwargs: Any) -> bool:
+        for operand in self._operands:
+            if await ask(getattr(operand, method), *args, **kwargs):
+                return True
+        return False
+
+
+class _Not(_Operator):
+    async def has_permission(self, *args: Any, **kwargs: Any) -> bool:
+        return not await ask(self._operands[0].has_permission, *args, **kwargs)
+
+    async def can_connect(self, *args: Any, **kwargs: Any) -> bool:
+        return not await ask(self._operands[0].can_connect, *args, **kwargs)
+
+    async def has_object_permission(self, *args: Any, **kwargs: Any) -> bool:
+        operand = self._operands[0]
+        if not operand.asks_objects():
+            return True  # it has no opinion that could be turned round
+        return not await ask(operand.has_object_permission, *args, **kwargs)
+
+
+def adapt(permission: Any) -> BasePermission:
+    """Return an instance of any permission class as one of ours."""
+    match permission:
+        case drf.AND():
+            return _And(adapt(permission.op1), adapt(permission.op2))
+        case drf.OR():
+            return _Or(adapt(permission.op1), adapt(permission.op2))
+        case drf.NOT():
+            return _Not(adapt(permission.op1))
+        case BasePermission():
+            return permission
+    return _FromDRF(permission)
+
+
+async def ask(method: Any, *args: Any, **kwargs: Any) -> bool:
+    """Return the answer of a permission's method, whichever kind that is."""
+    if inspect.iscoroutinefunction(method):
+        return bool(await method(*args, **kwargs))
+    return bool(await database_sync_to_async(method)(*args, **kwargs))
+
+
+def ask_now(method: Any, *args: Any, **kwargs: Any) -> bool:
+    """Return the answer of a permission's method; for threads."""
+    if inspect.iscoroutinefunction(method):
+        method = async_to_sync(method)
+    return bool(method(*args, **kwargs))

@@ -1,0 +1,178 @@
+"""
+What a client sends: an action, a request id, and the arguments of the action.
+
+::
+
+    {"action": "retrieve", "request_id": 1, "pk": 1}
+
+DRF's permissions and filters want an HTTP request; :func:`http_request` makes one of the
+socket's scope and the message.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import lru_cache
+from io import BytesIO
+from typing import Any
+from urllib.parse import urlencode
+
+from django.core.handlers.asgi import ASGIRequest
+from rest_framework.exceptions import ParseError, ValidationError
+from rest_framework.parsers import JSONParser
+from rest_framework.request import Request
+
+from turbo.conf import get_settings
+from turbo.identity import scope_user
+from turbo.observers.envelopes import TooLarge, encode
+from turbo.typing import Scope
+
+__all__ = [
+    "Call",
+    "check_arguments",
+    "check_request_id",
+    "current_call",
+    "http_request",
+    "query_of",
+    "text_of",
+]
+
+#: Arguments that methods of consumers have themselves.
+RESERVED = frozenset({"instance", "queryset", "self", "serializer"})
+MAX_REQUEST_ID = 255
+
+#: The HTTP method that an action is to DRF's permissions.
+METHODS = {
+    "connect": "HEAD",
+    "create": "POST",
+    "delete": "DELETE",
+    "list": "GET",
+    "patch": "PATCH",
+    "ping": "HEAD",
+    "retrieve": "GET",
+    "update": "PUT",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One action that a client asked for."""
+
+    action: str
+    request_id: Any = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: The call that the running code answers.
+current_call: ContextVar[Call | None] = ContextVar("turbo_observers_call", default=None)
+
+
+def text_of(message: Mapping[str, Any]) -> str:
+    """Return the text of a ``websocket.receive``."""
+    text: str | None = message.get("text")
+    if text is None:
+        raise ParseError("Frames are JSON text, not bytes.")
+    if len(text) > (limit := get_settings().max_frame_bytes):
+        raise TooLarge(f"A frame holds at most {limit} bytes.")
+    return text
+
+
+def check_request_id(value: Any) -> None:
+    """Refuse what cannot name a request: it is repeated with every event."""
+    if isinstance(value, str) and len(value) <= MAX_REQUEST_ID:
+        return
+    if value is None or isinstance(value, (int, float)):
+        return
+    raise ValidationError({"request_id": ["A number or a short string is expected."]})
+
+
+def check_arguments(method: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Refuse arguments that ``method`` does not take, and miss those that it needs."""
+    parameters = _parameters(getattr(method, "__func__", method))
+    errors = {name: ["This key is not possible."] for name in RESERVED & given.keys()}
+    named = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+    if len(named) == len(parameters):
+        unknown = given.keys() - named - {"action", "request_id"}
+        errors |= {name: ["This key is not known."] for name in sorted(unknown)}
+    errors |= {
+        p.name: ["This field is required."]
+        for p in parameters
+        if p.default is p.empty and p.kind is not p.VAR_KEYWORD and p.name not in given
+    }
+    if errors:
+        raise ValidationError(errors)
+
+
+@lru_cache(maxsize=512)
+def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    """Return the parameters that can be given by name, without ``self``."""
+    parameters = tuple(inspect.signature(function).parameters.values())[1:]
+    return tuple(p for p in parameters if p.kind not in (p.VAR_POSITIONAL,))
+
+
+def query_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return what a message says about filters and pages.
+
+    That is ``"query"``, which clients of ``list`` may also call ``"data"``, and whatever
+    plain values stand beside it.
+
+    >>> query_of({"query": {"room": 1}, "limit": 10, "data": {"name": "x"}})
+    {'limit': 10, 'name': 'x', 'room': 1}
+    """
+    query = {k: v for k, v in arguments.items() if not isinstance(v, (dict, list))}
+    for name in ("data", "query"):
+        given = arguments.get(name)
+        if isinstance(given, Mapping):
+            query |= given
+    return query
+
+
+def http_request(scope: Scope, action: str, arguments: Mapping[str, Any]) -> Request:
+    """Return the HTTP request that a message would have been."""
+    body = encode(arguments.get("data")).encode()
+    query = urlencode(_pairs(query_of(arguments)), doseq=True)
+    kept = [
+        (name, value)
+        for name, value in scope.get("headers") or ()
+        if name.lower() not in (b"content-length", b"content-type")
+    ]
+    sent = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    http = {
+        "type": "http",
+        "method": METHODS.get(action, _guess_method(action)),
+        "path": scope.get("path", "/"),
+        "query_string": query.encode(),
+        "scheme": {"wss": "https"}.get(scope.get("scheme", "ws"), "http"),
+        "headers": [*kept, *sent],
+        "client": scope.get("client"),
+        "server": scope.get("server"),
+    }
+    request = ASGIRequest(http, BytesIO(body))
+    request.user = scope_user(scope)
+    request.session = scope.get("session")
+    wrapped = Request(request, parsers=[JSONParser()])
+    wrapped.user = request.user
+    return wrapped
+
+
+def _guess_method(action: str) -> str:
+    return "GET" if action.startswith(("subscribe", "unsubscribe")) else "POST"
+
+
+def _pairs(query: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _plain(value) for name, value in query.items() if value is not None
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return json.dumps(value) if isinstance(value, dict) else value
