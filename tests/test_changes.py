@@ -749,6 +749,17 @@ def test_before_is_asked_about_the_stored_row(
 
 
 @real_commits
+def test_before_is_given_what_the_database_had_computed(listen: Listen) -> None:
+    sheet = Sheet.objects.create(title="one", count=1)
+    heard = listen(Sheet, before=lambda row: row)
+
+    sheet.count = 2
+    sheet.save()
+
+    assert [(c.before.doubled, c.instance.doubled) for c in heard] == [(2, 4)]
+
+
+@real_commits
 def test_before_of_an_object_made_in_the_same_transaction_is_none(
     listen: Listen,
 ) -> None:
@@ -919,10 +930,11 @@ def test_announce_takes_one_instance_and_an_action(listen: Listen, action: Any) 
     heard = listen(Room)
 
     announce(room, action)
-    announce([Room(pk=9, name="unsaved")], action=action, using="other")
+    announce([Room(pk=9, name="by hand")], action=action, using="other")
 
     assert heard.actions == [(action, room.pk), (action, 9)]
     assert [c.using for c in heard] == ["default", "other"]
+    assert [c.instance._state.db for c in heard] == ["default", "other"]
 
 
 @real_commits

@@ -80,6 +80,16 @@ def test_a_proxy_stands_for_its_model_and_is_given_proxies(listen: Listen) -> No
 
 
 @real_commits
+def test_before_is_given_the_watched_proxy(listen: Listen) -> None:
+    room = Room.objects.create(name="Lobby")
+    heard = listen(ProxyRoom, before=lambda row: (type(row), row.name))
+
+    room.save()
+
+    assert [c.before for c in heard] == [(ProxyRoom, "Lobby")]
+
+
+@real_commits
 def test_a_proxy_made_later_is_heard(listen: Listen) -> None:
     heard = listen(Room)
 

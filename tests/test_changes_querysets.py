@@ -237,6 +237,17 @@ def test_bulk_update_tells_only_of_what_is_there(listen: Listen) -> None:
     assert heard.actions == [("update", two.pk)]
 
 
+def test_bulk_update_of_objects_whose_key_is_text(listen: Listen) -> None:
+    item = UuidItem.objects.create(name="one")
+    heard = listen(UuidItem, before=lambda row: row.name)
+
+    changes_of(UuidItem).bulk_update([UuidItem(id=str(item.pk), name="two")], ["name"])
+
+    assert [(c.pk, c.before, c.instance.name) for c in heard] == [
+        (item.pk, "one", "two")
+    ]
+
+
 def test_bulk_update_asks_before_about_the_rows_as_they_were(listen: Listen) -> None:
     (sheet,) = sheets("one")
     heard = listen(Sheet, before=lambda row: row.title)
@@ -287,7 +298,7 @@ def test_bulk_create_that_ignores_conflicts_tells_of_new_objects_with_keys(
     listen(Sheet)
 
     changes_of(UuidItem).bulk_create(
-        [UuidItem(id=old.pk, name="ignored"), new], ignore_conflicts=True
+        [UuidItem(id=str(old.pk), name="ignored"), new], ignore_conflicts=True
     )
     Sheet.objects.bulk_create([Sheet(title="one")], ignore_conflicts=True)
 
@@ -324,7 +335,7 @@ def test_bulk_create_that_updates_conflicts_by_key(listen: Listen) -> None:
     heard = listen(UuidItem)
 
     changes_of(UuidItem).bulk_create(
-        [UuidItem(id=old.pk, name="newer"), *new],
+        [UuidItem(id=str(old.pk), name="newer"), *new],
         update_conflicts=True,
         unique_fields=["pk"],
         update_fields=["name"],

@@ -209,7 +209,8 @@ def test_tag_shows_and_subscribes(user: Any, request_: HttpRequest) -> None:
     assert html == (
         f'<turbo-channels-stream-source signed-stream-name="{Banner().sign(user)}" '
         f'since="@7"></turbo-channels-stream-source>\n'
-        f'<div class="tests:Banner" id="tests:Banner"><b>&lt;Hi&gt;</b>/rooms/\n</div>\n'
+        f'<div class="tests:Banner" id="tests:Banner">'
+        f"<b>&lt;Hi&gt;</b>/rooms/\n</div>\n"
     )
 
 

@@ -117,7 +117,7 @@ def test_a_safe_string_is_escaped_in_an_attribute() -> None:
         "x/y",
         "é",
         "x\n",
-        "ｘ",
+        "\uff58",
         None,
         3,
     ],

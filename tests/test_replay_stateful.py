@@ -130,7 +130,7 @@ def test_memory_and_redis_answer_alike(
     run_state_machine_as_test(
         TwoLogs,
         settings=settings(
-            max_examples=60,
+            max_examples=40,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

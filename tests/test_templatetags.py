@@ -314,8 +314,8 @@ def test_stream_wraps_its_content(action: str) -> None:
 
 def test_stream_with_a_selector_and_attributes() -> None:
     html = page(
-        '{% turbo_stream "replace" selector=".room > li" method="morph" data_by="ann" %}'
-        "x{% endturbo_stream %}"
+        '{% turbo_stream "replace" selector=".room > li" method="morph" '
+        'data_by="ann" %}x{% endturbo_stream %}'
     )
 
     assert html == (

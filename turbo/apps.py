@@ -9,8 +9,7 @@ from django.contrib.auth.signals import user_logged_out
 from django.core.checks import register
 from django.core.signals import request_started
 
-from turbo import context
-from turbo.broadcast import moment
+from turbo.birth import note_birth
 from turbo.changes import ModelChange, watch
 from turbo.checks import check_permissions, check_setup, check_streams
 from turbo.registry import autodiscover
@@ -30,7 +29,7 @@ class TurboConfig(AppConfig):
         register(check_setup)
         register(check_streams)
         register(check_permissions, deploy=True)
-        request_started.connect(_note_birth, dispatch_uid="turbo.birth")
+        request_started.connect(note_birth, dispatch_uid="turbo.birth")
         if self.apps.is_installed("django.contrib.auth"):
             user_logged_out.connect(_logged_out, dispatch_uid="turbo.logout")
             watch(_user_model(), _user_changed)
@@ -41,11 +40,6 @@ def _user_model() -> Any:
     from django.contrib.auth import get_user_model
 
     return get_user_model()
-
-
-def _note_birth(**kwargs: Any) -> None:
-    # Before the view reads any data, so that its page misses nothing that follows.
-    context.set_birth(moment())
 
 
 def _logged_out(*, request: Any, **kwargs: Any) -> None:

@@ -8,6 +8,7 @@ the page ``<li id="{% dom_id message %}">``.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from django.db.models import Model
 
@@ -18,7 +19,7 @@ __all__ = ["dom_id"]
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
-def dom_id(record: Model | type[Model], prefix: str | None = None) -> str:
+def dom_id(record: Any, prefix: str | None = None) -> str:
     """
     Return the id of the element that shows ``record``.
 

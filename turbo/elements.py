@@ -71,7 +71,7 @@ def element(
     own = {"action": action} | _place(action, {"target": target, "targets": targets})
     extra = attributes or {}
     for name in extra:
-        if isinstance(name, str) and name.lower() in _OWN_ATTRIBUTES:
+        if str(name).lower() in _OWN_ATTRIBUTES:
             raise ActionError(name, "attribute")
     inner = "" if content is None else f"<template>{content}</template>"
     return tag("turbo-stream", own | dict(extra), inner)

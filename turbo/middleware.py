@@ -15,6 +15,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
+from turbo.birth import birth_of
 from turbo.broadcast import get_publisher, moment
 from turbo.context import request_scope, set_birth
 from turbo.http import accepts_streams
@@ -124,13 +125,13 @@ class TurboMiddleware:
     def __call__(self, request: HttpRequest) -> Any:
         if self._is_async:
             return self.__acall__(request)
-        details = self._begin(request, moment())
+        details = self._begin(request, birth_of(request) or moment())
         with request_scope(_request_id(request)):
             response = self.get_response(request)
         return details.patch_vary(response)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
-        details = self._begin(request, await _amoment())
+        details = self._begin(request, birth_of(request) or await _amoment())
         with request_scope(_request_id(request)):
             response = await self.get_response(request)
         return details.patch_vary(response)

@@ -71,15 +71,20 @@ def _values(context: Mapping[str, Any] | None) -> dict[str, Any]:
 def _render(
     template: Template, values: dict[str, Any], request: HttpRequest | None
 ) -> str:
-    if isinstance(template, str):
-        return get_template(template).render(values, request)
-    if isinstance(template, list | tuple):
-        return select_template(template).render(values, request)
     if isinstance(template, EngineTemplate):
         autoescape = template.engine.autoescape
         bound = make_context(values, request, autoescape=autoescape)
         return str(template.render(bound))
-    return template.render(values, request)
+    html: str = _load(template).render(values, request)
+    return html
+
+
+def _load(template: str | list[str] | tuple[str, ...] | BackendTemplate) -> Any:
+    if isinstance(template, str):
+        return get_template(template)
+    if isinstance(template, list | tuple):
+        return select_template(template)
+    return template
 
 
 @contextmanager

@@ -22,6 +22,7 @@ def board(request):
 def edit_card(request, pk):
     card = get_object_or_404(Card, pk=pk)
     form = CardForm(request.POST or None, instance=card, auto_id=f"card-{pk}-%s")
+    form.fields["title"].widget.attrs["autofocus"] = True
     if form.is_valid():
         form.save()
         return redirect("board")

@@ -15,7 +15,11 @@ class RoomQuerySet(models.QuerySet):
 
 
 class Room(models.Model):
-    name = models.CharField(max_length=60, unique=True)
+    name = models.CharField(
+        max_length=60,
+        unique=True,
+        error_messages={"unique": "There is a room of this name already."},
+    )
     members_only = models.BooleanField("for members only?", default=False)
     members = models.ManyToManyField(
         settings.AUTH_USER_MODEL, blank=True, related_name="rooms"

@@ -73,7 +73,8 @@ def message(request, pk):
 @turbo_form
 def edit_message(request, pk):
     message = get_object_or_404(Message, pk=pk, author=request.user)
-    form = MessageForm(request.POST or None, instance=message)
+    form = MessageForm(request.POST or None, instance=message, auto_id=f"{pk}-%s")
+    form.fields["text"].widget.attrs["autofocus"] = True
     if form.is_valid():
         message.edited = True
         form.save()

@@ -52,6 +52,7 @@ class Socket:
 
     def cut(self) -> None:
         """End the connection as a broken network does: without a close frame."""
+        self.is_open = False
         self.connection.transport.abort()
 
     def asked(self) -> list[Frame]:
@@ -91,6 +92,9 @@ class Site:
         self.views[path] = lambda: self.html(*streams, head=head, body=body)
 
     def html(self, *streams: str, head: str = "", body: str = "") -> str:
+        # Turbo fetches a page as soon as the pointer is over its link: not by chance.
+        if "turbo-prefetch" not in head:
+            head += '<meta name="turbo-prefetch" content="false">'
         shown = "".join(self.source(name) + self.list(name) for name in streams)
         return (
             f'<!doctype html><html><head><meta charset="utf-8"><title>t</title>{head}'

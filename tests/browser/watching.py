@@ -60,7 +60,10 @@ async def events(page: Page, number: int) -> list[dict[str, Any]]:
     """Wait for so many events and return all."""
     await page.wait_for_function("(n) => window.events.length >= n", arg=number)
     noted: list[dict[str, Any]] = await page.evaluate("window.events")
-    return noted
+    return [
+        {key: value for key, value in event.items() if value is not None}
+        for event in noted
+    ]
 
 
 async def mark(page: Page) -> None:

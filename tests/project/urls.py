@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from django.contrib.staticfiles.views import serve
-from django.urls import path
+from django.urls import include, path
 
 from tests.project import views
 
@@ -9,5 +9,8 @@ urlpatterns = [
     path("", views.health),
     path("login/<str:username>/", views.log_in),
     path("logout/", views.log_out),
+    path("rooms/<int:pk>/", views.room),
+    path("rooms/<int:pk>/say/", views.say),
+    path("turbo/", include("turbo.urls")),
     path("static/<path:path>", serve, {"insecure": True}),
 ]

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page
 
-from tests.servers import ROOT, Process, free_port
+from tests.servers import ROOT, Process, Valkey, free_port
 
 MANAGE = str(ROOT / "sample_chat" / "manage.py")
 
@@ -22,11 +22,11 @@ MANAGE = str(ROOT / "sample_chat" / "manage.py")
 class SampleChat(Process):
     """``manage.py runserver`` of the sample chat on a database of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **variables: str) -> None:
         port = free_port()
         command = [sys.executable, MANAGE, "runserver", f"127.0.0.1:{port}"]
         super().__init__([*command, "--noreload"], port=port, directory=directory)
-        self.env = environment(directory)
+        self.env = environment(directory) | variables
 
     @property
     def url(self) -> str:
@@ -79,6 +79,19 @@ def chat(_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Samp
     """The sample chat, running; the tests share it."""
     directory = tmp_path_factory.mktemp("chat")
     yield from _serve(shutil.copytree(_demo, directory, dirs_exist_ok=True))
+
+
+@pytest.fixture
+def pair(demo: Path, valkey: Valkey) -> Iterator[list[SampleChat]]:
+    """Two processes of the sample chat that share a database and a Valkey."""
+    servers = [SampleChat(demo, REDIS_URL=valkey.url) for _ in range(2)]
+    try:
+        for server in servers:
+            server.start()
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import re
 import pytest
 from playwright.async_api import Locator, Page, expect
 
+from tests.sample_chat.conftest import manage
+
 pytestmark = pytest.mark.browser
 
 
@@ -49,7 +51,7 @@ async def test_message_reaches_both_windows(chat, log_in):
     await expect(message[1].get_by_role("link", name="Edit")).to_be_hidden()
 
     await message[0].get_by_role("link", name="Edit").click()
-    await message_field(ada).first.fill("Hello again")
+    await ada.locator("turbo-frame textarea").fill("Hello again")
     await ada.get_by_role("button", name="Save").click()
     for shown in message:
         await expect(shown).to_contain_text("Hello again")
@@ -59,6 +61,22 @@ async def test_message_reaches_both_windows(chat, log_in):
     await ada.get_by_role("button", name="Delete").click()
     for shown in message:
         await expect(shown).to_have_count(0)
+
+
+async def test_two_processes_and_a_shell(pair, valkey, demo, log_in):
+    ada = await log_in(pair[0], "ada")
+    grace = await log_in(pair[1], "grace")
+    await live(ada, "/rooms/2/")
+    await live(grace, "/rooms/2/")
+
+    await send(ada, "From the first process")
+    await expect(grace.locator(".message").last).to_contain_text("the first process")
+    code = "from chat.models import Message; message = Message.objects.get(pk=5); "
+    code += "message.pk, message.text = None, 'From a shell'; message.save()"
+    manage(demo, "shell", "--no-imports", "-c", code, REDIS_URL=valkey.url)
+
+    for page in (ada, grace):
+        await expect(page.locator(".message").last).to_contain_text("From a shell")
 
 
 async def test_messages_sent_in_a_row_lose_no_key(chat, log_in):

@@ -122,7 +122,7 @@ def image(instance: Model, model: type[Model], *, stored: bool = True) -> Model:
         values.pop("_prefetched_objects_cache", None)
     _detach(values, chosen, stored=stored)
     values["_state"] = _state(instance, related)
-    twin = chosen.__new__(chosen)  # __init__ would send post_init
+    twin: Model = object.__new__(chosen)  # __init__ would send post_init
     vars(twin).update(values)
     return twin
 

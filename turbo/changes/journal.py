@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeAlias
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
-from turbo.changes.change import ModelChange, image
+from turbo.changes.change import ModelChange
 from turbo.changes.watchlist import Watch, watchlist
 from turbo.typing import ChangeAction
 
@@ -164,13 +164,9 @@ def _merge(watch: Watch, records: Sequence[Record]) -> ModelChange | None:
         return None
     action: ChangeAction = "delete" if not exists else "update" if existed else "create"
     befores = (r.heard[watch].before for r in records)
-    model = last.model if watch.model._meta.abstract else watch.model
-    instance = last.instance
-    if not isinstance(instance, model):
-        instance = image(instance, model, stored=exists)
     return ModelChange(
         model=last.model,
-        instance=instance,
+        instance=watch.form(last.instance, last.model, stored=exists),
         pk=last.pk,
         action=action,
         using=last.using,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from django.db.models import Model, Q, QuerySet
 
-from turbo.changes.change import has_pk
+from turbo.changes.change import has_pk, pk_of
 from turbo.changes.recording import is_heard, look_back, names_in, record
 from turbo.changes.watchlist import Target, watchlist
 from turbo.context import suppress
@@ -77,7 +77,7 @@ class ChangesQuerySet(QuerySet[M]):
             return made
         rows = self._with_keys(made)
         if ignore_conflicts or update_conflicts:
-            rows = list(self._read([row.pk for row in rows]).values())
+            rows = list(self._read(self._pks(rows)).values())
         for row in rows:
             if row.pk not in there:
                 self._record(targets, row, "create")
@@ -95,14 +95,14 @@ class ChangesQuerySet(QuerySet[M]):
         if not targets:
             return super().bulk_update(objs, fields, batch_size)
         self._for_write = True
-        pks = [obj.pk for obj in objs]
+        pks = self._pks(objs)
         old = self._read_if_asked(targets, pks)
         with suppress():  # Django calls update() for each batch
             count = super().bulk_update(objs, fields, batch_size)
         there = set(pks if count == len(pks) else self._read(pks))
-        for obj in objs:
-            if obj.pk in there:
-                self._record(targets, obj, "update", fields=fields, old=old.get(obj.pk))
+        for pk, obj in zip(pks, objs, strict=True):
+            if pk in there:
+                self._record(targets, obj, "update", fields=fields, old=old.get(pk))
         return count
 
     def update(self, **kwargs: Any) -> int:
@@ -122,6 +122,9 @@ class ChangesQuerySet(QuerySet[M]):
     def _targets(self) -> Sequence[Target]:
         """Return the watched models whose rows a write changes, if anybody hears."""
         return [t for t in watchlist.targets(self.model) if is_heard(t)]
+
+    def _pks(self, objs: Iterable[M]) -> list[Any]:
+        return [pk_of(obj, self.model) for obj in objs]
 
     def _keys(self) -> list[Any]:
         rows = self.order_by()

@@ -76,6 +76,7 @@ def record(
         return
     pk = pk_of(instance, target.model)
     twin = image(instance, target.model, stored=action != "delete")
+    twin._state.db = using
     if twin.pk is not pk:
         twin.pk = pk
     heard = {
@@ -113,7 +114,7 @@ def stored_row(instance: Model, model: type[Model], using: str) -> Model | None:
 def look_back(target: Target, row: Model) -> Before:
     """Ask the watches of ``target`` that want it about the row as it is stored."""
     return {
-        watch: _ask(watch.before, image(row, target.model))
+        watch: _ask(watch.before, watch.form(row, target.model, stored=False))
         for watch in target.watches
         if watch.before is not None
     }

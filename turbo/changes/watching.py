@@ -93,8 +93,8 @@ def _connect(sender: type[Model], **kwargs: Any) -> None:
     _wire(pre_delete, receivers.before_delete, sender, wanted=looks_back)
     for field in relations.many_to_many_fields(sender):
         # The other model, or the table between, may be named but not yet made.
-        far, through = field.remote_field.model, field.remote_field.through
-        lazy_related_operation(partial(_connect_field, field), sender, far, through)
+        others: Any = field.remote_field.model, field.remote_field.through
+        lazy_related_operation(partial(_connect_field, field), sender, *others)
 
 
 def _connect_field(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from django.db.models import Model
 
-from turbo.changes.change import ModelChange
+from turbo.changes.change import ModelChange, image
 from turbo.conf import get_settings
 
 __all__ = ["Target", "Watch", "Watchlist", "concrete_classes", "watchlist"]
@@ -35,6 +35,14 @@ class Watch:
         if self.model._meta.abstract:
             return issubclass(model, self.model)
         return model is self.model._meta.concrete_model
+
+    def form(self, instance: Model, model: type[Model], *, stored: bool) -> Model:
+        """Return ``instance`` as the watched proxy, or as the row of a parent."""
+        wanted = model if self.model._meta.abstract else self.model
+        own = type(instance)._meta.concrete_model is model
+        if own and isinstance(instance, wanted):
+            return instance
+        return image(instance, wanted, stored=stored)
 
     def hears(self, *, raw: bool) -> bool:
         """Return whether a signal is heard that comes from a fixture (``raw``)."""

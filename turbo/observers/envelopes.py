@@ -25,6 +25,7 @@ from rest_framework.utils.encoders import JSONEncoder
 
 __all__ = [
     "TooLarge",
+    "TooMany",
     "Unavailable",
     "as_api_exception",
     "encode",
@@ -40,6 +41,14 @@ class TooLarge(exceptions.APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_detail = "The frame is too large."
     default_code = "too_large"
+
+
+class TooMany(exceptions.APIException):
+    """More subscriptions than ``MAX_STREAMS`` on one connection."""
+
+    status_code = status.HTTP_429_TOO_MANY_REQUESTS
+    default_detail = "There are too many subscriptions."
+    default_code = "too_many"
 
 
 class Unavailable(exceptions.APIException):

@@ -56,7 +56,7 @@ class _Combination:
 
 class BasePermission(metaclass=_Combinable):
     """
-    The base of permissions; each method may be a coroutine or a plain one.
+    The base of permissions. What overrides a method may also be a plain function.
 
     A plain one runs in a thread, where it may use the database.
     """
@@ -66,19 +66,26 @@ class BasePermission(metaclass=_Combinable):
     #: is asked again when the user changes, not for each event.
     depends_on_user_only: bool = False
 
-    def has_permission(
+    async def has_permission(
         self, scope: Scope, consumer: Any, action: str, **kwargs: Any
-    ) -> Any:
-        """Return whether the client may do this, or be told of such an event."""
+    ) -> bool:
+        """
+        Return whether the client may do this.
+
+        Before an event the ``action`` is ``"create"``, ``"update"`` or ``"delete"``,
+        and ``kwargs`` has ``event=True``.
+        """
         return True
 
-    def can_connect(self, scope: Scope, consumer: Any, message: Any = None) -> Any:
+    async def can_connect(
+        self, scope: Scope, consumer: Any, message: Any = None
+    ) -> bool:
         """Return whether the connection is accepted."""
         return True
 
-    def has_object_permission(
+    async def has_object_permission(
         self, scope: Scope, consumer: Any, action: str, obj: Any, **kwargs: Any
-    ) -> Any:
+    ) -> bool:
         """Return whether the client may do this with this object."""
         return True
 

@@ -93,16 +93,14 @@ def check_request_id(value: Any) -> None:
 def check_arguments(method: Callable[..., Any], given: Mapping[str, Any]) -> None:
     """Refuse arguments that ``method`` does not take, and miss those that it needs."""
     parameters = _parameters(getattr(method, "__func__", method))
-    errors = {name: ["This key is not possible."] for name in RESERVED & given.keys()}
     named = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+    refused = (RESERVED & given.keys()) - named
     if len(named) == len(parameters):
-        unknown = given.keys() - named - {"action", "request_id"}
-        errors |= {name: ["This key is not known."] for name in sorted(unknown)}
-    errors |= {
-        p.name: ["This field is required."]
-        for p in parameters
-        if p.default is p.empty and p.kind is not p.VAR_KEYWORD and p.name not in given
-    }
+        refused |= given.keys() - named
+    needed = {p.name for p in parameters if p.default is p.empty and p.name in named}
+    missing = needed - given.keys() - {"action", "request_id"}
+    errors = {name: ["This field is required."] for name in sorted(missing)}
+    errors |= {name: ["This field is not expected."] for name in sorted(refused)}
     if errors:
         raise ValidationError(errors)
 
@@ -111,7 +109,7 @@ def check_arguments(method: Callable[..., Any], given: Mapping[str, Any]) -> Non
 def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
     """Return the parameters that can be given by name, without ``self``."""
     parameters = tuple(inspect.signature(function).parameters.values())[1:]
-    return tuple(p for p in parameters if p.kind not in (p.VAR_POSITIONAL,))
+    return tuple(p for p in parameters if p.kind is not p.VAR_POSITIONAL)
 
 
 def query_of(arguments: Mapping[str, Any]) -> dict[str, Any]:

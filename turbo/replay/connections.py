@@ -86,8 +86,12 @@ class Client:
             return await pipeline.execute(raise_on_error=False)
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        await self._redis.connection_pool.disconnect()
+        """Close the connections, those to sentinels too."""
+        pool = self._redis.connection_pool
+        manager = getattr(pool, "sentinel_manager", None)
+        sentinels = manager.sentinels if manager else []
+        for pool in (pool, *(sentinel.connection_pool for sentinel in sentinels)):
+            await pool.disconnect()
 
 
 class Clients:
@@ -170,10 +174,7 @@ def connection_options(host: Mapping[str, Any]) -> dict[str, Any]:
     options["retry"] = Retry(NoBackoff(), 0)
     options["decode_responses"] = True
     options["encoding"], options["encoding_errors"] = "utf-8", "surrogatepass"
-    if redis.VERSION >= (5,):
-        # With the other protocol redis-py 8 does not notice, before it uses an idle
-        # connection again, that the server has closed it.
-        options["protocol"] = 2
+    options |= _PROTOCOL
     for name, limit in _LIMITS.items():
         options[name] = options.get(name) or limit
     if "master_name" in options:
@@ -181,4 +182,7 @@ def connection_options(host: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
+# With the newer protocol redis-py 8 does not notice, before it uses an idle connection
+# again, that the server has closed it. Before redis-py 5 there was no choice.
+_PROTOCOL = {"protocol": 2} if redis.VERSION >= (5,) else {}
 _LIMITS = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": SOCKET_TIMEOUT}

@@ -34,8 +34,7 @@ def get_replay() -> ReplayLog:
     global _log
     if _log is None:
         with _lock:
-            if _log is None:
-                _log = _make()
+            _log = _log or _make()
     return _log
 
 

@@ -17,6 +17,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.safestring import SafeString, mark_safe
 
 from turbo import elements
+from turbo.birth import birth_of
 from turbo.broadcast import moment
 from turbo.components import BaseComponent
 from turbo.conf import get_settings
@@ -74,10 +75,10 @@ def _request(context: Context) -> HttpRequest | None:
 
 
 def _since(request: HttpRequest | None) -> str:
-    # Without the middleware, now is the earliest moment that is known.
+    # For a request that Django did not start, now is the earliest moment known.
     details = getattr(request, "turbo", None)
-    noted: str = birth() if details is None else details.birth
-    return noted or moment()
+    noted: str = birth_of(request) if details is None else details.birth
+    return noted or birth() or moment()
 
 
 def _event_stream_path() -> str:
@@ -276,3 +277,9 @@ def turbo_disable_prefetch() -> SafeString:
     Renders ``<meta name="turbo-prefetch" content="false">``.
     """
     return elements.meta("turbo-prefetch", "false")
+
+
+@register.simple_tag
+def turbo_channels_url() -> SafeString:
+    """Render ``<meta name="turbo-channels-url" content="/ws/">``."""
+    return elements.meta("turbo-channels-url", get_settings().websocket_path)

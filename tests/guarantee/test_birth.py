@@ -1,0 +1,73 @@
+"""A page misses nothing between its view's first query and its subscription."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.clients import LivePage
+
+pytestmark = pytest.mark.slow
+
+BIRTHS = 1_000
+AT_ONCE = 20
+
+
+def keys(html: str) -> list[int]:
+    return [int(key) for key in re.findall(r'<li id="message-(\d+)">', html)]
+
+
+async def birth(
+    http: httpx.AsyncClient, ws_url: str, last: asyncio.Future[int]
+) -> tuple[list[int], list[int]]:
+    """Load the room, subscribe a little later, and stay until the last message."""
+    html = (await http.get(f"/rooms/1/?wait={random.uniform(0, 0.03)}")).text
+    signed, since = re.findall(r'signed-stream-name="(.+?)" since="(.+?)"', html)[0]
+    await asyncio.sleep(random.uniform(0, 0.03))
+    async with LivePage(ws_url, signed, since=since) as page:
+        final = await last
+        await page.until(lambda: final in keys("".join(page.data)))
+    return keys(html), keys("".join(page.data))
+
+
+async def test_no_message_is_missing_or_doubled_in_1000_births(
+    make_project: Callable[..., Any], daphne: Callable[..., Any]
+) -> None:
+    server = daphne(make_project("redis"))
+    pages: list[tuple[list[int], list[int], int]] = []
+
+    async def say(http: httpx.AsyncClient) -> int:
+        return int((await http.get("/rooms/1/say/?text=x")).text)
+
+    async def speak(http: httpx.AsyncClient) -> None:
+        while True:
+            await say(http)
+            await asyncio.sleep(random.uniform(0, 0.02))
+
+    async with httpx.AsyncClient(base_url=server.url, timeout=30) as http:
+        await say(http)
+        for _ in range(BIRTHS // AT_ONCE):
+            last = asyncio.get_running_loop().create_future()
+            speaking = asyncio.ensure_future(speak(http))
+            births = [birth(http, server.ws_url, last) for _ in range(AT_ONCE)]
+            tasks = [asyncio.ensure_future(born) for born in births]
+            await asyncio.sleep(0.2)
+            speaking.cancel()
+            await asyncio.gather(speaking, return_exceptions=True)
+            last.set_result(await say(http))
+            pages += [(*await task, last.result()) for task in tasks]
+
+    assert len(pages) == BIRTHS
+    missing = sum(
+        len(set(range(shown[0], last + 1)) - {*shown, *heard})
+        for shown, heard, last in pages
+    )
+    doubled = sum(len(heard) - len(set(heard)) for _, heard, _ in pages)
+    assert (missing, doubled) == (0, 0)
+    assert sum(shown[-1] + 1 not in heard for shown, heard, _ in pages) == 0

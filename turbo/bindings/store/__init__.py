@@ -1,0 +1,33 @@
+"""
+Where the contents of the bindings are kept.
+
+``TURBO["BINDINGS"]["BACKEND"]`` names one of
+``turbo.bindings.store.redis.RedisStore``, ``turbo.bindings.store.memory.MemoryStore``,
+or yours.
+"""
+
+from __future__ import annotations
+
+from turbo.bindings.store.base import (
+    Applied,
+    Contents,
+    Read,
+    Row,
+    Slot,
+    State,
+    Store,
+    Ticket,
+)
+from turbo.bindings.store.selection import get_store
+
+__all__ = [
+    "Applied",
+    "Contents",
+    "Read",
+    "Row",
+    "Slot",
+    "State",
+    "Store",
+    "Ticket",
+    "get_store",
+]

@@ -1,0 +1,235 @@
+"""
+One binding's content in the memory of a process.
+
+The rules by which tickets are heeded, in Python; ``scripts`` has them in Lua.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Sequence
+
+from turbo.bindings.store.base import Applied, Contents, Read, Row, State, Ticket
+from turbo.bindings.versions import Version
+
+__all__ = ["Book"]
+
+#: The rank of a row that has not been listed yet: behind all others.
+LAST = "~"
+
+
+class Book:
+    """The rows of one slot, and the tickets that are out. Not safe for threads."""
+
+    def __init__(
+        self, epoch: str, *, listed: bool, length: int, patience: float
+    ) -> None:
+        self.epoch = epoch
+        self.number = 0  # 0 until it is filled for the first time
+        self.modified = 0.0
+        self.filled = False
+        self.heeded_until = 0.0
+        self._listed = listed
+        self._patience = patience
+        self._rows: dict[str, str] = {}
+        self._keys: dict[str, str] = {}
+        self._ranks: dict[str, str] = {}  # of every row listed, kept or not
+        self._order: list[tuple[str, str]] = []  # rank or key, pk
+        self._tickets = 0
+        self._out: dict[int, float] = {}  # ticket: when it was taken; oldest first
+        self._filling = 0
+        self._floor = 0  # every row was written under this ticket or a later one
+        self._listing = 0  # the order was written under this ticket
+        self._written: dict[str, int] = {}  # later tickets, while an earlier is out
+        self._log: deque[str] = deque(maxlen=length)
+        self._changes: list[str] = []
+
+    def settle(self, now: float) -> None:
+        """Give up tickets whose owners must be gone."""
+        for ticket, taken in list(self._out.items()):
+            if now - taken <= self._patience:
+                break
+            del self._out[ticket]
+            self._miss(ticket)
+
+    def state(self, now: float) -> State:
+        return State(Version(self.epoch, self.number), self.modified, now)
+
+    def take(self, pk: str, now: float) -> Ticket | None:
+        if not self.filled and self._filling not in self._out:
+            return None
+        return Ticket(self.epoch, self._ticket(now), self._keys.get(pk))
+
+    def begin(self, now: float, *, alone: bool) -> Ticket | None:
+        if alone and (self.filled or self._filling in self._out):
+            return None
+        number = self._ticket(now)
+        if not self.filled:
+            self._filling = number
+        return Ticket(self.epoch, number)
+
+    def apply(self, ticket: Ticket, read: Read, now: float) -> Applied | None:
+        if not self._land(ticket):
+            return None
+        number, pk, row = ticket.number, read.pk, read.row
+        if number <= max(self._floor, self._written.get(pk, 0)):
+            return self._applied(now)
+        self._written[pk] = number
+        known = self._keys.get(pk)
+        place, value = self._lift(pk)
+        moved = read.order is not None and self._list(number, read.order)
+        if row is None:
+            self._remove(pk, value)
+        else:
+            self._put(row, place, value, force=moved)
+        unlisted = self._listed and read.order is None
+        if unlisted and row is not None and row.key != known:
+            return self._applied(now, reorder=Ticket(self.epoch, self._ticket(now)))
+        return self._applied(now)
+
+    def reorder(
+        self, ticket: Ticket, order: Sequence[str], now: float
+    ) -> Applied | None:
+        if not self._land(ticket):
+            return None
+        self._list(ticket.number, order)
+        return self._applied(now)
+
+    def replace(self, ticket: Ticket, rows: Sequence[Row], now: float) -> Applied | None:
+        if not self._land(ticket):
+            return None
+        number = ticket.number
+        if number <= self._floor:
+            return self._applied(now)
+        later = {pk for pk, written in self._written.items() if written > number}
+        given = {row.pk for row in rows}
+        for pk in [pk for pk in self._rows if pk not in given and pk not in later]:
+            self._remove(pk, self._lift(pk)[1])
+        if self._listed:
+            self._list(number, [row.pk for row in rows])
+        for row in rows:
+            if row.pk not in later and not self._has(row):
+                self._put(row, *self._lift(row.pk))
+        self._floor, self.filled = number, True
+        if not self.number:
+            self.number, self.modified = 1, now
+        return self._applied(now)
+
+    def abandon(self, ticket: Ticket) -> None:
+        if self._land(ticket):
+            self._miss(ticket.number)
+
+    def read(self, known: Version | None, now: float) -> Contents:
+        state = self.state(now)
+        if known is not None and known.epoch == self.epoch:
+            missed = self.number - known.number
+            if 0 <= missed <= len(self._log):
+                log = list(self._log)
+                return Contents(state, changes=tuple(log[len(log) - missed :]))
+        rows = tuple((pk, self._rows[pk]) for _, pk in self._order)
+        return Contents(state, rows=rows)
+
+    def value(self, pk: str) -> str | None:
+        return self._rows.get(pk)
+
+    def bump(self, now: float) -> Applied:
+        self.number += 1
+        self.modified = now
+        self._log.clear()
+        return self._applied(now)
+
+    def invalidate(self, now: float) -> Applied:
+        self.filled = False
+        return self._applied(now)
+
+    def _ticket(self, now: float) -> int:
+        self._tickets += 1
+        self._out[self._tickets] = now
+        return self._tickets
+
+    def _land(self, ticket: Ticket) -> bool:
+        """Take a ticket back. One that was given up is worth nothing any more."""
+        if ticket.epoch != self.epoch:
+            return False
+        if self._out.pop(ticket.number, None) is None:
+            self._miss(ticket.number)
+            return False
+        return True
+
+    def _miss(self, number: int) -> None:
+        """Note that what was to be read under a ticket was not."""
+        if number > self._floor:
+            self.filled = False
+
+    def _applied(self, now: float, *, reorder: Ticket | None = None) -> Applied:
+        if not self._out:
+            self._written.clear()
+        elif len(self._written) > 100:
+            earliest = next(iter(self._out))
+            self._written = {p: t for p, t in self._written.items() if t > earliest}
+        changes, self._changes = tuple(self._changes), []
+        if changes:
+            self.modified = max(now, self.modified)
+        version = Version(self.epoch, self.number)
+        return Applied(version, now < self.heeded_until, changes, reorder)
+
+    def _has(self, row: Row) -> bool:
+        return self._rows.get(row.pk) == row.value and self._keys[row.pk] == row.key
+
+    def _rank(self, pk: str) -> str:
+        return self._ranks.get(pk, LAST) if self._listed else self._keys[pk]
+
+    def _lift(self, pk: str) -> tuple[int | None, str | None]:
+        """Take a row out of the order; return its place and its value."""
+        value = self._rows.get(pk)
+        if value is None:
+            return None, None
+        place = bisect_left(self._order, (self._rank(pk), pk))
+        del self._order[place]
+        return place, value
+
+    def _put(
+        self, row: Row, place: int | None, value: str | None, *, force: bool = False
+    ) -> None:
+        """Put a row that was lifted, or a new one, where it belongs."""
+        self._rows[row.pk], self._keys[row.pk] = row.value, row.key
+        entry = (self._rank(row.pk), row.pk)
+        index = bisect_left(self._order, entry)
+        insort(self._order, entry)
+        if value is None:
+            self._note("create", row.pk, index, row.value)
+        elif force or value != row.value or place != index:
+            self._note("update", row.pk, index, row.value)
+
+    def _remove(self, pk: str, value: str | None) -> None:
+        if value is not None:
+            del self._rows[pk], self._keys[pk]
+            self._note("delete", pk)
+
+    def _list(self, number: int, order: Sequence[str]) -> bool:
+        """Take over an order if it is newer; return whether rows have moved."""
+        if number <= self._listing:
+            return False
+        self._listing = number
+        before = [pk for _, pk in self._order]
+        self._ranks = {pk: f"{place:08d}" for place, pk in enumerate(order)}
+        self._order = sorted((self._rank(pk), pk) for pk in before)
+        after = [pk for _, pk in self._order]
+        if before == after:
+            return False
+        self._log_change(f'{{"action":"order","order":[{",".join(after)}]}}')
+        return True
+
+    def _note(
+        self, action: str, pk: str, index: int | None = None, value: str = ""
+    ) -> None:
+        body = "" if index is None else f',"index":{index},"value":{value}'
+        self._log_change(f'{{"action":{json.dumps(action)},"pk":{pk}{body}}}')
+
+    def _log_change(self, change: str) -> None:
+        if self.number:  # who reads the first version reads all of it
+            self.number += 1
+            self._log.append(change)
+            self._changes.append(change)

@@ -1,0 +1,180 @@
+"""One client's connection, as consumers see it; the methods are those of Channels."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+from rest_framework.exceptions import APIException, ParseError
+
+from turbo import metrics
+from turbo.errands import Errands
+from turbo.frame import Frame
+from turbo.observers.applications import Application
+from turbo.observers.envelopes import encode
+from turbo.observers.groups import LayerGroups
+from turbo.observers.lanes import Lane
+from turbo.observers.requests import text_of
+from turbo.observers.sockets import Link
+from turbo.observers.subscriptions import Subscriptions
+from turbo.protocol import CloseCode
+from turbo.typing import Message, Scope
+
+__all__ = ["JsonConnection"]
+
+logger = logging.getLogger("turbo.observers")
+
+
+class JsonConnection(Application):
+    """A connection that carries JSON objects; subclasses say what they mean."""
+
+    #: Groups of the channel layer whose messages this consumer has methods for.
+    groups: Any = ()
+    channel_layer_alias: str | None = None
+
+    def __init__(self) -> None:
+        self.scope: Scope = {}
+        self.subscriptions = Subscriptions()
+        self._layer_groups = LayerGroups(self, self.channel_layer_alias)
+        self._first_groups = tuple(self.groups or ())
+        self.groups = self._layer_groups.names
+
+    def attach(self, scope: Scope, link: Link) -> None:
+        """Take a connection on."""
+        self.scope = dict(scope)
+        self.link = link
+        self.lane = Lane(on_full=link.end_as_slow)
+        self.errands = Errands()
+
+    # --- Beginning and end
+
+    async def websocket_connect(self, message: Message) -> None:
+        """Let the client in, or not."""
+        for group in self._first_groups:
+            await self.add_group(group)
+        await self.connect()
+
+    async def connect(self) -> None:
+        """Accept the connection; override to do more, or to refuse."""
+        await self.accept()
+
+    async def accept(
+        self,
+        subprotocol: str | None = None,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """Accept the connection."""
+        await self.link.accept(subprotocol, headers or ())
+
+    async def close(self, code: int | None = None, reason: str = "") -> None:
+        """End the connection, or refuse it."""
+        await self.link.close(CloseCode.FORBIDDEN if code is None else code, reason)
+
+    async def disconnect(self, code: int) -> None:
+        """Do what is to be done when the connection has ended."""
+
+    async def websocket_disconnect(self, message: Message) -> None:
+        """Leave everything."""
+        self.subscriptions.close()
+        await self.errands.stop()
+        await self.lane.close()
+        try:
+            await self.disconnect(message["code"])
+        finally:
+            await self._layer_groups.close()
+
+    # --- What comes in
+
+    async def websocket_receive(self, message: Message) -> None:
+        """Take one frame."""
+        try:
+            content = await self.decode_json(text_of(message))
+            if not isinstance(content, dict):
+                raise ParseError("The frame is not a JSON object.")
+        except (ValueError, RecursionError):
+            await self.refuse_frame(ParseError("The frame is not JSON."))
+        except APIException as error:
+            await self.refuse_frame(error)
+        else:
+            await self.receive_json(content)
+
+    async def receive_json(self, content: dict[str, Any]) -> None:
+        """Act on a message."""
+
+    async def refuse_frame(self, error: APIException) -> None:
+        """Answer a frame that makes no sense."""
+        metrics.count("bad_frames")
+
+    @classmethod
+    async def decode_json(cls, text_data: str) -> Any:
+        """Return the value of a client's JSON."""
+        return json.loads(text_data)
+
+    # --- What goes out
+
+    @classmethod
+    async def encode_json(cls, content: Any) -> str:
+        """Return JSON for a client."""
+        return encode(content)
+
+    async def send_json(self, content: Any, close: bool | int = False) -> None:
+        """Send a JSON message."""
+        await self.send(await self.encode_json(content), close=close)
+
+    async def send(
+        self,
+        text_data: str | None = None,
+        bytes_data: bytes | None = None,
+        close: bool | int = False,
+    ) -> None:
+        """Send a frame, and close the connection after it if wanted."""
+        if text_data is not None:
+            self.link.put(Frame(text_data))
+        elif bytes_data is not None:
+            await self.link.send_bytes(bytes_data)
+        if close:
+            await self.close(1000 if close is True else close)
+
+    # --- Beside and together
+
+    def run_detached(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine beside everything else, until the client has gone."""
+        self.errands.run(_guarded(coroutine))
+
+    async def add_group(self, name: str) -> None:
+        """
+        Join a group of the channel layer.
+
+        A message ``{"type": "room.closed"}`` that is sent there calls
+        ``room_closed(message)``. Observers need no groups.
+        """
+        await self._layer_groups.add(name)
+
+    async def remove_group(self, name: str) -> None:
+        """Leave a group of the channel layer."""
+        await self._layer_groups.remove(name)
+
+    @property
+    def channel_layer(self) -> Any:
+        """Return the channel layer."""
+        return self._layer_groups.layer
+
+    @property
+    def channel_name(self) -> str:
+        """Return the channel of this consumer, once it has joined a group."""
+        return self._layer_groups.channel
+
+
+async def _guarded(coroutine: Coroutine[Any, Any, Any]) -> None:
+    try:
+        await coroutine
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        logger.exception("A detached coroutine failed.")
+        metrics.count("failed")
+
+

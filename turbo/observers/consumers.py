@@ -1,0 +1,211 @@
+"""
+Consumers: what a client may do over its WebSocket, as methods.
+
+::
+
+    class EchoConsumer(AsyncAPIConsumer):
+        @action()
+        async def echo(self, text, **kwargs):
+            return {"text": text}, 200
+
+    → {"action": "echo", "request_id": 1, "text": "Hello"}
+    ← {"action": "echo", "errors": [], "response_status": 200, "request_id": 1,
+       "data": {"text": "Hello"}}
+
+Whatever goes wrong is answered in the same envelope, and the connection lives on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+from rest_framework.exceptions import (
+    APIException,
+    MethodNotAllowed,
+    PermissionDenied,
+    ValidationError,
+)
+
+from turbo import metrics
+from turbo.observers.actions import action, find_actions, is_detached
+from turbo.observers.connections import JsonConnection
+from turbo.observers.envelopes import as_api_exception, envelope, errors_list
+from turbo.observers.options import get_options
+from turbo.observers.permissions import BasePermission, adapt, ask
+from turbo.observers.requests import (
+    Call,
+    check_arguments,
+    check_request_id,
+    current_call,
+)
+from turbo.observers.revocations import obey
+from turbo.typing import Message
+
+__all__ = ["AsyncAPIConsumer"]
+
+logger = logging.getLogger("turbo.observers")
+
+#: Arguments that every action is given anyway.
+_GIVEN = frozenset({"action", "request_id", "self"})
+
+
+class AsyncAPIConsumer(JsonConnection):
+    """
+    A connection whose client asks for actions.
+
+    ``permission_classes`` are asked when the client connects and before each action;
+    without them those of ``TURBO["OBSERVERS"]["PERMISSION_CLASSES"]``.
+    """
+
+    permission_classes: Sequence[Any] | None = None
+    #: The methods that clients may call, by the name of the action.
+    available_actions: ClassVar[dict[str, str]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.available_actions = find_actions(cls)
+
+    async def websocket_connect(self, message: Message) -> None:
+        """Ask the permissions whether the client may connect."""
+        if await self.may_connect(message):
+            await super().websocket_connect(message)
+        else:
+            await self.close()
+
+    async def receive_json(self, content: dict[str, Any], **kwargs: Any) -> None:
+        """Find out what a message asks for, and do it."""
+        request_id = content.pop("request_id", None)
+        try:
+            check_request_id(request_id)
+        except ValidationError as error:
+            await self.refuse_frame(error)
+            return
+        try:
+            name, arguments = await self.get_action_name(content, **kwargs)
+        except Exception as error:
+            await self.handle_exception(error, action=None, request_id=request_id)
+            return
+        kept = {k: v for k, v in arguments.items() if k not in _GIVEN}
+        await self.handle_action(name, request_id=request_id, **kept)
+
+    async def get_action_name(
+        self, content: dict[str, Any], **kwargs: Any
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the action that a message names, and the arguments beside it."""
+        name = content.pop("action", None)
+        if not isinstance(name, str) or not name:
+            raise MethodNotAllowed("", "Unable to find action in message body.")
+        return name, content
+
+    async def handle_action(self, action: str, request_id: Any, **kwargs: Any) -> None:
+        """Run an action in its turn; a detached one at once."""
+        call = Call(action, request_id, kwargs)
+        if is_detached(self._method(action)):
+            self.run_detached(self._answer(call))
+        else:
+            await self.lane.run(partial(self._answer, call))
+
+    async def _answer(self, call: Call) -> None:
+        token = current_call.set(call)
+        try:
+            await self.check_permissions(call.action, **call.arguments)
+            if (method := self._method(call.action)) is None:
+                raise MethodNotAllowed(call.action)
+            check_arguments(method, call.arguments)
+            answer = await method(
+                action=call.action, request_id=call.request_id, **call.arguments
+            )
+            if isinstance(answer, tuple):
+                data, status = answer
+                await self.reply(
+                    call.action, data=data, status=status, request_id=call.request_id
+                )
+        except Exception as error:
+            await self.handle_exception(
+                error, action=call.action, request_id=call.request_id
+            )
+        finally:
+            current_call.reset(token)
+
+    def _method(self, name: str) -> Any:
+        return getattr(self, self.available_actions.get(name, ""), None)
+
+    @action()
+    async def ping(self, **kwargs: Any) -> tuple[None, int]:
+        """Answer a client that wants to know whether anybody is there."""
+        return None, 200
+
+    # --- Permissions
+
+    async def get_permissions(self, action: str, **kwargs: Any) -> list[BasePermission]:
+        """Return what is asked before ``action``."""
+        classes = self.permission_classes
+        if classes is None:
+            classes = get_options().permission_classes
+        return [adapt(permission()) for permission in classes]
+
+    async def may_connect(self, message: Message | None = None) -> bool:
+        """Return whether all permissions let the client connect."""
+        for permission in await self.get_permissions(action="connect"):
+            asked = permission.can_connect
+            if not await ask(asked, scope=self.scope, consumer=self, message=message):
+                return False
+        return True
+
+    async def check_permissions(self, action: str, **kwargs: Any) -> None:
+        """Raise ``PermissionDenied`` unless all permissions let the client do this."""
+        for permission in await self.get_permissions(action, **kwargs):
+            asked = permission.has_permission
+            if not await ask(asked, self.scope, self, action, **kwargs):
+                raise PermissionDenied(permission.message)
+
+    def obey(self, order: str | None) -> None:
+        """Take an order of the control stream: a log-out, a revocation, a re-check."""
+        self.errands.run(obey(self, order))
+
+    # --- Answers
+
+    async def reply(
+        self,
+        action: str | None,
+        data: Any = None,
+        errors: Iterable[Any] | None = None,
+        status: int = 200,
+        request_id: Any = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Send an envelope."""
+        await self.send_json(
+            envelope(
+                action,
+                data=data,
+                errors=errors,
+                status=status,
+                request_id=request_id,
+                extra=extra,
+            )
+        )
+
+    async def handle_exception(
+        self, exc: Exception, action: str | None, request_id: Any
+    ) -> None:
+        """Tell the client what went wrong; what is not its fault is logged."""
+        known = as_api_exception(exc)
+        if known is None:
+            logger.error("The action %r failed.", action, exc_info=exc)
+            metrics.count("failed")
+            known = APIException("Internal server error")
+        await self.reply(
+            action,
+            errors=errors_list(known.detail),
+            status=known.status_code,
+            request_id=request_id,
+        )
+
+    async def refuse_frame(self, error: APIException) -> None:
+        """Answer a frame that makes no sense."""
+        await super().refuse_frame(error)
+        await self.handle_exception(error, action=None, request_id=None)

@@ -1,0 +1,55 @@
+"""The settings of the observers: ``TURBO["OBSERVERS"]``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from django.utils.module_loading import import_string
+
+from turbo.conf import get_settings
+from turbo.exceptions import ConfigurationError
+
+__all__ = ["Options", "get_options"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Every key of ``TURBO["OBSERVERS"]``, in lower case, with its default."""
+
+    #: Asked by consumers that name no permissions; classes, or dotted paths of some.
+    permission_classes: Sequence[Any] = ("turbo.observers.permissions.AllowAny",)
+    #: Entries of a list that can be subscribed to.
+    max_list: int = 10_000
+
+
+def get_options() -> Options:
+    """Return the settings in force."""
+    return _options(get_settings().observers)
+
+
+_cached: tuple[Mapping[str, Any], Options] | None = None
+
+
+def _options(given: Mapping[str, Any]) -> Options:
+    global _cached
+    if _cached is None or _cached[0] is not given:
+        _cached = given, _parse(given)
+    return _cached[1]
+
+
+def _parse(given: Mapping[str, Any]) -> Options:
+    known = {f.name.upper(): f.name for f in fields(Options)}
+    unknown = sorted(given.keys() - known.keys())
+    if unknown:
+        raise ConfigurationError(
+            f"TURBO['OBSERVERS'] has no setting {unknown[0]!r}. Known settings: "
+            f"{', '.join(sorted(known))}."
+        )
+    values = {known[key]: value for key, value in given.items()}
+    classes = values.get("permission_classes", Options().permission_classes)
+    values["permission_classes"] = tuple(
+        import_string(item) if isinstance(item, str) else item for item in classes
+    )
+    return Options(**values)

@@ -1,0 +1,145 @@
+"""
+What crosses the channel layer: not the object, but where to look.
+
+::
+
+    {"action":"update","model":"chat.room","pk":1,"using":"default"}
+
+Each process with subscribers reads the row anew, once, and serialises it once. So a
+writer pays for no reader, and when two writers overtake each other nobody is left with
+the older state.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.db.models import Model
+
+from turbo.changes import ModelChange
+from turbo.frame import Frame
+from turbo.observers.envelopes import encode
+from turbo.typing import ChangeAction
+
+__all__ = ["Arrived", "Pointer", "instance_stream", "model_stream", "pk_text", "pk_value"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pointer:
+    """
+    One change, as other processes hear of it.
+
+    ``relation`` says that only a many-to-many field has changed. ``body`` is there when
+    the row is not: what an observer made of it before it was deleted, or left a group.
+    """
+
+    action: ChangeAction
+    model: str
+    pk: Any
+    using: str
+    relation: bool = False
+    body: Any = None
+
+    @classmethod
+    def of(cls, change: ModelChange) -> Pointer:
+        """Return the pointer to what has changed."""
+        return cls(
+            action=change.action,
+            model=change.model._meta.label_lower,
+            pk=change.pk,
+            using=change.using,
+            relation=_is_relation(change),
+        )
+
+    @classmethod
+    def unpack(cls, text: str) -> Pointer:
+        """Return the pointer that :meth:`pack` wrote."""
+        return cls(**json.loads(text))
+
+    def pack(self) -> str:
+        """
+        Return the message.
+
+        >>> Pointer(action="update", model="chat.room", pk=1, using="default").pack()
+        '{"action":"update","model":"chat.room","pk":1,"using":"default"}'
+        """
+        values: dict[str, Any] = {
+            "action": self.action,
+            "model": self.model,
+            "pk": self.pk,
+            "using": self.using,
+        }
+        if self.relation:
+            values["relation"] = True
+        if self.body is not None:
+            values["body"] = self.body
+        return encode(values)
+
+    def read(self) -> Model | None:
+        """Read the row, in one query; ``None`` when it is gone."""
+        model = apps.get_model(self.model)
+        rows = model._base_manager.using(self.using)
+        return rows.filter(pk=pk_value(model, self.pk)).first()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """
+    A message of a stream, as it reached this process.
+
+    ``data`` is ``None`` when some may be missing.
+    """
+
+    data: str | None
+    position: str
+
+    @classmethod
+    def of(cls, frame: Frame) -> Arrived:
+        """Return what ``frame`` carries; parsed once, however many ask."""
+        arrived: Arrived = frame.wire(cls, cls._parse)
+        return arrived
+
+    @classmethod
+    def _parse(cls, text: str) -> Arrived:
+        given = json.loads(text)
+        return cls(given.get("data"), given.get("position", ""))
+
+
+def instance_stream(model: type[Model], pk: Any, using: str) -> str:
+    """Return the name of the stream of one row's changes."""
+    return f"{model_stream(model, using)}:{pk_text(pk)}"
+
+
+def model_stream(model: type[Model], using: str) -> str:
+    """Return the name of the stream of all changes of a model."""
+    concrete = model._meta.concrete_model or model
+    return f"observers:{using}:{concrete._meta.label_lower}"
+
+
+def pk_text(pk: Any) -> str:
+    """
+    Return a primary key as JSON, the same in every process.
+
+    >>> import uuid
+    >>> pk_text(5), pk_text(uuid.UUID(int=5)), pk_text((1, "a"))
+    ('5', '"00000000-0000-0000-0000-000000000005"', '[1,"a"]')
+    """
+    return encode(pk)
+
+
+def pk_value(model: type[Model], pk: Any) -> Any:
+    """Return the primary key that a pointer holds as JSON."""
+    if not isinstance(pk, list):
+        return pk
+    fields = model._meta.pk_fields
+    return tuple(field.to_python(part) for field, part in zip(fields, pk, strict=True))
+
+
+def _is_relation(change: ModelChange) -> bool:
+    if not change.update_fields:
+        return False
+    names = {field.name for field in change.model._meta.many_to_many}
+    return change.update_fields <= names

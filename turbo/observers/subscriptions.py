@@ -1,0 +1,131 @@
+"""A place in the hub: what one client asked for, on one stream."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from turbo.conf import get_settings
+from turbo.frame import Frame
+from turbo.hub import get_hub
+from turbo.names import stream_id
+from turbo.observers.desks import Desk
+from turbo.observers.envelopes import TooMany, Unavailable
+from turbo.observers.requests import Call
+from turbo.topic import Arrival
+
+__all__ = ["Subscription", "Subscriptions"]
+
+logger = logging.getLogger("turbo.observers")
+
+
+class Subscription:
+    """
+    A subscriber of the hub that passes what it gets to a desk.
+
+    Between :meth:`start` and :meth:`release` it keeps everything back, so that the
+    answer to the client comes first.
+    """
+
+    def __init__(self, name: str, *, desk: Desk, consumer: Any, call: Call) -> None:
+        self.name = name
+        self.sid = stream_id(name)
+        self.desk = desk
+        self.consumer = consumer
+        #: What the client asked for; asked again when permissions may have changed.
+        self.call = call
+        self.active = False
+        self._held: list[Frame] | None = []
+
+    async def start(self, since: str = "") -> Arrival:
+        """Join the stream; raises :exc:`Unavailable` when that is not possible."""
+        hub = get_hub()
+        try:
+            [arrival] = await hub.subscribe(self, [(self.sid, since)])
+        except Exception as error:
+            logger.info("A subscription is not possible: %s", error)
+            raise Unavailable from None
+        self.active = True
+        self._held = list(arrival.frames)
+        hub.settle([arrival])
+        self.desk.join(self)
+        return arrival
+
+    def release(self) -> None:
+        """Tell what was kept back, and what comes from now on."""
+        held, self._held = self._held or [], None
+        for frame in held:
+            self.desk.take(frame, self)
+
+    def deliver(self, frame: Frame) -> None:
+        """Take a message of the stream."""
+        if self._held is None:
+            self.desk.take(frame, self)
+        else:
+            self._held.append(frame)
+
+    def stop(self) -> None:
+        """Leave the stream, and say nothing more."""
+        self.active = False
+        get_hub().unsubscribe(self, [self.sid])
+        self.desk.leave(self)
+
+    def fail(self) -> None:
+        """Tell the client that there was something that it cannot be told."""
+
+
+class Subscriptions:
+    """All subscriptions of one consumer, each under its key."""
+
+    def __init__(self) -> None:
+        self._held: dict[Any, Subscription] = {}
+        self._closed = False
+
+    def __iter__(self) -> Iterator[Subscription]:
+        return iter(list(self._held.values()))
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, key: Any) -> Subscription | None:
+        """Return the subscription under ``key``."""
+        return self._held.get(key)
+
+    def items(self) -> list[tuple[Any, Subscription]]:
+        """Return keys and subscriptions."""
+        return list(self._held.items())
+
+    def check_room(self) -> None:
+        """Raise :exc:`TooMany` when a client holds as many as it may."""
+        if len(self._held) >= (limit := get_settings().max_streams):
+            raise TooMany(f"A connection holds at most {limit} subscriptions.")
+
+    def add(self, key: Any, subscription: Subscription) -> None:
+        """Keep a subscription; one that had the key before ends."""
+        self.drop(key)
+        if self._closed:  # the client went away meanwhile
+            subscription.stop()
+            raise Unavailable
+        self._held[key] = subscription
+
+    def drop(self, key: Any) -> None:
+        """End the subscription under ``key``, if there is one."""
+        if (held := self._held.pop(key, None)) is not None:
+            held.stop()
+
+    def discard(self, subscription: Subscription) -> None:
+        """End one subscription."""
+        for key, held in self.items():
+            if held is subscription:
+                self.drop(key)
+
+    def clear(self) -> None:
+        """End all of them."""
+        for key in list(self._held):
+            self.drop(key)
+
+    def close(self) -> None:
+        """End all of them, and take no more."""
+        self._closed = True
+        self.clear()
