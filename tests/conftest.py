@@ -32,6 +32,7 @@ from tests.servers import (
 )
 from tests.settings import sqlite_database
 from turbo.broadcast import shut_down
+from turbo.context import set_birth
 
 _NO_BROWSER = (
     "no Chromium: install the package 'chromium' of your system, "
@@ -66,14 +67,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _fresh_context() -> None:
+    """Begin as if no request had been answered in this thread."""
+    set_birth("")
+
+
+@pytest.fixture(autouse=True)
 def _fresh_channel_layers() -> Iterator[None]:
     """Forget the channel layers of this test: they are bound to its event loop."""
     yield
     shut_down()
     channel_layers.backends.clear()
-
-
-# --- Data stores
 
 
 @pytest.fixture(scope="session")
@@ -103,9 +107,6 @@ def postgres() -> Iterator[Postgres]:
         yield server
     finally:
         server.close()
-
-
-# --- Sites
 
 
 def _sqlite(directory: Path) -> dict[str, Any]:
@@ -212,9 +213,6 @@ def daphne() -> Iterator[Callable[..., Daphne]]:
 def uvicorn() -> Iterator[Callable[..., Uvicorn]]:
     """Start uvicorn: ``server = uvicorn(project)``."""
     yield from _starter(Uvicorn)
-
-
-# --- The browser
 
 
 @pytest.fixture(scope="session")

@@ -84,9 +84,11 @@ async def moment_after(log: ReplayLog, stream: str) -> str:
 
 async def until_lost(log: ReplayLog, stream: str, since: str) -> History:
     """Return the history as soon as it is incomplete."""
-    while (history := await read_one(log, stream, since)).complete:
+    while True:
+        history = await read_one(log, stream, since)
+        if not history.complete:
+            return history
         await asyncio.sleep(0.01)
-    return history
 
 
 def texts(history: History) -> list[str | None]:

@@ -237,9 +237,14 @@ class Project:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of every process of this project."""
+        """The environment of every process of this project, which is not measured."""
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("COVERAGE_PROCESS")
+        }
         return {
-            **os.environ,
+            **inherited,
             "DJANGO_SETTINGS_MODULE": "tests.settings",
             "TURBO_TEST_SETTINGS": json.dumps(self.settings),
             "PYTHONUNBUFFERED": "1",

@@ -112,7 +112,8 @@ async def test_dummy_revokes_within_its_process() -> None:
     await log.forbid(["ann"], seconds=60)
 
     ann, bob = await log.forbidden(["ann", "bob"])
-    assert ann is not None and bob is None
+    assert ann is not None
+    assert bob is None
     assert await log.claim("refresh", seconds=60) == 0.0
     assert 59 < await log.claim("refresh", seconds=60) <= 60
 

@@ -23,7 +23,7 @@ MEMORY_LAYER = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 REDIS_BACKEND = "turbo.replay.redis.RedisReplay"
 
 
-class OwnLayer(RedisPubSubChannelLayer):
+class OwnLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
     """A layer that a site has derived."""
 
 

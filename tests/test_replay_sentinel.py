@@ -42,12 +42,8 @@ class Sentinel(Valkey):
     def master(self) -> dict[str, Any]:
         """Return what the sentinel knows of the master."""
         with self.client() as client:
-            reply: list[str] = client.execute_command("SENTINEL", "MASTER", "rooms")
-        return dict(reply) if isinstance(reply, dict) else _pairs(reply)
-
-
-def _pairs(reply: list[str]) -> dict[str, Any]:
-    return dict(zip(reply[::2], reply[1::2], strict=True))
+            known: dict[str, Any] = client.sentinel_master("rooms")
+        return known
 
 
 @pytest.fixture

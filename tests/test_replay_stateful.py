@@ -115,8 +115,10 @@ class TwoLogs(RuleBasedStateMachine):
 
     @rule()
     def tips(self) -> None:
-        tips = self.both("tips", list("abc"))
-        assert [tip and tip[1] for tip in tips[0]] == [tip and tip[1] for tip in tips[1]]
+        first, second = (
+            [tip and tip[1] for tip in tips] for tips in self.both("tips", list("abc"))
+        )
+        assert first == second
 
     def teardown(self) -> None:
         self.runner.close()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -31,6 +31,9 @@ POLICY = (
     "style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'"
 )
 
+#: As ``turbo/head.html`` brings them.
+SCRIPTS = ("turbo.js", "turbo-channels.js")
+
 Frame: TypeAlias = dict[str, Any]
 View: TypeAlias = Callable[[], str | Awaitable[str]]
 
@@ -43,6 +46,11 @@ class Socket:
     received: list[Frame] = field(default_factory=list)
     streams: dict[str, str] = field(default_factory=dict)
     is_open: bool = True
+
+    @property
+    def path(self) -> str:
+        request = self.connection.request
+        return request.path if request else ""
 
     async def send(self, frame: Frame) -> None:
         await self.connection.send(json.dumps(frame))
@@ -70,6 +78,7 @@ class Site:
     def __init__(self) -> None:
         self.views: dict[str, View] = {}
         self.requests: list[str] = []
+        self.static_requests: list[str] = []
         self.sockets: list[Socket] = []
         self.log: dict[str, list[str]] = {}
         self.epoch = "e1"
@@ -91,15 +100,22 @@ class Site:
         """Serve a page that lists the messages of each stream, and hears of more."""
         self.views[path] = lambda: self.html(*streams, head=head, body=body)
 
-    def html(self, *streams: str, head: str = "", body: str = "") -> str:
+    def html(
+        self,
+        *streams: str,
+        head: str = "",
+        body: str = "",
+        scripts: Sequence[str] = SCRIPTS,
+    ) -> str:
         # Turbo fetches a page as soon as the pointer is over its link: not by chance.
         if "turbo-prefetch" not in head:
             head += '<meta name="turbo-prefetch" content="false">'
+        head += "".join(
+            f'<script type="module" src="/static/{name}"></script>' for name in scripts
+        )
         shown = "".join(self.source(name) + self.list(name) for name in streams)
         return (
             f'<!doctype html><html><head><meta charset="utf-8"><title>t</title>{head}'
-            f'<script type="module" src="/static/turbo.js"></script>'
-            f'<script type="module" src="/static/turbo-channels.js"></script>'
             f"</head><body>{shown}{body}</body></html>"
         )
 
@@ -238,9 +254,10 @@ class Site:
         self, connection: ServerConnection, request: Request
     ) -> Response | None:
         path = request.path.partition("?")[0]
-        if path == "/ws/":
+        if path.endswith("/ws/"):
             return None
         if path.startswith("/static/"):
+            self.static_requests.append(request.path)
             return self._respond(
                 (STATIC / path.removeprefix("/static/")).read_bytes(), "text/javascript"
             )

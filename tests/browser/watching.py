@@ -37,9 +37,9 @@ async def connected(page: Page, number: int = 1) -> None:
     )
 
 
-async def attribute(page: Page, name: str) -> str | None:
-    """Return an attribute of the page's source."""
-    return await page.locator(SOURCE).get_attribute(name)
+async def attribute(page: Page, name: str, *, stream: str = "chat") -> str | None:
+    """Return an attribute of the source that stands before a stream's list."""
+    return await page.locator(f"{SOURCE}:has(+ #{stream})").get_attribute(name)
 
 
 async def record_events(page: Page) -> None:

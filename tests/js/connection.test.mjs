@@ -475,6 +475,27 @@ describe("refusals", () => {
     assert.equal(stage.socket.sent.length, 4)
   })
 
+  test("a name for another user is asked for on a new socket, once", async () => {
+    const public_ = await stage.connect("a~1", "@0.h", "e:3")
+    await stage.pass(1)
+
+    // The user has logged in, and the page brings a name that is bound to them.
+    const source = stage.attach("b~1", "@1.h")
+    await settle()
+    await stage.socket.say({ type: "denied", name: "b~1", reason: "foreign" })
+    assert.equal(stage.sockets.length, 2)
+    assert.deepEqual(source.kinds(), ["disconnected"])
+    await stage.socket.accept()
+    assert.deepEqual(stage.socket.sent, [
+      subscribe({ name: "a~1", since: "e:3" }, { name: "b~1", since: "@1.h" }),
+    ])
+    await stage.socket.say({ type: "denied", name: "b~1", reason: "foreign" })
+
+    assert.equal(stage.sockets.length, 2)
+    assert.deepEqual(source.kinds(), ["disconnected", "denied"])
+    assert.deepEqual(public_.kinds(), ["connected", "disconnected"])
+  })
+
   test("what is unavailable is asked for again, ever later", async () => {
     const source = stage.attach("a~1", "@0.h")
     await stage.socket.accept()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 from tests.sample_chat.conftest import manage
 
@@ -10,7 +11,7 @@ from tests.sample_chat.conftest import manage
 def test_demo_prints_log_ins_and_is_idempotent(demo):
     printed = manage(demo, "demo")
 
-    with sqlite3.connect(demo / "db.sqlite3") as database:
+    with closing(sqlite3.connect(demo / "db.sqlite3")) as database:
         rooms = database.execute("SELECT name FROM chat_room ORDER BY id").fetchall()
         users = database.execute("SELECT username FROM auth_user").fetchall()
 

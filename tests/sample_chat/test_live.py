@@ -189,7 +189,7 @@ async def test_board_refresh_keeps_what_is_being_typed(chat, log_in):
     await grace.get_by_label("Title").nth(1).fill("Water the tall pla")
 
     await ada.get_by_label("Title").fill("Clean the windows")
-    await ada.get_by_role("button", name="Add the card").click()
+    await ada.get_by_role("button", name="Add").click()
 
     await expect(grace.locator("#column-todo")).to_contain_text("Clean the windows")
     await expect(ada.locator("#column-todo")).to_contain_text("Clean the windows")

@@ -109,7 +109,7 @@ async def test_board_add_move_edit_delete(chat, log_in):
     card = page.locator(".card", has_text="Sharpen pencils")
 
     await page.get_by_label("Title").fill("Sharpen pencils")
-    await page.get_by_role("button", name="Add the card").click()
+    await page.get_by_role("button", name="Add").click()
     await card.get_by_role("button", name="Done").click()
     await expect(page.locator("#column-done")).to_contain_text("Sharpen pencils")
 

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
+from asgiref.sync import async_to_sync
 from rest_framework.exceptions import (
     APIException,
     MethodNotAllowed,
@@ -142,6 +143,26 @@ class AsyncAPIConsumer(JsonConnection):
 
     async def get_permissions(self, action: str, **kwargs: Any) -> list[BasePermission]:
         """Return what is asked before ``action``."""
+        return self._permissions()
+
+    def permissions_now(self, action: str, **kwargs: Any) -> list[BasePermission]:
+        """Return what :meth:`get_permissions` does; for threads."""
+        if type(self).get_permissions is AsyncAPIConsumer.get_permissions:
+            return self._permissions()
+        wanted = async_to_sync(self.get_permissions)(action, **kwargs)
+        return [adapt(permission) for permission in wanted]
+
+    def asks_per_event(self) -> bool:
+        """Return whether an event may be refused to some and not to others."""
+        own = (type(self).get_permissions, type(self).check_permissions)
+        if own != (AsyncAPIConsumer.get_permissions, AsyncAPIConsumer.check_permissions):
+            return True
+        return any(
+            permission.asks_objects() or not permission.depends_on_user_only
+            for permission in self._permissions()
+        )
+
+    def _permissions(self) -> list[BasePermission]:
         classes = self.permission_classes
         if classes is None:
             classes = get_options().permission_classes
@@ -150,7 +171,7 @@ class AsyncAPIConsumer(JsonConnection):
     async def may_connect(self, message: Message | None = None) -> bool:
         """Return whether all permissions let the client connect."""
         for permission in await self.get_permissions(action="connect"):
-            asked = permission.can_connect
+            asked = adapt(permission).can_connect
             if not await ask(asked, scope=self.scope, consumer=self, message=message):
                 return False
         return True
@@ -158,9 +179,9 @@ class AsyncAPIConsumer(JsonConnection):
     async def check_permissions(self, action: str, **kwargs: Any) -> None:
         """Raise ``PermissionDenied`` unless all permissions let the client do this."""
         for permission in await self.get_permissions(action, **kwargs):
-            asked = permission.has_permission
+            asked = adapt(permission).has_permission
             if not await ask(asked, self.scope, self, action, **kwargs):
-                raise PermissionDenied(permission.message)
+                raise PermissionDenied(getattr(permission, "message", None))
 
     def obey(self, order: str | None) -> None:
         """Take an order of the control stream: a log-out, a revocation, a re-check."""

@@ -77,6 +77,8 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
     filter_backends: Sequence[Any] = ()
     pagination_class: Any = None
 
+    _context: Any = None
+
     def get_queryset(self, **kwargs: Any) -> QuerySet[Any]:
         """Return the objects of this consumer; override it to choose by user."""
         if self.queryset is None:
@@ -90,7 +92,8 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
     def filter_queryset(self, queryset: QuerySet[Any], **kwargs: Any) -> QuerySet[Any]:
         """Return those objects that the message asks for, by ``filter_backends``."""
         if self.filter_backends:
-            request = http_request(self.scope, "list", kwargs)
+            action = kwargs.get("action", "retrieve")
+            request = http_request(self.scope, action, kwargs)
             for backend in self.filter_backends:
                 queryset = backend().filter_queryset(request, queryset, self)
         return queryset
@@ -109,9 +112,11 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
         self, obj: Any, action: str = "retrieve", **kwargs: Any
     ) -> None:
         """Raise ``PermissionDenied`` unless the client may do this with ``obj``."""
-        for permission in ask_now_all(self, action, **kwargs):
+        for permission in self.permissions_now(action, **kwargs):
             asked = permission.has_object_permission
-            if not ask_now(asked, self.scope, self, action, obj, **kwargs):
+            if permission.asks_objects() and not ask_now(
+                asked, self.scope, self, action, obj, **kwargs
+            ):
                 raise PermissionDenied(permission.message)
 
     def get_serializer(
@@ -123,6 +128,7 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
         """Return the serializer of an object, of many, or of a client's data."""
         action_kwargs = action_kwargs or {}
         kwargs.setdefault("context", self.get_serializer_context(**action_kwargs))
+        self._context = kwargs["context"]
         return self.get_serializer_class(**action_kwargs)(*args, **kwargs)
 
     def get_serializer_class(self, **kwargs: Any) -> Any:
@@ -138,6 +144,11 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
         """Return what serializers may look at: the scope and the consumer."""
         return SerializerContext(scope=self.scope, consumer=self)
 
+    @property
+    def looked(self) -> bool:
+        """Return whether the last serializer looked at who the client is."""
+        return bool(getattr(self._context, "looked", False))
+
     def get_audience(self) -> Hashable:
         """
         Return what clients have in common who see objects alike.
@@ -146,7 +157,12 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
         default is done for each connection. For one query per change and group of the
         user's::
 
-            def get_audience(self):
+            @property
+    def looked(self) -> bool:
+        """Return whether the last serializer looked at who the client is."""
+        return bool(getattr(self._context, "looked", False))
+
+    def get_audience(self):
                 return self.scope["user"].team_id
         """
         return id(self)

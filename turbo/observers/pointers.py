@@ -59,6 +59,19 @@ class Pointer:
         """Return the pointer that :meth:`pack` wrote."""
         return cls(**json.loads(text))
 
+    @classmethod
+    def of_frame(cls, frame: Frame) -> Pointer:
+        """Return the pointer that ``frame`` carries; parsed once, however many ask."""
+        pointer: Pointer = frame.wire(
+            cls, lambda text: cls.unpack(json.loads(text)["data"])
+        )
+        return pointer
+
+    @property
+    def key(self) -> str:
+        """Return the primary key as text."""
+        return pk_text(self.pk)
+
     def pack(self) -> str:
         """
         Return the message.

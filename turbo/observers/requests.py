@@ -112,28 +112,37 @@ def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
     return tuple(p for p in parameters if p.kind is not p.VAR_POSITIONAL)
 
 
-def query_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def query_of(arguments: Mapping[str, Any], *, action: str = "list") -> dict[str, Any]:
     """
     Return what a message says about filters and pages.
 
-    That is ``"query"``, which clients of ``list`` may also call ``"data"``, and whatever
+    That is ``"query"``, which for lists may also be called ``"data"``, and whatever
     plain values stand beside it.
 
     >>> query_of({"query": {"room": 1}, "limit": 10, "data": {"name": "x"}})
     {'limit': 10, 'name': 'x', 'room': 1}
     """
-    query = {k: v for k, v in arguments.items() if not isinstance(v, (dict, list))}
-    for name in ("data", "query"):
+    query = {
+        name: value
+        for name, value in arguments.items()
+        if name not in _CONTROL and not isinstance(value, (dict, list))
+    }
+    for name in ("data", "query") if action in _LISTS else ("query",):
         given = arguments.get(name)
         if isinstance(given, Mapping):
             query |= given
     return query
 
 
+#: Arguments that say how to answer, and not what is meant.
+_CONTROL = frozenset({"action", "event", "request_id", "since", "snapshot"})
+_LISTS = frozenset({"list", "subscribe_list"})
+
+
 def http_request(scope: Scope, action: str, arguments: Mapping[str, Any]) -> Request:
     """Return the HTTP request that a message would have been."""
     body = encode(arguments.get("data")).encode()
-    query = urlencode(_pairs(query_of(arguments)), doseq=True)
+    query = urlencode(_pairs(query_of(arguments, action=action)), doseq=True)
     kept = [
         (name, value)
         for name, value in scope.get("headers") or ()

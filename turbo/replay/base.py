@@ -144,7 +144,7 @@ class ReplayLog(ABC):
 
     @abstractmethod
     async def sync_clock(self) -> None:
-        """Ask the log's hosts for what :meth:`moment` needs; call it every few seconds."""
+        """Learn what :meth:`moment` needs to know; to be called every few seconds."""
 
     @abstractmethod
     async def claim(self, key: str, *, seconds: float) -> float:

@@ -1,9 +1,9 @@
 """
 Connections to Redis, kept per event loop.
 
-A connection belongs to the loop that opened it. Each loop gets its own clients, and they
-are closed when the loop shuts its asynchronous generators down, as ``asyncio.run`` and
-every server do: the clients live inside such a generator.
+A connection belongs to the loop that opened it. Each loop gets its own clients, which
+live inside an asynchronous generator: they are closed when the loop shuts down its
+generators, as ``asyncio.run`` does.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
 
-import redis
 from channels_redis.utils import create_pool
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
 from turbo.replay.scripts import Script
@@ -57,20 +57,31 @@ class Client:
         self._redis: Redis = Redis(connection_pool=create_pool(dict(host)))
         self._gate = asyncio.Semaphore(CONNECTIONS)
 
-    async def run(self, calls: Sequence[Call], *, ordered: bool = False) -> list[Any]:
+    async def run(self, calls: Sequence[Call], *, once: bool = False) -> list[Any]:
         """
         Run scripts in one round trip; two where the host did not know one.
 
-        ``ordered`` calls run in their order even then: a script that another client
-        loads half-way would let the later ones overtake the earlier.
+        What is to run ``once`` is not tried again on a new connection where the host
+        has closed an idle one, and it keeps its order where the host did not know the
+        script: another client may load it half-way, and the later calls would overtake
+        the earlier.
         """
         commands = [call.command(whole=False) for call in calls]
-        if ordered and len(calls) > 1:
+        if once and len(calls) > 1:
             commands[0] = calls[0].command(whole=True)
-        replies = await self.pipeline(commands)
+        try:
+            replies = await self._pipeline(commands)
+        except RedisConnectionError:
+            # It takes the use of an idle connection to notice that it was closed.
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+            if once:
+                raise
+            replies = await self._pipeline(commands)
         unknown = [n for n, r in enumerate(replies) if isinstance(r, NoScriptError)]
         if unknown:
-            again = await self.pipeline([calls[n].command(whole=True) for n in unknown])
+            again = await self._pipeline(
+                [calls[n].command(whole=True) for n in unknown]
+            )
             for n, reply in zip(unknown, again, strict=True):
                 replies[n] = reply
         for reply in replies:
@@ -78,8 +89,7 @@ class Client:
                 raise reply
         return replies
 
-    async def pipeline(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
-        """Return the replies to commands; an error of one is among them."""
+    async def _pipeline(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
         async with self._gate, self._redis.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
@@ -89,9 +99,9 @@ class Client:
         """Close the connections, those to sentinels too."""
         pool = self._redis.connection_pool
         manager = getattr(pool, "sentinel_manager", None)
-        sentinels = manager.sentinels if manager else []
-        for pool in (pool, *(sentinel.connection_pool for sentinel in sentinels)):
-            await pool.disconnect()
+        await pool.disconnect()
+        for sentinel in manager.sentinels if manager else ():
+            await sentinel.connection_pool.disconnect()
 
 
 class Clients:
@@ -174,7 +184,6 @@ def connection_options(host: Mapping[str, Any]) -> dict[str, Any]:
     options["retry"] = Retry(NoBackoff(), 0)
     options["decode_responses"] = True
     options["encoding"], options["encoding_errors"] = "utf-8", "surrogatepass"
-    options |= _PROTOCOL
     for name, limit in _LIMITS.items():
         options[name] = options.get(name) or limit
     if "master_name" in options:
@@ -182,7 +191,4 @@ def connection_options(host: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-# With the newer protocol redis-py 8 does not notice, before it uses an idle connection
-# again, that the server has closed it. Before redis-py 5 there was no choice.
-_PROTOCOL = {"protocol": 2} if redis.VERSION >= (5,) else {}
 _LIMITS = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": SOCKET_TIMEOUT}

@@ -61,12 +61,12 @@ class Hosts:
         known = moment.hosts[host] if len(moment.hosts) == self._count else UNKNOWN
         return reading is not None and reading.identity == known
 
-    async def ask(self, calls: Sequence[Call], *, ordered: bool = False) -> list[Any]:
+    async def ask(self, calls: Sequence[Call], *, once: bool = False) -> list[Any]:
         """Return the replies to calls, one round trip to each host they go to."""
         clients = await self._clients.get()
 
         async def run(host: int, calls: list[Call]) -> list[Any]:
-            return await clients[host].run(calls, ordered=ordered)
+            return await clients[host].run(calls, once=once)
 
         return await _spread(calls, run)
 

@@ -85,7 +85,7 @@ class MemoryReplay(ReplayLog):
         """Return each stream's last position; never waits."""
         with self._lock:
             known = [self._streams.get(stream) for stream in streams]
-            return [found and (found.epoch, found.tip) for found in known]
+            return [(found.epoch, found.tip) if found else None for found in known]
 
     async def sync_clock(self) -> None:
         """Do nothing: the clock is at hand."""

@@ -11,6 +11,7 @@ from typing import Any
 from channels_redis.utils import create_pool, decode_hosts
 from django.core.checks import CheckMessage
 from django.core.checks import Warning as CheckWarning
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from turbo.conf import get_settings, layer_config
 from turbo.exceptions import ConfigurationError
@@ -95,12 +96,11 @@ class RedisReplay(ReplayLog):
 
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
         """Number and keep messages: a script each, one pipeline a host."""
-        calls = [self._append_call(item) for item in appends]
         try:
-            replies = await self._hosts.ask(calls, ordered=True)
-        except BaseException:
-            self._doubt(appends)
-            raise
+            replies = await self._append(appends)
+        except RedisConnectionError:
+            # The connection may have been an idle one that the host has closed.
+            replies = await self._append(appends)
         for item in appends:
             self._doubts.pop(item.token, None)
         return [Appended(epoch, tip, bool(late)) for epoch, tip, late in replies]
@@ -181,6 +181,14 @@ class RedisReplay(ReplayLog):
         name = f"{self._prefix}:{{{tag}}}:{kind}"
         return Call(self._hosts.index(tag), script, (name,), args)
 
+    async def _append(self, appends: Sequence[Append]) -> list[Any]:
+        calls = [self._append_call(item) for item in appends]
+        try:
+            return await self._hosts.ask(calls, once=True)
+        except BaseException:
+            self._doubt(appends)
+            raise
+
     def _append_call(self, item: Append) -> Call:
         host = self._hosts.index(item.stream)
         args = (
@@ -201,8 +209,9 @@ class RedisReplay(ReplayLog):
         if not item.key or not item.moment:
             return ""
         moment = parse(item.moment)
-        known = isinstance(moment, Moment) and self._hosts.vouch(moment, host)
-        return str(moment.time) if known else "0"
+        if isinstance(moment, Moment) and self._hosts.vouch(moment, host):
+            return str(moment.time)
+        return "0"
 
     def _read_call(self, stream: str, since: str) -> Call:
         place = parse(since)

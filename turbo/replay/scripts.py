@@ -10,8 +10,9 @@ A stream has two keys with one hash tag, so that they lie in one slot of a clust
                                  r  the server process that wrote last
     turbo:{z7r3…}:log    stream  <time>-<number>  k key, w writer, i token, d data
 
-Times are microseconds of the server's clock and grow with every message of a stream.
-A gap marker has no ``d``. ``turbo:server`` holds a random word that is lost with the data.
+Times are microseconds of the server's clock and grow with every message of a stream. A
+gap marker has no ``d``. ``turbo:server`` holds a random word, which is lost with the
+data.
 
 An epoch ends when ``r`` is not the process that answers: what a server reads back from
 its disk, or a replica takes over, may be older than what it has told others.

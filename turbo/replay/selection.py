@@ -21,7 +21,7 @@ MEMORY = "turbo.replay.memory.MemoryReplay"
 REDIS = "turbo.replay.redis.RedisReplay"
 
 _log: ReplayLog | None = None
-_lock = threading.Lock()  # owns the making of _log
+_lock = threading.Lock()  # owns _log
 
 
 def get_replay() -> ReplayLog:
@@ -32,10 +32,10 @@ def get_replay() -> ReplayLog:
     channels-redis, on the same hosts, and the one in memory otherwise.
     """
     global _log
-    if _log is None:
-        with _lock:
-            _log = _log or _make()
-    return _log
+    with _lock:
+        if _log is None:
+            _log = _make()
+        return _log
 
 
 def check_replay() -> list[CheckMessage]:

@@ -24,7 +24,8 @@ class ConnectionBadge extends HTMLElement {
 
   handleEvent() {
     const sources = [...document.querySelectorAll(SOURCES)]
-    const isLive = sources.every((source) => source.hasAttribute("connected"))
+    const isConnected = (source) => source.hasAttribute("connected")
+    const isLive = sources.length > 0 && sources.every(isConnected)
     clearTimeout(this.#timer)
     if (!isLive) this.#timer = setTimeout(() => this.#show("Offline"), MOMENT)
     this.#show(isLive ? "Live" : shown)

@@ -90,7 +90,7 @@ local function open()
     end
     return opened
 end
-local now_open = open()
+local slot = open()
 local function renew()
     redis.call('PEXPIRE', slots, keep)
     for place = 2, 9 do
@@ -99,7 +99,7 @@ local function renew()
 end
 local changes = {}
 local function save()
-    local state = now_open
+    local state = slot
     if #changes > 0 then
         state.m = math.max(state.m, now)
         redis.call('LTRIM', log, -length, -1)
@@ -120,8 +120,8 @@ local function save()
     renew()
 end
 local function miss(ticket)
-    if ticket > now_open.f and now_open.b == 1 then
-        now_open.b = 0
+    if ticket > slot.f and slot.b == 1 then
+        slot.b = 0
         redis.call('HSET', book, 'b', 0)
     end
 end
@@ -139,19 +139,19 @@ local function settle()
         miss(tonumber(ticket))
     end
 end
-if now_open then
+if slot then
     settle()
 end
 local function is_out(ticket)
     return redis.call('ZCOUNT', out, ticket, ticket) == 1
 end
 local function take()
-    now_open.t = now_open.t + 1
-    redis.call('ZADD', out, now_open.t, exactly(now_open.t) .. ':' .. exactly(now))
-    return now_open.t
+    slot.t = slot.t + 1
+    redis.call('ZADD', out, slot.t, exactly(slot.t) .. ':' .. exactly(now))
+    return slot.t
 end
 local function land(epoch, ticket)
-    if not now_open or epoch ~= now_open.e then
+    if not slot or epoch ~= slot.e then
         return false
     end
     if redis.call('ZREMRANGEBYSCORE', out, ticket, ticket) == 0 then
@@ -162,11 +162,11 @@ local function land(epoch, ticket)
 end
 local function applied(reorder)
     save()
-    local heeded = now < now_open.h and 1 or 0
-    return {now_open.e, now_open.n, heeded, reorder or 0, unpack(changes)}
+    local heeded = now < slot.h and 1 or 0
+    return {slot.e, slot.n, heeded, reorder or 0, changes}
 end
 local function state()
-    return {now_open.e, now_open.n, exactly(now_open.m), exactly(now)}
+    return {slot.e, slot.n, exactly(slot.m), exactly(now)}
 end
 """
 
@@ -174,7 +174,7 @@ end
 _FILLED = (
     _OPEN
     + """
-if not now_open or now_open.b == 0 then
+if not slot or slot.b == 0 then
     return false
 end
 if redis.call('PTTL', book) * 2 < tonumber(keep) then
@@ -189,8 +189,8 @@ _WRITE = (
     + """
 local LAST = '~'
 local function note(change)
-    if now_open.n > 0 then
-        now_open.n = now_open.n + 1
+    if slot.n > 0 then
+        slot.n = slot.n + 1
         redis.call('RPUSH', log, change)
         changes[#changes + 1] = change
     end
@@ -241,10 +241,10 @@ local function in_order()
     return pks
 end
 local function list(ticket, from, step)
-    if ticket <= now_open.o then
+    if ticket <= slot.o then
         return false
     end
-    now_open.o = ticket
+    slot.o = ticket
     local before = in_order()
     redis.call('DEL', ranks, order)
     for place = from, #ARGV, step do
@@ -267,12 +267,12 @@ end
 TAKE = Script(
     _OPEN
     + """
-if not now_open or (now_open.b == 0 and not is_out(now_open.g)) then
+if not slot or (slot.b == 0 and not is_out(slot.g)) then
     return false
 end
 local ticket = take()
 redis.call('HSET', book, 't', exactly(ticket))
-return {now_open.e, ticket, redis.call('HGET', keys, ARGV[6])}
+return {slot.e, ticket, redis.call('HGET', keys, ARGV[6])}
 """
 )
 
@@ -280,20 +280,21 @@ return {now_open.e, ticket, redis.call('HGET', keys, ARGV[6])}
 BEGIN = Script(
     _OPEN
     + """
-local filling = now_open and (now_open.b == 1 or is_out(now_open.g))
+local filling = slot and (slot.b == 1 or is_out(slot.g))
 if ARGV[7] == '1' and filling then
     return false
 end
-if not now_open then
-    now_open = {e = ARGV[6], n = 0, m = 0, b = 0, h = 0, t = 0, g = 0, f = 0, o = 0}
+if not slot then
+    forget()
+    slot = {e = ARGV[6], n = 0, m = 0, b = 0, h = 0, t = 0, g = 0, f = 0, o = 0}
     redis.call('HSET', slots, name, exactly(now))
 end
 local ticket = take()
-if now_open.b == 0 then
-    now_open.g = ticket
+if slot.b == 0 then
+    slot.g = ticket
 end
 save()
-return {now_open.e, ticket}
+return {slot.e, ticket}
 """
 )
 
@@ -306,7 +307,7 @@ local ticket, pk, is_there, key = tonumber(ARGV[7]), ARGV[8], ARGV[9] == '1', AR
 if not land(ARGV[6], ticket) then
     return false
 end
-if ticket <= math.max(now_open.f, tonumber(redis.call('ZSCORE', written, pk) or 0)) then
+if ticket <= math.max(slot.f, tonumber(redis.call('ZSCORE', written, pk) or 0)) then
     return applied()
 end
 redis.call('ZADD', written, ticket, pk)
@@ -347,7 +348,7 @@ local ticket = tonumber(ARGV[7])
 if not land(ARGV[6], ticket) then
     return false
 end
-if ticket <= now_open.f then
+if ticket <= slot.f then
     return applied()
 end
 local later, given = {}, {}
@@ -375,9 +376,9 @@ for place = 8, #ARGV, 3 do
         put(pk, key, value, index, old, false)
     end
 end
-now_open.f, now_open.b = ticket, 1
-if now_open.n == 0 then
-    now_open.n, now_open.m = 1, now
+slot.f, slot.b = ticket, 1
+if slot.n == 0 then
+    slot.n, slot.m = 1, now
 end
 return applied()
 """
@@ -402,8 +403,8 @@ READ = Script(
     _FILLED
     + """
 local found = state()
-local missed = now_open.n - tonumber(ARGV[7])
-if ARGV[6] == now_open.e and missed >= 0 and missed <= redis.call('LLEN', log) then
+local missed = slot.n - tonumber(ARGV[7])
+if ARGV[6] == slot.e and missed >= 0 and missed <= redis.call('LLEN', log) then
     found[5], found[6] = 1, {}
     if missed > 0 then
         found[6] = redis.call('LRANGE', log, -missed, -1)
@@ -431,7 +432,7 @@ return found
 LISTEN = Script(
     _FILLED
     + """
-local heeded = math.max(now_open.h, now + tonumber(ARGV[6]))
+local heeded = math.max(slot.h, now + tonumber(ARGV[6]))
 redis.call('HSET', book, 'h', exactly(heeded))
 return state()
 """
@@ -440,7 +441,7 @@ return state()
 BUMP = Script(
     _FILLED
     + """
-now_open.n, now_open.m = now_open.n + 1, math.max(now_open.m, now)
+slot.n, slot.m = slot.n + 1, math.max(slot.m, now)
 redis.call('DEL', log)
 return applied()
 """
@@ -449,10 +450,10 @@ return applied()
 INVALIDATE = Script(
     _OPEN
     + """
-if not now_open then
+if not slot then
     return false
 end
-now_open.b = 0
+slot.b = 0
 return applied()
 """
 )
@@ -460,7 +461,7 @@ return applied()
 CLEAR = Script(
     _OPEN
     + """
-local heeded = now_open and now < now_open.h and 1 or 0
+local heeded = slot and now < slot.h and 1 or 0
 forget()
 return heeded
 """

@@ -4,7 +4,8 @@
 //   <turbo-channels-stream-source signed-stream-name="…" since="@…">
 //
 //   → {"type":"subscribe","streams":[{"name":"<signed>","since":"@…"}]}
-//   ← {"type":"subscribed","name":"<signed>","stream":"<id>","position":"k3:7","recovered":true}
+//   ← {"type":"subscribed","name":"<signed>","stream":"<id>","position":"k3:7",
+//      "recovered":true}
 //   ← {"type":"message","stream":"<id>","position":"k3:8","data":"<turbo-stream …>…"}
 //   ← {"type":"gap","stream":"<id>","position":"k3:9"}
 //   ← {"type":"denied","name":"<signed>","reason":"forbidden"}
@@ -42,6 +43,8 @@ const parse = (position) => {
   const [, epoch, number] = /^([0-9a-z]+):(\d+)$/i.exec(position ?? "") ?? []
   return epoch === undefined ? null : { epoch, number: Number(number) }
 }
+
+const isAhead = (one, other) => one.epoch === other.epoch && one.number >= other.number
 
 // Where one element stands in its stream. Only the connection writes to it.
 export class Source {
@@ -93,6 +96,7 @@ class Subscription {
   tries = 0 // questions without an answer
   retries = 0 // answers that said "later"
   timer = null
+  madeAt = Date.now()
 
   constructor(name) {
     this.name = name
@@ -125,6 +129,7 @@ export class Connection {
   #isOpen = false
   #isSuspended = false
   #attempts = 0
+  #openedAt = 0
   #heardAt = 0
   #pingedAt = 0
   #subscriptions = new Map() // signed name → Subscription
@@ -150,8 +155,7 @@ export class Connection {
     subscription.sources.add(source)
     subscription.denied = null
     const stream = subscription.live && this.#streams.get(subscription.stream)
-    const isUpToDate = stream && source.epoch === stream.epoch && source.number >= stream.number
-    if (isUpToDate) source.follow(stream.id, source)
+    if (stream && isAhead(source, stream)) source.follow(stream.id, source)
     else this.#ask(subscription)
     this.#listen()
     if (this.#returning === null) this.#open()
@@ -234,22 +238,26 @@ export class Connection {
     if (base && stream.epoch !== base.epoch) this.#lose(stream, base)
     if (base) this.#reach(stream, base)
     for (const source of subscription.waiting) {
-      const isAhead = base && source.epoch === base.epoch && source.number >= base.number
-      if (recovered && isAhead) source.follow(id, source)
+      if (recovered && base && isAhead(source, base)) source.follow(id, source)
       else if (source.since === asked) source.follow(id, base)
       if (source.following && !recovered) source.notify("gap", { position })
     }
     if (subscription.waiting.length) this.#ask(subscription)
-    this.#report()
+    if (!this.#isWaiting) this.#options.settled()
   }
 
   #deny(subscription, reason) {
     this.#settle(subscription)
     // The streams of the page before count until they are left: make room, ask again.
     if (reason === "limit" && this.#leave()) return this.#ask(subscription)
+    // The socket may be older than the log-in for which the page was rendered.
+    if (reason === "foreign" && subscription.madeAt > this.#openedAt) {
+      this.#drop()
+      return this.#open()
+    }
     Object.assign(subscription, { live: false, denied: reason })
     for (const source of subscription.sources) source.stop("denied", { reason })
-    this.#report()
+    if (!this.#isWaiting) this.#options.settled()
   }
 
   #postpone(subscription) {
@@ -269,9 +277,8 @@ export class Connection {
     if (subscription.sources.size === 0) this.#leaveLater()
   }
 
-  #report() {
-    const isWaiting = ({ waiting }) => waiting.length > 0
-    if (![...this.#subscriptions.values()].some(isWaiting)) this.#options.settled?.()
+  get #isWaiting() {
+    return [...this.#subscriptions.values()].some(({ waiting }) => waiting.length > 0)
   }
 
   // --- Messages
@@ -332,7 +339,7 @@ export class Connection {
   #lose(stream, at) {
     if (at) this.#reach(stream, at)
     for (const source of this.#followers(stream)) {
-      if (at && source.epoch === at.epoch && source.number >= at.number) continue
+      if (at && isAhead(source, at)) continue
       if (at) source.move(at)
       source.notify("gap", { position: source.since })
     }
@@ -355,13 +362,12 @@ export class Connection {
   // --- The socket
 
   #open() {
-    const isWaiting = [...this.#subscriptions.values()].some(({ waiting }) => waiting.length)
-    if (this.#socket || this.#isSuspended || !isWaiting) return
+    if (this.#socket || this.#isSuspended || !this.#isWaiting) return
     this.#socket = new this.#options.WebSocket(this.#options.url())
     this.#socket.onopen = () => this.#opened()
     this.#socket.onmessage = ({ data }) => this.#receive(data)
     this.#socket.onclose = ({ code }) => this.#closed(code)
-    this.#heardAt = Date.now()
+    this.#openedAt = this.#heardAt = Date.now()
     this.#ticking = setInterval(() => this.#tick(), this.#options.tick)
   }
 
@@ -476,7 +482,7 @@ export class Connection {
 
 // Show `html` at once instead of in the next frame, as Turbo does: then it is certain into
 // which page it goes, also while a visit replaces the page and while the page is hidden.
-export function rendererOf(Turbo) {
+function rendererOf(Turbo) {
   const refreshes = new Map() // stream id → { epoch, number, repeated }
 
   return (html, { stream, epoch, number }) => {
@@ -525,12 +531,13 @@ const HISTORY = "turbo-channels-refreshes"
 // A morph by Turbo sets every field back to what the server rendered, also the one with
 // the focus. Nobody has asked for this one, so here what has been typed stays; and it
 // waits for visits and forms that are on their way, where Turbo would cancel them.
-export class Refresher {
+class Refresher {
   #options
   #sources = new Set()
   #timer = null
   #isRunning = false
   #failures = 0
+  #history = { rounds: 0, at: 0 }
 
   // Options: turbo (a promise), pause, rounds, calm, random.
   constructor(options) {
@@ -553,14 +560,14 @@ export class Refresher {
     if (this.#sources.size === 0 && this.#rounds > 0) this.#rounds = 0
   }
 
-  // In the session, for there are pages that Turbo can only refresh by loading them.
   get #rounds() {
-    const { rounds = 0, at = 0 } = JSON.parse(sessionStorage.getItem(HISTORY)) ?? {}
+    const { rounds, at } = recall() ?? this.#history
     return Date.now() - at < this.#options.calm ? rounds : 0
   }
 
   set #rounds(rounds) {
-    sessionStorage.setItem(HISTORY, JSON.stringify({ rounds, at: Date.now() }))
+    this.#history = { rounds, at: Date.now() }
+    remember(this.#history)
   }
 
   // At random, for all pages of a server that has lost its log come at the same time;
@@ -613,6 +620,22 @@ export class Refresher {
   }
 }
 
+// Across page loads, for there are pages that Turbo can only refresh by loading them; but
+// the browser may be told to store nothing.
+function recall() {
+  try {
+    return JSON.parse(sessionStorage.getItem(HISTORY))
+  } catch {
+    return null
+  }
+}
+
+function remember(history) {
+  try {
+    sessionStorage.setItem(HISTORY, JSON.stringify(history))
+  } catch {}
+}
+
 function isBusy({ navigator }) {
   const busy = "html[aria-busy=true], form[aria-busy=true]"
   return Boolean(navigator?.currentVisit || document.querySelector(busy))
@@ -631,27 +654,33 @@ function morph(Turbo, url, response) {
 
 function isTyped(element) {
   if (element.isContentEditable) return element === document.activeElement
-  if (element.type === "checkbox" || element.type === "radio") {
-    return element.checked !== element.defaultChecked
-  }
-  return element.defaultValue !== undefined && element.value !== element.defaultValue
+  if (element instanceof HTMLSelectElement) return isChosen(element)
+  const { value, defaultValue = value, checked, defaultChecked } = element
+  return value !== defaultValue || checked !== defaultChecked
+}
+
+function isChosen({ options, multiple }) {
+  const preset = [...options].filter(({ defaultSelected }) => defaultSelected)
+  const usual = preset.length || multiple ? preset : [options[0]]
+  return [...options].some((option) => option.selected !== usual.includes(option))
 }
 
 // --- The page
 
 const isBrowser = globalThis.customElements !== undefined
-const turbo = isBrowser && customElements.whenDefined("turbo-stream").then(() => window.Turbo)
+const whenDefined = isBrowser && customElements.whenDefined("turbo-stream")
+const turbo = isBrowser && whenDefined.then(() => window.Turbo)
 const refresher = isBrowser && new Refresher({ turbo })
 const connection = isBrowser && new Connection({
   WebSocket,
-  url: () => socketAddress(document, location),
+  url: socketAddress,
   renderer: turbo.then(rendererOf),
   settled: () => refresher.settled(),
   window,
   document,
 })
 
-export function socketAddress(document, location) {
+function socketAddress() {
   const meta = document.querySelector('meta[name="turbo-channels-url"]')
   const url = new URL(meta?.content || "/ws/", location.href)
   url.protocol = url.protocol.replace(/^http/, "ws")
@@ -666,7 +695,7 @@ const isPreview = (element) =>
 // Has the attribute `connected` while it is, and `denied` with the reason if it may not;
 // fires turbo-stream:connected, :disconnected, :gap (cancelable: prevents the refresh of
 // the page) and :denied, which bubble and have { name, position, reason } as detail.
-export class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
+class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
   static observedAttributes = ["signed-stream-name", "since", "connected"]
 
   #source = null
@@ -695,8 +724,8 @@ export class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
     this.#isChanging = false
     if (this.#source === null) return
     const { name, since } = this.#source
-    const isSame = name === this.#attribute("signed-stream-name") && since === this.#attribute("since")
-    if (!isSame) {
+    const [newName, newSince] = this.#attributes
+    if (name !== newName || since !== newSince) {
       this.#part()
       this.removeAttribute("denied")
       this.#join()
@@ -705,7 +734,7 @@ export class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
   }
 
   #join() {
-    const [name, since] = [this.#attribute("signed-stream-name"), this.#attribute("since")]
+    const [name, since] = this.#attributes
     if (!name) return
     const notify = (kind, detail) => this.#notice(kind, detail)
     this.#source = new Source({ name, since, notify })
@@ -719,8 +748,8 @@ export class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
     this.#source = null
   }
 
-  #attribute(name) {
-    return this.getAttribute(name) ?? ""
+  get #attributes() {
+    return ["signed-stream-name", "since"].map((name) => this.getAttribute(name) ?? "")
   }
 
   #notice(kind, { reason, position } = {}) {
@@ -731,7 +760,8 @@ export class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
       this.setAttribute("denied", reason)
     }
     const isHeeded = this.#fire(kind, { reason, position })
-    if (isHeeded && (kind === "gap" || reason === "expired")) refresher.request(this.#source)
+    const isLost = kind === "gap" || reason === "expired"
+    if (isHeeded && isLost) refresher.request(this.#source)
   }
 
   #show(kind) {

@@ -1,0 +1,123 @@
+"""
+The public names as a type checker sees them: a contract, checked and never run.
+
+What fails here would fail in a user's project too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, assert_type
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+
+import turbo
+from turbo.components import BroadcastComponent, UserBroadcastComponent
+from turbo.exceptions import TurboError
+
+
+class Room(models.Model):
+    name = models.CharField(max_length=100)
+
+    objects = turbo.ChangesQuerySet["Room"].as_manager()
+
+
+class RoomStream(turbo.ModelStream):
+    class Meta:
+        model = Room
+
+    def user_passes_test(self, user: AbstractBaseUser) -> bool:
+        return self.instance is not None and user.is_active
+
+    def on_save(
+        self, room: Room, created: bool, *args: Any, update_fields: Any, **kwargs: Any
+    ) -> None:
+        self.append(text=room.name, id="rooms")
+
+    def on_delete(self, room: Room, *args: Any, **kwargs: Any) -> None:
+        self.remove(id=f"room-{room.pk}")
+
+
+class Numbered(turbo.Stream):
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def get_init_args(self) -> Sequence[Any]:
+        return (self.number,)
+
+
+class Notice(BroadcastComponent):
+    template_name = "notice.html"
+
+    def get_context(self) -> dict[str, Any]:
+        return {"text": ""}
+
+
+class Inbox(UserBroadcastComponent):
+    template_name = "inbox.html"
+
+
+def verbs(room: Room, request: HttpRequest) -> None:
+    stream = RoomStream.from_instance(room)
+    assert_type(stream, RoomStream)
+    assert_type(RoomStream.from_pk(1), RoomStream)
+    assert_type(stream.stream_name, str)
+    assert_type(stream.signed_stream_name, str)
+
+    stream.append("room.html", {"room": room}, id="rooms", request=request)
+    stream.prepend(text="a", selector=".rooms")
+    stream.replace(html="<p>a</p>", id="room-1", method="morph")
+    stream.update(text="a", id="room-1", attributes={"data-a": "1"})
+    stream.before(text="a", id="room-1")
+    stream.after(text="a", id="room-1")
+    stream.remove(id="room-1")
+    stream.refresh()
+    stream.action("highlight", id="room-1")
+    stream.stream_raw("<turbo-stream></turbo-stream>")
+    stream.stream(turbo.remove_frame(id="room-1").remove(id="room-1"))
+    Numbered(1).append(text="a", id="numbers")
+
+
+async def async_verbs(stream: RoomStream) -> None:
+    await stream.aappend(text="a", id="rooms")
+    await stream.aprepend(text="a", id="rooms")
+    await stream.areplace(text="a", id="room-1")
+    await stream.aupdate(text="a", id="room-1")
+    await stream.abefore(text="a", id="room-1")
+    await stream.aafter(text="a", id="room-1")
+    await stream.aremove(id="room-1")
+    await stream.arefresh()
+    await stream.aaction("highlight", id="room-1")
+    await stream.astream_raw("<turbo-stream></turbo-stream>")
+
+
+def frames(request: HttpRequest, stream: RoomStream) -> HttpResponse:
+    frame = turbo.render_frame(request, "room.html", {"room": None})
+    assert_type(frame, turbo.TurboRender)
+    assert_type(frame.append(id="rooms"), turbo.TurboRender)
+    assert_type(frame.response, turbo.TurboResponse)
+    frame.update(id="rooms").stream_to(stream)
+    return turbo.TurboResponse(frame, turbo.render_frame_string("a").update(id="b"))
+
+
+def components(user: AbstractBaseUser) -> None:
+    Notice().render(text="Hello")
+    Inbox(user).render({"count": 3})
+
+
+@turbo.suppress()
+def seed() -> None:
+    with turbo.suppress():
+        turbo.announce(Room.objects.all(), action="update")
+        turbo.announce([Room(pk=1)], action="delete", using="default")
+
+
+def control(user: AbstractBaseUser, stream: RoomStream) -> None:
+    try:
+        turbo.revoke(user=user)
+        turbo.revoke(stream=stream)
+        assert_type(turbo.flush(timeout=1.0), bool)
+    except TurboError as error:
+        assert_type(str(error), str)

@@ -1,0 +1,48 @@
+"""The settings of the bindings: ``TURBO["BINDINGS"]``, read as one frozen object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from turbo.conf import get_settings
+from turbo.exceptions import ConfigurationError
+
+__all__ = ["BindingSettings", "get_binding_settings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindingSettings:
+    """Every key of ``TURBO["BINDINGS"]``, in lower case, with its default."""
+
+    #: Dotted path of the store; ``None`` chooses by the channel layer.
+    backend: str | None = None
+    #: Redis hosts of the store; ``None`` takes the channel layer's.
+    hosts: Any = None
+    #: Prefix of every Redis key.
+    prefix: str = "turbo"
+    #: Seconds that a call to Redis may take.
+    timeout: float = 1.0
+    #: Seconds for which a binding that nobody uses is kept.
+    max_age: float = 604_800.0
+    #: Changes kept per binding, for clients that come back.
+    log_length: int = 1_000
+    #: Seconds that reading a binding from the database may take.
+    patience: float = 60.0
+    #: Bindings of which a process keeps a copy of its own.
+    copies: int = 64
+    #: Seconds to wait for another process that is filling a binding.
+    wait: float = 5.0
+
+
+def get_binding_settings() -> BindingSettings:
+    """Return the settings in force."""
+    given = get_settings().bindings
+    known = {f.name.upper(): f.name for f in fields(BindingSettings)}
+    unknown = sorted(key for key in given if key not in known)
+    if unknown:
+        raise ConfigurationError(
+            f"TURBO['BINDINGS'] has no setting {unknown[0]!r}. Known settings: "
+            f"{', '.join(sorted(known))}."
+        )
+    return BindingSettings(**{known[key]: value for key, value in given.items()})

@@ -1,0 +1,168 @@
+"""
+A row as it is kept: JSON, from which an instance is made again without a query.
+
+The format is that of Django's JSON serializer, with every digit of a time and with the
+queryset's annotations, but without many-to-many relations, which no instance holds::
+
+    {"model": "shop.product", "pk": 7, "fields": {"name": "Tea", "price": "2.50"}}
+
+With a serializer of Django REST framework it is what that makes of the instance.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import decimal
+import json
+import math
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import Field, JSONField, Model, QuerySet
+from django.utils.duration import duration_string
+
+__all__ = ["RowFormat", "pk_text"]
+
+_IMMUTABLE = frozenset(
+    {
+        bool,
+        datetime.date,
+        datetime.datetime,
+        datetime.time,
+        datetime.timedelta,
+        decimal.Decimal,
+        float,
+        int,
+        str,
+        type(None),
+        uuid.UUID,
+    }
+)
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(
+        value, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":")
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold and a field's ``to_python`` understands."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case datetime.date() | datetime.time():
+            return value.isoformat()
+        case datetime.timedelta():
+            return duration_string(value)
+        case tuple() | list():
+            return [_plain(item) for item in value]
+        case dict():
+            return {name: _plain(item) for name, item in value.items()}
+        case _:
+            return str(value)
+
+
+def pk_text(pk: Any) -> str:
+    """
+    Return a primary key as JSON.
+
+    >>> pk_text(7), pk_text((1, "b"))
+    ('7', '[1,"b"]')
+    """
+    return _dump(_plain(pk))
+
+
+class RowFormat:
+    """How instances of one queryset are written, and read."""
+
+    def __init__(self, queryset: QuerySet[Any]) -> None:
+        model: type[Model] = queryset.model
+        self._model = model
+        self._db = queryset.db
+        self._columns: list[Field[Any, Any]] = list(model._meta.concrete_fields)
+        self._pks: list[Field[Any, Any]] = list(model._meta.pk_fields)
+        self._annotations = {
+            name: getattr(annotation, "output_field", None)
+            for name, annotation in queryset.query.annotation_select.items()
+        }
+
+    def write(self, instance: Model) -> str:
+        """Return an instance as JSON."""
+        held = vars(instance)
+        fields = {
+            field.name: _field_value(field, instance)
+            for field in self._columns
+            if field.attname in held and field not in self._pks
+        }
+        for name in self._annotations:
+            fields[name] = _plain(getattr(instance, name))
+        label = self._model._meta.label_lower
+        return _dump({"model": label, "pk": _plain(instance.pk), "fields": fields})
+
+    def read(self, text: str) -> Callable[[], Model]:
+        """Return what makes an instance of JSON, a new one at each call."""
+        names, values, extra = self._parse(json.loads(text))
+        model, db = self._model, self._db
+        fixed = all(type(v) in _IMMUTABLE for v in (*values, *extra.values()))
+
+        def make() -> Model:
+            mine, more = (values, extra) if fixed else copy.deepcopy((values, extra))
+            instance = model.from_db(db, names, mine)
+            if more:
+                vars(instance).update(more)
+            return instance
+
+        return make
+
+    def pk(self, text: str) -> Any:
+        """Return the primary key that :func:`pk_text` wrote."""
+        given = json.loads(text)
+        if len(self._pks) == 1:
+            return self._pks[0].to_python(given)
+        pairs = zip(self._pks, given, strict=True)
+        return tuple(field.to_python(value) for field, value in pairs)
+
+    def _parse(
+        self, row: Mapping[str, Any]
+    ) -> tuple[list[str], list[Any], dict[str, Any]]:
+        """Return the columns held, their values, and the annotations."""
+        held = row["fields"]
+        keys = [row["pk"]] if len(self._pks) == 1 else row["pk"]
+        given = {**held, **{f.name: k for f, k in zip(self._pks, keys, strict=True)}}
+        # What is not held stays deferred.
+        columns = [(f, given[f.name]) for f in self._columns if f.name in given]
+        extra = {
+            name: _to_python(field, held[name])
+            for name, field in self._annotations.items()
+        }
+        names = [field.attname for field, _ in columns]
+        return names, [_to_python(field, value) for field, value in columns], extra
+
+
+def _field_value(field: Field[Any, Any], instance: Model) -> Any:
+    value = field.value_from_object(instance)
+    if isinstance(field, JSONField):
+        encoder = field.encoder or DjangoJSONEncoder
+        return json.loads(json.dumps(value, cls=encoder))
+    kind = type(value)
+    if kind in _IMMUTABLE:
+        return _plain(value)
+    return field.value_to_string(instance)
+
+
+def _to_python(field: Any, value: Any) -> Any:
+    if value is None or field is None:
+        return value
+    if isinstance(field, JSONField):
+        if field.decoder is None:
+            return value
+        return json.loads(json.dumps(value), cls=field.decoder)
+    if getattr(field, "generated", False):
+        field = field.output_field
+    return field.to_python(value)

@@ -1,0 +1,88 @@
+"""Connections to Redis for code that is not asynchronous, shared by all threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+from weakref import WeakSet
+
+from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
+
+from turbo.replay.connections import connection_options
+from turbo.replay.scripts import Script
+
+__all__ = ["Command", "Host"]
+
+#: A script, its keys and its arguments.
+Command: TypeAlias = tuple[Script, Sequence[str], Sequence[str | int]]
+
+
+class Host:
+    """One Redis host, and the connections to it."""
+
+    def __init__(self, address: Mapping[str, Any], *, timeout: float) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._redis = Redis(connection_pool=self._pool())
+        _all.add(self)
+
+    def run(self, commands: Sequence[Command]) -> list[Any]:
+        """Run scripts in one round trip; two where the host did not know one."""
+        replies = self._send(commands, whole=False)
+        unknown = [n for n, r in enumerate(replies) if isinstance(r, NoScriptError)]
+        if unknown:
+            again = self._send([commands[n] for n in unknown], whole=True)
+            for n, reply in zip(unknown, again, strict=True):
+                replies[n] = reply
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    def execute(self, *command: str) -> Any:
+        """Return the reply to one command."""
+        return self._redis.execute_command(*command)
+
+    def renew(self) -> None:
+        """Open new connections: this process was forked, and the old are its parent's."""
+        _inherited.append(self._redis)
+        self._redis = Redis(connection_pool=self._pool())
+
+    def _send(self, commands: Sequence[Command], *, whole: bool) -> list[Any]:
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for script, keys, args in commands:
+                name, text = ("EVAL", script.source) if whole else ("EVALSHA", script.sha)
+                pipeline.execute_command(name, text, len(keys), *keys, *args)
+            return pipeline.execute(raise_on_error=False)
+
+    def _pool(self) -> ConnectionPool:
+        options = connection_options(self._address)
+        options["retry"] = Retry(NoBackoff(), 0)
+        for name in ("socket_connect_timeout", "socket_timeout"):
+            options[name] = self._address.get(name) or self._timeout
+        if "address" in options:
+            return ConnectionPool.from_url(options.pop("address"), **options)
+        if "master_name" in options:
+            sentinel = Sentinel(
+                options.pop("sentinels"), sentinel_kwargs=options.pop("sentinel_kwargs")
+            )
+            name = options.pop("master_name")
+            return SentinelConnectionPool(name, sentinel, **options)
+        return ConnectionPool(**options)
+
+
+_all: WeakSet[Host] = WeakSet()
+_inherited: list[object] = []  # kept, for to close them would cut the parent off
+
+
+def _after_fork() -> None:
+    for host in list(_all):
+        host.renew()
+
+
+os.register_at_fork(after_in_child=_after_fork)

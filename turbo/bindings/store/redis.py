@@ -1,0 +1,210 @@
+"""The store in Redis or Valkey, shared by all processes."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from channels_redis.utils import decode_hosts
+
+from turbo.bindings.store import scripts
+from turbo.bindings.store.base import (
+    Applied,
+    Contents,
+    Read,
+    Row,
+    Slot,
+    State,
+    Store,
+    Ticket,
+)
+from turbo.bindings.store.pools import Command, Host
+from turbo.bindings.versions import Version
+from turbo.exceptions import ConfigurationError
+from turbo.replay.scripts import Script
+
+__all__ = ["RedisStore"]
+
+
+class RedisStore(Store):
+    """
+    A store on one or several Redis hosts, given as channels-redis takes them.
+
+    Redis 6.2 or later, or any Valkey. All that a script touches lies in one slot.
+    """
+
+    supports_processes = True
+
+    def __init__(
+        self,
+        *,
+        hosts: Sequence[Any] | None,
+        prefix: str = "turbo",
+        length: int = 1_000,
+        patience: float = 60.0,
+        age: float = 604_800.0,
+        timeout: float = 1.0,
+    ) -> None:
+        super().__init__(length=length, patience=patience)
+        try:
+            addresses = decode_hosts(hosts)
+        except ValueError as error:
+            raise ConfigurationError(f"The bindings' hosts: {error}") from error
+        self._hosts = [Host(address, timeout=timeout) for address in addresses]
+        self._prefix = prefix
+        self._age_ms = round(age * 1_000)
+
+    def names(self, group: str) -> list[str]:
+        """Return the names of the slots of a group."""
+        names: list[str] = self._host(group).execute("HKEYS", f"{self._tag(group)}:slots")
+        return sorted(names)
+
+    def take(self, slots: Sequence[Slot], pk: str) -> list[Ticket | None]:
+        """Take a ticket for a row of each slot."""
+        commands = [self._command(scripts.TAKE, slot, pk) for slot in slots]
+        return [_ticket(reply) for reply in self._run(slots, commands)]
+
+    def apply(
+        self, writes: Sequence[tuple[Slot, Ticket, Read]]
+    ) -> list[Applied | None]:
+        """Write what was read under tickets."""
+        commands = [
+            self._command(
+                scripts.APPLY,
+                slot,
+                ticket.epoch,
+                ticket.number,
+                read.pk,
+                *(("1", read.row.key, read.row.value) if read.row else ("0", "", "")),
+                *(("0",) if read.order is None else ("1", *read.order)),
+            )
+            for slot, ticket, read in writes
+        ]
+        replies = self._run([slot for slot, _, _ in writes], commands)
+        return [_applied(reply) for reply in replies]
+
+    def reorder(
+        self, slot: Slot, ticket: Ticket, order: Sequence[str]
+    ) -> Applied | None:
+        """Write the order of the rows."""
+        reply = self._do(scripts.REORDER, slot, ticket.epoch, ticket.number, *order)
+        return _applied(reply)
+
+    def begin(self, slot: Slot, *, alone: bool) -> Ticket | None:
+        """Take a ticket to read all rows."""
+        epoch = secrets.token_hex(5)
+        return _ticket(self._do(scripts.BEGIN, slot, epoch, int(alone)))
+
+    def replace(
+        self, slot: Slot, ticket: Ticket, rows: Sequence[Row]
+    ) -> Applied | None:
+        """Write all rows as read under a ticket."""
+        flat = [text for row in rows for text in (row.pk, row.key, row.value)]
+        reply = self._do(scripts.REPLACE, slot, ticket.epoch, ticket.number, *flat)
+        return _applied(reply)
+
+    def abandon(self, slot: Slot, ticket: Ticket) -> None:
+        """Give a ticket back."""
+        self._do(scripts.ABANDON, slot, ticket.epoch, ticket.number)
+
+    def peek(self, slot: Slot) -> State | None:
+        """Return where the slot stands."""
+        return _state(self._do(scripts.PEEK, slot))
+
+    def read(self, slot: Slot, known: Version | None = None) -> Contents | None:
+        """Return what has changed since ``known``, or everything."""
+        since = known or ("", 0)
+        reply = self._do(scripts.READ, slot, *since)
+        state = _state(reply)
+        if state is None:
+            return None
+        if reply[4]:
+            return Contents(state, changes=tuple(reply[5]))
+        flat = iter(reply[6])
+        values = dict(zip(flat, flat, strict=True))
+        pks = (member.partition("\n")[2] for member in reply[5])
+        return Contents(state, rows=tuple((pk, values[pk]) for pk in pks))
+
+    def row(self, slot: Slot, pk: str) -> tuple[State, str | None] | None:
+        """Return the value of one row."""
+        reply = self._do(scripts.ROW, slot, pk)
+        state = _state(reply)
+        return None if state is None else (state, reply[4])
+
+    def listen(self, slot: Slot, *, seconds: float) -> State | None:
+        """Say that somebody wants to hear of changes."""
+        return _state(self._do(scripts.LISTEN, slot, round(seconds * 1_000)))
+
+    def bump(self, slot: Slot) -> Applied | None:
+        """Make a new version of the same content."""
+        return _applied(self._do(scripts.BUMP, slot))
+
+    def invalidate(self, slot: Slot) -> Applied | None:
+        """Let the slot be filled again before it is read."""
+        return _applied(self._do(scripts.INVALIDATE, slot))
+
+    def clear(self, slot: Slot) -> bool:
+        """Forget the slot."""
+        return bool(self._do(scripts.CLEAR, slot))
+
+    def ping(self) -> None:
+        """Raise what the network raises."""
+        for host in self._hosts:
+            host.execute("PING")
+
+    def _tag(self, group: str) -> str:
+        return f"{self._prefix}:{{bindings.{group}}}"
+
+    def _host(self, group: str) -> Host:
+        return self._hosts[zlib.crc32(group.encode()) % len(self._hosts)]
+
+    def _command(self, script: Script, slot: Slot, *args: str | int) -> Command:
+        tag = self._tag(slot.group)
+        digest = hashlib.sha256(slot.name.encode()).hexdigest()[:16]
+        keys = [f"{tag}:slots", *(f"{tag}:{digest}:{part}" for part in scripts.PARTS)]
+        fixed = (
+            slot.name,
+            self._age_ms,
+            round(self.patience * 1_000),
+            self.length,
+            int(slot.listed),
+        )
+        return script, keys, (*fixed, *args)
+
+    def _do(self, script: Script, slot: Slot, *args: str | int) -> Any:
+        [reply] = self._run([slot], [self._command(script, slot, *args)])
+        return reply
+
+    def _run(self, slots: Sequence[Slot], commands: Sequence[Command]) -> list[Any]:
+        # The slots of one call are of one class, or of one model: mostly on one host.
+        replies: list[Any] = [None] * len(commands)
+        shares: dict[Host, list[int]] = {}
+        for place, slot in enumerate(slots):
+            shares.setdefault(self._host(slot.group), []).append(place)
+        for host, places in shares.items():
+            found = host.run([commands[place] for place in places])
+            for place, reply in zip(places, found, strict=True):
+                replies[place] = reply
+        return replies
+
+
+def _ticket(reply: Any) -> Ticket | None:
+    return Ticket(*reply) if reply else None
+
+
+def _applied(reply: Any) -> Applied | None:
+    if not reply:
+        return None
+    epoch, number, heeded, reorder, changes = reply
+    ticket = Ticket(epoch, reorder) if reorder else None
+    return Applied(Version(epoch, number), bool(heeded), tuple(changes), ticket)
+
+
+def _state(reply: Any) -> State | None:
+    if not reply:
+        return None
+    epoch, number, modified, now = reply[:4]
+    return State(Version(epoch, number), int(modified) / 1_000, int(now) / 1_000)

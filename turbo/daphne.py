@@ -1,0 +1,100 @@
+"""
+Daphne, with ``turbo.transport`` among the extensions of a WebSocket's scope.
+
+Daphne's own ``send`` takes whatever it is given and keeps it in memory for a client
+that does not read. Here the transport says when its buffer is full, as any Twisted
+transport does to a registered producer.
+
+:func:`install` puts it in place for the ``daphne`` command and for ``runserver``, when
+the app is ready. Who starts a server class of their own says so themselves::
+
+    server = with_transport(MyServer)(application, endpoints=endpoints)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from turbo.frame import Frame
+from turbo.typing import Scope
+from turbo.wire import text_frame
+
+__all__ = ["DaphneTransport", "install", "with_transport"]
+
+
+def install() -> None:
+    """Offer the extension under ``daphne`` and ``runserver``, if this process is one."""
+    if (cli := sys.modules.get("daphne.cli")) is not None:
+        command_line = cli.CommandLineInterface
+        command_line.server_class = with_transport(command_line.server_class)
+    if (runserver := sys.modules.get(_RUNSERVER)) is not None:
+        command = runserver.Command
+        command.server_cls = with_transport(command.server_cls)
+
+
+_RUNSERVER = "daphne.management.commands.runserver"
+
+
+def with_transport(server_class: type[Any]) -> type[Any]:
+    """Return a subclass of a Daphne ``Server`` that offers the extension."""
+    if issubclass(server_class, _OffersTransport):
+        return server_class
+    return type(server_class.__name__, (_OffersTransport, server_class), {})
+
+
+class _OffersTransport:
+    """What :func:`with_transport` adds."""
+
+    def create_application(self, protocol: Any, scope: Scope) -> Any:
+        """Make the application, with the extension in its scope."""
+        if scope["type"] == "websocket":
+            extensions = scope.setdefault("extensions", {})
+            extensions["turbo.transport"] = DaphneTransport(protocol)
+        return super().create_application(protocol, scope)  # type: ignore[misc]
+
+
+class DaphneTransport:
+    """What is found at ``scope["extensions"]["turbo.transport"]``: a push producer."""
+
+    __slots__ = ("_callback", "_has_room", "_protocol", "_write")
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._write = protocol.transport.write
+        self._callback: Callable[[], None] | None = None
+        self._has_room = True
+
+    def write(self, frame: Frame) -> bool:
+        """Write one text frame; return whether there is room for another."""
+        if self._protocol.state == self._protocol.STATE_OPEN:
+            self._write(frame.wire("websocket", text_frame))
+        return self._has_room
+
+    def on_room(self, callback: Callable[[], None]) -> None:
+        """Call back whenever the buffer has drained."""
+        self._callback = callback
+        # The request that asked for the upgrade is still registered, and kept alive.
+        self._protocol.unregisterProducer()
+        self._protocol.registerProducer(self, True)
+
+    def abort(self) -> None:
+        """Drop the connection with whatever its buffer holds."""
+        self._protocol.dropConnection(abort=True)
+
+    def pauseProducing(self) -> None:
+        """Twisted says that the buffer is full."""
+        self._has_room = False
+
+    def resumeProducing(self) -> None:
+        """Twisted says that the buffer is empty."""
+        self._has_room = True
+        if self._protocol.state != self._protocol.STATE_OPEN:
+            self._protocol.unregisterProducer()  # or the transport would never close
+        elif self._callback is not None:
+            self._callback()
+
+    def stopProducing(self) -> None:
+        """Twisted says that the connection is lost."""
+        self._callback = None

@@ -1,0 +1,159 @@
+"""
+Telling clients of rows: events of one object, or of a list.
+
+For each message of a stream: read the rows, once for each view; judge what has happened
+from where each client stands; ask the permissions that are asked for events; send. All
+the clients of one view get the same text, but for the id of their request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+from channels.db import database_sync_to_async
+
+from turbo.frame import Frame
+from turbo.observers.desks import Desk, Entry
+from turbo.observers.pointers import Arrived, Pointer
+from turbo.observers.refusals import without_refused
+from turbo.observers.seats import Seat, Telling
+from turbo.observers.views import ListView, Row, View
+
+__all__ = ["RowDesk"]
+
+
+@dataclass(slots=True)
+class Job:
+    """
+    One message, for the clients of one view.
+
+    Without a pointer messages are missing, and the clients need all that there is.
+    """
+
+    view: View
+    seats: list[Seat]
+    position: str
+    pointer: Pointer | None
+    row: Row | None = None
+    snapshots: dict[Any, str] | None = None
+    error: Exception | None = None
+
+
+class RowDesk(Desk):
+    """The work for the rows of one stream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # A view lives as long as a subscription that has it.
+        self.views: WeakValueDictionary[Any, View] = WeakValueDictionary()
+
+    async def handle(self, entries: Sequence[Entry]) -> None:
+        """Read what has changed, and tell of it."""
+        jobs = [job for frame, seats in entries for job in _jobs(frame, seats)]
+        if any(_needs_reading(job) for job in jobs):
+            await database_sync_to_async(_read)(jobs)
+        tellings = [telling for job in jobs for telling in _tellings(job)]
+        frames: dict[Any, Frame] = {}
+        for telling in await without_refused(tellings):
+            if telling.seat.active:
+                telling.seat.tell(telling, frames)
+
+
+def _jobs(frame: Frame, seats: Sequence[Seat]) -> Iterator[Job]:
+    arrived = Arrived.of(frame)
+    pointer = None if arrived.data is None else Pointer.of_frame(frame)
+    by_view: dict[View, list[Seat]] = {}
+    for seat in seats:
+        if seat.active:
+            by_view.setdefault(seat.view, []).append(seat)
+    for view, those in by_view.items():
+        if pointer is None or view.heeds(pointer):
+            yield Job(view, those, arrived.position, pointer or view.own_pointer())
+
+
+def _needs_reading(job: Job) -> bool:
+    return job.pointer is None or job.pointer.action != "delete"
+
+
+def _read(jobs: Sequence[Job]) -> None:
+    """Read what the jobs of each view need, all at once; for threads."""
+    by_view: dict[tuple[View, str], list[Job]] = {}
+    for job in jobs:
+        if job.pointer is None:
+            _attempt(_read_snapshot, [job])
+        elif job.pointer.action != "delete":
+            by_view.setdefault((job.view, job.pointer.using), []).append(job)
+    for those in by_view.values():
+        _attempt(_read_rows, those)
+
+
+def _attempt(read: Any, jobs: list[Job]) -> None:
+    try:
+        read(jobs)
+    except Exception as error:
+        for job in jobs:
+            job.error = error
+
+
+def _read_rows(jobs: list[Job]) -> None:
+    pointers = {job.pointer.key: job.pointer for job in jobs if job.pointer}
+    using = next(iter(pointers.values())).using
+    rows = jobs[0].view.read([p.pk for p in pointers.values()], using=using)
+    for job in jobs:
+        assert job.pointer is not None
+        job.row = rows.get(job.pointer.key)
+
+
+def _read_snapshot(jobs: list[Job]) -> None:
+    [job] = jobs
+    assert isinstance(job.view, ListView)
+    job.snapshots = job.view.read_all()
+
+
+def _tellings(job: Job) -> Iterator[Telling]:
+    if job.error is not None:
+        for seat in job.seats:
+            seat.refuse(job.error, "update")
+    elif job.pointer is None:
+        yield from _snapshot_tellings(job)
+    elif isinstance(job.view, ListView):
+        yield from _list_tellings(job, job.view, job.pointer)
+    else:
+        yield from _instance_tellings(job, job.pointer)
+
+
+def _snapshot_tellings(job: Job) -> Iterator[Telling]:
+    for seat in job.seats:
+        text = (job.snapshots or {}).get(job.view.audience_of(seat.consumer))
+        if text is not None:
+            yield Telling(seat, "snapshot", text, job.position)
+
+
+def _list_tellings(job: Job, view: ListView, pointer: Pointer) -> Iterator[Telling]:
+    action = view.judge(pointer.key, visible=job.row is not None)
+    if action is not None:
+        for seat in job.seats:
+            yield from _telling(job, seat, action, pointer)
+
+
+def _instance_tellings(job: Job, pointer: Pointer) -> Iterator[Telling]:
+    visible = job.row is not None
+    for seat in job.seats:
+        was_shown, seat.shown = seat.shown, visible
+        if visible:
+            yield from _telling(job, seat, "update" if was_shown else "create", pointer)
+        elif was_shown:
+            yield from _telling(job, seat, "delete", pointer)
+
+
+def _telling(job: Job, seat: Seat, action: str, pointer: Pointer) -> Iterator[Telling]:
+    if job.row is None:
+        text = f'{{"pk":{pointer.key}}}'
+        yield Telling(seat, action, text, job.position)
+    elif text := job.row.text_for(job.view.audience_of(seat.consumer)):
+        yield Telling(seat, action, text, job.position, job.row.instance)
+
+

@@ -1,0 +1,106 @@
+"""The subscriptions of clients to rows: to one object, or to a list."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from turbo.frame import Frame
+from turbo.observers.consumers import AsyncAPIConsumer
+from turbo.observers.envelopes import encode, event_text
+from turbo.observers.requests import Call
+from turbo.observers.subscriptions import Subscription
+from turbo.observers.views import View
+
+__all__ = ["Seat", "Telling"]
+
+STATUS = {"create": 201, "update": 200, "delete": 204, "snapshot": 200}
+
+#: What a consumer may override to change what it sends.
+OUT = ("encode_json", "reply", "send", "send_json")
+
+
+@dataclass(slots=True)
+class Telling:
+    """One event for one client; ``instance`` is what permissions are asked about."""
+
+    seat: Seat
+    action: str
+    text: str
+    position: str
+    instance: Any = None
+
+
+class Seat(Subscription):
+    """A client's subscription to what a view shows."""
+
+    def __init__(self, name: str, *, view: View, **given: Any) -> None:
+        super().__init__(name, **given)
+        self.view = view
+        self.request_id = encode(self.call.request_id)
+        #: Clients that know of positions are told of them; others are not confused.
+        self.wants_position = knows_positions(self.call)
+        #: Whether the client of an instance has been told of it, and not of its end.
+        self.shown = True
+        cls = type(self.consumer)
+        own = (getattr(cls, name) is not getattr(AsyncAPIConsumer, name) for name in OUT)
+        self._replies = any(own)
+        view.join(self.consumer)
+
+    def stop(self) -> None:
+        """Leave."""
+        super().stop()
+        self.view.leave(self.consumer)
+
+    def tell(self, telling: Telling, frames: dict[Any, Frame]) -> None:
+        """Send an event; ``frames`` holds what others were sent."""
+        position = telling.position if self.wants_position else ""
+        if self._replies:
+            self._reply(telling, position)
+            return
+        key = (telling.action, telling.text, self.request_id, position)
+        if (frame := frames.get(key)) is None:
+            text = event_text(
+                telling.action,
+                status=STATUS[telling.action],
+                request_id=self.request_id,
+                data=telling.text,
+                position=position,
+            )
+            frame = frames[key] = Frame(text)
+        self.consumer.link.put(frame)
+
+    def fail(self) -> None:
+        """Say that something went wrong on our side."""
+        if self.active:
+            self.refuse(RuntimeError("An event was not told."))
+
+    def refuse(self, error: Exception, action: str | None = None) -> None:
+        """Send an error in the place of an event, or of the subscription."""
+        self.consumer.lane.put(
+            partial(
+                self.consumer.handle_exception,
+                error,
+                action=action or self.call.action,
+                request_id=self.call.request_id,
+            )
+        )
+
+    def _reply(self, telling: Telling, position: str) -> None:
+        self.consumer.lane.put(
+            partial(
+                self.consumer.reply,
+                telling.action,
+                data=json.loads(telling.text),
+                status=STATUS[telling.action],
+                request_id=self.call.request_id,
+                extra={"position": position} if position else None,
+            )
+        )
+
+
+def knows_positions(call: Call) -> bool:
+    """Return whether a client asked for a snapshot, or said where it stands."""
+    return bool(call.arguments.get("snapshot") or call.arguments.get("since"))
