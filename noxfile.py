@@ -29,7 +29,7 @@ def group(name: str) -> list[str]:
 def tests(session: nox.Session) -> None:
     """Run the whole suite; pip takes the newest Django for the interpreter."""
     session.install(*CHECKOUT, *group("test"))
-    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "2"]))
+    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "2", "--dist", "worksteal"]))
 
 
 @nox.session

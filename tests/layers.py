@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "turbo"
 #: Pairs of a layer and the modules of one row.
 ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (0, ("exceptions", "typing")),
-    (1, ("elements", "eventstream", "frame", "protocol")),
+    (1, ("elements", "eventstream", "frame", "protocol", "wire")),
     (2, ("conf", "dom", "metrics")),
     (2, ("context", "names", "rendering")),
     (2, ("emitter",)),
@@ -33,6 +33,7 @@ ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (4, ("hub",)),
     (5, ("identity", "options", "registry")),
     (5, ("streams",)),
+    (5, ("conventions",)),
     (5, ("model_streams", "components")),
     (5, ("gate",)),
     (5, ("birth", "revocation")),
@@ -40,7 +41,7 @@ ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (6, ("consumers", "views", "http")),
     (6, ("native", "routing")),
     (6, ("urls",)),
-    (6, ("asgi", "checks", "middleware")),
+    (6, ("asgi", "checks", "daphne", "middleware")),
     (6, ("apps",)),
     (7, ("observers", "bindings", "pubsub", "testing", "server")),
 )

@@ -19,6 +19,10 @@ from environment import Environment  # noqa: E402
 from layers import core_files  # noqa: E402
 
 
+# Two workers, each with servers of its own; one that is done takes work from the other.
+PARALLEL = ("-n", "2", "--dist", "worksteal")
+
+
 def main() -> None:
     environment = Environment(
         ".venv-test",
@@ -41,7 +45,7 @@ def main() -> None:
 def measure(environment: Environment) -> None:
     """Run everything on two workers, then report the coverage of the core."""
     environment.run("-m", "coverage", "erase")
-    environment.run("-m", "coverage", "run", "-m", "pytest", "-n", "2")
+    environment.run("-m", "coverage", "run", "-m", "pytest", *PARALLEL)
     environment.run("-m", "coverage", "combine", "--quiet")
     environment.run("-m", "coverage", "report", f"--include={','.join(core_files())}")
 

@@ -12,6 +12,7 @@ from django.core.signals import request_started
 from turbo.birth import note_birth
 from turbo.changes import ModelChange, watch
 from turbo.checks import check_permissions, check_setup, check_streams
+from turbo.daphne import install as install_in_daphne
 from turbo.registry import autodiscover
 from turbo.revocation import recheck, revoke, revoke_session
 
@@ -33,6 +34,7 @@ class TurboConfig(AppConfig):
         if self.apps.is_installed("django.contrib.auth"):
             user_logged_out.connect(_logged_out, dispatch_uid="turbo.logout")
             watch(_user_model(), _user_changed)
+        install_in_daphne()
         autodiscover()
 
 
@@ -50,5 +52,5 @@ def _logged_out(*, request: Any, **kwargs: Any) -> None:
 def _user_changed(change: ModelChange) -> None:
     if change.action == "delete":
         revoke(user=change.instance)
-    elif change.action == "update" and change.update_fields != {"last_login"}:
+    elif change.action == "update" and change.update_fields != frozenset({"last_login"}):
         recheck(change.instance)

@@ -10,12 +10,16 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import FieldDoesNotExist
+from django.template import TemplateDoesNotExist, TemplateSyntaxError
+from django.template.loader import get_template
 
 from turbo.conf import get_settings, layer_config
+from turbo.conventions import INSERTS, parent_field, parent_stream_class
 from turbo.exceptions import ConfigurationError
 from turbo.model_streams import ModelStream, StreamDescriptor
+from turbo.options import Options
 from turbo.registry import stream_classes
-from turbo.replay import get_replay
+from turbo.replay import check_replay
 
 __all__ = ["check_permissions", "check_setup", "check_streams"]
 
@@ -28,13 +32,20 @@ def check_setup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         return [Error(str(error), hint="Correct the TURBO setting.", id="turbo.E009")]
     if not layer_config():
         return [_no_layer()]
-    return [*_check_layer(), *_check_server(), *get_replay().check()]
+    return [*_check_layer(), *_check_server(), *check_replay()]
 
 
 def check_streams(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Check that the declared streams do not stand in each other's way."""
     streams = [cls for cls in stream_classes() if issubclass(cls, ModelStream)]
-    return [message for cls in streams for message in _check_attribute(cls)]
+    checks = (
+        _check_attribute,
+        _check_parent,
+        _check_inserts,
+        _check_template,
+        _check_unused,
+    )
+    return [message for cls in streams for check in checks for message in check(cls)]
 
 
 def check_permissions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -80,7 +91,9 @@ def _several_processes() -> bool:
 
 
 def _check_timeouts(hosts: Sequence[Any]) -> Iterator[CheckMessage]:
-    if any(not isinstance(host, dict) or "socket_timeout" not in host for host in hosts):
+    if any(
+        not isinstance(host, dict) or "socket_timeout" not in host for host in hosts
+    ):
         yield Warning(
             "RedisChannelLayer waits 5 s for a message, and so does redis-py before it "
             "gives up: quiet connections end with TimeoutError.",
@@ -137,3 +150,73 @@ def _check_attribute(cls: type[ModelStream]) -> Iterator[CheckMessage]:
         obj=cls,
         id="turbo.E006",
     )
+
+
+def _check_parent(cls: type[ModelStream]) -> Iterator[CheckMessage]:
+    model, name = cls.options.model, cls.options.broadcasts_to
+    if not name or cls.finds_streams_itself():
+        return
+    try:
+        field = parent_field(model, name)
+    except ConfigurationError as error:
+        yield Error(
+            f"{cls.label}.Meta.broadcasts_to is {name!r}. {error}",
+            hint="Name a foreign key, or define get_broadcast_streams(self).",
+            obj=cls,
+            id="turbo.E010",
+        )
+        return
+    if isinstance(field.related_model, str):
+        return  # of an abstract model: each that inherits it has its own
+    try:
+        parent_stream_class(field)
+    except ConfigurationError as error:
+        yield Error(
+            f"{cls.label}.Meta.broadcasts_to is {name!r}. {error}",
+            hint="Declare a ModelStream for that model in a streams.py.",
+            obj=cls,
+            id="turbo.E011",
+        )
+
+
+def _check_inserts(cls: type[ModelStream]) -> Iterator[CheckMessage]:
+    if cls.options.inserts_by not in INSERTS:
+        yield Error(
+            f"{cls.label}.Meta.inserts_by is {cls.options.inserts_by!r}.",
+            hint=f"Use one of {', '.join(map(repr, INSERTS))}.",
+            obj=cls,
+            id="turbo.E012",
+        )
+
+
+def _check_template(cls: type[ModelStream]) -> Iterator[CheckMessage]:
+    own = cls.get_broadcast_template is not ModelStream.get_broadcast_template
+    if own or cls.options.refreshes or not cls.broadcasts():
+        return
+    if cls.options.model._meta.abstract:
+        return  # each model has its own
+    name = str(cls.from_instance(cls.options.model()).get_broadcast_template())
+    try:
+        get_template(name)
+    except (TemplateDoesNotExist, TemplateSyntaxError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        yield Error(
+            f"{cls.label} broadcasts {name!r}, which does not load. {problem}",
+            hint="Write that template, or name another in Meta.template.",
+            obj=cls,
+            id="turbo.E013",
+        )
+
+
+def _check_unused(cls: type[ModelStream]) -> Iterator[CheckMessage]:
+    if cls.broadcasts() and not cls.options.refreshes:
+        return
+    defaults = Options()
+    for name in ("template", "target", "inserts_by"):
+        if getattr(cls.options, name) != getattr(defaults, name):
+            yield Warning(
+                f"{cls.label}.Meta.{name} has no effect: nothing is inserted.",
+                hint="Set Meta.broadcasts_to, without Meta.refreshes.",
+                obj=cls,
+                id="turbo.W014",
+            )

@@ -39,13 +39,14 @@ class TurboStreamsConsumer:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._slow = asyncio.Event()
+        # Ends the reading when the client has proved to be slow, and never otherwise.
+        self._patience = asyncio.timeout(None)
         extensions: dict[str, Any] = scope.get("extensions") or {}
         self._outbox = Outbox(
             send,
             make_message=_text_message,
             limit=get_settings().queue_bytes,
-            on_slow=self._slow.set,
+            on_slow=self._lose_patience,
             transport=extensions.get("turbo.transport"),
         )
 
@@ -69,19 +70,18 @@ class TurboStreamsConsumer:
         await self._receive()  # websocket.connect
         await self._send({"type": "websocket.accept"})
         subscriber = LiveSubscriber(self._scope, self._outbox.put)
-        reading = asyncio.ensure_future(self._read(subscriber))
-        slow = asyncio.ensure_future(self._slow.wait())
         try:
-            await asyncio.wait({reading, slow}, return_when=asyncio.FIRST_COMPLETED)
-            if self._slow.is_set():
-                await self._close_slow()
+            async with self._patience:
+                await self._read(subscriber)
+        except TimeoutError:
+            if not self._patience.expired():
+                raise
+            await self._close_slow()
         except asyncio.CancelledError:
-            await self._say_goodbye(CloseCode.RESTART)
+            with suppress(Exception):
+                await asyncio.wait_for(self._close(CloseCode.RESTART), CLOSE_TIMEOUT)
             raise
         finally:
-            reading.cancel()
-            slow.cancel()
-            await asyncio.gather(reading, slow, return_exceptions=True)
             await self._outbox.close()
             await subscriber.stop()
 
@@ -90,17 +90,22 @@ class TurboStreamsConsumer:
             await subscriber.receive(message.get("text"))
             await self._outbox.ready()
 
+    def _lose_patience(self) -> None:
+        self._patience.reschedule(asyncio.get_running_loop().time())
+
     async def _close_slow(self) -> None:
         metrics.count("closed_slow")
         logger.info("A subscriber does not read and is closed: %s", _peer(self._scope))
-        await self._outbox.close()
-        await self._say_goodbye(CloseCode.SLOW)
+        with suppress(Exception):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._outbox.ready()
+                await self._close(CloseCode.SLOW)
+                while (await self._receive())["type"] == "websocket.receive":
+                    pass
         self._outbox.abort()
 
-    async def _say_goodbye(self, code: CloseCode) -> None:
-        message: Message = {"type": "websocket.close", "code": int(code)}
-        with suppress(Exception):
-            await asyncio.wait_for(self._send(message), CLOSE_TIMEOUT)
+    async def _close(self, code: CloseCode) -> None:
+        await self._send({"type": "websocket.close", "code": int(code)})
 
 
 def _text_message(text: str) -> Message:

@@ -15,9 +15,10 @@ With both, the pages of the room refresh themselves instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from django.core.exceptions import FieldDoesNotExist
 from django.db.models import ForeignKey, Model
 
 from turbo.changes import ModelChange
@@ -26,15 +27,16 @@ from turbo.exceptions import ConfigurationError
 from turbo.rendering import Template
 from turbo.streams import Stream
 
-__all__ = ["INSERTS", "CollectionStream", "ConventionalStream", "parent_field"]
+__all__ = [
+    "INSERTS",
+    "CollectionStream",
+    "ConventionalStream",
+    "parent_field",
+    "parent_stream_class",
+]
 
-#: The values of ``Meta.inserts_by``, and the verbs that they mean.
-INSERTS: Mapping[str, Callable[..., None]] = {
-    "append": Stream.append,
-    "prepend": Stream.prepend,
-    "before": Stream.before,
-    "after": Stream.after,
-}
+#: The verbs that ``Meta.inserts_by`` may name.
+INSERTS = ("append", "prepend", "before", "after")
 
 
 class ConventionalStream(Stream):
@@ -50,10 +52,15 @@ class ConventionalStream(Stream):
     instance: Any
 
     @classmethod
+    def finds_streams_itself(cls) -> bool:
+        """Return whether this class has a ``get_broadcast_streams`` of its own."""
+        default = ConventionalStream.get_broadcast_streams
+        return cls.get_broadcast_streams is not default
+
+    @classmethod
     def broadcasts(cls) -> bool:
         """Return whether instances are kept up to date on pages of other streams."""
-        own = ConventionalStream.get_broadcast_streams
-        return bool(cls.options.broadcasts_to) or cls.get_broadcast_streams is not own
+        return bool(cls.options.broadcasts_to) or cls.finds_streams_itself()
 
     @classmethod
     def follows_conventions(cls) -> bool:
@@ -73,6 +80,12 @@ class ConventionalStream(Stream):
         By itself that stream carries nothing but refreshes.
         """
         return True
+
+    @classmethod
+    def tests_collection(cls) -> bool:
+        """Return whether this class says itself who may hear of all instances."""
+        default = ConventionalStream.collection_passes_test.__func__  # type: ignore[attr-defined]
+        return cls.collection_passes_test.__func__ is not default  # type: ignore[attr-defined]
 
     def get_broadcast_streams(self) -> Sequence[Stream]:
         """Return the streams whose pages show the instance: its parent's."""
@@ -98,12 +111,10 @@ class ConventionalStream(Stream):
     def follow_conventions(self, change: ModelChange) -> None:
         """Tell the pages concerned of a change of the instance."""
         after = [] if change.action == "delete" else self._places()
-        if change.action == "create":
-            before = []
-        elif change.before is None:  # announced: nobody looked
-            before = after or self._places()
-        else:
-            before = change.before
+        before: Sequence[Stream] = []
+        if change.action != "create":
+            # Nobody looked before what is only announced.
+            before = self._places() if change.before is None else change.before
         if self.options.refreshes:
             self._refresh_all(change, before, after)
         else:
@@ -129,8 +140,8 @@ class ConventionalStream(Stream):
             elif name in was:
                 self._show(stream.replace, self.get_broadcast_id())
             else:
-                insert = INSERTS[self.options.inserts_by]
-                self._show(insert.__get__(stream), self.get_broadcast_target())
+                insert = _insert(stream, self.options.inserts_by)
+                self._show(insert, self.get_broadcast_target())
 
     def _show(self, verb: Callable[..., None], id: str) -> None:
         template = self.get_broadcast_template()
@@ -145,10 +156,62 @@ class CollectionStream(Stream):
 
     def __init__(self, stream_class: type[ConventionalStream]) -> None:
         self.stream_class = stream_class
-        # Taken as it is: the gate asks whether it is to be awaited.
+        # Taken as it is: the gate looks whether it is to be awaited.
         self.user_passes_test = stream_class.collection_passes_test  # type: ignore[method-assign]
 
     @property
     def stream_name(self) -> str:
         """Return the label of the stream class."""
         return self.stream_class.label
+
+    def tests_user(self) -> bool:  # type: ignore[override]
+        """Return whether the stream class says who may hear of all instances."""
+        return self.stream_class.tests_collection()
+
+
+def parent_field(model: type[Model], name: str) -> ForeignKey[Any, Any]:
+    """Return the foreign key that ``Meta.broadcasts_to`` names."""
+    field: Any
+    try:
+        field = model._meta.get_field(name)
+    except FieldDoesNotExist:
+        field = None
+    if isinstance(field, ForeignKey):
+        return field
+    kind = f"a {type(field).__name__}" if field else "not there"
+    raise ConfigurationError(
+        f"{model._meta.label}.{name} should be a foreign key, and is {kind}."
+    )
+
+
+def parent_stream_class(field: ForeignKey[Any, Any]) -> Any:
+    """Return the class that is ``.stream`` of the model that ``field`` points to."""
+    stream_class = getattr(field.related_model, "stream", None)
+    if isinstance(stream_class, type) and issubclass(stream_class, ConventionalStream):
+        return stream_class
+    raise ConfigurationError(
+        f"{field.model._meta.label}.{field.name} points to "
+        f"{field.related_model._meta.label}, whose instances have no stream."
+    )
+
+
+def parent_streams(instance: Model, name: str) -> Sequence[Stream]:
+    """Return the stream of the instance's parent, without loading that; or nothing."""
+    field = parent_field(type(instance), name)
+    key = getattr(instance, field.attname)
+    if key is None:
+        return []
+    stream_class = parent_stream_class(field)
+    if not field.target_field.primary_key:
+        return [stream_class.from_instance(getattr(instance, name))]
+    parent = field.related_model._meta.concrete_model
+    return [stream_class(field.target_field.to_python(key), model=parent)]
+
+
+def _insert(stream: Stream, verb: str) -> Callable[..., None]:
+    verbs = (stream.append, stream.prepend, stream.before, stream.after)
+    return dict(zip(INSERTS, verbs, strict=True))[verb]
+
+
+def _by_name(streams: Iterable[Stream]) -> dict[str, Stream]:
+    return {stream.stream_name: stream for stream in streams}

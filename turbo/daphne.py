@@ -15,7 +15,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
+
+from django.apps import apps
 
 from turbo.frame import Frame
 from turbo.typing import Scope
@@ -29,12 +32,9 @@ def install() -> None:
     if (cli := sys.modules.get("daphne.cli")) is not None:
         command_line = cli.CommandLineInterface
         command_line.server_class = with_transport(command_line.server_class)
-    if (runserver := sys.modules.get(_RUNSERVER)) is not None:
-        command = runserver.Command
+    if apps.is_installed("daphne"):
+        command = import_module("daphne.management.commands.runserver").Command
         command.server_cls = with_transport(command.server_cls)
-
-
-_RUNSERVER = "daphne.management.commands.runserver"
 
 
 def with_transport(server_class: type[Any]) -> type[Any]:

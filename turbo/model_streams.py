@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import os
 import threading
 from collections.abc import Sequence
@@ -21,13 +22,17 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Model
 
+from turbo import metrics
 from turbo.changes import ModelChange, watch
 from turbo.context import Origin, origin_scope
+from turbo.conventions import ConventionalStream
 from turbo.exceptions import ConfigurationError, UnsavedInstanceError
 from turbo.replay import get_replay
 from turbo.streams import Stream
 
 __all__ = ["ModelStream", "StreamDescriptor"]
+
+logger = logging.getLogger("turbo.streams")
 
 
 class StreamDescriptor:
@@ -42,13 +47,14 @@ class StreamDescriptor:
         return self.stream_class.from_instance(instance)
 
 
-class ModelStream(Stream):
+class ModelStream(ConventionalStream):
     """
     The stream of one instance of ``Meta.model``: ``room.stream``.
 
     Its name is ``"chat:RoomStream:1"``. Define ``on_save(self, instance, created)`` and
     ``on_delete(self, instance)`` to broadcast when instances change; both may take
-    ``**kwargs`` (``update_fields``, ``using``).
+    ``**kwargs`` (``update_fields``, ``using``). Before them comes what ``Meta`` says,
+    see :mod:`turbo.conventions`.
     """
 
     class Meta:
@@ -66,7 +72,8 @@ class ModelStream(Stream):
             )
         _bind(cls)
         if cls.watches():
-            watch(model, cls._changed, mark=_moment)
+            before = cls._places_of if cls.broadcasts() else None
+            watch(model, cls._changed, mark=_moment, before=before)
 
     def __init__(
         self,
@@ -83,7 +90,8 @@ class ModelStream(Stream):
     @classmethod
     def watches(cls) -> bool:
         """Return whether changes of the model mean anything to this stream."""
-        return hasattr(cls, "on_save") or hasattr(cls, "on_delete")
+        hooks = hasattr(cls, "on_save") or hasattr(cls, "on_delete")
+        return hooks or cls.follows_conventions()
 
     @classmethod
     def from_pk(cls, pk: Any) -> Self:
@@ -96,13 +104,24 @@ class ModelStream(Stream):
         return cls(instance.pk, instance)
 
     @classmethod
-    def from_args_text(cls, text: str) -> ModelStream:
-        """Return the stream whose name ends in ``text``."""
+    def from_args_text(cls, text: str) -> Stream:
+        """Return the stream whose name ends in ``text``; without it, that of all."""
+        if not text:
+            return cls._named_alone()
         model = cls.options.model
         if model._meta.abstract:
             label, _, text = text.partition(":")
             model = apps.get_model(label)
         return cls(_pk_from_text(model, text), model=model)
+
+    @classmethod
+    def _named_alone(cls) -> Stream:
+        if cls.options.refreshes:
+            return cls.collection()
+        raise ConfigurationError(
+            f"{cls.label!r} is the stream of one {cls.options.model.__name__}, and "
+            f"none is named. For a stream of them all set Meta.refreshes = True."
+        )
 
     def args_text(self) -> str:
         """Return the primary key as the last part of the name."""
@@ -145,24 +164,36 @@ class ModelStream(Stream):
     @classmethod
     def _changed(cls, change: ModelChange) -> None:
         origin = Origin(_object_key(change), _writer(), change.mark or "")
-        with origin_scope(origin):
-            cls.changed(change)
+        try:
+            with origin_scope(origin):
+                cls.changed(change)
+        except Exception:
+            # The row is committed and the request goes on, whatever a hook does.
+            metrics.count("failed")
+            logger.exception("%s failed to tell of %s.", cls.label, origin.key)
+
+    @classmethod
+    def _places_of(cls, stored: Model) -> Sequence[Stream]:
+        return cls.from_instance(stored).get_broadcast_streams()
 
     @classmethod
     def changed(cls, change: ModelChange) -> None:
-        """Run the hook for one change, after its commit."""
-        if change.action == "delete":
-            instance = change.instance
-            if hook := getattr(cls.from_instance(instance), "on_delete", None):
+        """Do what ``Meta`` and the hooks say of one change, after its commit."""
+        deleted = change.action == "delete"
+        needs_row = not deleted and (cls.broadcasts() or hasattr(cls, "on_save"))
+        instance = _as_stored(change) if needs_row else change.instance
+        if instance is None:
+            return  # deleted since, which is a change of its own
+        stream = cls.from_instance(instance)
+        if cls.follows_conventions():
+            stream.follow_conventions(change)
+        if deleted:
+            if hook := getattr(stream, "on_delete", None):
                 _call(hook, instance, using=change.using)
-        elif hasattr(cls, "on_save") and (instance := _as_stored(change)) is not None:
-            _call(
-                cls.from_instance(instance).on_save,
-                instance,
-                change.created,
-                using=change.using,
-                update_fields=change.update_fields,
-            )
+        elif hook := getattr(stream, "on_save", None):
+            fields = change.update_fields
+            details = {"using": change.using, "update_fields": fields}
+            _call(hook, instance, change.created, **details)
 
 
 def _bind(cls: type[ModelStream]) -> None:
@@ -209,7 +240,8 @@ def _object_key(change: ModelChange) -> str:
 
 
 def _is_saved(pk: Any) -> bool:
-    return None not in pk if isinstance(pk, tuple) else pk is not None
+    # An empty key would be the name of the stream of all.
+    return None not in pk if isinstance(pk, tuple) else pk not in (None, "")
 
 
 def _pk_to_text(pk: Any) -> str:

@@ -45,6 +45,21 @@ class Transport(Protocol):
 class Outbox:
     """The frames on their way to one subscriber."""
 
+    __slots__ = (
+        "_blocked",
+        "_bytes",
+        "_closed",
+        "_direct",
+        "_limit",
+        "_make_message",
+        "_on_slow",
+        "_queue",
+        "_room",
+        "_send",
+        "_task",
+        "_transport",
+    )
+
     def __init__(
         self,
         send: Send,
@@ -59,30 +74,38 @@ class Outbox:
         self._limit = limit
         self._on_slow = on_slow
         self._transport = transport
-        self._queue: deque[Frame] = deque()
+        # The way of nearly every frame, so it is one look-up: the transport's write,
+        # while the outbox is open and there is room.
+        self._direct = None if transport is None else transport.write
+        # Thousands of connections never need the next three.
+        self._queue: deque[Frame] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._room: asyncio.Event | None = None
         self._bytes = 0
         self._blocked = False
         self._closed = False
-        self._task: asyncio.Task[None] | None = None
-        self._room = asyncio.Event()
-        self._room.set()
         if transport is not None:
-            transport.on_room(self._drain_to_transport)
+            transport.on_room(self._drain)
 
     def put(self, frame: Frame) -> None:
         """Send ``frame``, now or after those that wait; never blocks, never raises."""
-        if self._closed:
+        direct = self._direct
+        if direct is not None:
+            if not direct(frame):
+                self._block()
+        elif self._closed:
             return
-        if self._blocked:
+        elif self._blocked:
             self._keep(frame)
-        elif self._transport is not None:
-            self._write(self._transport, frame)
         else:
             self._step(frame)
 
     async def ready(self) -> None:
         """Wait until nothing waits, so that who asks much is answered slowly."""
-        await self._room.wait()
+        while self._blocked:
+            if self._room is None:
+                self._room = asyncio.Event()
+            await self._room.wait()
 
     @property
     def waiting(self) -> int:
@@ -91,9 +114,8 @@ class Outbox:
 
     async def close(self) -> None:
         """Take nothing more, and forget what waits."""
-        self._closed = True
-        self._forget()
-        self._room.set()
+        self._shut()
+        self._unblock()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -104,25 +126,24 @@ class Outbox:
             self._transport.abort()
 
     def _keep(self, frame: Frame) -> None:
+        if self._queue is None:
+            self._queue = deque()
         self._queue.append(frame)
         self._bytes += frame.size
         if self._bytes > self._limit:
-            self._closed = True
-            self._forget()
+            self._shut()
             self._on_slow()
 
-    def _forget(self) -> None:
-        self._queue.clear()
+    def _shut(self) -> None:
+        self._closed = True
+        self._direct = None
+        self._queue = None
         self._bytes = 0
 
-    def _write(self, transport: Transport, frame: Frame) -> None:
-        if not transport.write(frame):
-            self._block()
-
-    def _drain_to_transport(self) -> None:
+    def _drain(self) -> None:
         self._unblock()
-        while self._queue and not self._blocked and self._transport is not None:
-            self._write(self._transport, self._take())
+        while self._queue and not self._blocked:
+            self.put(self._take(self._queue))
 
     def _step(self, frame: Frame) -> None:
         sending = self._send(self._make_message(frame.text)).__await__()
@@ -131,7 +152,7 @@ class Outbox:
         except StopIteration:
             return
         except Exception:
-            self._closed = True  # the connection is gone; its receiver hears of it
+            self._shut()  # the connection is gone; its receiver hears of it
             return
         self._block()
         self._task = asyncio.ensure_future(self._finish(sending, waits_for))
@@ -140,24 +161,28 @@ class Outbox:
         try:
             await _rest(sending, waits_for)
             while self._queue:
-                await self._send(self._make_message(self._take().text))
+                await self._send(self._make_message(self._take(self._queue).text))
         except Exception:
-            self._closed = True
+            self._shut()
         finally:
             self._unblock()
 
-    def _take(self) -> Frame:
-        frame = self._queue.popleft()
+    def _take(self, queue: deque[Frame]) -> Frame:
+        frame = queue.popleft()
         self._bytes -= frame.size
         return frame
 
     def _block(self) -> None:
         self._blocked = True
-        self._room.clear()
+        self._direct = None
 
     def _unblock(self) -> None:
         self._blocked = False
-        self._room.set()
+        if self._transport is not None and not self._closed:
+            self._direct = self._transport.write
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
 
 @coroutine

@@ -160,6 +160,7 @@ class Topic:
             metrics.count("repaired", self._extend(history.entries))
         elif history.epoch:
             self.epoch, self.number = history.epoch, history.tip
+            self._ahead.clear()
             metrics.count("gaps", len(self.members))
             self._deliver(0, self._frame(Entry(history.tip, None), epoch=self.epoch))
         return self.resume()

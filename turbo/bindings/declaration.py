@@ -23,6 +23,8 @@ _forms: WeakKeyDictionary[type, Form] = WeakKeyDictionary()
 class Declaration:
     """The part of a binding that its author writes."""
 
+    #: ``"<app label>:<class>"``.
+    label: ClassVar[str]
     #: The model whose rows are bound. A class without one is a base for others.
     model: ClassVar[Any] = None
     #: Lookups that rows must meet; may be a method.
@@ -49,12 +51,18 @@ class Declaration:
             raise TypeError(f"{type(self).__name__}() takes {expected}, not {given}.")
         for name, value in params.items():
             setattr(self, name, value)
-        self._name = _encode(params) if params else ""
+        self._params = _encode(params) if params else ""
 
     @classmethod
-    def from_name(cls, name: str) -> Any:
-        """Return the binding whose slot has this name."""
-        return cls(**json.loads(name)) if name else cls()
+    def from_slot_name(cls, name: str) -> Any:
+        """
+        Return the binding whose slot has this name.
+
+        Its slot has another name where the one given is of another form: it was filled
+        by a process that runs other code.
+        """
+        params = name.partition(" ")[2]
+        return cls(**json.loads(params)) if params else cls()
 
     def get_filters(self) -> Mapping[str, Any]:
         """Return the lookups that rows must meet."""
@@ -93,11 +101,10 @@ class Declaration:
         form = _forms.get(type(self))
         if form is None:
             static = [f for f in (self.filters, self.excludes) if not callable(f)]
-            named = [type(self).__module__, type(self).__qualname__, self.revision]
             form = _forms[type(self)] = Form.of(
                 self.database_queryset(),
                 serializer_class=self.serializer_class,
-                further=[*named, *static],
+                further=[self.revision, *static],
             )
         return form
 
@@ -105,7 +112,8 @@ class Declaration:
     def slot(self) -> Slot:
         """Return where the rows are kept."""
         form = self.form
-        return Slot(form.name, self._name, form.ordering.listed)
+        name = f"{form.name} {self._params}" if self._params else form.name
+        return Slot(self.label, name, form.ordering.listed)
 
     def ordered_queryset(self) -> QuerySet[Any]:
         """Return all rows, in an order without ties."""
@@ -130,10 +138,10 @@ class Declaration:
         return list(dict.fromkeys(map(pk_text, pks)))
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other._name == self._name
+        return type(other) is type(self) and other._params == self._params
 
     def __hash__(self) -> int:
-        return hash((type(self), self._name))
+        return hash((type(self), self._params))
 
     def __repr__(self) -> str:
         params = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.params)

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 from turbo.bindings.declaration import Declaration
-from turbo.bindings.outage import Unreachable, owe, with_store
+from turbo.bindings.outage import Unreachable, invalidate, owe, with_store
 from turbo.bindings.reading import in_transaction, refresh
 from turbo.bindings.rows import pk_text
-from turbo.bindings.store import Applied, Read, Slot, Ticket
+from turbo.bindings.store import Read, Slot, Ticket
 from turbo.bindings.telling import tell
 from turbo.changes import ModelChange, Watch, watch
 
 __all__ = ["follow"]
+
+Action: TypeAlias = Callable[[Sequence[Declaration], ModelChange], None]
 
 #: Changes of one transaction after which all rows are read at once.
 BURST = 50
@@ -41,9 +44,10 @@ class _Done(threading.local):
         self.bursts: dict[Slot, tuple[float, int]] = {}
 
     def trim(self) -> None:
-        for kept in (self.all, self.rows, self.bursts):
-            if len(kept) > 1_000:
-                kept.clear()  # type: ignore[attr-defined]
+        kept: Iterable[dict[Any, Any]] = (self.all, self.rows, self.bursts)
+        for some in kept:
+            if len(some) > 1_000:
+                some.clear()
 
 
 _done = _Done()
@@ -51,32 +55,127 @@ _done = _Done()
 
 def follow(cls: type[Declaration]) -> list[Watch]:
     """Watch the model of a class of bindings, and those that it depends on."""
-    concrete = cls.model._meta.concrete_model
-    others = {model._meta.concrete_model for model in cls.depends_on}
-    rows, whole = _follower(cls, _follow_row), _follower(cls, _follow_all)
-    watches = [
-        watch(model, whole if model in others else rows, mark=_mark)
-        for model in (concrete, *_parents(concrete))
+    model = cls.model._meta.concrete_model
+    own = [model, *(parent._meta.concrete_model for parent in model._meta.all_parents)]
+    others = [other._meta.concrete_model for other in cls.depends_on]
+    watches = []
+    for watched in dict.fromkeys([*own, *others]):
+        # A row of a parent in the middle has the key of the child, or it is looked for.
+        is_row = watched not in others and _shares_key(model, watched)
+        action = _follow_row if is_row else _follow_all
+        watches.append(watch(watched, partial(_follow, cls, action), mark=_mark))
+    return watches
+
+
+def _shares_key(model: Any, parent: Any) -> bool:
+    field = model._meta.pk
+    while field.model is not parent and field.remote_field:
+        field = field.target_field
+    return model is parent or field.model is parent
+
+
+def _mark() -> tuple[int, float]:
+    return threading.get_ident(), time.monotonic()
+
+
+def _follow(cls: type[Declaration], action: Action, change: ModelChange) -> None:
+    try:
+        bound = _bound(cls, change)
+        if bound:
+            action(bound, change)
+    except Unreachable as error:
+        owe(cls.label, error)
+    except Exception as error:
+        owe(cls.label, error)
+        raise  # to be logged by who calls
+
+
+def _bound(cls: type[Declaration], change: ModelChange) -> list[Declaration]:
+    """Return the bindings of a class that are kept, and that a change may concern."""
+    # A transaction is only still open in a test that never commits.
+    if in_transaction(change.using):
+        return []
+    bound = []
+    for name in with_store(lambda store: store.names(cls.label)):
+        declaration = cls.from_slot_name(name)
+        if declaration.slot.name != name:
+            foreign = Slot(cls.label, name)
+            with_store(lambda store, slot=foreign: invalidate(store, slot))
+        elif declaration.database == change.using:
+            bound.append(declaration)
+    return bound
+
+
+def _follow_all(bound: Sequence[Declaration], change: ModelChange) -> None:
+    for declaration in bound:
+        slot = declaration.slot
+        if not _is_done(change, _done.all.get(slot)):
+            _done.all[slot] = time.monotonic()
+            refresh(declaration)
+    _done.trim()
+
+
+def _follow_row(bound: Sequence[Declaration], change: ModelChange) -> None:
+    pk = pk_text(change.pk)
+    due = [
+        declaration
+        for declaration in bound
+        if not _is_done(change, _done.all.get(declaration.slot))
+        and not _is_done(change, _done.rows.get((declaration.slot, pk)))
     ]
-    others -= {concrete, *_parents(concrete)}
-    return watches + [watch(model, whole, mark=_mark) for model in others]
+    bursting = [item for item in due if _is_burst(item.slot, change)]
+    _follow_all(bursting, change)
+    rest = [declaration for declaration in due if declaration not in bursting]
+    if not rest:
+        return
+    for declaration in rest:
+        _done.rows[declaration.slot, pk] = time.monotonic()
+    slots = [declaration.slot for declaration in rest]
+    tickets = with_store(lambda store: store.take(slots, pk))
+    writes = [
+        (declaration.slot, ticket, _read(declaration, change, ticket))
+        for declaration, ticket in zip(rest, tickets, strict=True)
+        if ticket is not None
+    ]
+    _write(rest, writes)
 
 
-def _parents(model: Any) -> list[Any]:
-    """Return the models some of whose columns the rows of ``model`` show."""
-    return [parent._meta.concrete_model for parent in model._meta.all_parents]
+def _read(declaration: Declaration, change: ModelChange, ticket: Ticket) -> Read:
+    row = declaration.load_row(change.pk)
+    may_have_moved = row is not None and row.key != ticket.key
+    listed = declaration.slot.listed and may_have_moved
+    order = declaration.load_order() if listed else None
+    return Read(pk_text(change.pk), row, order)
 
 
-def _follower(
-    cls: type[Declaration],
-    action: Callable[[Sequence[Declaration], ModelChange], None],
-) -> Callable[[ModelChange], None]:
-    def tell_bindings(change: ModelChange) -> None:
-        try:
-            bound = _bound(cls, change)
-            if bound:
-                action(bound, change)
-        except Unreachable:
-            owe(cls.from_name("").slot if not cls.params else _any_slot(cls))
+def _write(
+    bound: Sequence[Declaration], writes: Sequence[tuple[Slot, Ticket, Read]]
+) -> None:
+    if not writes:
+        return
+    by_slot = {declaration.slot: declaration for declaration in bound}
+    results = with_store(lambda store: store.apply(writes))
+    for (slot, _, _), applied in zip(writes, results, strict=True):
+        tell(slot, applied)
+        if applied is not None and applied.reorder is not None:
+            _reorder(by_slot[slot], applied.reorder)
 
-    return tell_bindings
+
+def _reorder(declaration: Declaration, ticket: Ticket) -> None:
+    slot, order = declaration.slot, declaration.load_order()
+    tell(slot, with_store(lambda store: store.reorder(slot, ticket, order)))
+
+
+def _is_done(change: ModelChange, begun: float | None) -> bool:
+    thread, signalled = change.mark
+    mine = thread == threading.get_ident()
+    return begun is not None and mine and signalled < begun
+
+
+def _is_burst(slot: Slot, change: ModelChange) -> bool:
+    """Return whether so many changes were committed together that all are read."""
+    begun, count = _done.bursts.get(slot, (0.0, 0))
+    if not _is_done(change, begun):
+        begun, count = time.monotonic(), 0
+    _done.bursts[slot] = begun, count + 1
+    return count >= BURST

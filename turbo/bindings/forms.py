@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Form:
 
     @classmethod
     def of(
-        cls, queryset: QuerySet[Any], *, serializer_class: Any, further: list[Any]
+        cls, queryset: QuerySet[Any], *, serializer_class: Any, further: Sequence[Any]
     ) -> Form:
         """Return the form of the rows of ``queryset``."""
         ordering = Ordering(queryset)
@@ -45,7 +45,7 @@ class Form:
             [_describe_field(field) for field in queryset.model._meta.concrete_fields],
             _sql(ordering.apply(queryset)),
             describe_serializer(serializer_class),
-            further,
+            list(further),
         ]
         text = json.dumps(rests_on, default=str, sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:20]

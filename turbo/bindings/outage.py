@@ -21,7 +21,7 @@ from turbo import metrics
 from turbo.bindings.store import Slot, Store, get_store
 from turbo.bindings.telling import tell_unknown
 
-__all__ = ["Unreachable", "owe", "with_store"]
+__all__ = ["Unreachable", "invalidate", "owe", "with_store"]
 
 logger = logging.getLogger("turbo.bindings")
 
@@ -40,7 +40,7 @@ class Outage:
     def __init__(self) -> None:
         self._lock = threading.Lock()  # owns all below
         self._is_down = False
-        self._owed: set[tuple[str, bool]] = set()  # group, whether it is listed
+        self._owed: set[str] = set()
 
     @property
     def is_down(self) -> bool:
@@ -58,39 +58,38 @@ class Outage:
         )
         thread.start()
 
-    def owe(self, slot: Slot) -> None:
+    def owe(self, group: str) -> None:
         """Note that the bindings of a class miss a change."""
-        metrics.count("failed")
         with self._lock:
-            self._owed.add((slot.group, slot.listed))
+            self._owed.add(group)
 
-    def pay(self) -> bool:
-        """Let all that is owed be filled anew; return whether nothing is left."""
+    def pay(self) -> None:
+        """Let all that is owed be filled anew; then nothing is out of reach."""
         store = get_store()
         store.ping()
-        while self._owed:
-            with self._lock:
-                group, listed = next(iter(self._owed))
-            for name in store.names(group):
-                slot = Slot(group, name, listed)
-                applied = store.invalidate(slot)
-                if applied is not None and applied.heeded:
-                    tell_unknown(slot)
-            with self._lock:
-                self._owed.discard((group, listed))
+        while (group := self._next()) is not None:
+            try:
+                for name in store.names(group):
+                    invalidate(store, Slot(group, name))
+            except BaseException:
+                self.owe(group)
+                raise
+
+    def _next(self) -> str | None:
         with self._lock:
             self._is_down = bool(self._owed)
-        return not self._is_down
+            return self._owed.pop() if self._owed else None
 
     def _come_back(self) -> None:
         pause, wait = 0.05, threading.Event()
         while True:
             wait.wait(pause)
             try:
-                if self.pay():
-                    break
+                self.pay()
             except _ERRORS:
                 pause = min(pause * 2, 2.0)
+            else:
+                break
         logger.warning("Bindings are kept up to date again.")
 
 
@@ -112,10 +111,18 @@ def with_store(work: Callable[[Store], T]) -> T:
         raise Unreachable from error
 
 
-def owe(slot: Slot) -> None:
+def owe(group: str, error: Exception) -> None:
     """Note that a change could not be written to the bindings of a class."""
-    _outage.owe(slot)
-    _outage.note(ConnectionError("a change was not written"))
+    metrics.count("failed")
+    _outage.owe(group)
+    _outage.note(error)
+
+
+def invalidate(store: Store, slot: Slot) -> None:
+    """Let a binding be filled again, by the first who reads it or listens to it."""
+    applied = store.invalidate(slot)
+    if applied is not None and applied.heeded:
+        tell_unknown(slot)
 
 
 @atexit.register

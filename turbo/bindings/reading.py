@@ -15,7 +15,9 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from functools import partial
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 from django.core.signals import setting_changed
 from django.db import connections, transaction
@@ -23,11 +25,20 @@ from django.db import connections, transaction
 from turbo.bindings.conf import get_binding_settings
 from turbo.bindings.declaration import Declaration
 from turbo.bindings.outage import Unreachable, with_store
+from turbo.bindings.rows import pk_text
 from turbo.bindings.snapshot import Snapshot
 from turbo.bindings.store import Applied, Slot, State, Ticket
 from turbo.bindings.telling import tell
 
-__all__ = ["fill", "forget_copies", "in_transaction", "peek", "read", "refresh"]
+__all__ = [
+    "fill",
+    "forget_copies",
+    "in_transaction",
+    "peek",
+    "read",
+    "read_row",
+    "refresh",
+]
 
 #: How often a binding is filled before one reads from the database after all.
 ATTEMPTS = 3
@@ -40,11 +51,22 @@ def read(declaration: Declaration) -> Snapshot:
     """Return the rows; from the database, and without a state, as a last resort."""
     snapshot = None
     if not _has_own_changes(declaration):
-        try:
+        with suppress(Unreachable):
             snapshot = _read_stored(declaration)
-        except Unreachable:
-            pass
     return snapshot or Snapshot.of_rows(declaration.form, declaration.load())
+
+
+def read_row(declaration: Declaration, pk: Any) -> Any:
+    """Return one row, ``None`` if it is not there."""
+    if not _has_own_changes(declaration):
+        with suppress(Unreachable):
+            found = with_store(lambda store: store.row(declaration.slot, pk_text(pk)))
+            if found is None:
+                return read(declaration).get(pk)
+            value = found[1]
+            return None if value is None else declaration.form.read(value)()
+    row = declaration.load_row(pk)
+    return None if row is None else declaration.form.read(row.value)()
 
 
 def peek(declaration: Declaration) -> State | None:
@@ -154,14 +176,14 @@ def _has_own_changes(declaration: Declaration) -> bool:
     return in_transaction(database) and bool(connections[database].run_on_commit)
 
 
-def _after_commit(declaration: Declaration, action: object) -> None:
+def _after_commit(
+    declaration: Declaration, action: Callable[[Declaration], object]
+) -> None:
     def act() -> None:
         # Not in a test whose transaction is rolled back, though it runs the hooks.
         if not in_transaction(declaration.database):
-            try:
-                action(declaration)  # type: ignore[operator]
-            except Unreachable:
-                pass
+            with suppress(Unreachable):
+                action(declaration)
 
     transaction.on_commit(act, using=declaration.database, robust=True)
 

@@ -20,7 +20,9 @@ class Snapshot:
     Without a ``state`` it was read from the database, and says nothing of a version.
     """
 
-    def __init__(self, form: Form, state: State | None, texts: Mapping[str, str]) -> None:
+    def __init__(
+        self, form: Form, state: State | None, texts: Mapping[str, str]
+    ) -> None:
         self.state = state
         #: Value by primary key, both JSON.
         self.texts = texts

@@ -16,8 +16,8 @@ def stream_name(slot: Slot) -> str:
     """
     Return the name of the stream on which a binding's changes are broadcast.
 
-    >>> stream_name(Slot("8f3c", '{"room":5}'))
-    'turbo.bindings:8f3c:{"room":5}'
+    >>> stream_name(Slot("shop:Products", '8f3c {"shelf":5}'))
+    'turbo.bindings:shop:Products:8f3c {"shelf":5}'
     """
     return f"turbo.bindings:{slot.group}:{slot.name}"
 

@@ -32,16 +32,12 @@ from rest_framework.exceptions import (
 
 from turbo import metrics
 from turbo.observers.actions import action, find_actions, is_detached
+from turbo.observers.answers import Afterwards, Answer
 from turbo.observers.connections import JsonConnection
 from turbo.observers.envelopes import as_api_exception, envelope, errors_list
 from turbo.observers.options import get_options
 from turbo.observers.permissions import BasePermission, adapt, ask
-from turbo.observers.requests import (
-    Call,
-    check_arguments,
-    check_request_id,
-    current_call,
-)
+from turbo.observers.requests import Call, check_arguments, check_request_id
 from turbo.observers.revocations import obey
 from turbo.typing import Message
 
@@ -64,6 +60,8 @@ class AsyncAPIConsumer(JsonConnection):
     permission_classes: Sequence[Any] | None = None
     #: The methods that clients may call, by the name of the action.
     available_actions: ClassVar[dict[str, str]] = {}
+    #: Counts how often something was revoked, so that nobody slips in meanwhile.
+    generation = 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -110,7 +108,7 @@ class AsyncAPIConsumer(JsonConnection):
             await self.lane.run(partial(self._answer, call))
 
     async def _answer(self, call: Call) -> None:
-        token = current_call.set(call)
+        afterwards = Afterwards(call)
         try:
             await self.check_permissions(call.action, **call.arguments)
             if (method := self._method(call.action)) is None:
@@ -120,16 +118,20 @@ class AsyncAPIConsumer(JsonConnection):
                 action=call.action, request_id=call.request_id, **call.arguments
             )
             if isinstance(answer, tuple):
-                data, status = answer
-                await self.reply(
-                    call.action, data=data, status=status, request_id=call.request_id
-                )
+                await self._reply_with(answer, call)
         except Exception as error:
             await self.handle_exception(
                 error, action=call.action, request_id=call.request_id
             )
         finally:
-            current_call.reset(token)
+            afterwards.run()
+
+    async def _reply_with(self, answer: tuple[Any, ...], call: Call) -> None:
+        data, status = answer
+        given: dict[str, Any] = {"data": data, "status": status}
+        if isinstance(answer, Answer) and answer.extra:
+            given["extra"] = answer.extra
+        await self.reply(call.action, request_id=call.request_id, **given)
 
     def _method(self, name: str) -> Any:
         return getattr(self, self.available_actions.get(name, ""), None)

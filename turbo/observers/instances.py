@@ -18,8 +18,7 @@ Observing one object.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
 from typing import TYPE_CHECKING, Any
 
 from channels.db import database_sync_to_async
@@ -31,15 +30,21 @@ from rest_framework.exceptions import ValidationError
 
 from turbo.observers.actions import action
 from turbo.observers.answers import Answer
-from turbo.observers.desks import desk_for
 from turbo.observers.envelopes import encode
 from turbo.observers.mixins import RetrieveModelMixin
 from turbo.observers.pointers import instance_stream, pk_text
-from turbo.observers.requests import Call, check_since
-from turbo.observers.rows import RowDesk
+from turbo.observers.requests import Call
 from turbo.observers.seats import Seat
-from turbo.observers.sources import observe_instances
+from turbo.observers.sources import observe_instances, observes_instances
+from turbo.observers.subscribing import (
+    Place,
+    call_of,
+    model_of,
+    require_observed,
+    take_seat,
+)
 from turbo.observers.views import InstanceView, view_key
+from turbo.topic import Arrival
 
 if TYPE_CHECKING:
     from turbo.observers.generics import GenericAsyncAPIConsumer as Base
@@ -47,35 +52,6 @@ else:
     Base = object
 
 __all__ = ["ObserverModelInstanceMixin"]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a client wants to observe."""
-
-    name: str
-    key: Any
-    view: InstanceView
-
-
-class InstanceChanges:
-    """``consumer.handle_instance_change``: subscribing by a call of one's own."""
-
-    def __init__(self, consumer: Any) -> None:
-        self._consumer = consumer
-
-    async def subscribe(self, *, instance: Model, request_id: Any = None) -> None:
-        """Send the changes of ``instance``, which the caller has found permissible."""
-        lookup = self._consumer.lookup_field
-        value = instance.pk if lookup == "pk" else getattr(instance, lookup)
-        key = self._consumer.lookup_url_kwarg or lookup
-        call = Call("subscribe_instance", request_id, {key: value})
-        target = await database_sync_to_async(_target)(self._consumer, call, instance)
-        await _take_seat(self._consumer, call, target)
-
-    async def unsubscribe(self, *, instance: Model, request_id: Any = None) -> None:
-        """Send no more changes of ``instance``."""
-        _leave(self._consumer, request_id, pk=pk_text(instance.pk))
 
 
 class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
@@ -100,9 +76,7 @@ class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
         return InstanceChanges(self)
 
     @action()
-    async def subscribe_instance(
-        self, request_id: Any = None, snapshot: Any = False, since: Any = None, **kwargs: Any
-    ) -> Answer:
+    async def subscribe_instance(self, request_id: Any = None, **kwargs: Any) -> Answer:
         """
         Send the object's changes from now on.
 
@@ -110,19 +84,11 @@ class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
         where its changes stand. With ``"since": position`` the client is sent what it
         missed, or the object anew.
         """
-        if request_id is None:
-            raise ValidationError({"request_id": ["This field is required."]})
-        check_since(since)
-        self.subscriptions.check_room()
-        arguments = {**kwargs, "snapshot": bool(snapshot), "since": since}
-        call = Call("subscribe_instance", request_id, arguments)
-        generation = self.generation
-        target = await database_sync_to_async(_find)(self, call)
-        seat = await _take_seat(self, call, target, since=since or "")
-        if generation != self.generation:
-            self.subscriptions.discard(seat)
-            raise Unavailable
-        return await _welcome(self, seat, snapshot=bool(snapshot), since=since)
+        kwargs.pop("action", None)
+        call = call_of("subscribe_instance", request_id, kwargs)
+        place = await database_sync_to_async(_find)(self, call)
+        seat, arrival = await _sit_down(self, call, place)
+        return await _welcome(seat, arrival)
 
     @action()
     async def unsubscribe_instance(
@@ -136,6 +102,120 @@ class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
         key = self.lookup_url_kwarg or self.lookup_field
         if key not in kwargs and request_id is None:
             raise ValidationError({key: ["This field is required."]})
-        given = encode(kwargs[key]) if key in kwargs else None
-        _leave(self, request_id, given=given)
+        _leave(self, request_id, kwargs.get(key))
         return None, 204
+
+
+class InstanceChanges:
+    """Subscribing one consumer to an instance, by a call of one's own."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+
+    async def subscribe(self, *, instance: Model, request_id: Any = None) -> None:
+        """Send the changes of ``instance``; the caller has checked permissions."""
+        call = Call("subscribe_instance", request_id, self._lookup(instance))
+        place = await database_sync_to_async(_place)(self._consumer, call, instance)
+        await _sit_down(self._consumer, call, place)
+
+    async def unsubscribe(self, *, instance: Model, request_id: Any = None) -> None:
+        """Send no more changes of ``instance``."""
+        [value] = self._lookup(instance).values()
+        _leave(self._consumer, request_id, value)
+
+    def _lookup(self, instance: Model) -> dict[str, Any]:
+        field = self._consumer.lookup_field
+        key = self._consumer.lookup_url_kwarg or field
+        return {key: getattr(instance, field)}
+
+
+def _find(consumer: Any, call: Call) -> Place:
+    """Look the object up, as ``retrieve`` does; for threads."""
+    arguments = {**call.arguments, "action": call.action}
+    try:
+        instance = consumer.get_object(request_id=call.request_id, **arguments)
+    except Http404:
+        if call.arguments.get("since") and consumer.lookup_field == "pk":
+            return _place_of_lost(consumer, call)
+        raise
+    return _place(consumer, call, instance)
+
+
+def _place(consumer: Any, call: Call, instance: Model) -> Place:
+    model = type(instance)._meta.concrete_model or type(instance)
+    require_observed(type(consumer), observed=observes_instances(model))
+    using = router.db_for_write(model, instance=instance)
+    return _make_place(consumer, call, model, instance.pk, using)
+
+
+def _place_of_lost(consumer: Any, call: Call) -> Place:
+    # It may have been deleted since the client last heard; only the stream can tell.
+    model = model_of(type(consumer))
+    key = consumer.lookup_url_kwarg or consumer.lookup_field
+    try:
+        pk = model._meta.pk.to_python(call.arguments[key])
+    except (DjangoValidationError, TypeError, ValueError):
+        raise Http404 from None
+    return _make_place(consumer, call, model, pk, router.db_for_write(model))
+
+
+def _make_place(
+    consumer: Any, call: Call, model: type[Model], pk: Any, using: str
+) -> Place:
+    arguments = {k: v for k, v in call.arguments.items() if k not in _CONTROL}
+    view = InstanceView(consumer, arguments, model=model, using=using, pk=pk)
+    key = view_key(consumer, arguments)
+    return Place(instance_stream(model, pk, using), key, view)
+
+
+_CONTROL = ("since", "snapshot")
+
+
+async def _sit_down(consumer: Any, call: Call, place: Place) -> tuple[Seat, Arrival]:
+    key = "instance", encode(call.request_id), place.name
+    return await take_seat(consumer, call, place, key=key)
+
+
+async def _welcome(seat: Seat, arrival: Arrival) -> Answer:
+    """Return the answer: an object if the client wants it, or cannot do without."""
+    since = seat.call.arguments.get("since")
+    if not seat.wants_position:
+        return Answer(None, 201)
+    extra: dict[str, Any] = {"position": arrival.position}
+    if since:
+        extra["recovered"] = arrival.recovered
+    data = None
+    if not since or not arrival.recovered:
+        data = await _snapshot(seat)
+    return Answer(data, 201, extra=extra)
+
+
+async def _snapshot(seat: Seat) -> Any:
+    view = seat.view
+    assert isinstance(view, InstanceView)
+    read = database_sync_to_async(view.read)
+    rows = await read([view.pk], using=view.using, consumers=[seat.consumer])
+    row = rows.get(pk_text(view.pk))
+    text = row and row.text_for(view.audience_of(seat.consumer))
+    if not text:
+        seat.consumer.subscriptions.discard(seat)
+        raise Http404
+    return json.loads(text)
+
+
+def _leave(consumer: Any, request_id: Any, value: Any) -> None:
+    seats = [seat for seat in consumer.subscriptions if _is_of(seat, value)]
+    named = [seat for seat in seats if seat.call.request_id == request_id]
+    for seat in named or (seats if value is not None else []):
+        consumer.subscriptions.discard(seat)
+
+
+def _is_of(seat: Any, value: Any) -> bool:
+    """Return whether a subscription is one to the object that ``value`` names."""
+    if not isinstance(getattr(seat, "view", None), InstanceView):
+        return False
+    if value is None:
+        return True
+    key = seat.consumer.lookup_url_kwarg or seat.consumer.lookup_field
+    given = seat.call.arguments.get(key)
+    return str(given) == str(value) or encode(given) == encode(value)

@@ -15,7 +15,7 @@ from turbo.observers.consumers import AsyncAPIConsumer
 from turbo.observers.permissions import adapt
 from turbo.observers.seats import Seat, Telling
 
-__all__ = ["end_if_revoked", "why_refused", "without_refused"]
+__all__ = ["without_refused"]
 
 #: Refused events by their ``id()``, each with the error that says why.
 Refused: TypeAlias = "dict[int, tuple[Telling, Exception]]"
@@ -34,30 +34,27 @@ async def without_refused(tellings: Sequence[Telling]) -> list[Telling]:
     refused = await _refusals(asked)
     for telling, error in refused.values():
         telling.seat.refuse(error, telling.action)
-        await end_if_revoked(telling.seat, telling.instance)
+        await _end_if_revoked(telling.seat, telling.instance)
     return [telling for telling in tellings if id(telling) not in refused]
 
 
-async def end_if_revoked(seat: Seat, instance: Any = None) -> bool:
+async def _end_if_revoked(seat: Seat, instance: Any) -> None:
     """End a subscription that would be refused if it were asked for now."""
-    if not seat.active or await why_refused(seat, seat.call.action, instance) is None:
-        return False
-    seat.consumer.subscriptions.discard(seat)
-    metrics.count("revoked")
-    return True
+    if seat.active and await _ask_consumer(seat, seat.call.action, instance):
+        seat.consumer.subscriptions.discard(seat)
+        metrics.count("revoked")
 
 
-async def why_refused(
-    seat: Any, action: str, instance: Any = None, **extra: Any
+async def _ask_consumer(
+    seat: Seat, action: str, instance: Any, **extra: Any
 ) -> Exception | None:
-    """Return the error that a client would be answered with, if any."""
-    arguments = {**seat.call.arguments, **extra}
-    consumer = seat.consumer
+    """Return the error that ``check_permissions()`` and its kin raise, if any."""
+    consumer, arguments = seat.consumer, {**seat.call.arguments, **extra}
     try:
         await consumer.check_permissions(action, **arguments)
         if instance is not None:
             check = database_sync_to_async(consumer.check_object_permissions)
-            await check(instance, **{**arguments, "action": action})
+            await check(instance, action=action, **arguments)
     except Exception as error:
         return error
     return None
@@ -71,7 +68,7 @@ async def _refusals(tellings: Sequence[Telling]) -> Refused:
         consumer = telling.seat.consumer
         if type(consumer).check_permissions is not AsyncAPIConsumer.check_permissions:
             seat, action, instance = telling.seat, telling.action, telling.instance
-            error = await why_refused(seat, action, instance, event=True)
+            error = await _ask_consumer(seat, action, instance, event=True)
             if error is not None:
                 refused[id(telling)] = telling, error
             continue

@@ -14,7 +14,6 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
@@ -35,7 +34,6 @@ __all__ = [
     "Call",
     "check_arguments",
     "check_request_id",
-    "current_call",
     "http_request",
     "query_of",
     "text_of",
@@ -65,10 +63,6 @@ class Call:
     action: str
     request_id: Any = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
-
-
-#: The call that the running code answers.
-current_call: ContextVar[Call | None] = ContextVar("turbo_observers_call", default=None)
 
 
 def text_of(message: Mapping[str, Any]) -> str:

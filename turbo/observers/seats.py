@@ -13,6 +13,7 @@ from turbo.observers.envelopes import encode, event_text
 from turbo.observers.requests import Call
 from turbo.observers.subscriptions import Subscription
 from turbo.observers.views import View
+from turbo.topic import Arrival
 
 __all__ = ["Seat", "Telling"]
 
@@ -47,12 +48,18 @@ class Seat(Subscription):
         cls = type(self.consumer)
         own = (getattr(cls, name) is not getattr(AsyncAPIConsumer, name) for name in OUT)
         self._replies = any(own)
-        view.join(self.consumer)
+
+    async def start(self, since: str = "") -> Arrival:
+        """Join the stream and the view."""
+        arrival = await super().start(since)
+        self.view.join(self.consumer)
+        return arrival
 
     def stop(self) -> None:
-        """Leave."""
+        """Leave both."""
+        if self.active:
+            self.view.leave(self.consumer)
         super().stop()
-        self.view.leave(self.consumer)
 
     def tell(self, telling: Telling, frames: dict[Any, Frame]) -> None:
         """Send an event; ``frames`` holds what others were sent."""
@@ -72,21 +79,11 @@ class Seat(Subscription):
             frame = frames[key] = Frame(text)
         self.consumer.link.put(frame)
 
-    def fail(self) -> None:
-        """Say that something went wrong on our side."""
-        if self.active:
-            self.refuse(RuntimeError("An event was not told."))
-
-    def refuse(self, error: Exception, action: str | None = None) -> None:
-        """Send an error in the place of an event, or of the subscription."""
-        self.consumer.lane.put(
-            partial(
-                self.consumer.handle_exception,
-                error,
-                action=action or self.call.action,
-                request_id=self.call.request_id,
-            )
-        )
+    async def why_refused(self) -> Exception | None:
+        """Return the error that the client would get if it asked for this now."""
+        if (error := await super().why_refused()) is not None:
+            return error
+        return await self.view.why_refused(self.consumer, self.call)
 
     def _reply(self, telling: Telling, position: str) -> None:
         self.consumer.lane.put(

@@ -11,7 +11,12 @@ from turbo.broadcast import broadcast
 from turbo.changes import ModelChange, Watch, watch
 from turbo.observers.pointers import Pointer, instance_stream, model_stream
 
-__all__ = ["observe_instances", "observe_lists", "observes"]
+__all__ = [
+    "observe_instances",
+    "observe_lists",
+    "observes_instances",
+    "observes_lists",
+]
 
 
 @dataclass(slots=True)
@@ -37,9 +42,16 @@ def observe_lists(model: type[Model]) -> None:
     _source(model).lists = True
 
 
-def observes(model: type[Model]) -> bool:
-    """Return whether changes of ``model`` are told."""
-    return (model._meta.concrete_model or model) in _sources
+def observes_instances(model: type[Model]) -> bool:
+    """Return whether changes are told on the streams of the rows."""
+    source = _sources.get(model._meta.concrete_model or model)
+    return source is not None and source.instances
+
+
+def observes_lists(model: type[Model]) -> bool:
+    """Return whether changes are told on the stream of the model."""
+    source = _sources.get(model._meta.concrete_model or model)
+    return source is not None and source.lists
 
 
 def _source(model: type[Model]) -> _Source:

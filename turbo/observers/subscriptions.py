@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from turbo.conf import get_settings
@@ -55,8 +56,15 @@ class Subscription:
     def release(self) -> None:
         """Tell what was kept back, and what comes from now on."""
         held, self._held = self._held or [], None
-        for frame in held:
-            self.desk.take(frame, self)
+        if self.active:
+            for frame in held:
+                self.desk.take(frame, self)
+
+    def forget(self, arrival: Arrival) -> None:
+        """Do not tell what was missed: the client is given something newer."""
+        if self._held is not None:
+            missed = set(map(id, arrival.frames))
+            self._held = [frame for frame in self._held if id(frame) not in missed]
 
     def deliver(self, frame: Frame) -> None:
         """Take a message of the stream."""
@@ -71,8 +79,30 @@ class Subscription:
         get_hub().unsubscribe(self, [self.sid])
         self.desk.leave(self)
 
+    async def why_refused(self) -> Exception | None:
+        """Return the error that the client would get if it asked for this now."""
+        try:
+            arguments = self.call.arguments
+            await self.consumer.check_permissions(self.call.action, **arguments)
+        except Exception as error:
+            return error
+        return None
+
     def fail(self) -> None:
-        """Tell the client that there was something that it cannot be told."""
+        """Say that there was something that could not be told."""
+        if self.active:
+            self.refuse(RuntimeError("An event could not be told."))
+
+    def refuse(self, error: Exception, action: str | None = None) -> None:
+        """Send an error in the place of an event."""
+        self.consumer.lane.put(
+            partial(
+                self.consumer.handle_exception,
+                error,
+                action=action or self.call.action,
+                request_id=self.call.request_id,
+            )
+        )
 
 
 class Subscriptions:

@@ -14,15 +14,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from channels.db import database_sync_to_async
 from django.db.models import Model, QuerySet
-from rest_framework.exceptions import ValidationError
+from django.http import Http404
+from rest_framework.exceptions import PermissionDenied, ValidationError
 
 from turbo.observers.envelopes import as_api_exception, encode
 from turbo.observers.generics import GenericAsyncAPIConsumer
 from turbo.observers.mixins import RetrieveModelMixin
 from turbo.observers.options import get_options
 from turbo.observers.pointers import Pointer, pk_text, pk_value
-from turbo.observers.requests import query_of
+from turbo.observers.requests import Call, query_of
 from turbo.typing import ChangeAction
 
 __all__ = ["InstanceView", "ListView", "Row", "View", "view_key"]
@@ -95,9 +97,15 @@ class View:
         if not self._consumers[consumer]:
             del self._consumers[consumer]
 
-    def read(self, pks: Iterable[Any], *, using: str) -> dict[str, Row]:
+    def read(
+        self,
+        pks: Iterable[Any],
+        *,
+        using: str,
+        consumers: Sequence[GenericAsyncAPIConsumer] = (),
+    ) -> dict[str, Row]:
         """Read and serialise those rows that can be seen, in one query; for threads."""
-        consumers = list(self._consumers)
+        consumers = consumers or list(self._consumers)
         if not consumers:
             return {}
         wanted = [pk_value(self.model, pk) for pk in pks]
@@ -127,6 +135,12 @@ class View:
         queryset = consumer.get_queryset(**self.arguments)
         return consumer.filter_queryset(queryset, **self.arguments)
 
+    async def why_refused(
+        self, consumer: GenericAsyncAPIConsumer, call: Call
+    ) -> Exception | None:
+        """Return why a consumer may not have this view any more, if so."""
+        return None
+
     def data_of(self, row: Row, consumer: GenericAsyncAPIConsumer) -> tuple[Any, bool]:
         """Return a row serialised, and whether that was done by looking at the client."""
         serializer = consumer.get_serializer(
@@ -134,7 +148,9 @@ class View:
         )
         return serializer.data, consumer.looked
 
-    def _row(self, instance: Any, consumers: list[GenericAsyncAPIConsumer]) -> Row:
+    def _row(
+        self, instance: Any, consumers: Sequence[GenericAsyncAPIConsumer]
+    ) -> Row:
         row = Row(instance)
         for consumer in consumers:
             if self.audience_of(consumer) in row.texts:
@@ -169,6 +185,24 @@ class InstanceView(View):
     def heeds(self, pointer: Pointer) -> bool:
         """Return whether a change means anything to the clients."""
         return self._relations or not pointer.relation
+
+    async def why_refused(
+        self, consumer: GenericAsyncAPIConsumer, call: Call
+    ) -> Exception | None:
+        """Return why a consumer may not see the row any more; a lost one is no reason."""
+        return await database_sync_to_async(self._why_refused)(consumer, call)
+
+    def _why_refused(
+        self, consumer: GenericAsyncAPIConsumer, call: Call
+    ) -> Exception | None:
+        try:
+            consumer.get_object(action=call.action, **call.arguments)
+        except Http404:
+            rows = self.model._base_manager.using(self.using).filter(pk=self.pk)
+            return PermissionDenied() if rows.exists() else None
+        except Exception as error:
+            return error
+        return None
 
     def own_pointer(self) -> Pointer:
         """Return where to look when messages are missing: at the row."""

@@ -11,15 +11,15 @@ number, *before* it reads, and what was read under a later ticket is never overw
 
 A ticket is *out* until its reading is written. Which rows were written under which ticket
 need only be known while an earlier one is out. A ticket that is out for longer than
-``patience`` seconds was its owner's last: the binding counts as broken, and is filled
-again.
+``patience`` seconds counts as *missed*: its owner is gone. A binding is *filled* when all
+its rows were read under a later ticket than the last one missed.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from turbo.bindings.versions import Version
@@ -39,7 +39,7 @@ __all__ = [
 @dataclass(frozen=True, slots=True)
 class Slot:
     """
-    The place of one binding: its class in this form, and its parameters.
+    The place of one binding: its class, and its form and parameters.
 
     The rows of a ``listed`` binding stand in the order in which the database lists them;
     those of others are sorted by their keys.
@@ -47,7 +47,7 @@ class Slot:
 
     group: str
     name: str = ""
-    listed: bool = False
+    listed: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Store(ABC):
 
     @abstractmethod
     def names(self, group: str) -> list[str]:
-        """Return the names of the slots of a group that are, or are being, filled."""
+        """Return the names of a group's slots, those being filled included."""
 
     @abstractmethod
     def take(self, slots: Sequence[Slot], pk: str) -> list[Ticket | None]:
@@ -200,7 +200,11 @@ class Store(ABC):
 
     @abstractmethod
     def invalidate(self, slot: Slot) -> Applied | None:
-        """Let the slot be filled again before it is read; its version lives on."""
+        """
+        Let the slot be filled again, from now on, before it is read.
+
+        Its version lives on.
+        """
 
     @abstractmethod
     def clear(self, slot: Slot) -> bool:

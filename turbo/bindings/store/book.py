@@ -29,7 +29,6 @@ class Book:
         self.epoch = epoch
         self.number = 0  # 0 until it is filled for the first time
         self.modified = 0.0
-        self.filled = False
         self.heeded_until = 0.0
         self._listed = listed
         self._patience = patience
@@ -40,11 +39,20 @@ class Book:
         self._tickets = 0
         self._out: dict[int, float] = {}  # ticket: when it was taken; oldest first
         self._filling = 0
-        self._floor = 0  # every row was written under this ticket or a later one
+        self._floor = 0  # every row was read under this ticket or a later one
+        self._missed = 0  # what should have been read under this ticket was not
         self._listing = 0  # the order was written under this ticket
         self._written: dict[str, int] = {}  # later tickets, while an earlier is out
         self._log: deque[str] = deque(maxlen=length)
         self._changes: list[str] = []
+
+    @property
+    def filled(self) -> bool:
+        return self._floor > self._missed
+
+    @property
+    def _is_being_filled(self) -> bool:
+        return self._filling in self._out and self._filling > self._missed
 
     def settle(self, now: float) -> None:
         """Give up tickets whose owners must be gone."""
@@ -58,12 +66,12 @@ class Book:
         return State(Version(self.epoch, self.number), self.modified, now)
 
     def take(self, pk: str, now: float) -> Ticket | None:
-        if not self.filled and self._filling not in self._out:
+        if not self.filled and not self._is_being_filled:
             return None
         return Ticket(self.epoch, self._ticket(now), self._keys.get(pk))
 
     def begin(self, now: float, *, alone: bool) -> Ticket | None:
-        if alone and (self.filled or self._filling in self._out):
+        if alone and (self.filled or self._is_being_filled):
             return None
         number = self._ticket(now)
         if not self.filled:
@@ -97,7 +105,9 @@ class Book:
         self._list(ticket.number, order)
         return self._applied(now)
 
-    def replace(self, ticket: Ticket, rows: Sequence[Row], now: float) -> Applied | None:
+    def replace(
+        self, ticket: Ticket, rows: Sequence[Row], now: float
+    ) -> Applied | None:
         if not self._land(ticket):
             return None
         number = ticket.number
@@ -112,7 +122,7 @@ class Book:
         for row in rows:
             if row.pk not in later and not self._has(row):
                 self._put(row, *self._lift(row.pk))
-        self._floor, self.filled = number, True
+        self._floor = number
         if not self.number:
             self.number, self.modified = 1, now
         return self._applied(now)
@@ -141,7 +151,7 @@ class Book:
         return self._applied(now)
 
     def invalidate(self, now: float) -> Applied:
-        self.filled = False
+        self._miss(self._tickets)
         return self._applied(now)
 
     def _ticket(self, now: float) -> int:
@@ -159,9 +169,7 @@ class Book:
         return True
 
     def _miss(self, number: int) -> None:
-        """Note that what was to be read under a ticket was not."""
-        if number > self._floor:
-            self.filled = False
+        self._missed = max(self._missed, number)
 
     def _applied(self, now: float, *, reorder: Ticket | None = None) -> Applied:
         if not self._out:

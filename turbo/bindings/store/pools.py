@@ -56,7 +56,9 @@ class Host:
     def _send(self, commands: Sequence[Command], *, whole: bool) -> list[Any]:
         with self._redis.pipeline(transaction=False) as pipeline:
             for script, keys, args in commands:
-                name, text = ("EVAL", script.source) if whole else ("EVALSHA", script.sha)
+                name, text = (
+                    ("EVAL", script.source) if whole else ("EVALSHA", script.sha)
+                )
                 pipeline.execute_command(name, text, len(keys), *keys, *args)
             return pipeline.execute(raise_on_error=False)
 

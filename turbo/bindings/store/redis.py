@@ -10,7 +10,7 @@ from typing import Any
 
 from channels_redis.utils import decode_hosts
 
-from turbo.bindings.store import scripts
+from turbo.bindings.store import scripts, writing
 from turbo.bindings.store.base import (
     Applied,
     Contents,
@@ -21,6 +21,7 @@ from turbo.bindings.store.base import (
     Store,
     Ticket,
 )
+from turbo.bindings.store.lua import PARTS
 from turbo.bindings.store.pools import Command, Host
 from turbo.bindings.versions import Version
 from turbo.exceptions import ConfigurationError
@@ -59,7 +60,9 @@ class RedisStore(Store):
 
     def names(self, group: str) -> list[str]:
         """Return the names of the slots of a group."""
-        names: list[str] = self._host(group).execute("HKEYS", f"{self._tag(group)}:slots")
+        names: list[str] = self._host(group).execute(
+            "HKEYS", f"{self._tag(group)}:slots"
+        )
         return sorted(names)
 
     def take(self, slots: Sequence[Slot], pk: str) -> list[Ticket | None]:
@@ -73,7 +76,7 @@ class RedisStore(Store):
         """Write what was read under tickets."""
         commands = [
             self._command(
-                scripts.APPLY,
+                writing.APPLY,
                 slot,
                 ticket.epoch,
                 ticket.number,
@@ -90,7 +93,7 @@ class RedisStore(Store):
         self, slot: Slot, ticket: Ticket, order: Sequence[str]
     ) -> Applied | None:
         """Write the order of the rows."""
-        reply = self._do(scripts.REORDER, slot, ticket.epoch, ticket.number, *order)
+        reply = self._do(writing.REORDER, slot, ticket.epoch, ticket.number, *order)
         return _applied(reply)
 
     def begin(self, slot: Slot, *, alone: bool) -> Ticket | None:
@@ -103,7 +106,7 @@ class RedisStore(Store):
     ) -> Applied | None:
         """Write all rows as read under a ticket."""
         flat = [text for row in rows for text in (row.pk, row.key, row.value)]
-        reply = self._do(scripts.REPLACE, slot, ticket.epoch, ticket.number, *flat)
+        reply = self._do(writing.REPLACE, slot, ticket.epoch, ticket.number, *flat)
         return _applied(reply)
 
     def abandon(self, slot: Slot, ticket: Ticket) -> None:
@@ -164,7 +167,7 @@ class RedisStore(Store):
     def _command(self, script: Script, slot: Slot, *args: str | int) -> Command:
         tag = self._tag(slot.group)
         digest = hashlib.sha256(slot.name.encode()).hexdigest()[:16]
-        keys = [f"{tag}:slots", *(f"{tag}:{digest}:{part}" for part in scripts.PARTS)]
+        keys = [f"{tag}:slots", *(f"{tag}:{digest}:{part}" for part in PARTS)]
         fixed = (
             slot.name,
             self._age_ms,

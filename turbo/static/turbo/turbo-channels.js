@@ -15,9 +15,11 @@
 // A position is "<epoch>:<number>", and the numbers of a stream have no holes. The
 // attribute `since` always says where the page around its element stands: the moment at
 // which the server began to render it ("@…", which only the server can read), later the
-// last message applied. So a visit, a cached snapshot, a morph, a frame and a move are one
-// case: what came after `since` is applied, in order, once. That includes the morph that
-// brings back an older `since`, for it has brought back the older page, too.
+// last message applied. So a visit, a cached snapshot, a morph, a frame and a move are
+// one case: what came after `since` is applied, in order, once. That includes the morph
+// that brings back an older `since`, for it has brought back the older page, too.
+//
+// All in one file: Django's manifest storage gives no hashed names to relative imports.
 //
 // Custom actions belong into Turbo.StreamActions. Turbo itself ignores a refresh whose
 // request-id is of a request that this page has made.
@@ -108,8 +110,8 @@ class Subscription {
 
   // The earliest `since` that is waited for. Moments go first: only the server can tell.
   get since() {
-    const isEarlier = (one, other) => one.epoch === null || one.number <= other.number
-    return this.waiting.reduce((one, other) => (isEarlier(one, other) ? one : other)).since
+    const isFirst = (one, other) => one.epoch === null || one.number <= other.number
+    return this.waiting.reduce((one, other) => (isFirst(one, other) ? one : other)).since
   }
 
   settle() {
@@ -176,7 +178,7 @@ export class Connection {
   }
 
   #sendQuestions() {
-    const isDue = ({ asked, timer, waiting }) => asked === null && !timer && waiting.length
+    const isDue = ({ asked, timer, waiting }) => !timer && asked === null && waiting[0]
     const due = this.#isOpen ? [...this.#asking].filter(isDue) : []
     this.#asking.clear()
     for (const subscription of due) {
@@ -218,12 +220,12 @@ export class Connection {
     const frame = JSON.parse(text)
     const subscription = this.#subscriptions.get(frame.name)
     const stream = this.#streams.get(frame.stream)
-    if (frame.type === "message" && stream) this.#take(stream, frame)
-    else if (frame.type === "gap" && stream) this.#lose(stream, parse(frame.position))
-    else if (frame.type === "subscribed" && subscription) this.#accept(subscription, frame)
-    else if (frame.type === "denied" && subscription) this.#deny(subscription, frame.reason)
-    else if (frame.type === "retry" && subscription) this.#postpone(subscription)
-    else if (frame.type === "error") console.warn(`${TAG}: ${frame.reason}`, frame.detail)
+    if (stream && frame.type === "message") this.#take(stream, frame)
+    if (stream && frame.type === "gap") this.#lose(stream, parse(frame.position))
+    if (subscription && frame.type === "subscribed") this.#accept(subscription, frame)
+    if (subscription && frame.type === "denied") this.#deny(subscription, frame.reason)
+    if (subscription && frame.type === "retry") this.#postpone(subscription)
+    if (frame.type === "error") console.warn(`${TAG}: ${frame.reason}`, frame.detail)
   }
 
   // The answer is followed by everything after its position, also by what came before it.
@@ -322,7 +324,7 @@ export class Connection {
 
   #followers({ id }) {
     const mine = [...this.#subscriptions.values()].filter(({ stream }) => stream === id)
-    return mine.flatMap(({ sources }) => [...sources].filter(({ following }) => following))
+    return mine.flatMap(({ sources }) => [...sources].filter((one) => one.following))
   }
 
   // What the follower that stands furthest back has; the others have had what follows.
@@ -425,8 +427,8 @@ export class Connection {
   #tick() {
     const { patience, echo, silence } = this.#options
     const now = Date.now()
-    const isUnanswered = ({ asked, askedAt }) => asked !== null && now - askedAt > patience
-    const late = [...this.#subscriptions.values()].filter(isUnanswered)
+    const isLate = ({ asked, askedAt }) => asked !== null && now - askedAt > patience
+    const late = [...this.#subscriptions.values()].filter(isLate)
     const isSilent = now - this.#heardAt > (this.#isOpen ? silence : patience)
     const isDead = this.#pingedAt > this.#heardAt && now - this.#pingedAt > echo
     if (isSilent || isDead || late.some(({ tries }) => tries > 0)) return this.#closed()
@@ -453,7 +455,7 @@ export class Connection {
     this.#listening = new AbortController()
     const { window, document } = this.#options
     const { signal } = this.#listening
-    const on = (target, name, handler) => target.addEventListener(name, handler, { signal })
+    const on = (target, name, act) => target.addEventListener(name, act, { signal })
     on(window, "pagehide", ({ persisted }) => persisted && this.#suspend())
     on(window, "pageshow", ({ persisted }) => persisted && this.#wake())
     on(document, "freeze", () => this.#suspend())
@@ -480,8 +482,8 @@ export class Connection {
 
 // --- Turbo
 
-// Show `html` at once instead of in the next frame, as Turbo does: then it is certain into
-// which page it goes, also while a visit replaces the page and while the page is hidden.
+// Show `html` at once; Turbo itself would in the next frame. So it is certain into which
+// page it goes, also while a visit replaces the page and while the page is hidden.
 function rendererOf(Turbo) {
   const refreshes = new Map() // stream id → { epoch, number, repeated }
 
@@ -606,7 +608,7 @@ class Refresher {
     }
   }
 
-  // Turbo would show whatever comes, and load the page where nothing comes; so look first.
+  // Turbo would show whatever comes, and load the page where nothing comes: look first.
   async #refresh(Turbo, url) {
     const headers = { Accept: "text/html, application/xhtml+xml" }
     const response = await (Turbo.fetch ?? fetch)(url, { headers, cache: "reload" })
@@ -713,7 +715,7 @@ class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
     this.#part()
   }
 
-  // A morph sets attributes one by one, and takes away those that the server does not know.
+  // A morph sets attributes one by one, and takes away what the server does not know.
   attributeChangedCallback() {
     if (this.#source === null || this.#isChanging) return
     this.#isChanging = true
@@ -736,9 +738,10 @@ class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
   #join() {
     const [name, since] = this.#attributes
     if (!name) return
-    const notify = (kind, detail) => this.#notice(kind, detail)
-    this.#source = new Source({ name, since, notify })
-    connection.attach(this.#source)
+    const notify = (kind, detail) => this.#notice(source, kind, detail)
+    const source = new Source({ name, since, notify })
+    this.#source = source
+    connection.attach(source)
   }
 
   #part() {
@@ -752,29 +755,29 @@ class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
     return ["signed-stream-name", "since"].map((name) => this.getAttribute(name) ?? "")
   }
 
-  #notice(kind, { reason, position } = {}) {
+  // What hears an event may take the element out of the page.
+  #notice(source, kind, { reason, position } = {}) {
     if (kind === "moved") return this.setAttribute("since", position)
-    if (kind === "connected" || kind === "disconnected") return this.#show(kind)
+    if (kind === "connected" || kind === "disconnected") return this.#show(source, kind)
     if (kind === "denied") {
-      this.#show("disconnected")
+      this.#show(source, "disconnected")
       this.setAttribute("denied", reason)
     }
-    const isHeeded = this.#fire(kind, { reason, position })
+    const isHeeded = this.#fire(source, kind, { reason, position })
     const isLost = kind === "gap" || reason === "expired"
-    if (isHeeded && isLost) refresher.request(this.#source)
+    if (isHeeded && isLost && source === this.#source) refresher.request(source)
   }
 
-  #show(kind) {
+  #show(source, kind) {
     const isConnected = kind === "connected"
     if (isConnected === this.#isConnected) return
     this.#isConnected = isConnected
     this.toggleAttribute("connected", isConnected)
-    this.#fire(kind, {})
+    this.#fire(source, kind)
   }
 
-  #fire(kind, { reason, position }) {
-    const { name, since } = this.#source
-    const detail = { name, reason, position: position ?? since }
+  #fire({ name, since }, kind, { reason, position = since } = {}) {
+    const detail = { name, position, reason }
     const options = { bubbles: true, cancelable: kind === "gap", detail }
     return this.dispatchEvent(new CustomEvent(`turbo-stream:${kind}`, options))
   }

@@ -1,0 +1,171 @@
+"""One message to many sockets: how many a second, at what cost, how late."""
+
+from __future__ import annotations
+
+import http.client
+import statistics
+import time
+from dataclasses import dataclass
+
+from benchmarks.sockets import Crowd
+from benchmarks.systems import MESSAGE, Running
+
+__all__ = ["Fanout", "Publisher", "measure"]
+
+#: Messages on their way at the same time, and how many are asked for together.
+WINDOW, BATCH = 20, 10
+
+
+@dataclass(frozen=True, slots=True)
+class Fanout:
+    """The figures of one row; microseconds, milliseconds, kilobytes."""
+
+    rate: float
+    cpu: float
+    p50: float
+    p99: float
+    memory: float
+    connect: float
+    lost: int
+
+
+class Publisher:
+    """Asks a system to broadcast, over one HTTP connection that stays open."""
+
+    def __init__(self, running: Running) -> None:
+        self._path = running.publish
+        self._http = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
+
+    def publish(self, count: int) -> float:
+        """Broadcast ``count`` messages; return the moment before, as the server says."""
+        if self._path is not None:
+            return self._post(self._path.format(count))
+        started = time.monotonic()
+        for _ in range(count):
+            self._post("/pub", body=_ENVELOPE)
+        return started
+
+    def save(self) -> float:
+        """Save a row that broadcasts; return the moment of the commit."""
+        if self._path is not None:
+            return self._post("/save")
+        return self.publish(1)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _post(self, path: str, body: str = "") -> float:
+        started = time.monotonic()
+        self._http.request("POST", path, body=body)
+        response = self._http.getresponse()
+        answer = response.read()
+        if response.status >= 400:
+            raise RuntimeError(f"{path}: {response.status} {answer[:500]!r}")
+        try:
+            return float(answer) or started
+        except ValueError:
+            return started
+
+
+_ENVELOPE = f'{{"type":"message","stream":"room","data":"{MESSAGE}"}}'.replace(
+    '"<', "'<"
+)
+
+
+def measure(running: Running, *, clients: int, seconds: float) -> Fanout:
+    """Measure one system with ``clients`` sockets."""
+    _warm_up(running)
+    before = running.server.cost()
+    crowd = Crowd(running.port, running.handshake)
+    crowd.connect(clients)
+    connected = _settled(running, crowd)
+    publisher = Publisher(running)
+    _reach_all(crowd, publisher)
+    rate, cpu, lost = _closed_loop(running, crowd, publisher, seconds)
+    delays = _delays(crowd, publisher, seconds / 2)
+    publisher.close()
+    crowd.close()
+    return Fanout(
+        rate=rate,
+        cpu=cpu,
+        p50=1e3 * statistics.median(delays),
+        p99=1e3 * statistics.quantiles(delays, n=100)[98],
+        memory=(connected.memory - before.memory) / clients / 1_024,
+        connect=1e3 * (connected.cpu - before.cpu) / clients,
+        lost=lost,
+    )
+
+
+def _warm_up(running: Running) -> None:
+    """Let the server load what it loads once."""
+    crowd = Crowd(running.port, running.handshake)
+    crowd.connect(20)
+    publisher = Publisher(running)
+    _reach_all(crowd, publisher)
+    crowd.close()
+    publisher.close()
+    time.sleep(2.5)  # Daphne looks every second for what has ended
+
+
+def _settled(running: Running, crowd: Crowd) -> object:
+    """Wait until the server is idle again; return what it has used."""
+    cost = running.server.cost()
+    for _ in range(50):
+        crowd.pump(0.2)
+        crowd.pump(0.2)
+        last, cost = cost, running.server.cost()
+        if cost.cpu - last.cpu <= 0.02:
+            break
+    return cost
+
+
+def _reach_all(crowd: Crowd, publisher: Publisher) -> None:
+    """Broadcast until every client has heard something: all are subscribed then."""
+    for _ in range(60):
+        publisher.publish(1)
+        if crowd.pump_until(lambda: crowd.fewest() > 0, timeout=0.5):
+            break
+    else:
+        raise RuntimeError(f"not all are subscribed: {crowd.fewest()}")
+    while crowd.pump(0.5):
+        pass
+
+
+def _closed_loop(
+    running: Running, crowd: Crowd, publisher: Publisher, seconds: float
+) -> tuple[float, float, int]:
+    clients, start = len(crowd), crowd.received
+    cost, begun = running.server.cost(), time.monotonic()
+    published, deadline = 0, begun + seconds
+    while time.monotonic() < deadline:
+        while published * clients - (crowd.received - start) < clients * (
+            WINDOW - BATCH
+        ):
+            publisher.publish(BATCH)
+            published += BATCH
+        crowd.pump()
+        stalled = time.monotonic()
+        while not crowd.pump() and time.monotonic() < min(stalled + 2, deadline):
+            pass
+    wanted = published * clients
+    crowd.pump_until(lambda: crowd.received - start >= wanted, timeout=5)
+    elapsed = time.monotonic() - begun
+    used = running.server.cost().cpu - cost.cpu
+    delivered = crowd.received - start
+    return delivered / elapsed, 1e6 * used / delivered, wanted - delivered
+
+
+def _delays(crowd: Crowd, publisher: Publisher, seconds: float) -> list[float]:
+    """Broadcast one message at a time, and return how late each socket heard it."""
+    delays: list[float] = []
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        moments: list[tuple[float, int]] = []
+        crowd.on_messages = lambda count: moments.append((time.monotonic(), count))
+        goal = crowd.received + len(crowd)
+        started = publisher.publish(1)
+        crowd.pump_until(lambda: crowd.received >= goal, timeout=5)
+        crowd.on_messages = None
+        delays += [moment - started for moment, _ in moments]
+        crowd.pump_until(lambda: False, timeout=0.02)
+    return delays

@@ -1,0 +1,35 @@
+"""Make the tables, a user with a session and the room; print what a page would hold."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_settings")
+django.setup()
+
+from importlib import import_module  # noqa: E402
+
+from board.models import Room  # noqa: E402
+from django.conf import settings  # noqa: E402
+from django.contrib.auth import (  # noqa: E402
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    SESSION_KEY,
+)
+from django.contrib.auth.models import User  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+
+call_command("migrate", run_syncdb=True, verbosity=0)
+user, _ = User.objects.get_or_create(username="ann")
+room, _ = Room.objects.get_or_create(pk=1, defaults={"name": "Lobby"})
+session = import_module(settings.SESSION_ENGINE).SessionStore()
+session[SESSION_KEY] = str(user.pk)
+session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+session.create()
+sign = getattr(room.stream, "sign", None)
+signed = sign(user) if sign else room.stream.signed_stream_name
+print(json.dumps({"session": session.session_key, "signed": signed}))

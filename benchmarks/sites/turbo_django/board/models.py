@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from django.db import models
+
+
+class Room(models.Model):
+    name = models.CharField(max_length=100)
+
+
+class Plain(models.Model):
+    """A row without a stream, to compare with."""
+
+    name = models.CharField(max_length=100)

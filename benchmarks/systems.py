@@ -1,0 +1,214 @@
+"""The systems that are compared: how each starts, how it is told to broadcast."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.environments import (
+    ROOT,
+    npm_packages,
+    program,
+    python_environment,
+)
+from benchmarks.processes import Server, free_port
+from benchmarks.sockets import Handshake
+
+__all__ = ["SYSTEMS", "Running", "Skipped", "System"]
+
+SITES = Path(__file__).resolve().parent / "sites"
+TURBO_DJANGO = ("turbo-django==0.4.4", "daphne", "channels-redis", "uvicorn[standard]")
+#: One message as it crosses the wire without an envelope: 340 bytes.
+MESSAGE = (
+    '<turbo-stream action="append" target="messages"><template>'
+    f'<li id="message-1234567" class="message">{"lorem ipsum dolor " * 20}'
+)[:308] + "</li></template></turbo-stream>"
+
+
+class Skipped(Exception):
+    """This machine does not have what a system needs."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A system that serves."""
+
+    server: Server
+    handshake: Handshake
+    #: Path whose POST broadcasts ``{}`` messages, or ``None`` for nchan's publisher.
+    publish: str | None = "/publish/{}"
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A row of the table."""
+
+    name: str
+    #: Which rows it is compared with: ``redis``, ``pubsub``, ``memory`` or nothing.
+    layer: str
+    start: Callable[[Path, str], Running]
+
+
+def _django(
+    site: str, layer: str, command: list[str], **turbo: object
+) -> Callable[[Path, str], Running]:
+    def start(directory: Path, redis: str) -> Running:
+        ours = site == "ours"
+        python = (
+            Path(sys.executable)
+            if ours
+            else python_environment("turbo-django", *TURBO_DJANGO)
+        )
+        env = {
+            "BENCH_DIRECTORY": str(directory),
+            "BENCH_LAYER": layer,
+            "BENCH_REDIS": redis,
+            "BENCH_TURBO": json.dumps(turbo),
+            "PYTHONPATH": os.pathsep.join(
+                [str(SITES / site), *([str(ROOT)] if ours else [])]
+            ),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        page = json.loads(_output([str(python), str(SITES / site / "prepare.py")], env))
+        port = free_port()
+        arguments = [part.format(port=port) for part in command]
+        server = Server(
+            [str(python), "-m", *arguments, "site_asgi:application"],
+            port=port,
+            directory=directory,
+            env=env,
+        )
+        return Running(server, _handshake(site, page))
+
+    return start
+
+
+def _handshake(site: str, page: dict[str, str]) -> Handshake:
+    cookie = f"Cookie: sessionid={page['session']}"
+    if site == "ours":
+        streams = [{"name": page["signed"], "since": ""}]
+        frame = json.dumps({"type": "subscribe", "streams": streams})
+        confirmation = '"subscribed"'
+    else:
+        frame = json.dumps(
+            {"type": "subscribe", "signed_channel_name": page["signed"]}
+        )
+        confirmation = ""
+    return Handshake(
+        path="/ws/", headers=(cookie,), frames=(frame,), confirmation=confirmation
+    )
+
+
+def _output(command: list[str], env: dict[str, str]) -> str:
+    return subprocess.run(
+        command, env={**os.environ, **env}, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def _node(script: str, handshake: Handshake, *packages: str) -> Callable[..., Running]:
+    def start(directory: Path, redis: str) -> Running:
+        node = program("node")
+        if node is None:
+            raise Skipped("no node")
+        modules = npm_packages("node", *packages)
+        port = free_port()
+        server = Server(
+            [node, str(SITES / "node" / script)],
+            port=port,
+            directory=directory,
+            env={
+                "BENCH_PORT": str(port),
+                "BENCH_MESSAGE": MESSAGE,
+                "NODE_PATH": str(modules),
+                "NODE_ENV": "production",
+            },
+        )
+        return Running(server, handshake)
+
+    return start
+
+
+def _nchan(directory: Path, redis: str) -> Running:
+    nginx = program("nginx")
+    module = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
+    if nginx is None or not module.is_file():
+        raise Skipped("no nginx with nchan (Debian: libnginx-mod-nchan)")
+    port = free_port()
+    text = (SITES / "nginx.conf").read_text().format(port=port, module=module)
+    (directory / "nginx.conf").write_text(text)
+    command = [nginx, "-p", str(directory), "-c", str(directory / "nginx.conf")]
+    server = Server(command, port=port, directory=directory)
+    return Running(server, Handshake(path="/sub"), publish=None)
+
+
+def _cable(directory: Path, redis: str) -> Running:
+    puma = program("puma")
+    if puma is None or not _has_action_cable():
+        raise Skipped("no Action Cable (Debian: ruby-actioncable, puma)")
+    port = free_port()
+    shutil.copy(SITES / "cable" / "config.ru", directory)
+    server = Server(
+        [puma, "-e", "production", "-b", f"tcp://127.0.0.1:{port}", "config.ru"],
+        port=port,
+        directory=directory,
+        env={"BENCH_MESSAGE": MESSAGE, "RACK_ENV": "production"},
+    )
+    identifier = json.dumps({"channel": "RoomChannel"})
+    handshake = Handshake(
+        path="/cable",
+        headers=("Sec-WebSocket-Protocol: actioncable-v1-json",),
+        frames=(json.dumps({"command": "subscribe", "identifier": identifier}),),
+        confirmation="confirm_subscription",
+    )
+    return Running(server, handshake)
+
+
+def _has_action_cable() -> bool:
+    ruby = program("ruby")
+    return bool(ruby) and not subprocess.run(
+        [str(ruby), "-e", "require 'action_cable'"], capture_output=True
+    ).returncode
+
+
+_UVICORN = ["uvicorn", "--port", "{port}", "--log-level", "warning"]
+_UVICORN += ["--ws-per-message-deflate", "false", "--no-access-log"]
+_FAST = [*_UVICORN, "--ws", "turbo.server:WebSocketProtocol"]
+_DAPHNE = ["daphne", "-p", "{port}", "-v", "0"]
+_SOCKETIO = Handshake(
+    path="/socket.io/?EIO=4&transport=websocket",
+    frames=("40", '42["subscribe"]'),
+    confirmation='42["subscribed"]',
+    answers=((b"2", "3"),),
+)
+_WS = Handshake(path="/", frames=("{}",), confirmation="subscribed")
+
+_LAYERS = ("memory", "pubsub", "redis")
+
+SYSTEMS: tuple[System, ...] = (
+    System("nginx + nchan", "", _nchan),
+    System("Node ws", "", _node("ws.js", _WS, "ws", "socket.io")),
+    System("socket.io", "", _node("socketio.js", _SOCKETIO, "ws", "socket.io")),
+    System("Action Cable", "", _cable),
+    *(
+        System(f"{name} on {server}", layer, _django(site, layer, command))
+        for site, name, servers in (
+            ("ours", "turbo", ("fast path", "uvicorn", "Daphne")),
+            ("turbo_django", "turbo-django", ("uvicorn", "Daphne")),
+        )
+        for server in servers
+        for layer in _LAYERS
+        for command in [
+            {"fast path": _FAST, "uvicorn": _UVICORN, "Daphne": _DAPHNE}[server]
+        ]
+    ),
+)

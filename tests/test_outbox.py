@@ -1,0 +1,200 @@
+"""The way out never blocks the sender, keeps the order, and is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from turbo.frame import Frame
+from turbo.outbox import Outbox
+
+
+class Server:
+    """An ASGI server whose client reads only while ``reading`` is set."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self.gone = False
+
+    async def send(self, message: Any) -> None:
+        if self.gone:
+            raise OSError("the client is gone")
+        self.sent.append(message["text"])
+        await self.reading.wait()
+
+
+class Pipe:
+    """A server with the transport extension, full after ``room`` frames."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.sent: list[str] = []
+        self.aborted = False
+
+    def write(self, frame: Frame) -> bool:
+        self.sent.append(frame.text)
+        self.room -= 1
+        return self.room > 0
+
+    def on_room(self, callback: Callable[[], None]) -> None:
+        self.resume = callback
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def message(text: str) -> dict[str, Any]:
+    return {"type": "websocket.send", "text": text}
+
+
+def outbox(send: Any, *, limit: int = 100, **options: Any) -> tuple[Outbox, list[str]]:
+    slow: list[str] = []
+    box = Outbox(
+        send,
+        make_message=message,
+        limit=limit,
+        on_slow=lambda: slow.append("slow"),
+        **options,
+    )
+    return box, slow
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_reading_client_gets_frames_at_once_without_a_task() -> None:
+    server = Server()
+    box, _ = outbox(server.send)
+    tasks = asyncio.all_tasks()
+
+    box.put(Frame("a"))
+    box.put(Frame("b"))
+
+    assert server.sent == ["a", "b"]
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_a_client_that_stops_reading_gets_the_rest_in_order_later() -> None:
+    server = Server()
+    box, _ = outbox(server.send)
+    server.reading.clear()
+
+    for text in "abc":
+        box.put(Frame(text))
+    await settle()
+    assert (server.sent, box.waiting) == (["a"], 2)
+    server.reading.set()
+    await box.ready()
+    box.put(Frame("d"))
+
+    assert (server.sent, box.waiting) == (["a", "b", "c", "d"], 0)
+
+
+async def test_ready_returns_at_once_when_nothing_waits() -> None:
+    box, _ = outbox(Server().send)
+
+    await asyncio.wait_for(box.ready(), 1)
+
+
+async def test_over_its_limit_the_subscriber_is_slow_and_gets_no_more() -> None:
+    server = Server()
+    box, slow = outbox(server.send, limit=3)
+    server.reading.clear()
+
+    for text in ["a", "bb", "cc", "dd"]:
+        box.put(Frame(text))
+
+    assert (slow, box.waiting) == (["slow"], 0)
+    await box.close()
+    assert server.sent == ["a"]
+
+
+async def test_a_client_that_is_gone_ends_the_sending_quietly() -> None:
+    server = Server()
+    server.gone = True
+    box, slow = outbox(server.send)
+
+    box.put(Frame("a"))
+    server.gone = False
+    box.put(Frame("b"))
+
+    assert (server.sent, slow) == ([], [])
+
+
+async def test_a_client_that_goes_while_it_is_waited_for() -> None:
+    async def send(message: Any) -> None:
+        await asyncio.sleep(0)
+        raise OSError("the client is gone")
+
+    box, _ = outbox(send)
+
+    box.put(Frame("a"))
+    await asyncio.wait_for(box.ready(), 1)
+    box.put(Frame("b"))
+
+    assert box.waiting == 0
+
+
+async def test_a_send_that_waits_for_several_things_in_turn() -> None:
+    sent: list[str] = []
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), 0.001)
+        except TimeoutError:
+            sent.append(message["text"])
+
+    box, _ = outbox(send)
+
+    box.put(Frame("a"))
+    box.put(Frame("b"))
+    await box.ready()
+
+    assert sent == ["a", "b"]
+
+
+async def test_close_forgets_what_waits() -> None:
+    server = Server()
+    box, _ = outbox(server.send)
+    server.reading.clear()
+    box.put(Frame("a"))
+    box.put(Frame("b"))
+    await settle()
+
+    await box.close()
+    box.put(Frame("c"))
+
+    assert server.sent == ["a"]
+    await asyncio.wait_for(box.ready(), 1)
+
+
+async def test_a_transport_is_written_to_until_it_is_full_and_when_it_has_room() -> None:
+    pipe = Pipe(room=2)
+    box, _ = outbox(None, transport=pipe)
+
+    for text in "abcde":
+        box.put(Frame(text))
+    assert (pipe.sent, box.waiting) == (["a", "b"], 3)
+    pipe.room = 2
+    pipe.resume()
+    assert (pipe.sent, box.waiting) == (["a", "b", "c", "d"], 1)
+    pipe.room = 9
+    pipe.resume()
+
+    assert (pipe.sent, box.waiting) == (list("abcde"), 0)
+
+
+async def test_abort_is_for_servers_that_can() -> None:
+    pipe = Pipe(room=1)
+
+    outbox(None, transport=pipe)[0].abort()
+    outbox(Server().send)[0].abort()
+
+    assert pipe.aborted

@@ -1,0 +1,38 @@
+"""The Django app of the bindings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+from django.utils.module_loading import autodiscover_modules
+
+from turbo.bindings.catalog import classes, kept
+from turbo.bindings.outage import Unreachable, invalidate, with_store
+
+__all__ = ["BindingsConfig"]
+
+
+class BindingsConfig(AppConfig):
+    """Discovers the bindings, in every process: each may write what they follow."""
+
+    name = "turbo.bindings"
+    label = "turbo_bindings"
+    verbose_name = "Turbo bindings"
+
+    def ready(self) -> None:
+        """Import the ``bindings`` module of every installed app."""
+        autodiscover_modules("bindings")
+        post_migrate.connect(_migrated, dispatch_uid="turbo.bindings")
+
+
+def _migrated(*, app_config: AppConfig, **kwargs: Any) -> None:
+    # A migration, or the flush after a test, changes rows and tells nobody.
+    for cls in classes():
+        if cls.model._meta.app_label == app_config.label:
+            try:
+                for slot, _ in kept(cls):
+                    with_store(lambda store, slot=slot: invalidate(store, slot))
+            except Unreachable:
+                return

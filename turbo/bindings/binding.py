@@ -1,0 +1,151 @@
+"""A queryset that stays in the cache and is always right."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+from channels.db import database_sync_to_async
+from django.core.exceptions import ValidationError
+
+from turbo.bindings import reading
+from turbo.bindings.catalog import register
+from turbo.bindings.declaration import Declaration
+from turbo.bindings.outage import Unreachable, with_store
+from turbo.bindings.rows import pk_text
+from turbo.bindings.snapshot import Snapshot
+from turbo.bindings.store import Applied, Store
+from turbo.bindings.telling import tell_unknown
+
+__all__ = ["Binding"]
+
+
+class Binding(Declaration):
+    """
+    A queryset whose rows are kept for all processes, and follow every change.
+
+    Declared in an app's ``bindings.py``::
+
+        class ActiveUsers(turbo.bindings.Binding):
+            model = User
+            filters = {"is_active": True}
+
+        ActiveUsers().all()  # {1: <User: ann>, 7: <User: bob>}, without a query
+
+    A binding with ``params`` is one for each value of its arguments::
+
+        class Members(turbo.bindings.Binding):
+            model = User
+            params = ["room"]
+
+            def filters(self):
+                return {"rooms": self.room}
+
+        Members(room=5).keys()  # [1, 7]
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.model is not None:
+            register(cls)
+
+    def all(self) -> dict[Any, Any]:
+        """
+        Return all rows by primary key, in the order of the queryset.
+
+        They are instances, new ones at each call; with a ``serializer_class`` they are
+        what that made of them.
+        """
+        return reading.read(self).all()
+
+    def get(self, pk: Any, default: Any = None) -> Any:
+        """Return one row, or ``default`` if the queryset does not have it."""
+        try:
+            pk = self.form.pk(pk_text(pk))
+        except (TypeError, ValueError, ValidationError):
+            return default
+        row = reading.read_row(self, pk)
+        return default if row is None else row
+
+    def keys(self) -> list[Any]:
+        """Return the primary keys, in the order of the queryset."""
+        return reading.read(self).keys()
+
+    def snapshot(self) -> Snapshot:
+        """Return all rows as they were at one version."""
+        return reading.read(self)
+
+    @property
+    def version(self) -> str:
+        """
+        Return what changes whenever the content does: ``"8e1f0c9a7d:12"``.
+
+        The same version always means the same content. ``""``: the store is out of
+        reach, or a transaction with changes of its own is open.
+        """
+        state = reading.peek(self) or reading.read(self).state
+        return str(state.version) if state else ""
+
+    @property
+    def last_modified(self) -> datetime.datetime | None:
+        """Return when the version was made; ``None`` where there is none."""
+        state = reading.peek(self) or reading.read(self).state
+        if state is None:
+            return None
+        return datetime.datetime.fromtimestamp(state.modified, datetime.UTC)
+
+    def refresh(self) -> int:
+        """
+        Read all rows from the database, and return how many changes that brought.
+
+        For what no signal tells: an SQL statement, a filter that looks at the clock.
+        """
+        try:
+            return reading.refresh(self)
+        except Unreachable:
+            return 0
+
+    def bump(self) -> None:
+        """Make a new version: every client and every response counts as outdated."""
+        self._outdate(lambda store: store.bump(self.slot))
+
+    def clear(self) -> None:
+        """Forget what is kept; the next reader fills it again."""
+        self._outdate(lambda store: store.clear(self.slot))
+
+    def _outdate(self, work: Callable[[Store], Applied | bool | None]) -> None:
+        try:
+            done = with_store(work)
+        except Unreachable:
+            return
+        if done.heeded if isinstance(done, Applied) else done:
+            tell_unknown(self.slot)
+
+    async def aall(self) -> dict[Any, Any]:
+        """Async version of all()."""
+        return await database_sync_to_async(self.all)()  # type: ignore[no-any-return]
+
+    async def aget(self, pk: Any, default: Any = None) -> Any:
+        """Async version of get()."""
+        return await database_sync_to_async(self.get)(pk, default)
+
+    async def akeys(self) -> list[Any]:
+        """Async version of keys()."""
+        return await database_sync_to_async(self.keys)()  # type: ignore[no-any-return]
+
+    async def asnapshot(self) -> Snapshot:
+        """Async version of snapshot()."""
+        return await database_sync_to_async(self.snapshot)()  # type: ignore[no-any-return]
+
+    async def arefresh(self) -> int:
+        """Async version of refresh()."""
+        return await database_sync_to_async(self.refresh)()  # type: ignore[no-any-return]
+
+    async def abump(self) -> None:
+        """Async version of bump()."""
+        await database_sync_to_async(self.bump)()
+
+    async def aclear(self) -> None:
+        """Async version of clear()."""
+        await database_sync_to_async(self.clear)()

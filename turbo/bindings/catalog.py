@@ -1,0 +1,54 @@
+"""The bindings that the project declares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from turbo.bindings.declaration import Declaration
+from turbo.bindings.following import follow
+from turbo.bindings.outage import with_store
+from turbo.bindings.store import Slot
+from turbo.changes import Watch
+from turbo.exceptions import ConfigurationError
+from turbo.registry import label_of
+
+__all__ = ["classes", "kept", "register", "unregister"]
+
+_classes: dict[str, tuple[type[Declaration], list[Watch]]] = {}
+
+
+def register(cls: type[Declaration]) -> None:
+    """Make a class known under its label, and follow what its rows rest on."""
+    label = cls.label = label_of(cls)
+    known = _classes.get(label)
+    if known is not None:
+        if known[0].__module__ != cls.__module__:
+            raise ConfigurationError(
+                f"Two bindings are called {label!r}: one in {known[0].__module__}, one "
+                f"in {cls.__module__}. Rename one."
+            )
+        unregister(known[0])
+    _classes[label] = cls, follow(cls)
+
+
+def unregister(cls: type[Declaration]) -> None:
+    """Follow no more; what is kept grows old."""
+    for watch in _classes.pop(cls.label)[1]:
+        watch.stop()
+
+
+def classes() -> list[type[Declaration]]:
+    """Return all classes, sorted by label."""
+    return [_classes[label][0] for label in sorted(_classes)]
+
+
+def kept(cls: type[Declaration]) -> Iterator[tuple[Slot, Declaration | None]]:
+    """
+    Yield what the store keeps of a class.
+
+    ``None`` stands for what was filled by a process that runs other code.
+    """
+    for name in with_store(lambda store: store.names(cls.label)):
+        declaration = cls.from_slot_name(name)
+        is_ours = declaration.slot.name == name
+        yield Slot(cls.label, name), declaration if is_ours else None

@@ -1,0 +1,43 @@
+"""System checks of the observers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Warning
+
+from turbo.exceptions import ConfigurationError
+from turbo.observers.consumers import AsyncAPIConsumer
+from turbo.observers.options import get_options
+
+__all__ = ["check_options", "check_permissions"]
+
+OWN = "turbo."
+
+
+def check_options(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check ``TURBO["OBSERVERS"]``."""
+    try:
+        get_options()
+    except (ConfigurationError, ImportError) as error:
+        hint = "Correct TURBO['OBSERVERS']."
+        return [Error(str(error), hint=hint, id="turbo.E050")]
+    return []
+
+
+def check_permissions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check, before deployment, that every consumer says who may use it."""
+    if "permission_classes" in _given():
+        return []
+    return [
+        Warning(
+            f"{cls.__module__}.{cls.__qualname__} does not say who may use it: "
+            f"everybody may.",
+            hint="Set permission_classes, if only to [AllowAny].",
+            obj=cls,
+            id="turbo.W051",
+        )
+        for cls in _consumers(AsyncAPIConsumer)
+        if cls.permission_classes is None and cls.available_actions
+    ]

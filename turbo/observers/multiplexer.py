@@ -1,0 +1,100 @@
+"""
+Several consumers over one WebSocket.
+
+::
+
+    class Everything(Multiplexer):
+        consumers = {"people": PeopleConsumer, "rooms": RoomConsumer}
+
+    → {"stream": "people", "payload": {"action": "retrieve", "request_id": 1, "pk": 1}}
+    ← {"stream": "people", "payload": {"action": "retrieve", "errors": [],
+       "response_status": 200, "request_id": 1, "data": {"id": 1, "name": "Ann"}}}
+
+Each consumer has its own permissions, errors and pace.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rest_framework.exceptions import APIException, NotFound, ParseError
+
+from turbo import metrics
+from turbo.frame import Frame
+from turbo.observers.applications import Application
+from turbo.observers.branches import Branch, wrap
+from turbo.observers.envelopes import encode, envelope, errors_list
+from turbo.observers.requests import text_of
+from turbo.observers.sockets import Link
+from turbo.protocol import CloseCode
+from turbo.typing import Message, Scope
+
+__all__ = ["Multiplexer"]
+
+
+class Multiplexer(Application):
+    """A WebSocket for all of ``consumers``, each under the name of its stream."""
+
+    consumers: ClassVar[Mapping[str, type[Any]]] = {}
+
+    def attach(self, scope: Scope, link: Link) -> None:
+        """Take a connection on."""
+        self._link = link
+        self._branches = {
+            name: Branch(name, consumer(), scope, link)
+            for name, consumer in self.consumers.items()
+        }
+
+    async def websocket_connect(self, message: Message) -> None:
+        """Connect to every consumer; the client is let in if any of them does."""
+        for branch in self._branches.values():
+            await branch.connect(message)
+        if any(branch.open for branch in self._branches.values()):
+            await self._link.accept(None, ())
+        else:
+            await self._link.close(CloseCode.FORBIDDEN)
+
+    async def websocket_receive(self, message: Message) -> None:
+        """Pass a frame on to the consumer that it is for."""
+        stream = None
+        try:
+            stream, payload = _parse(text_of(message))
+            branch = self._branches.get(stream)
+            if branch is None:
+                raise NotFound(f"There is no stream {stream!r}.")
+        except APIException as error:
+            metrics.count("bad_frames")
+            self._refuse(stream, error)
+        else:
+            await branch.pass_on(payload)
+
+    async def websocket_disconnect(self, message: Message) -> None:
+        """Leave every consumer."""
+        for branch in self._branches.values():
+            await branch.hang_up(message)
+
+    def obey(self, order: str | None) -> None:
+        """Pass an order on to every consumer."""
+        for branch in self._branches.values():
+            branch.obey(order)
+
+    def _refuse(self, stream: str | None, error: APIException) -> None:
+        content = envelope(
+            None, errors=errors_list(error.detail), status=error.status_code
+        )
+        self._link.put(Frame(wrap(stream, encode(content))))
+
+
+def _parse(text: str) -> tuple[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ParseError("The frame is not JSON.") from None
+    if not isinstance(content, dict):
+        raise ParseError("The frame is not a JSON object.")
+    stream = content.get("stream")
+    if not isinstance(stream, str) or not isinstance(content.get("payload"), dict):
+        raise ParseError('The frame is not of the form {"stream": …, "payload": {…}}.')
+    return stream, content["payload"]

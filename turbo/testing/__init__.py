@@ -1,0 +1,39 @@
+"""
+What tests need to know what was sent: for ``TestCase``, pytest and browsers.
+
+::
+
+    with assert_broadcasts(room, action="append", target="messages"):
+        Message.objects.create(room=room, text="Hi")
+
+Nothing here needs a channel layer, a server or a commit: what is broadcast meanwhile
+is kept, and sent to nobody.
+"""
+
+from __future__ import annotations
+
+from turbo.testing.browser import await_for_streams, wait_for_streams
+from turbo.testing.broadcasts import (
+    assert_broadcasts,
+    assert_no_broadcasts,
+    capture_broadcasts,
+)
+from turbo.testing.reading import StreamElement, read_elements
+from turbo.testing.responses import (
+    ACCEPT_STREAMS,
+    assert_no_turbo_stream,
+    assert_turbo_stream,
+)
+
+__all__ = [
+    "ACCEPT_STREAMS",
+    "StreamElement",
+    "assert_broadcasts",
+    "assert_no_broadcasts",
+    "assert_no_turbo_stream",
+    "assert_turbo_stream",
+    "await_for_streams",
+    "capture_broadcasts",
+    "read_elements",
+    "wait_for_streams",
+]

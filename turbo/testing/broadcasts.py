@@ -1,0 +1,210 @@
+"""What was broadcast: captured, and compared with what was expected."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db.models import Model
+
+from turbo.dom import dom_id
+from turbo.recorders import recording
+from turbo.registry import resolve
+from turbo.testing.committing import PendingHooks
+from turbo.testing.reading import StreamElement, matching, read_elements
+
+__all__ = [
+    "BroadcastCapture",
+    "assert_broadcasts",
+    "assert_no_broadcasts",
+    "capture_broadcasts",
+]
+
+
+class BroadcastCapture:
+    """
+    The broadcasts of a block; a context manager, also for ``async with``.
+
+    With ``deliver`` they also go out to whoever is subscribed.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str] = (),
+        *,
+        deliver: bool = False,
+        check: Callable[[BroadcastCapture], None] | None = None,
+    ) -> None:
+        self._names = frozenset(names)
+        self._deliver = deliver
+        self._check = check
+        self._stack = ExitStack()
+        #: Elements sent to the streams that were asked for; to all, if none was.
+        self.elements: list[StreamElement] = []
+        #: Everything that was sent meanwhile: pairs of a stream's name and its data.
+        self.messages: list[tuple[str, str]] = []
+        #: What was logged as an error meanwhile, for that may be why nothing was sent.
+        self.errors: list[str] = []
+
+    def commit(self) -> None:
+        """Let what waits for a commit happen."""
+        self._hooks.run()
+
+    def __enter__(self) -> list[StreamElement]:
+        self._hooks = PendingHooks()
+        self._stack.enter_context(recording(self._record))
+        self._stack.enter_context(_errors_into(self.errors))
+        return self.elements
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._stack:
+            if exc is None:
+                self.commit()
+        if exc is None and self._check is not None:
+            self._check(self)
+
+    async def __aenter__(self) -> list[StreamElement]:
+        """Async version of __enter__()."""
+        return await sync_to_async(self.__enter__)()
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        """Async version of __exit__()."""
+        await sync_to_async(self.__exit__)(*exc_info)
+
+    def _record(self, name: str, data: str) -> bool:
+        self.messages.append((name, data))
+        if not self._names or name in self._names:
+            self.elements += read_elements(data, name)
+        return self._deliver
+
+
+def capture_broadcasts(*streams: Any, deliver: bool = False) -> BroadcastCapture:
+    """
+    Keep what is broadcast inside, to these streams or to any.
+
+    ::
+
+        with capture_broadcasts(room) as sent:
+            Message.objects.create(room=room, text="Hi")
+
+        assert [(element.action, element.target) for element in sent] == [
+            ("append", "messages"),
+        ]
+
+    At the end of the block, what waits for the commit of a ``TestCase`` that never
+    comes is done; until then ``sent`` may be empty. Streams are given as
+    ``turbo_subscribe`` takes them: a model instance, a name, a stream or its class.
+    """
+    return BroadcastCapture(map(_name_of, streams), deliver=deliver)
+
+
+def assert_broadcasts(
+    stream: Any,
+    *,
+    count: int | None = None,
+    action: str | None = None,
+    target: object = None,
+    selector: str | None = None,
+    deliver: bool = False,
+) -> BroadcastCapture:
+    """
+    Fail unless the block broadcasts to ``stream`` what is described.
+
+    ::
+
+        with assert_broadcasts(room, count=1, action="append", target="messages"):
+            Message.objects.create(room=room, text="Hi")
+
+    Without ``count`` one element or more will do. ``target`` is an id, or an instance
+    for its ``dom_id``. The block is given the elements as by
+    :func:`capture_broadcasts`.
+    """
+    name = _name_of(stream)
+    wanted = {"action": action, "target": _id_of(target), "selector": selector}
+
+    def check(capture: BroadcastCapture) -> None:
+        found = len(matching(capture.elements, **wanted))
+        if found != count if count is not None else not found:
+            expected = "one or more" if count is None else str(count)
+            raise AssertionError(
+                f"Expected {expected} for {name!r}{_described(wanted)}, but {found} "
+                f"came.\n{_report(capture)}"
+            )
+
+    return BroadcastCapture([name], deliver=deliver, check=check)
+
+
+def assert_no_broadcasts(*streams: Any, deliver: bool = False) -> BroadcastCapture:
+    """
+    Fail if the block broadcasts anything to these streams, or to any.
+
+    ::
+
+        with assert_no_broadcasts(room):
+            room.save(update_fields=["visited"])
+    """
+    names = list(map(_name_of, streams))
+
+    def check(capture: BroadcastCapture) -> None:
+        sent = [name for name, _ in capture.messages if not names or name in names]
+        if sent:
+            wanted = ", ".join(map(repr, names)) or "any stream"
+            raise AssertionError(
+                f"Expected nothing for {wanted}, but {len(sent)} came.\n"
+                f"{_report(capture)}"
+            )
+
+    return BroadcastCapture(names, deliver=deliver, check=check)
+
+
+def _name_of(stream: Any) -> str:
+    return stream if isinstance(stream, str) else resolve(stream).stream_name
+
+
+def _id_of(target: object) -> str | None:
+    if target is None:
+        return None
+    return dom_id(target) if isinstance(target, Model) else str(target)
+
+
+def _described(wanted: dict[str, str | None]) -> str:
+    given = [f"{name}={value!r}" for name, value in wanted.items() if value is not None]
+    return f" with {', '.join(given)}" if given else ""
+
+
+def _report(capture: BroadcastCapture) -> str:
+    lines = [f"  {name}  {data}" for name, data in capture.messages]
+    lines = ["Sent meanwhile:", *lines] if lines else ["Nothing was sent at all."]
+    if capture.errors:
+        lines += ["Errors meanwhile:", *(f"  {error}" for error in capture.errors)]
+    return "\n".join(lines)
+
+
+class _ErrorList(logging.Handler):
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self._errors = errors
+
+    def emit(self, record: logging.LogRecord) -> None:
+        cause = record.exc_info[1] if record.exc_info else None
+        reason = f" {type(cause).__name__}: {cause}" if cause else ""
+        self._errors.append(record.getMessage() + reason)
+
+
+@contextmanager
+def _errors_into(errors: list[str]) -> Iterator[None]:
+    logger, handler = logging.getLogger("turbo"), _ErrorList(errors)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

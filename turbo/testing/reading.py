@@ -1,0 +1,124 @@
+"""Elements as they were sent, read back from their HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from itertools import accumulate
+
+__all__ = ["StreamElement", "matching", "read_elements"]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamElement:
+    """One ``<turbo-stream>``; ``str()`` gives it as it was sent."""
+
+    #: The name of the stream that it was sent to; ``""`` in a response.
+    stream: str
+    action: str
+    #: The id of the element to act on.
+    target: str | None = None
+    #: The CSS selector of the elements to act on.
+    targets: str | None = None
+    #: All its attributes, those above included.
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    #: What is inside its ``<template>``; ``""`` without one.
+    html: str = ""
+    text: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def read_elements(text: str, stream: str = "") -> list[StreamElement]:
+    """
+    Return the elements in ``text``, those inside of others left out.
+
+    >>> [hello] = read_elements(
+    ...     '<turbo-stream action="append" target="messages">'
+    ...     "<template><p>Hello</p></template></turbo-stream>"
+    ... )
+    >>> hello.action, hello.target, hello.html
+    ('append', 'messages', '<p>Hello</p>')
+    """
+    reader = _Reader(text, stream)
+    reader.feed(text)
+    reader.close()
+    return reader.elements
+
+
+def matching(
+    elements: Iterable[StreamElement],
+    *,
+    action: str | None = None,
+    target: str | None = None,
+    selector: str | None = None,
+) -> list[StreamElement]:
+    """Return the elements that have all of what is given."""
+    return [
+        element
+        for element in elements
+        if action in (None, element.action)
+        and target in (None, element.target)
+        and selector in (None, element.targets)
+    ]
+
+
+class _Reader(HTMLParser):
+    """Finds the outermost elements and the text of their templates."""
+
+    def __init__(self, text: str, stream: str) -> None:
+        super().__init__(convert_charrefs=False)
+        lines = text.split("\n")
+        self._text = text
+        self._stream = stream
+        self._starts = [0, *accumulate(len(line) + 1 for line in lines)]
+        self._depth = 0  # of <turbo-stream>
+        self._templates = 0  # of <template> in the outermost of those
+        self._attributes: dict[str, str] = {}
+        self._start = 0
+        self._content = 0
+        self._html = ""
+        self.elements: list[StreamElement] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "turbo-stream":
+            self._depth += 1
+            if self._depth == 1:
+                self._start, self._html, self._templates = self._offset(), "", 0
+                self._attributes = {name: value or "" for name, value in attrs}
+        elif tag == "template" and self._depth == 1:
+            self._templates += 1
+            if self._templates == 1:
+                opening = self.get_starttag_text() or ""
+                self._content = self._offset() + len(opening)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "template" and self._depth == 1:
+            self._templates -= 1
+            if self._templates == 0:
+                self._html = self._text[self._content : self._offset()]
+        elif tag == "turbo-stream" and self._depth:
+            self._depth -= 1
+            if self._depth == 0:
+                self._add()
+
+    def _offset(self) -> int:
+        line, column = self.getpos()
+        return self._starts[line - 1] + column
+
+    def _add(self) -> None:
+        end = self._text.index(">", self._offset()) + 1
+        attributes = self._attributes
+        self.elements.append(
+            StreamElement(
+                stream=self._stream,
+                action=attributes.get("action", ""),
+                target=attributes.get("target"),
+                targets=attributes.get("targets"),
+                attributes=attributes,
+                html=self._html,
+                text=self._text[self._start : end],
+            )
+        )
