@@ -49,18 +49,16 @@ class Environment:
             return
         print(f"Installing into {self.directory.name} (once) …", flush=True)
         self._create()
-        self._pip("install", "--upgrade", "pip")
         self._pip("install", *self.requirements)
         stamp.write_text(self._state())
 
     def _create(self) -> None:
-        try:
-            venv.create(self.directory, clear=True, with_pip=True)
-        except subprocess.CalledProcessError:
-            # Debian keeps ensurepip in a package of its own: lend our pip instead.
-            venv.create(self.directory, clear=True)
-            lend = [sys.executable, "-m", "pip", "--python", self.python]
-            subprocess.run([*lend, "install", "--quiet", "pip"], check=True)
+        """Lend our pip: Debian keeps ensurepip in a package that may be missing."""
+        venv.create(self.directory, clear=True)
+        lend = [sys.executable, "-m", "pip", "--python", self.python, "-qq"]
+        if subprocess.run([*lend, "install", "pip"]).returncode:
+            self.run("-m", "ensurepip")
+            self._pip("install", "--upgrade", "pip")
 
     def _pip(self, *arguments: str) -> None:
         self.run("-m", "pip", "--disable-pip-version-check", "-qq", *arguments)

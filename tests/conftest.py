@@ -32,6 +32,7 @@ from tests.servers import (
 )
 from tests.settings import sqlite_database
 from turbo.broadcast import shut_down
+from turbo.replay.selection import forget_replay
 from turbo.context import set_birth
 
 _NO_BROWSER = (
@@ -66,6 +67,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say once how to get what the skipped tests lack."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    number = sum(_NO_BROWSER in str(report.longrepr) for report in skipped)
+    if number:
+        terminalreporter.write_line(f"{number} tests skipped: {_NO_BROWSER}.")
+
+
 @pytest.fixture(autouse=True)
 def _fresh_context() -> None:
     """Begin as if no request had been answered in this thread."""
@@ -77,6 +86,7 @@ def _fresh_channel_layers() -> Iterator[None]:
     """Forget the channel layers of this test: they are bound to its event loop."""
     yield
     shut_down()
+    forget_replay()
     channel_layers.backends.clear()
 
 

@@ -48,12 +48,14 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "turbo",
+    "turbo.bindings",
     "tests.testapp",
+    "tests.bindings.app",
 ]
 
 # Tables are made from the models as they stand: no migration files to keep.
 MIGRATION_MODULES = dict.fromkeys(
-    ["auth", "contenttypes", "sessions", "testapp", "turbo"]
+    ["auth", "bindings_app", "contenttypes", "sessions", "testapp", "turbo"]
 )
 
 MIDDLEWARE = [

@@ -18,7 +18,7 @@ HEAD = (
 )
 
 
-class LazyNonce(SimpleLazyObject):
+class LazyNonce(SimpleLazyObject):  # type: ignore[type-arg]
     """Django's own, of 6.0: it is false until it has been used."""
 
     def __init__(self) -> None:
@@ -29,7 +29,9 @@ class LazyNonce(SimpleLazyObject):
 
 
 def head(**context: Any) -> str:
-    return engines["django"].from_string('{% include "turbo/head.html" %}').render(context)
+    return (
+        engines["django"].from_string('{% include "turbo/head.html" %}').render(context)
+    )
 
 
 def test_head_loads_turbo_before_the_client() -> None:

@@ -23,4 +23,4 @@ def test_client(path: Path) -> None:
         text=True,
     )
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, f"{done.stdout!s}{done.stderr!s}"

@@ -40,12 +40,18 @@ def broadcast(
     follow each other closely the first goes out at once, and at the end the last, or
     the summary where they differed.
     """
+    if not isinstance(data, str):
+        raise TypeError(f"A broadcast is a string, not {data!r}.")
     if not record(name, data):
         return
     get_publisher().put(_message(name, data, target), summary=summary)
 
 
 def _message(name: str, data: str, target: str) -> Append:
+    try:
+        data.encode()
+    except UnicodeEncodeError:  # half a character, which no socket could carry
+        data = data.encode(errors="replace").decode()
     origin = context.origin()
     if origin is None:
         return Append(stream_id(name), data)

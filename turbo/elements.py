@@ -19,6 +19,7 @@ from turbo.exceptions import ActionError, TargetError
 
 __all__ = [
     "CONTENTLESS",
+    "OVERWRITING",
     "TARGETED",
     "Attributes",
     "element",
@@ -36,6 +37,8 @@ Attributes: TypeAlias = Mapping[str, object]
 TARGETED = frozenset(
     ["append", "prepend", "replace", "update", "before", "after", "remove"]
 )
+#: Turbo's own actions of which the last one decides what the page shows.
+OVERWRITING = frozenset(["replace", "update"])
 #: Turbo's own actions that carry no content.
 CONTENTLESS = frozenset(["remove", "refresh"])
 

@@ -15,7 +15,13 @@ from django.utils.safestring import SafeString, mark_safe
 
 from turbo.context import request_id
 from turbo.dom import dom_id
-from turbo.elements import CONTENTLESS, TARGETED, Attributes, element
+from turbo.elements import (
+    CONTENTLESS,
+    OVERWRITING,
+    TARGETED,
+    Attributes,
+    element,
+)
 from turbo.exceptions import ContentError
 from turbo.rendering import Template, render, render_text
 
@@ -81,6 +87,12 @@ class Place:
             attributes={"method": self.method} | dict(self.attributes or {}),
         )
 
+    def overwritten_by(self, action: str) -> str:
+        """Return what ``action`` gives a new content, an id or a selector, or ``""``."""
+        if action not in OVERWRITING:
+            return ""
+        return self.target or str(self.selector)
+
 
 class Emitter(Generic[R]):
     """What verbs need: the way from an action to whoever is to carry it out."""
@@ -88,12 +100,12 @@ class Emitter(Generic[R]):
     def _perform(self, action: str, content: Content, place: Place) -> R:
         content, place = self._prepare(action, content, place)
         html = place.element(action, content.render())
-        return self._emit(html, target=place.target or "")
+        return self._emit(html, target=place.overwritten_by(action))
 
     async def _aperform(self, action: str, content: Content, place: Place) -> R:
         content, place = self._prepare(action, content, place)
         html = place.element(action, await content.arender())
-        return self._emit(html, target=place.target or "")
+        return self._emit(html, target=place.overwritten_by(action))
 
     def _prepare(
         self, action: str, content: Content, place: Place

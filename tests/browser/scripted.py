@@ -100,6 +100,19 @@ class Site:
         """Serve a page that lists the messages of each stream, and hears of more."""
         self.views[path] = lambda: self.html(*streams, head=head, body=body)
 
+    def hold(self, path: str) -> Callable[[], None]:
+        """Render a page at once; answer with it when the result is called."""
+        view, released = self.views[path], asyncio.Event()
+
+        async def held() -> str:
+            html = view()
+            assert isinstance(html, str)
+            await released.wait()
+            return html
+
+        self.views[path] = held
+        return released.set
+
     def html(
         self,
         *streams: str,
@@ -113,7 +126,7 @@ class Site:
         head += "".join(
             f'<script type="module" src="/static/{name}"></script>' for name in scripts
         )
-        shown = "".join(self.source(name) + self.list(name) for name in streams)
+        shown = "".join(self.source(name) + self.listing(name) for name in streams)
         return (
             f'<!doctype html><html><head><meta charset="utf-8"><title>t</title>{head}'
             f"</head><body>{shown}{body}</body></html>"
@@ -127,7 +140,7 @@ class Site:
             f'since="{since}"></turbo-channels-stream-source>'
         )
 
-    def list(self, stream: str) -> str:
+    def listing(self, stream: str) -> str:
         items = "".join(f"<li>{text}</li>" for text in self.log.get(stream, []))
         return f'<ul id="{stream}">{items}</ul>'
 
@@ -187,10 +200,14 @@ class Site:
 
     # --- Waiting
 
-    async def until(self, condition: Callable[[], Any], timeout: float = 15) -> Any:
+    async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until a frame, a request or a connection makes ``condition`` true."""
-        async with asyncio.timeout(timeout), self._changed:
-            return await self._changed.wait_for(condition)
+        async with asyncio.timeout(15), self._changed:
+            await self._changed.wait_for(condition)
+
+    async def requested(self, path: str, number: int) -> None:
+        """Wait until a page was asked for so many times."""
+        await self.until(lambda: self.requests.count(path) == number)
 
     async def socket(self, number: int = 1) -> Socket:
         """Wait for the ``number``-th connection since the start."""

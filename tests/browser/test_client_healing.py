@@ -31,10 +31,6 @@ async def page(page: Page) -> Page:
     return page
 
 
-async def requested(site: Site, path: str, number: int) -> None:
-    await site.until(lambda: site.requests.count(path) == number)
-
-
 async def lose_log(site: Site) -> None:
     """Do what a restart of Redis does: the next position is in another epoch."""
     site.epoch = "e2"
@@ -322,7 +318,7 @@ async def test_page_out_of_a_cache_is_refreshed_a_few_times(
     )
     await page.goto(site.url())
 
-    await requested(site, "/", 6)
+    await site.requested("/", 6)
     while not any("no refresh helps" in warning for warning in warnings):
         await page.wait_for_event("console")
 

@@ -1,4 +1,4 @@
-"""The module and what else is on a page: Turbo early, late, twice or never; a policy."""
+"""The module and what else there is: Turbo early, late, twice or never; a policy."""
 
 from __future__ import annotations
 
@@ -60,7 +60,10 @@ async def test_turbo_is_loaded_once(site: Site, page: Page) -> None:
     await page.evaluate("Turbo.visit('/other')")
     await page.wait_for_selector("#other", state="attached")
 
-    assert sorted(site.static_requests) == ["/static/turbo-channels.js", "/static/turbo.js"]
+    assert sorted(site.static_requests) == [
+        "/static/turbo-channels.js",
+        "/static/turbo.js",
+    ]
 
 
 async def test_turbo_may_come_after_the_module(site: Site, page: Page) -> None:

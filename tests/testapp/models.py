@@ -135,3 +135,33 @@ class Custody(models.Model):
 
     def __str__(self) -> str:
         return f"{self.person_id} of {self.parent_id}"
+
+
+class Board(models.Model):
+    name = models.CharField(max_length=100)
+    code = models.CharField(max_length=20, unique=True, null=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Card(models.Model):
+    """What ``Meta.broadcasts_to`` puts on the pages of its board."""
+
+    board = models.ForeignKey(Board, models.CASCADE, null=True, related_name="cards")
+    title = models.CharField(max_length=100)
+
+    objects = ChangesQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Pin(models.Model):
+    """A change of one refreshes the pages of its board, which it knows by its code."""
+
+    board = models.ForeignKey(Board, models.CASCADE, to_field="code")
+    color = models.CharField(max_length=20)
+
+    def __str__(self) -> str:
+        return self.color

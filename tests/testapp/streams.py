@@ -4,7 +4,15 @@ from typing import Any
 
 from turbo import ModelStream, Stream
 
-from tests.testapp.models import CompositeItem, Message, Room, UuidItem
+from tests.testapp.models import (
+    Board,
+    Card,
+    CompositeItem,
+    Message,
+    Pin,
+    Room,
+    UuidItem,
+)
 
 
 class RoomStream(ModelStream):
@@ -41,6 +49,25 @@ class UuidItemStream(ModelStream):
 class CompositeItemStream(ModelStream):
     class Meta:
         model = CompositeItem
+
+
+class BoardStream(ModelStream):
+    class Meta:
+        model = Board
+        refreshes = True
+
+
+class CardStream(ModelStream):
+    class Meta:
+        model = Card
+        broadcasts_to = "board"
+
+
+class PinStream(ModelStream):
+    class Meta:
+        model = Pin
+        broadcasts_to = "board"
+        refreshes = True
 
 
 class Announcements(Stream):

@@ -6,6 +6,21 @@ Put ``"turbo.bindings"`` into ``INSTALLED_APPS``; declare bindings in ``bindings
 
 from __future__ import annotations
 
-from turbo.bindings.binding import Binding
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Binding"]
+from turbo.bindings.binding import Binding
+from turbo.bindings.consumers import BindingConsumer
+from turbo.bindings.telling import send_to_group
+
+if TYPE_CHECKING:
+    from turbo.bindings.viewsets import BoundModelViewSet
+
+__all__ = ["Binding", "BindingConsumer", "BoundModelViewSet", "send_to_group"]
+
+
+def __getattr__(name: str) -> Any:
+    # Django REST framework is only loaded for those who use it.
+    if name == "BoundModelViewSet":
+        return import_module("turbo.bindings.viewsets").BoundModelViewSet
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,7 @@ from turbo.bindings.declaration import Declaration
 from turbo.bindings.outage import Unreachable, with_store
 from turbo.bindings.rows import pk_text
 from turbo.bindings.snapshot import Snapshot
-from turbo.bindings.store import Applied, Store
+from turbo.bindings.store import Applied, State, Store
 from turbo.bindings.telling import tell_unknown
 
 __all__ = ["Binding"]
@@ -61,12 +61,16 @@ class Binding(Declaration):
 
     def get(self, pk: Any, default: Any = None) -> Any:
         """Return one row, or ``default`` if the queryset does not have it."""
+        row = self.stamped_row(pk)[1]
+        return default if row is None else row
+
+    def stamped_row(self, pk: Any) -> tuple[State | None, Any]:
+        """Return one row, and where the binding stood when it was read."""
         try:
             pk = self.form.pk(pk_text(pk))
         except (TypeError, ValueError, ValidationError):
-            return default
-        row = reading.read_row(self, pk)
-        return default if row is None else row
+            return None, None
+        return reading.read_row(self, pk)
 
     def keys(self) -> list[Any]:
         """Return the primary keys, in the order of the queryset."""
@@ -76,6 +80,10 @@ class Binding(Declaration):
         """Return all rows as they were at one version."""
         return reading.read(self)
 
+    def state(self) -> State | None:
+        """Return where the binding stands; ``None`` where that cannot be said."""
+        return reading.peek(self)
+
     @property
     def version(self) -> str:
         """
@@ -84,13 +92,13 @@ class Binding(Declaration):
         The same version always means the same content. ``""``: the store is out of
         reach, or a transaction with changes of its own is open.
         """
-        state = reading.peek(self) or reading.read(self).state
+        state = self.state() or reading.read(self).state
         return str(state.version) if state else ""
 
     @property
     def last_modified(self) -> datetime.datetime | None:
         """Return when the version was made; ``None`` where there is none."""
-        state = reading.peek(self) or reading.read(self).state
+        state = self.state() or reading.read(self).state
         if state is None:
             return None
         return datetime.datetime.fromtimestamp(state.modified, datetime.UTC)

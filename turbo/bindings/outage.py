@@ -21,7 +21,7 @@ from turbo import metrics
 from turbo.bindings.store import Slot, Store, get_store
 from turbo.bindings.telling import tell_unknown
 
-__all__ = ["Unreachable", "invalidate", "owe", "with_store"]
+__all__ = ["Unreachable", "invalidate", "is_reachable", "owe", "with_store"]
 
 logger = logging.getLogger("turbo.bindings")
 
@@ -109,6 +109,11 @@ def with_store(work: Callable[[Store], T]) -> T:
     except _ERRORS as error:
         _outage.note(error)
         raise Unreachable from error
+
+
+def is_reachable() -> bool:
+    """Return whether the store answered when it was last asked."""
+    return not _outage.is_down
 
 
 def owe(group: str, error: Exception) -> None:

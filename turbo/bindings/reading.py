@@ -56,17 +56,18 @@ def read(declaration: Declaration) -> Snapshot:
     return snapshot or Snapshot.of_rows(declaration.form, declaration.load())
 
 
-def read_row(declaration: Declaration, pk: Any) -> Any:
-    """Return one row, ``None`` if it is not there."""
+def read_row(declaration: Declaration, pk: Any) -> tuple[State | None, Any]:
+    """Return where the binding stands and one row, ``None`` if it is not there."""
     if not _has_own_changes(declaration):
         with suppress(Unreachable):
             found = with_store(lambda store: store.row(declaration.slot, pk_text(pk)))
             if found is None:
-                return read(declaration).get(pk)
-            value = found[1]
-            return None if value is None else declaration.form.read(value)()
+                snapshot = read(declaration)
+                return snapshot.state, snapshot.get(pk)
+            state, value = found
+            return state, value and declaration.form.read(value)()
     row = declaration.load_row(pk)
-    return None if row is None else declaration.form.read(row.value)()
+    return None, row and declaration.form.read(row.value)()
 
 
 def peek(declaration: Declaration) -> State | None:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import transaction
+
 from turbo.bindings.store import Applied, Slot
 from turbo.bindings.versions import Version
 from turbo.broadcast import broadcast
 
-__all__ = ["stream_name", "tell", "tell_unknown"]
+__all__ = [
+    "group_stream_name",
+    "parse_told",
+    "send_to_group",
+    "stream_name",
+    "tell",
+    "tell_unknown",
+]
 
 #: Changes at once above which clients are told to look for themselves.
 MANY = 100
@@ -26,8 +39,8 @@ def tell(slot: Slot, applied: Applied | None) -> None:
     """
     Broadcast what a write came to, if anybody listens.
 
-    One message for each change, ``{"version":"k3:8","change":{"action":…}}``. Messages
-    of several writers may overtake each other; the version says which comes first.
+    One message for each change, ``k3:8 {"action":…}``. Messages of several writers may
+    overtake each other; the version says which comes first.
     """
     if applied is None or not applied.heeded or not applied.changes:
         return
@@ -42,9 +55,37 @@ def tell(slot: Slot, applied: Applied | None) -> None:
 
 def tell_unknown(slot: Slot) -> None:
     """Broadcast that something has changed that no list of changes leads to."""
-    broadcast(stream_name(slot), '{"version":""}')
+    broadcast(stream_name(slot), " ")
 
 
 def _broadcast(slot: Slot, version: Version, change: str = "") -> None:
-    body = f',"change":{change}' if change else ""
-    broadcast(stream_name(slot), f'{{"version":"{version}"{body}}}')
+    broadcast(stream_name(slot), f"{version} {change}")
+
+
+def parse_told(data: str) -> tuple[Version | None, str]:
+    """
+    Return the version and the change that were broadcast.
+
+    >>> parse_told('k3:8 {"action":"delete","pk":1}')
+    (Version(epoch='k3', number=8), '{"action":"delete","pk":1}')
+    """
+    version, _, change = data.partition(" ")
+    return Version.parse(version), change
+
+
+def group_stream_name(group: str) -> str:
+    """Return the name of the stream by which the clients of a group are reached."""
+    return f"turbo.bindings.group:{group}"
+
+
+def send_to_group(group: str, action: str, payload: Any = None) -> None:
+    """
+    Tell the clients of all consumers that name ``group`` among their ``groups``.
+
+    After the commit, if a transaction is open::
+
+        send_to_group("staff", "notice", "Back in five minutes.")
+        # Sends {"event":"scores","action":"notice","payload":"Back in five minutes."}
+    """
+    data = json.dumps({"action": action, "payload": payload}, cls=DjangoJSONEncoder)
+    transaction.on_commit(lambda: broadcast(group_stream_name(group), data))

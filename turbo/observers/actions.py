@@ -84,9 +84,7 @@ def is_detached(method: Callable[..., Any]) -> bool:
     return bool(getattr(method, _DETACHED, False))
 
 
-def _in_thread(
-    function: Callable[..., Any], atomic: bool | None
-) -> Callable[..., Any]:
+def _in_thread(function: Callable[..., Any], atomic: bool | None) -> Callable[..., Any]:
     @functools.wraps(function)
     async def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         wanted = _atomic_requests() if atomic is None else atomic

@@ -12,8 +12,9 @@ from rest_framework.exceptions import APIException, PermissionDenied
 
 from turbo import metrics
 from turbo.frame import Frame
+from turbo.observers.connections import JsonConnection
 from turbo.observers.envelopes import encode, envelope, errors_list
-from turbo.observers.sockets import Endpoint, Link
+from turbo.observers.sockets import Link
 from turbo.typing import Message, Scope
 
 __all__ = ["Branch", "wrap"]
@@ -37,7 +38,9 @@ def wrap(stream: str | None, payload: str) -> str:
 class Branch:
     """The link of one consumer, to which it looks like a connection of its own."""
 
-    def __init__(self, name: str, endpoint: Endpoint, scope: Scope, trunk: Link) -> None:
+    def __init__(
+        self, name: str, endpoint: JsonConnection, scope: Scope, trunk: Link
+    ) -> None:
         self.name = name
         self.open = False
         self._endpoint = endpoint
@@ -125,7 +128,9 @@ class Branch:
             payload.get("action"),
             errors=errors_list(error.detail),
             status=error.status_code,
-            request_id=request_id if isinstance(request_id, (str, int, float)) else None,
+            request_id=request_id
+            if isinstance(request_id, (str, int, float))
+            else None,
         )
         self._trunk.put(Frame(wrap(self.name, encode(content))))
 

@@ -9,7 +9,7 @@ from django.core.checks import CheckMessage, Error, Warning
 
 from turbo.exceptions import ConfigurationError
 from turbo.observers.consumers import AsyncAPIConsumer
-from turbo.observers.options import get_options
+from turbo.observers.options import Options, get_options
 
 __all__ = ["check_options", "check_permissions"]
 
@@ -28,7 +28,7 @@ def check_options(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 def check_permissions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Check, before deployment, that every consumer says who may use it."""
-    if "permission_classes" in _given():
+    if get_options().permission_classes != Options().permission_classes:
         return []
     return [
         Warning(
@@ -39,5 +39,14 @@ def check_permissions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessa
             id="turbo.W051",
         )
         for cls in _consumers(AsyncAPIConsumer)
-        if cls.permission_classes is None and cls.available_actions
+        if cls.permission_classes is None
     ]
+
+
+def _consumers(base: type[AsyncAPIConsumer]) -> Iterator[type[AsyncAPIConsumer]]:
+    """Yield the project's consumers, those that are no bases of others."""
+    for cls in base.__subclasses__():
+        if cls.__subclasses__():
+            yield from _consumers(cls)
+        elif not cls.__module__.startswith(OWN):
+            yield cls

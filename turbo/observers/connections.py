@@ -138,6 +138,9 @@ class JsonConnection(Application):
         if close:
             await self.close(1000 if close is True else close)
 
+    def obey(self, order: str | None) -> None:
+        """Take an order of the control stream."""
+
     # --- Beside and together
 
     def run_detached(self, coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -176,5 +179,3 @@ async def _guarded(coroutine: Coroutine[Any, Any, Any]) -> None:
     except Exception:
         logger.exception("A detached coroutine failed.")
         metrics.count("failed")
-
-

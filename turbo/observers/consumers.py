@@ -157,7 +157,10 @@ class AsyncAPIConsumer(JsonConnection):
     def asks_per_event(self) -> bool:
         """Return whether an event may be refused to some and not to others."""
         own = (type(self).get_permissions, type(self).check_permissions)
-        if own != (AsyncAPIConsumer.get_permissions, AsyncAPIConsumer.check_permissions):
+        if own != (
+            AsyncAPIConsumer.get_permissions,
+            AsyncAPIConsumer.check_permissions,
+        ):
             return True
         return any(
             permission.asks_objects() or not permission.depends_on_user_only

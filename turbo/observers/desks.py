@@ -1,9 +1,9 @@
 """
 The desk of a stream: what arrives for its subscriptions is dealt with once, in order.
 
-The hub hands a message to each subscription without waiting. To tell the clients takes a
-query and a serializer, so each stream has a desk, which takes up the message with all who
-are to be told, does the work once, and then tells them. It belongs to one event loop.
+The hub hands a message to each subscription without waiting. To tell the clients takes
+a query and a serializer, so each stream has a desk, which takes up the message with all
+who are to be told, does the work once, and tells them. It belongs to one event loop.
 """
 
 from __future__ import annotations

@@ -65,9 +65,9 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
     """
     A consumer of the objects in ``queryset``, as ``serializer_class`` shows them.
 
-    ``lookup_field`` names the field that finds an object, ``lookup_url_kwarg`` the key of
-    the message that holds its value (by default they are the same). ``filter_backends``
-    and ``pagination_class`` are those of DRF.
+    ``lookup_field`` names the field that finds an object, ``lookup_url_kwarg`` the key
+    of the message that holds its value (by default they are the same).
+    ``filter_backends`` and ``pagination_class`` are those of DRF.
     """
 
     queryset: Any = None
@@ -157,18 +157,13 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
         default is done for each connection. For one query per change and group of the
         user's::
 
-            @property
-    def looked(self) -> bool:
-        """Return whether the last serializer looked at who the client is."""
-        return bool(getattr(self._context, "looked", False))
-
-    def get_audience(self):
+            def get_audience(self):
                 return self.scope["user"].team_id
         """
         return id(self)
 
     def list_data(self, **kwargs: Any) -> Any:
-        """Return the serialised objects that the message asks for, or a page of them."""
+        """Return the objects that the message asks for, or a page of them."""
         queryset = self.filter_queryset(self.get_queryset(**kwargs), **kwargs)
         if self.pagination_class is None:
             return self._many(queryset, kwargs)

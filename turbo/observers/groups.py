@@ -1,8 +1,8 @@
 """
 Groups of the channel layer, for consumers that talk to each other by themselves.
 
-Nothing of the library passes through here: a consumer that joins no group has no channel
-and waits for none.
+Nothing of the library passes through here: a consumer that joins no group has no
+channel and waits for none.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ subscribed to::
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,7 @@ from typing import Any, Self
 from rest_framework.exceptions import APIException
 
 from turbo import metrics
+from turbo.exceptions import ConfigurationError
 from turbo.frame import Frame
 from turbo.observers.answers import after_answer, current_call
 from turbo.observers.desks import Desk, Entry, desk_for
@@ -52,6 +54,11 @@ class BaseObserver:
     """What stands in a consumer class for a handler."""
 
     def __init__(self, handler: Callable[..., Any]) -> None:
+        if not inspect.iscoroutinefunction(handler):
+            raise ConfigurationError(
+                f"{handler.__qualname__}() is called for events, so it must be a "
+                f"coroutine: write async def."
+            )
         self.handler = handler
         self.name = handler.__name__
         self.id = f"{handler.__module__}.{handler.__qualname__}"
@@ -69,17 +76,17 @@ class BaseObserver:
     # --- Decorators
 
     def serializer(self, function: Callable[..., Any]) -> Self:
-        """Let ``function(self, instance, action, **kwargs)`` make the body of events."""
+        """Let ``function(self, instance, action, …)`` make the body of events."""
         self._serializer = function
         return self
 
     def groups_for_signal(self, function: Callable[..., Iterable[str]]) -> Self:
-        """Let ``function(self, instance, **kwargs)`` say which groups an event is for."""
+        """Let ``function(self, instance, …)`` say which groups an event is for."""
         self._groups_for_signal = function
         return self
 
     def groups_for_consumer(self, function: Callable[..., Iterable[str]]) -> Self:
-        """Let ``function(self, consumer, **kwargs)`` say which groups are subscribed to."""
+        """Let ``function(self, consumer, …)`` say which groups to subscribe to."""
         self._groups_for_consumer = function
         return self
 
@@ -106,7 +113,7 @@ class BaseObserver:
         """Return the name of the stream that carries a group's events."""
         return f"observers:{self.id}:{group}"
 
-    async def events(self, frames: Sequence[Frame]) -> list[Event | None]:
+    async def events(self, frames: Sequence[Frame]) -> list[Event | Exception | None]:
         """Return the event in each frame; ``None`` where there is nothing to tell."""
         raise NotImplementedError
 
@@ -220,14 +227,17 @@ class HandlerDesk(Desk):
     async def handle(self, entries: Sequence[Entry]) -> None:
         """Make each body once, and call everybody's handler with it."""
         whole = [frame for frame, _ in entries if Arrived.of(frame).data is not None]
-        events = dict(zip(map(id, whole), await self._observer.events(whole), strict=True))
+        events = dict(
+            zip(map(id, whole), await self._observer.events(whole), strict=True)
+        )
         for frame, seats in entries:
             for seat in seats:
                 if not seat.active:
                     continue
-                if id(frame) not in events:
-                    seat.refuse(Missed(), "gap")
-                elif (event := events[id(frame)]) is not None:
+                event = events.get(id(frame), Missed())
+                if isinstance(event, Exception):
+                    seat.refuse(event, "gap")
+                elif event is not None:
                     seat.call_handler(self._observer, event)
 
 

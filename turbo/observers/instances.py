@@ -58,8 +58,9 @@ class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
     """
     ``subscribe_instance`` and ``unsubscribe_instance``.
 
-    An event shows the object as ``retrieve`` does. An object that leaves the consumer's
-    queryset is deleted as far as its clients are concerned, and created when it is back.
+    An event shows the object as ``retrieve`` does. One that leaves the consumer's
+    queryset is deleted as far as its clients are concerned, and created when it comes
+    back.
     """
 
     #: Whether changes of many-to-many fields are updates of the object.
@@ -97,7 +98,8 @@ class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
         """
         Send no more changes of the object, which may be gone.
 
-        Ends the subscription with this request's id; if there is none, all of the object.
+        Ends the subscription with this request's id, or all of the object if there is
+        none.
         """
         key = self.lookup_url_kwarg or self.lookup_field
         if key not in kwargs and request_id is None:

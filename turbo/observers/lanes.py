@@ -22,8 +22,8 @@ class Lane:
     """
     The turns of one consumer.
 
-    Actions and handlers of events never run at the same time, so a consumer's attributes
-    need no lock.
+    Actions and handlers of events never run at the same time, so a consumer's
+    attributes need no lock.
     """
 
     def __init__(self, *, on_full: Callable[[], None]) -> None:

@@ -26,7 +26,6 @@ from django.db import router
 from turbo.observers.actions import action
 from turbo.observers.answers import Answer
 from turbo.observers.envelopes import encode
-from turbo.observers.mixins import ListModelMixin
 from turbo.observers.pointers import model_stream
 from turbo.observers.requests import Call
 from turbo.observers.seats import Seat
@@ -49,12 +48,12 @@ else:
 __all__ = ["ObserverModelListMixin"]
 
 
-class ObserverModelListMixin(ListModelMixin, Base):
+class ObserverModelListMixin(Base):
     """
     ``subscribe_list`` and ``unsubscribe_list``.
 
-    The filter is that of ``list``: the consumer's queryset and ``filter_backends``. Pages
-    do not matter: events come for all that the filter lets through.
+    The filter is that of ``list``: the consumer's queryset and ``filter_backends``.
+    Pages do not matter: events come for all that the filter lets through.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The usual actions, each as a mixin for :class:`~.generics.GenericAsyncAPIConsumer`."""
+"""The usual actions, each as a mixin for ``GenericAsyncAPIConsumer``."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class StreamedPaginatedListMixin(PaginatedModelListMixin):
     """``list`` in several answers: page by page, until all have been sent."""
 
     @action()
-    async def list(  # type: ignore[override]
+    async def list(
         self, request_id: Any = None, action: str = "list", **kwargs: Any
     ) -> None:
         """Answer with one page after the other."""

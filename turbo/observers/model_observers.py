@@ -23,8 +23,8 @@ Observing models, with a handler.
         async def subscribe_to_room(self, room, request_id, **kwargs):
             await self.message_activity.subscribe(room=room, request_id=request_id)
 
-A message that moves from one room to another is a *delete* for the first, and a *create*
-for the second.
+A message that moves from one room to another is a *delete* for the first, and a
+*create* for the second.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class ModelObserver(BaseObserver):
 
     # --- Where the handlers are
 
-    async def events(self, frames: Sequence[Frame]) -> list[Event | None]:
+    async def events(self, frames: Sequence[Frame]) -> list[Event | Exception | None]:
         """Return the event in each frame; rows are read once for all clients."""
         pointers = [Pointer.of_frame(frame) for frame in frames]
         if self.serializes and any(p.action != "delete" for p in pointers):
@@ -182,12 +182,18 @@ class ModelObserver(BaseObserver):
         else:
             bodies = self._bodies(pointers)
         return [
-            None if body is None else Event(body, {"action": pointer.action})
+            Event(body, {"action": pointer.action}) if isinstance(body, str) else body
             for pointer, body in zip(pointers, bodies, strict=True)
         ]
 
-    def _bodies(self, pointers: Sequence[Pointer]) -> list[str | None]:
-        return [self._body(pointer) for pointer in pointers]
+    def _bodies(self, pointers: Sequence[Pointer]) -> list[str | Exception | None]:
+        return [self._attempt(pointer) for pointer in pointers]
+
+    def _attempt(self, pointer: Pointer) -> str | Exception | None:
+        try:
+            return self._body(pointer)
+        except Exception as error:
+            return error
 
     def _body(self, pointer: Pointer) -> str | None:
         if pointer.body is not None:

@@ -10,6 +10,7 @@ from django.utils.module_loading import import_string
 
 from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
+from turbo.observers.permissions import AllowAny
 
 __all__ = ["Options", "get_options"]
 
@@ -19,7 +20,7 @@ class Options:
     """Every key of ``TURBO["OBSERVERS"]``, in lower case, with its default."""
 
     #: Asked by consumers that name no permissions; classes, or dotted paths of some.
-    permission_classes: Sequence[Any] = ("turbo.observers.permissions.AllowAny",)
+    permission_classes: Sequence[Any] = (AllowAny,)
     #: Entries of a list that can be subscribed to.
     max_list: int = 10_000
 
@@ -48,8 +49,8 @@ def _parse(given: Mapping[str, Any]) -> Options:
             f"{', '.join(sorted(known))}."
         )
     values = {known[key]: value for key, value in given.items()}
-    classes = values.get("permission_classes", Options().permission_classes)
-    values["permission_classes"] = tuple(
-        import_string(item) if isinstance(item, str) else item for item in classes
-    )
+    if classes := values.get("permission_classes"):
+        values["permission_classes"] = tuple(
+            import_string(item) if isinstance(item, str) else item for item in classes
+        )
     return Options(**values)

@@ -1,8 +1,8 @@
 """
 Who may do what: asked at connect, for each action, for each object, for each event.
 
-Permissions of DRF work as they are, alone and combined with ``&``, ``|`` and ``~``; they
-see the message as an HTTP request (see :mod:`turbo.observers.requests`).
+Permissions of DRF work as they are, alone and combined with ``&``, ``|`` and ``~``;
+they see the message as an HTTP request (see :mod:`turbo.observers.requests`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Combinable(type):
     def __and__(cls, other: Any) -> _Combination:
         return _Combination(_And, cls, other)
 
-    def __or__(cls, other: Any) -> _Combination:
+    def __or__(cls, other: Any) -> _Combination:  # type: ignore[override]
         return _Combination(_Or, cls, other)
 
     def __invert__(cls) -> _Combination:
@@ -225,16 +225,21 @@ class _Not(_Operator):
 
 def adapt(permission: Any) -> BasePermission:
     """Return an instance of any permission class as one of ours."""
-    match permission:
-        case drf.AND():
-            return _And(adapt(permission.op1), adapt(permission.op2))
-        case drf.OR():
-            return _Or(adapt(permission.op1), adapt(permission.op2))
-        case drf.NOT():
-            return _Not(adapt(permission.op1))
-        case BasePermission():
-            return permission
-    return _FromDRF(permission)
+    if isinstance(permission, BasePermission):
+        return permission
+    operator = _OPERATORS.get(type(permission))
+    if operator is None:
+        return _FromDRF(permission)
+    operands = (getattr(permission, name, None) for name in ("op1", "op2"))
+    return operator(*(adapt(operand) for operand in operands if operand is not None))
+
+
+#: What DRF makes of ``&``, ``|`` and ``~``.
+_OPERATORS: dict[type, type[_Operator]] = {
+    drf.AND: _And,
+    drf.OR: _Or,
+    drf.NOT: _Not,
+}
 
 
 async def ask(method: Any, *args: Any, **kwargs: Any) -> bool:

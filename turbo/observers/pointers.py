@@ -24,7 +24,14 @@ from turbo.frame import Frame
 from turbo.observers.envelopes import encode
 from turbo.typing import ChangeAction
 
-__all__ = ["Arrived", "Pointer", "instance_stream", "model_stream", "pk_text", "pk_value"]
+__all__ = [
+    "Arrived",
+    "Pointer",
+    "instance_stream",
+    "model_stream",
+    "pk_text",
+    "pk_value",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +102,8 @@ class Pointer:
         """Read the row, in one query; ``None`` when it is gone."""
         model = apps.get_model(self.model)
         rows = model._base_manager.using(self.using)
-        return rows.filter(pk=pk_value(model, self.pk)).first()
+        row: Model | None = rows.filter(pk=pk_value(model, self.pk)).first()
+        return row
 
 
 @dataclass(frozen=True, slots=True)

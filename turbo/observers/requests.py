@@ -5,8 +5,8 @@ What a client sends: an action, a request id, and the arguments of the action.
 
     {"action": "retrieve", "request_id": 1, "pk": 1}
 
-DRF's permissions and filters want an HTTP request; :func:`http_request` makes one of the
-socket's scope and the message.
+DRF's permissions and filters want an HTTP request; :func:`http_request` makes one of
+the socket's scope and the message.
 """
 
 from __future__ import annotations
@@ -142,7 +142,10 @@ def http_request(scope: Scope, action: str, arguments: Mapping[str, Any]) -> Req
         for name, value in scope.get("headers") or ()
         if name.lower() not in (b"content-length", b"content-type")
     ]
-    sent = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    sent = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+    ]
     http = {
         "type": "http",
         "method": METHODS.get(action, _guess_method(action)),
@@ -155,7 +158,7 @@ def http_request(scope: Scope, action: str, arguments: Mapping[str, Any]) -> Req
     }
     request = ASGIRequest(http, BytesIO(body))
     request.user = scope_user(scope)
-    request.session = scope.get("session")
+    request.session = scope.get("session")  # type: ignore[assignment]
     wrapped = Request(request, parsers=[JSONParser()])
     wrapped.user = request.user
     return wrapped
@@ -166,9 +169,7 @@ def _guess_method(action: str) -> str:
 
 
 def _pairs(query: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _plain(value) for name, value in query.items() if value is not None
-    }
+    return {name: _plain(value) for name, value in query.items() if value is not None}
 
 
 def _plain(value: Any) -> Any:

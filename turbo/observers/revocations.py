@@ -1,8 +1,8 @@
 """
 What becomes of a consumer when its user logs out, or may no longer see something.
 
-Orders come over the control stream, as those for pages do: ``turbo.revoke()``, a log-out,
-a changed or deleted user, and the periodic re-check.
+Orders come over the control stream, as those for pages do: ``turbo.revoke()``, a
+log-out, a changed or deleted user, and the periodic re-check.
 """
 
 from __future__ import annotations
@@ -80,5 +80,3 @@ async def _end(
             error or PermissionDenied(), held.call.action, held.call.request_id
         )
     metrics.count("revoked", len(ended))
-
-

@@ -151,9 +151,8 @@ def _instance_tellings(job: Job, pointer: Pointer) -> Iterator[Telling]:
 
 def _telling(job: Job, seat: Seat, action: str, pointer: Pointer) -> Iterator[Telling]:
     if job.row is None:
-        text = f'{{"pk":{pointer.key}}}'
-        yield Telling(seat, action, text, job.position)
+        gone = f'{{"pk":{pointer.key}}}'
+        yield Telling(seat, action, gone, job.position)
     elif text := job.row.text_for(job.view.audience_of(seat.consumer)):
-        yield Telling(seat, action, text, job.position, job.row.instance)
-
-
+        instance = job.row.instance if job.view.asks_about_rows else None
+        yield Telling(seat, action, text, job.position, instance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import partial
+from inspect import getattr_static
 from typing import Any
 
 from turbo.frame import Frame
@@ -45,9 +46,11 @@ class Seat(Subscription):
         self.wants_position = knows_positions(self.call)
         #: Whether the client of an instance has been told of it, and not of its end.
         self.shown = True
-        cls = type(self.consumer)
-        own = (getattr(cls, name) is not getattr(AsyncAPIConsumer, name) for name in OUT)
-        self._replies = any(own)
+        self._replies = any(
+            getattr_static(type(self.consumer), name)
+            is not getattr_static(AsyncAPIConsumer, name)
+            for name in OUT
+        )
 
     async def start(self, since: str = "") -> Arrival:
         """Join the stream and the view."""

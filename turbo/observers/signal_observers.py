@@ -43,7 +43,7 @@ logger = logging.getLogger("turbo.observers")
 
 def observer(signal: Signal, **kwargs: Any) -> Callable[[Callable[..., Any]], Observer]:
     """
-    Call a handler of every subscribed consumer, in all processes, when a signal is sent.
+    Call a handler of each subscribed consumer, in all processes, for a signal.
 
     ``kwargs`` (``sender``, for one) go to ``signal.connect()``. A signal that is sent
     within a transaction is told of after its commit.
@@ -74,7 +74,7 @@ class Observer(BaseObserver):
         """Return what the handlers are called with."""
         return self._serializer(self, **kwargs) if self._serializer else {}
 
-    async def events(self, frames: Sequence[Frame]) -> list[Event | None]:
+    async def events(self, frames: Sequence[Frame]) -> list[Event | Exception | None]:
         """Return the event in each frame."""
         return [Event(Arrived.of(frame).data or "null", {}) for frame in frames]
 

@@ -1,8 +1,9 @@
 """
 The WebSocket under consumers: how it opens, how it ends, and the way out.
 
-What reaches a client goes through a bounded :class:`~turbo.outbox.Outbox`. A client that
-does not read is closed with 4008, one whose server ends with 1012, and may come back.
+What reaches a client goes through a bounded :class:`~turbo.outbox.Outbox`. A client
+that does not read is closed with 4008, one whose server ends with 1012; both may come
+back.
 """
 
 from __future__ import annotations
@@ -47,6 +48,9 @@ class Link(Protocol):
 
     async def close(self, code: int, reason: str = "") -> None:
         """End the connection, or refuse it."""
+
+    def end_as_slow(self) -> None:
+        """End the connection because the client lags behind."""
 
 
 class Endpoint(Protocol):
@@ -106,7 +110,7 @@ class Socket:
             await hub.disconnect(self)
 
     def deliver(self, frame: Frame) -> None:
-        """Take what the hub sends to everybody: its ping is no part of this protocol."""
+        """Take what the hub sends to all; its ping is no part of this protocol."""
         if frame.text != PING:
             self.put(frame)
 

@@ -18,7 +18,13 @@ from turbo.observers.seats import Seat
 from turbo.observers.views import View
 from turbo.topic import Arrival
 
-__all__ = ["Place", "call_of", "check_since", "model_of", "require_observed", "take_seat"]
+__all__ = [
+    "Place",
+    "call_of",
+    "model_of",
+    "require_observed",
+    "take_seat",
+]
 
 MAX_SINCE = 255
 

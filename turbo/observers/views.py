@@ -55,7 +55,7 @@ def view_key(
 
 @dataclass(slots=True)
 class Row:
-    """An object as it was read, and its JSON for each audience; ``None`` is everybody."""
+    """An object that was read, and its JSON by audience; ``None`` is everybody."""
 
     instance: Any
     texts: dict[Hashable, str] = field(default_factory=dict)
@@ -86,6 +86,8 @@ class View:
 
     #: The action whose answer the events are like.
     action = "list"
+    #: Whether permissions are asked about single objects.
+    asks_about_rows = False
 
     def join(self, consumer: GenericAsyncAPIConsumer) -> None:
         """Count a subscription of ``consumer`` in."""
@@ -142,15 +144,13 @@ class View:
         return None
 
     def data_of(self, row: Row, consumer: GenericAsyncAPIConsumer) -> tuple[Any, bool]:
-        """Return a row serialised, and whether that was done by looking at the client."""
+        """Return a row serialised, and whether the client was looked at for that."""
         serializer = consumer.get_serializer(
             instance=row.instance, action_kwargs=self.arguments
         )
         return serializer.data, consumer.looked
 
-    def _row(
-        self, instance: Any, consumers: Sequence[GenericAsyncAPIConsumer]
-    ) -> Row:
+    def _row(self, instance: Any, consumers: Sequence[GenericAsyncAPIConsumer]) -> Row:
         row = Row(instance)
         for consumer in consumers:
             if self.audience_of(consumer) in row.texts:
@@ -165,6 +165,7 @@ class InstanceView(View):
     """How one row looks: as the answer to ``retrieve`` does."""
 
     action = "retrieve"
+    asks_about_rows = True
 
     def __init__(
         self,
@@ -189,8 +190,10 @@ class InstanceView(View):
     async def why_refused(
         self, consumer: GenericAsyncAPIConsumer, call: Call
     ) -> Exception | None:
-        """Return why a consumer may not see the row any more; a lost one is no reason."""
-        return await database_sync_to_async(self._why_refused)(consumer, call)
+        """Return why a consumer may not see the row; that it is gone is no reason."""
+        ask = database_sync_to_async(self._why_refused)
+        error: Exception | None = await ask(consumer, call)
+        return error
 
     def _why_refused(
         self, consumer: GenericAsyncAPIConsumer, call: Call
@@ -198,8 +201,8 @@ class InstanceView(View):
         try:
             consumer.get_object(action=call.action, **call.arguments)
         except Http404:
-            rows = self.model._base_manager.using(self.using).filter(pk=self.pk)
-            return PermissionDenied() if rows.exists() else None
+            rows: QuerySet[Any] = self.model._base_manager.using(self.using)
+            return PermissionDenied() if rows.filter(pk=self.pk).exists() else None
         except Exception as error:
             return error
         return None

@@ -32,7 +32,7 @@ class Append:
     """
     A message for a stream; ``data=None`` is a *gap marker*.
 
-    ``key`` names what the message tells of, ``writer`` who tells it and ``moment`` when
+    ``key`` names what the message tells of, one name a line, ``writer`` who tells it and ``moment`` when
     its state was read: they answer whether another writer was faster. ``token`` tells a
     repeated attempt from a second message.
     """
@@ -50,8 +50,8 @@ class Appended:
     """
     The position that a message was given.
 
-    ``contended`` says that another writer's message with the same key came in since the
-    moment, or that this cannot be ruled out.
+    ``contended`` says that another writer's message with one of the names in its key
+    came in since the moment, or that this cannot be ruled out.
     """
 
     epoch: str

@@ -141,8 +141,9 @@ class MemoryReplay(ReplayLog):
             since = moment.time
             if stream.cut >= since:
                 return True
+        names = set(item.key.split("\n"))
         return any(
-            held.key == item.key and held.writer != item.writer
+            held.writer != item.writer and not names.isdisjoint(held.key.split("\n"))
             for held in stream.held
             if held.tick >= since
         )

@@ -92,13 +92,25 @@ if size == 0 then
     cut = last
 end
 
+local stored, names = '\\n' .. key .. '\\n', {}
+for name in string.gmatch(key, '[^\\n]+') do
+    table.insert(names, '\\n' .. name .. '\\n')
+end
+local function shared(others)
+    for _, name in ipairs(names) do
+        if string.find(others, name, 1, true) then
+            return true
+        end
+    end
+end
+
 local contended = 0
 if moment ~= '' and last >= tonumber(moment) then
     if moment ~= '0' and cut >= tonumber(moment) then
         contended = 1
     end
     for _, entry in ipairs(redis.call('XRANGE', log, moment, '+')) do
-        if entry[2][2] == key and entry[2][4] ~= writer then
+        if entry[2][4] ~= writer and shared(entry[2][2]) then
             contended = 1
         end
     end
@@ -118,7 +130,7 @@ end
 tip = tip + 1
 last = math.max(last + 1, now)
 local id = exactly(last) .. '-' .. exactly(tip)
-local head = {'XADD', log, 'MAXLEN', '=', length, id, 'k', key, 'w', writer, 'i', token}
+local head = {'XADD', log, 'MAXLEN', '=', length, id, 'k', stored, 'w', writer, 'i', token}
 if ARGV[10] then
     head[13], head[14] = 'd', ARGV[10]
 end

@@ -15,7 +15,7 @@ from turbo.conf import get_settings, layer_config
 from turbo.exceptions import ConfigurationError
 from turbo.replay.base import ReplayLog
 
-__all__ = ["check_replay", "get_replay", "layer_is_redis"]
+__all__ = ["check_replay", "forget_replay", "get_replay", "layer_is_redis"]
 
 MEMORY = "turbo.replay.memory.MemoryReplay"
 REDIS = "turbo.replay.redis.RedisReplay"
@@ -67,10 +67,15 @@ def _make() -> ReplayLog:
     return log_class.from_settings()
 
 
-def _forget(*, setting: str, **kwargs: Any) -> None:
+def forget_replay() -> None:
+    """Let the next call make another log; what one in memory held is lost."""
     global _log
+    _log = None
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
     if setting in {"TURBO", "CHANNEL_LAYERS"}:
-        _log = None
+        forget_replay()
 
 
 def _after_fork() -> None:

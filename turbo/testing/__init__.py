@@ -12,12 +12,12 @@ is kept, and sent to nobody.
 
 from __future__ import annotations
 
-from turbo.testing.browser import await_for_streams, wait_for_streams
 from turbo.testing.broadcasts import (
     assert_broadcasts,
     assert_no_broadcasts,
     capture_broadcasts,
 )
+from turbo.testing.browser import await_for_streams, wait_for_streams
 from turbo.testing.reading import StreamElement, read_elements
 from turbo.testing.responses import (
     ACCEPT_STREAMS,

@@ -9,13 +9,12 @@ from types import TracebackType
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db.models import Model
 
-from turbo.dom import dom_id
 from turbo.recorders import recording
 from turbo.registry import resolve
 from turbo.testing.committing import PendingHooks
-from turbo.testing.reading import StreamElement, matching, read_elements
+from turbo.testing.expectation import Expectation
+from turbo.testing.reading import StreamElement, read_elements
 
 __all__ = [
     "BroadcastCapture",
@@ -129,15 +128,15 @@ def assert_broadcasts(
     :func:`capture_broadcasts`.
     """
     name = _name_of(stream)
-    wanted = {"action": action, "target": _id_of(target), "selector": selector}
+    wanted = Expectation.of(
+        count=count, action=action, target=target, selector=selector
+    )
 
     def check(capture: BroadcastCapture) -> None:
-        found = len(matching(capture.elements, **wanted))
-        if found != count if count is not None else not found:
-            expected = "one or more" if count is None else str(count)
+        found = len(wanted.matching(capture.elements))
+        if not wanted.is_met_by(found):
             raise AssertionError(
-                f"Expected {expected} for {name!r}{_described(wanted)}, but {found} "
-                f"came.\n{_report(capture)}"
+                f"Expected {wanted} for {name!r}, but {found} came.\n{_report(capture)}"
             )
 
     return BroadcastCapture([name], deliver=deliver, check=check)
@@ -167,18 +166,7 @@ def assert_no_broadcasts(*streams: Any, deliver: bool = False) -> BroadcastCaptu
 
 
 def _name_of(stream: Any) -> str:
-    return stream if isinstance(stream, str) else resolve(stream).stream_name
-
-
-def _id_of(target: object) -> str | None:
-    if target is None:
-        return None
-    return dom_id(target) if isinstance(target, Model) else str(target)
-
-
-def _described(wanted: dict[str, str | None]) -> str:
-    given = [f"{name}={value!r}" for name, value in wanted.items() if value is not None]
-    return f" with {', '.join(given)}" if given else ""
+    return resolve(stream).stream_name
 
 
 def _report(capture: BroadcastCapture) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from itertools import accumulate
 
-__all__ = ["StreamElement", "matching", "read_elements"]
+__all__ = ["StreamElement", "read_elements"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +46,6 @@ def read_elements(text: str, stream: str = "") -> list[StreamElement]:
     reader.feed(text)
     reader.close()
     return reader.elements
-
-
-def matching(
-    elements: Iterable[StreamElement],
-    *,
-    action: str | None = None,
-    target: str | None = None,
-    selector: str | None = None,
-) -> list[StreamElement]:
-    """Return the elements that have all of what is given."""
-    return [
-        element
-        for element in elements
-        if action in (None, element.action)
-        and target in (None, element.target)
-        and selector in (None, element.targets)
-    ]
 
 
 class _Reader(HTMLParser):

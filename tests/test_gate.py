@@ -1,0 +1,131 @@
+"""The gate decides about all names of a frame together, and explains each refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+import turbo
+from tests.testapp.models import Room
+from tests.testapp.streams import Announcements, Counter
+from turbo import metrics, registry
+from turbo.gate import Grant, Refusal, admit, forbidden_keys, passes
+from turbo.names import sign
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def declare() -> Iterator[Any]:
+    """Declare a stream with this ``user_passes_test`` for this test only."""
+    known = dict(registry._classes)
+
+    def make(user_passes_test: Any) -> turbo.Stream:
+        body = {"user_passes_test": user_passes_test, "__module__": "tests.streams"}
+        cls: Any = type("Tested", (turbo.Stream,), body)
+        return cls()
+
+    yield make
+    registry._classes.clear()
+    registry._classes.update(known)
+
+
+async def reasons(names: list[str], user: Any = None) -> list[str]:
+    verdicts = await admit(names, user or AnonymousUser())
+    return [v.reason if isinstance(v, Refusal) else "" for v in verdicts]
+
+
+async def test_a_grant_holds_the_stream_and_the_subscription() -> None:
+    signed = Counter(3).signed_stream_name
+
+    (grant,) = await admit([signed], AnonymousUser())
+
+    assert isinstance(grant, Grant)
+    assert grant.subscription.signed == signed
+    assert grant.subscription.name == "testapp:Counter:[3]"
+    assert grant.stream.number == 3
+
+
+async def test_verdicts_come_in_the_order_of_the_names() -> None:
+    room = await Room.objects.acreate(name="Lobby")
+    closed = await Room.objects.acreate(name="Cellar", public=False)
+    ann = await User.objects.acreate(username="ann")
+    before = metrics.counters()["refused"]
+
+    answer = await reasons(
+        [
+            "nonsense",
+            room.stream.sign(ann),
+            closed.stream.sign(ann),
+            sign("testapp:RoomStream:999"),
+            Announcements().sign(User(pk=999)),
+            Announcements().sign(ann),
+            sign("testapp:RoomStream:x"),
+        ],
+        ann,
+    )
+
+    assert answer == ["forged", "", "forbidden", "gone", "foreign", "", "unknown"]
+    assert metrics.counters()["refused"] == before + 5
+
+
+async def test_nothing_asked_is_nothing_answered() -> None:
+    assert await admit([], AnonymousUser()) == []
+
+
+async def test_many_instances_cost_one_query() -> None:
+    rooms = [await Room.objects.acreate(name=name) for name in "abcdef"]
+    names = [room.stream.signed_stream_name for room in rooms]
+
+    queries = CaptureQueriesContext(connection)
+    await sync_to_async(queries.__enter__)()
+    assert await reasons(names) == [""] * 6
+    await sync_to_async(queries.__exit__)(None, None, None)
+
+    assert await sync_to_async(len)(queries) == 1
+
+
+async def test_streams_that_everybody_may_see_cost_no_visit_to_the_database() -> None:
+    assert await passes([Announcements(), Counter(1)], AnonymousUser()) == ["", ""]
+
+
+async def test_the_test_may_be_a_coroutine(declare: Any) -> None:
+    async def only_staff(self: Any, user: Any) -> bool:
+        return bool(user.is_staff)
+
+    stream = declare(only_staff)
+
+    assert await passes([stream], User(is_staff=True)) == [""]
+    assert await passes([stream], User()) == ["forbidden"]
+
+
+async def test_a_test_that_fails_refuses_and_is_logged(
+    declare: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(self: Any, user: Any) -> bool:
+        raise ZeroDivisionError
+
+    assert await passes([declare(broken)], AnonymousUser()) == ["forbidden"]
+    assert "user_passes_test() failed; the subscription is refused" in caplog.text
+
+
+async def test_an_async_test_that_fails_refuses_and_is_logged(
+    declare: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(self: Any, user: Any) -> bool:
+        raise ZeroDivisionError
+
+    assert await passes([declare(broken)], AnonymousUser()) == ["forbidden"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_the_keys_of_a_revocation_go_from_wide_to_narrow() -> None:
+    assert forbidden_keys("a:B", None) == ["stream=a:B"]
+    assert forbidden_keys(None, "1") == ["user=1"]
+    assert forbidden_keys("a:B", "1")[-1] == "user=1 stream=a:B"

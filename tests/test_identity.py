@@ -1,0 +1,65 @@
+"""Who a connection belongs to is read anew when it matters."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.sessions.backends.db import SessionStore
+from django.test import AsyncClient
+from django.utils.functional import SimpleLazyObject
+
+from turbo.identity import reload_user, scope_user, session_hash
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_scope_without_a_user_is_nobodys() -> None:
+    assert scope_user({}) == AnonymousUser()
+    assert scope_user({"user": None}) == AnonymousUser()
+    user = User(pk=1)
+    assert scope_user({"user": user}) is user
+
+
+def test_a_session_is_named_without_giving_it_away() -> None:
+    assert session_hash(None) == session_hash("") == ""
+    assert "secret" not in session_hash("secret")
+    assert session_hash("a") == session_hash("a") != session_hash("b")
+
+
+async def test_nobody_stays_nobody() -> None:
+    nobody = AnonymousUser()
+
+    assert await reload_user({}, nobody) is nobody
+
+
+async def test_a_user_without_a_session_is_read_from_the_database() -> None:
+    ann = await User.objects.acreate(username="ann", first_name="old")
+    await User.objects.filter(pk=ann.pk).aupdate(first_name="new")
+
+    again = await reload_user({}, SimpleLazyObject(lambda: ann))
+
+    assert again.first_name == "new"
+    await User.objects.filter(pk=ann.pk).aupdate(is_active=False)
+    assert await reload_user({}, ann) == AnonymousUser()
+    await User.objects.filter(pk=ann.pk).adelete()
+    assert await reload_user({}, ann) == AnonymousUser()
+
+
+async def test_a_user_that_is_no_model_is_taken_as_it_is() -> None:
+    user: Any = SimpleNamespace(pk="x", is_authenticated=True)
+
+    assert await reload_user({}, user) is user
+
+
+async def test_a_session_that_has_ended_yields_nobody() -> None:
+    ann = await User.objects.acreate(username="ann")
+    client = AsyncClient()
+    await client.aforce_login(ann)
+    scope = {"session": SessionStore(client.cookies["sessionid"].value)}
+
+    assert await reload_user(scope, ann) == ann
+    await client.alogout()
+    assert not (await reload_user(scope, ann)).is_authenticated

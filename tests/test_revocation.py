@@ -1,0 +1,241 @@
+"""Subscriptions end when the server says so, and do not come back by themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.sessions.backends.db import SessionStore
+from django.test import AsyncClient, override_settings
+
+import turbo
+from tests.clients import Socket
+from tests.testapp.models import Room
+from tests.testapp.streams import Announcements
+from turbo.protocol import Subscription
+from turbo.recorders import recording
+from turbo.revocation import Order, recheck, revoke_session
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+async def ann() -> User:
+    user: User = await get_user_model().objects.acreate(username="ann")
+    return user
+
+
+@pytest.fixture
+async def cellar(ann: User) -> Room:
+    room = await Room.objects.acreate(name="Cellar", public=False)
+    await room.members.aadd(ann)
+    return room
+
+
+@pytest.fixture
+async def socket(ann: User, cellar: Room) -> AsyncIterator[Socket]:
+    """Ann's socket, subscribed to the cellar and the announcements."""
+    async with Socket(ann) as socket:
+        answers = await socket.subscribe(
+            cellar.stream.sign(ann), Announcements().sign(ann)
+        )
+        assert [answer["type"] for answer in answers] == ["subscribed"] * 2
+        yield socket
+
+
+async def denied(socket: Socket, count: int = 1) -> list[tuple[str, str]]:
+    frames = [await socket.receive() for _ in range(count)]
+    return [(frame["type"], frame["reason"]) for frame in frames]
+
+
+async def test_a_revoked_stream_is_denied_and_silent(
+    socket: Socket, ann: User, cellar: Room
+) -> None:
+    turbo.revoke(user=ann, stream=cellar)
+    assert await denied(socket) == [("denied", "revoked")]
+
+    cellar.stream.append(text="x", id="y")
+    Announcements().append(text="z", id="y")
+
+    assert "z" in (await socket.messages())[0]
+    assert await socket.nothing()
+
+
+async def test_a_revoked_user_loses_everything(socket: Socket, ann: User) -> None:
+    turbo.revoke(user=ann)
+
+    assert await denied(socket, 2) == [("denied", "revoked")] * 2
+
+
+async def test_a_revoked_stream_is_lost_by_everybody(
+    socket: Socket, cellar: Room
+) -> None:
+    turbo.revoke(stream="testapp:Announcements")
+
+    assert await denied(socket) == [("denied", "revoked")]
+    async with Socket() as other:
+        assert await other.subscribe() == []
+
+
+async def test_another_users_revocation_changes_nothing(
+    socket: Socket, cellar: Room
+) -> None:
+    bob = await User.objects.acreate(username="bob")
+
+    turbo.revoke(user=bob)
+    cellar.stream.append(text="x", id="y")
+
+    assert "x" in (await socket.messages())[0]
+
+
+async def test_an_old_name_is_refused_and_a_new_one_admits(
+    ann: User, cellar: Room
+) -> None:
+    old = cellar.stream.sign(ann)
+    turbo.revoke(user=ann, stream=cellar)
+    await sync_to_async(turbo.flush)()
+
+    async with Socket(ann) as socket:
+        (answer,) = await socket.subscribe(old, since="?")
+        assert (answer["type"], answer["reason"]) == ("denied", "revoked")
+
+
+async def test_a_lost_permission_ends_the_subscription_at_the_next_check(
+    socket: Socket, ann: User, cellar: Room
+) -> None:
+    await cellar.members.aremove(ann)
+
+    recheck(ann)
+
+    assert await denied(socket) == [("denied", "revoked")]
+
+
+async def test_the_periodic_check_needs_no_order(ann: User, cellar: Room) -> None:
+    with override_settings(TURBO={"RECHECK_INTERVAL": 0.1}):
+        async with Socket(ann) as socket:
+            await socket.subscribe(cellar.stream.sign(ann))
+            await cellar.members.aremove(ann)
+            assert await denied(socket) == [("denied", "revoked")]
+
+
+async def test_a_deactivated_user_is_asked_again_at_once(
+    socket: Socket, ann: User
+) -> None:
+    ann.is_active = False
+    await ann.asave()
+
+    assert await denied(socket, 2) == [("denied", "revoked")] * 2
+
+
+async def test_a_deleted_user_loses_everything(socket: Socket, ann: User) -> None:
+    await (await User.objects.aget(pk=ann.pk)).adelete()
+
+    assert await denied(socket, 2) == [("denied", "revoked")] * 2
+
+
+async def test_logging_in_elsewhere_changes_nothing(
+    socket: Socket, ann: User
+) -> None:
+    await AsyncClient().aforce_login(ann)
+
+    assert await socket.nothing()
+
+
+async def logged_in(user: User) -> tuple[AsyncClient, SessionStore]:
+    client = AsyncClient()
+    await client.aforce_login(user)
+    return client, SessionStore(client.cookies["sessionid"].value)
+
+
+async def test_logging_out_ends_the_subscriptions_of_that_session(
+    ann: User, cellar: Room
+) -> None:
+    client, session = await logged_in(ann)
+    _, elsewhere = await logged_in(ann)
+    signed = cellar.stream.sign(ann)
+    async with Socket(ann, session=session) as ours, Socket(
+        ann, session=elsewhere
+    ) as other:
+        await ours.subscribe(signed)
+        await other.subscribe(signed)
+
+        await client.get("/logout/")
+
+        assert await denied(ours) == [("denied", "revoked")]
+        assert await other.nothing()
+
+
+async def test_a_changed_password_ends_the_sessions_of_before(
+    ann: User, cellar: Room
+) -> None:
+    _, session = await logged_in(ann)
+    async with Socket(ann, session=session) as socket:
+        await socket.subscribe(cellar.stream.sign(ann))
+
+        ann.set_password("new")
+        await ann.asave()
+
+        assert await denied(socket) == [("denied", "revoked")]
+
+
+async def test_an_anonymous_visitor_is_asked_again_as_such(cellar: Room) -> None:
+    cellar.public = True
+    await cellar.asave()
+    with override_settings(TURBO={"RECHECK_INTERVAL": 0.1}):
+        async with Socket() as socket:
+            await socket.subscribe(cellar.stream.signed_stream_name)
+            cellar.public = False
+            await cellar.asave()
+
+            assert await denied(socket) == [("denied", "revoked")]
+
+
+# --- What can be asked
+
+
+def test_revoke_needs_somebody_or_something() -> None:
+    with pytest.raises(TypeError, match="needs a user, a stream, or both"):
+        turbo.revoke()
+    with pytest.raises(ValueError, match="who can log in"):
+        turbo.revoke(user=AnonymousUser())
+
+
+def test_ending_no_session_and_rechecking_nobody_says_nothing() -> None:
+    sent: list[Any] = []
+    with recording(lambda name, data: sent.append(data)):
+        revoke_session(None)
+        recheck(AnonymousUser())
+
+    assert sent == []
+
+
+HELD = [Subscription("s1", "a:B", "x"), Subscription("s2", "a:C", "y")]
+
+
+def test_an_order_concerns_whom_it_names() -> None:
+    assert Order().concerns(user=None, session="")
+    assert Order(user="1").concerns(user="1", session="")
+    assert not Order(user="1").concerns(user="2", session="")
+    assert not Order(user="1").concerns(user=None, session="")
+    assert not Order(session="a").concerns(user="1", session="b")
+
+
+def test_an_order_means_the_stream_it_names_or_all() -> None:
+    assert Order().matching(HELD) == HELD
+    assert Order(stream="a:C").matching(HELD) == HELD[1:]
+
+
+@pytest.mark.parametrize("text", [None, "", "{}"])
+def test_lost_orders_let_everybody_be_asked_again(text: str | None) -> None:
+    assert Order.parse(text) == Order(recheck=True)
+
+
+def test_an_order_survives_the_wire() -> None:
+    order = Order(user="1", stream="a:B")
+
+    assert Order.parse(json.dumps({"user": "1", "stream": "a:B"})) == order

@@ -1,0 +1,218 @@
+"""
+A WebSocket for JSON clients that follow a binding.
+
+::
+
+    class ScoresConsumer(turbo.bindings.BindingConsumer):
+        event = "scores"
+        binding = Scores
+
+        def user_passes_test(self, user):
+            return user.is_authenticated
+
+    get_application(websocket_urlpatterns=[path("ws/scores/", ScoresConsumer.as_asgi())])
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, ClassVar
+from urllib.parse import parse_qs
+
+from channels.db import database_sync_to_async
+
+from turbo import metrics, serving
+from turbo.bindings.binding import Binding
+from turbo.bindings.clients import Client
+from turbo.bindings.messages import parse_request
+from turbo.bindings.versions import Version
+from turbo.conf import get_settings
+from turbo.exceptions import ConfigurationError, FrameError
+from turbo.frame import Frame
+from turbo.outbox import Outbox
+from turbo.protocol import CloseCode
+from turbo.typing import ASGIApplication, Message, Receive, Scope, Send
+
+__all__ = ["BindingConsumer", "consumer_classes"]
+
+logger = logging.getLogger("turbo.bindings")
+
+#: Seconds that a client may take to read what goes before the end.
+CLOSE_TIMEOUT = 2.0
+
+_classes: list[type[BindingConsumer]] = []
+
+
+def consumer_classes() -> list[type[BindingConsumer]]:
+    """Return the consumers that the project declares."""
+    return list(_classes)
+
+
+class BindingConsumer:
+    """
+    One connection of a JSON client; see :mod:`turbo.bindings.messages` for the wire.
+
+    The client connects, with ``?version=`` if it has been there before, and is sent all
+    rows or what it has missed, then every change.
+    """
+
+    #: What every message names; the binding's label if empty.
+    event: str = ""
+    #: A class of bindings, or one of them.
+    binding: ClassVar[Any] = None
+    #: Groups by which :func:`~turbo.bindings.send_to_group` reaches the clients.
+    groups: ClassVar[Sequence[str]] = ()
+    #: Rows in one message of a full sync.
+    page_size: int = 100
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _classes.append(cls)
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        # Ends the conversation when the server wants it to, and never otherwise.
+        self._limit = asyncio.timeout(None)
+        self._code: int = CloseCode.SLOW
+        extensions: dict[str, Any] = scope.get("extensions") or {}
+        self._outbox = Outbox(
+            send,
+            make_message=_text_message,
+            limit=get_settings().queue_bytes,
+            on_slow=lambda: self.end(CloseCode.SLOW),
+            transport=extensions.get("turbo.transport"),
+        )
+
+    @classmethod
+    def as_asgi(cls) -> ASGIApplication:
+        """Return an ASGI application that serves each connection."""
+        serving.expect()
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "websocket":
+                raise ValueError(
+                    f"{cls.__name__} serves WebSockets, not {scope['type']!r}."
+                )
+            await cls(scope, receive, send).serve()
+
+        return application
+
+    def get_binding(self) -> Binding:
+        """
+        Return the binding to follow.
+
+        One with parameters is made of the URL's arguments of the same names.
+        """
+        binding = self.binding
+        if isinstance(binding, Binding):
+            return binding
+        if not (isinstance(binding, type) and issubclass(binding, Binding)):
+            raise ConfigurationError(
+                f"{type(self).__name__}.binding is {binding!r}, which is no Binding."
+            )
+        route = self.scope.get("url_route") or {}
+        arguments = route.get("kwargs", {})
+        return binding(**{name: arguments[name] for name in binding.params})
+
+    def get_groups(self) -> Sequence[str]:
+        """Return the groups that this client belongs to."""
+        return self.groups
+
+    def user_passes_test(self, user: Any) -> bool:
+        """
+        Return whether ``user`` may follow the binding; may be ``async def``.
+
+        Asked at each connection, and again every ``RECHECK_INTERVAL`` seconds.
+        """
+        return True
+
+    @classmethod
+    def tests_user(cls) -> bool:
+        """Return whether this class says itself who may listen."""
+        return cls.user_passes_test is not BindingConsumer.user_passes_test
+
+    def put(self, frame: Frame) -> None:
+        """Send a frame, now or soon."""
+        self._outbox.put(frame)
+
+    async def ready(self) -> None:
+        """Wait until nothing waits to be sent."""
+        await self._outbox.ready()
+
+    def end(self, code: int) -> None:
+        """End the connection."""
+        self._code = code
+        self._limit.reschedule(asyncio.get_running_loop().time())
+
+    async def serve(self) -> None:
+        """Serve the connection until either side closes it."""
+        await self._receive()  # websocket.connect
+        await self._send({"type": "websocket.accept"})
+        binding = await database_sync_to_async(self._prepared_binding)()
+        client = Client(self, binding, self.scope, self)
+        try:
+            async with self._limit:
+                await self._converse(client)
+        except TimeoutError:
+            if not self._limit.expired():
+                raise
+            await self._close()
+        except asyncio.CancelledError:
+            self._code = CloseCode.RESTART
+            await self._close()
+            raise
+        finally:
+            await self._outbox.close()
+            await client.stop()
+
+    def _prepared_binding(self) -> Binding:
+        binding = self.get_binding()
+        _ = binding.slot  # looks at the queryset, for which Django may ask the database
+        return binding
+
+    async def _converse(self, client: Client) -> None:
+        query = parse_qs(self.scope.get("query_string", b"").decode("latin-1"))
+        await client.start(Version.parse(query.get("version", [""])[-1]))
+        while (message := await self._receive())["type"] == "websocket.receive":
+            await self._act(client, message.get("text"))
+            await self._outbox.ready()
+
+    async def _act(self, client: Client, text: str | None) -> None:
+        try:
+            request = parse_request(text, limit=get_settings().max_frame_bytes)
+        except FrameError as error:
+            metrics.count("bad_frames")
+            client.say("error", reason=error.reason, detail=error.detail)
+            return
+        if request.get("disconnect"):
+            self.end(1000)
+        elif request.get("ping"):
+            client.say("pong")
+        else:
+            version = request.get("version")
+            known = version if isinstance(version, str) else None
+            await client.resume(Version.parse(known))
+
+    async def _close(self) -> None:
+        is_slow = self._code == CloseCode.SLOW
+        if is_slow:
+            metrics.count("closed_slow")
+        with suppress(Exception):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._outbox.ready()
+                await self._send({"type": "websocket.close", "code": int(self._code)})
+                while (
+                    is_slow and (await self._receive())["type"] == "websocket.receive"
+                ):
+                    pass
+        if is_slow:
+            self._outbox.abort()
+
+
+def _text_message(text: str) -> Message:
+    return {"type": "websocket.send", "text": text}

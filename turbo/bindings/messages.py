@@ -1,0 +1,153 @@
+"""
+What JSON clients are told, and what they may say.
+
+Every message has the consumer's ``event`` and an ``action``; ``keys`` are the primary keys
+of the rows in ``payload``, and ``index`` is where the one row stands from now on::
+
+    ← {"event":"scores","action":"sync","version":"k3:7","page":1,"pages":2,
+       "keys":[4,1],"payload":[{…},{…}]}
+    ← {"event":"scores","action":"sync","version":"k3:7","payload":"ok"}
+    ← {"event":"scores","action":"create","version":"k3:8","keys":[9],"payload":[{…}],
+       "index":0}
+    ← {"event":"scores","action":"update","version":"k3:9","keys":[4],"payload":[{…}],
+       "index":2}
+    ← {"event":"scores","action":"delete","version":"k3:10","keys":[1],
+       "payload":[{"pk":1}]}
+    ← {"event":"scores","action":"order","version":"k3:11","keys":[4,9]}
+    ← {"event":"scores","action":"denied","reason":"forbidden"}
+    ← {"event":"scores","action":"error","reason":"malformed","detail":"…"}
+    ← {"event":"scores","action":"ping"}
+    → {"version":"k3:7"}        what have I missed?
+    → {"ping":true}             ← {"event":"scores","action":"pong"}
+    → {"disconnect":true}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+
+from turbo.bindings.versions import Version
+from turbo.exceptions import FrameError
+from turbo.frame import Frame
+
+__all__ = [
+    "Signal",
+    "change_frame",
+    "group_frame",
+    "message",
+    "parse_request",
+    "sync_messages",
+]
+
+
+def message(event: str, action: str, **fields: Any) -> str:
+    """
+    Return a message of an action.
+
+    >>> message("scores", "pong")
+    '{"event":"scores","action":"pong"}'
+    """
+    return json.dumps(
+        {"event": event, "action": action, **fields},
+        cls=DjangoJSONEncoder,
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+
+
+@lru_cache(maxsize=1_024)
+def change_frame(event: str, version: Version, change: str) -> Frame:
+    """
+    Return the frame of one change as the store logs it, the same for all clients.
+
+    >>> change_frame("scores", Version("k3", 10), '{"action":"delete","pk":1}').text
+    '{"event":"scores","action":"delete","version":"k3:10","keys":[1],"payload":[{"pk":1}]}'
+    """
+    given = json.loads(change)
+    action = given["action"]
+    told: dict[str, Any] = {"version": str(version)}
+    if action == "order":
+        return Frame(message(event, action, **told, keys=given["order"]))
+    told["keys"] = [given["pk"]]
+    if action == "delete":
+        return Frame(message(event, action, **told, payload=[{"pk": given["pk"]}]))
+    told |= {"payload": [given["value"]], "index": given["index"]}
+    return Frame(message(event, action, **told))
+
+
+@lru_cache(maxsize=1_024)
+def group_frame(event: str, data: str) -> Frame:
+    """
+    Return the frame of what was sent to a group, the same for all clients.
+
+    >>> group_frame("scores", '{"action":"notice","payload":"Hi"}').text
+    '{"event":"scores","action":"notice","payload":"Hi"}'
+    """
+    return Frame(message(event, **json.loads(data)))
+
+
+def sync_messages(
+    event: str, version: str, texts: Mapping[str, str], *, page_size: int
+) -> Iterator[str]:
+    """
+    Yield pages with all rows, given as JSON by their keys as JSON.
+
+    >>> list(sync_messages("scores", "k3:7", {"4": "{}"}, page_size=25))
+    ['{"event":"scores","action":"sync","version":"k3:7","page":1,"pages":1,\
+"keys":[4],"payload":[{}]}']
+    """
+    pages = max(1, -(-len(texts) // page_size))
+    rows = iter(texts.items())
+    for page in range(1, pages + 1):
+        shown = dict(islice(rows, page_size))
+        head = message(
+            event, "sync", version=version, page=page, pages=pages
+        ).removesuffix("}")
+        keys, payload = ",".join(shown), ",".join(shown.values())
+        yield f'{head},"keys":[{keys}],"payload":[{payload}]}}'
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What the hub delivered: ``kind`` is ``message``, ``gap`` or ``ping``."""
+
+    kind: str
+    stream: str
+    data: str
+
+    @classmethod
+    def of(cls, frame: Frame) -> Signal:
+        """Return the signal in a frame, read once for all clients of the process."""
+        signal: Signal = frame.wire("turbo.bindings", cls._parse)
+        return signal
+
+    @classmethod
+    def _parse(cls, text: str) -> Signal:
+        frame = json.loads(text)
+        return cls(frame["type"], frame.get("stream", ""), frame.get("data", ""))
+
+
+def parse_request(text: str | None, *, limit: int) -> dict[str, Any]:
+    """Return the object that a client has sent."""
+    if text is None:
+        raise FrameError("binary", "Messages are JSON text, not bytes.")
+    if len(text) > limit:
+        raise FrameError("too_large", f"A message holds at most {limit} bytes.")
+    try:
+        request = json.loads(text)
+    except (ValueError, RecursionError):
+        raise FrameError("malformed", "The message is not JSON.") from None
+    if not isinstance(request, dict):
+        raise FrameError("not_object", "The message is not a JSON object.")
+    if not request.keys() & {"disconnect", "ping", "version"}:
+        raise FrameError(
+            "unknown_type", "A message has 'version', 'ping' or 'disconnect'."
+        )
+    return request

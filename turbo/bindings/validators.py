@@ -1,0 +1,89 @@
+"""What tells a client whether its copy of a response is still good."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils import timezone, translation
+from django.utils.cache import get_conditional_response, patch_vary_headers
+from django.utils.http import http_date
+
+from turbo.bindings.store import State
+
+__all__ = ["Validators", "request_parts", "vary"]
+
+# Another process may have run other code, which made other responses of the same rows.
+_STARTED = math.ceil(time.time())
+
+
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """
+    A strong ETag and a time for the responses made of one version of a binding.
+
+    HTTP's times are whole seconds. A copy that was made in the second of a change may
+    be older than the change, so ``unchanged_since`` is the second after, and only a copy
+    of that second or a later one is good.
+    """
+
+    etag: str
+    unchanged_since: int
+    now: float
+
+    @classmethod
+    def of(cls, state: State, parts: Iterable[Any]) -> Validators:
+        """Return the validators of whatever ``parts`` tell apart, in one state."""
+        text = json.dumps([str(state.version), *parts], default=str)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+        since = max(math.floor(state.modified) + 1, _STARTED)
+        return cls(f'"{digest}"', since, state.now)
+
+    def answer(self, request: Any) -> HttpResponseBase | None:
+        """Return 304 or 412, if that is all that the request's conditions ask for."""
+        return get_conditional_response(
+            request, self.etag, self.unchanged_since, self.mark(HttpResponse())
+        )
+
+    def mark(self, response: HttpResponseBase) -> HttpResponseBase:
+        """Put the validators into the headers of a response."""
+        # Nothing may be dated in the future; a copy of this second is asked for again.
+        since = min(self.unchanged_since, math.floor(self.now))
+        response.headers["ETag"] = self.etag
+        response.headers["Last-Modified"] = http_date(since)
+        return response
+
+
+def request_parts(request: Any) -> list[Any]:
+    """Return what of a request, beside its user, makes the response another one."""
+    renderer = request.accepted_renderer
+    return [
+        request.scheme,
+        request.get_host(),
+        request.path,
+        sorted(parse_qsl(request.META.get("QUERY_STRING", ""), keep_blank_values=True)),
+        [renderer.media_type, renderer.format, request.accepted_media_type],
+        getattr(request, "version", None),
+        translation.get_language(),
+        timezone.get_current_timezone_name(),
+    ]
+
+
+def vary(response: HttpResponseBase, *, per_user: bool) -> HttpResponseBase:
+    """Let no cache keep a response without asking, nor give it to another user."""
+    headers = ["Accept", "Accept-Language"]
+    if per_user:
+        headers += ["Authorization", "Cookie"]
+    patch_vary_headers(response, headers)  # type: ignore[arg-type]
+    response.headers.setdefault(
+        "Cache-Control", "private, no-cache" if per_user else "no-cache"
+    )
+    return response

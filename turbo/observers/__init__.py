@@ -1,0 +1,55 @@
+"""
+JSON over WebSocket for JavaScript and mobile clients: actions, and events of models.
+
+The protocol and the names are those of Django Channels REST Framework, so its clients
+work unchanged, and consumers written for it after a change of the import. Needs the
+extra ``rest``, and ``"turbo.observers"`` in ``INSTALLED_APPS``.
+"""
+
+from __future__ import annotations
+
+from turbo.observers.actions import action, detached
+from turbo.observers.consumers import AsyncAPIConsumer
+from turbo.observers.generics import GenericAsyncAPIConsumer
+from turbo.observers.instances import ObserverModelInstanceMixin
+from turbo.observers.lists import ObserverModelListMixin
+from turbo.observers.mixins import (
+    CreateModelMixin,
+    DeleteModelMixin,
+    ListModelMixin,
+    PaginatedModelListMixin,
+    PatchModelMixin,
+    RetrieveModelMixin,
+    StreamedPaginatedListMixin,
+    UpdateModelMixin,
+)
+from turbo.observers.model_observers import Action, model_observer
+from turbo.observers.multiplexer import Multiplexer
+from turbo.observers.pagination import WebsocketLimitOffsetPagination
+from turbo.observers.permissions import AllowAny, BasePermission, IsAuthenticated
+from turbo.observers.signal_observers import observer
+
+__all__ = [
+    "Action",
+    "AllowAny",
+    "AsyncAPIConsumer",
+    "BasePermission",
+    "CreateModelMixin",
+    "DeleteModelMixin",
+    "GenericAsyncAPIConsumer",
+    "IsAuthenticated",
+    "ListModelMixin",
+    "Multiplexer",
+    "ObserverModelInstanceMixin",
+    "ObserverModelListMixin",
+    "PaginatedModelListMixin",
+    "PatchModelMixin",
+    "RetrieveModelMixin",
+    "StreamedPaginatedListMixin",
+    "UpdateModelMixin",
+    "WebsocketLimitOffsetPagination",
+    "action",
+    "detached",
+    "model_observer",
+    "observer",
+]

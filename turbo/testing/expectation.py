@@ -1,0 +1,59 @@
+"""What a test expects of elements, and how it is put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Self
+
+from django.db.models import Model
+
+from turbo.dom import dom_id
+from turbo.testing.reading import StreamElement
+
+__all__ = ["Expectation"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """How many elements there should be, and what each of them should have."""
+
+    count: int | None
+    action: str | None
+    target: str | None
+    selector: str | None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        count: int | None,
+        action: str | None,
+        target: object,
+        selector: str | None,
+    ) -> Self:
+        """Return the expectation; ``target`` may be an instance for its ``dom_id``."""
+        if isinstance(target, Model):
+            target = dom_id(target)
+        id = None if target is None else str(target)
+        return cls(count=count, action=action, target=id, selector=selector)
+
+    def matching(self, elements: Iterable[StreamElement]) -> list[StreamElement]:
+        """Return the elements that have all that is asked for."""
+        return [
+            element
+            for element in elements
+            if self.action in (None, element.action)
+            and self.target in (None, element.target)
+            and self.selector in (None, element.targets)
+        ]
+
+    def is_met_by(self, found: int) -> bool:
+        """Return whether so many are as many as there should be."""
+        return bool(found) if self.count is None else found == self.count
+
+    def __str__(self) -> str:
+        values = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
+        given = [f"{name}={value!r}" for name, value in values.items() if value]
+        number = "an element" if self.count is None else f"{self.count} element(s)"
+        return f"{number} with {', '.join(given)}" if given else number

@@ -1,0 +1,46 @@
+"""
+The fixture for pytest; put into ``conftest.py``::
+
+    pytest_plugins = ["turbo.testing.pytest"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import pytest
+
+from turbo.registry import resolve
+from turbo.testing.broadcasts import BroadcastCapture
+from turbo.testing.reading import StreamElement
+
+__all__ = ["Broadcasts", "broadcasts"]
+
+Broadcasts: TypeAlias = Callable[..., list[StreamElement]]
+
+
+@pytest.fixture
+def broadcasts() -> Iterator[Broadcasts]:
+    """
+    Keep whatever the test broadcasts, and return it when called.
+
+    ::
+
+        def test_message(db, broadcasts):
+            Message.objects.create(room=room, text="Hi")
+
+            assert [element.action for element in broadcasts(room)] == ["append"]
+
+    A call lets what waits for the commit of the test's transaction happen, and returns
+    everything since the test began, of these streams or of all.
+    """
+    capture = BroadcastCapture()
+
+    def collect(*streams: Any) -> list[StreamElement]:
+        capture.commit()
+        names = {resolve(stream).stream_name for stream in streams}
+        return [sent for sent in capture.elements if not names or sent.stream in names]
+
+    with capture:
+        yield collect
