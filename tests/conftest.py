@@ -32,8 +32,8 @@ from tests.servers import (
 )
 from tests.settings import sqlite_database
 from turbo.broadcast import shut_down
-from turbo.replay.selection import forget_replay
 from turbo.context import set_birth
+from turbo.replay.selection import forget_replay
 
 _NO_BROWSER = (
     "no Chromium: install the package 'chromium' of your system, "

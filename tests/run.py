@@ -18,7 +18,6 @@ sys.path.insert(0, str(ROOT / ".ci"))
 from environment import Environment  # noqa: E402
 from layers import core_files  # noqa: E402
 
-
 # Two workers, each with servers of its own; one that is done takes work from the other.
 PARALLEL = ("-n", "2", "--dist", "worksteal")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
-from django.db import connection, models, transaction
+from django.db import connection, models
 from django.template import Context, Template
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
@@ -17,6 +17,7 @@ from tests.testapp.models import Board, Card, Pin, Room, UuidItem
 from tests.testapp.streams import Announcements, BoardStream, CardStream
 from turbo import registry
 from turbo.changes.watchlist import watchlist
+from turbo.context import request_scope
 from turbo.conventions import parent_field, parent_stream_class
 from turbo.exceptions import ConfigurationError
 from turbo.gate import passes
@@ -169,14 +170,15 @@ def test_what_is_only_announced_has_not_moved(board: Board) -> None:
 
 def test_a_partial_save_shows_the_whole_instance(board: Board) -> None:
     card = Card.objects.create(board=board, title="Old")
-    Card.objects.filter(pk=card.pk)._raw_delete  # noqa: B018
     with turbo.suppress():
         Card.objects.filter(pk=card.pk).update(title="Newer")
 
     with capture_broadcasts() as sent:
         card.save(update_fields=["board"])
 
-    assert [element.html for element in sent] == [f'<li id="card_{card.pk}">Newer</li>\n']
+    assert [element.html for element in sent] == [
+        f'<li id="card_{card.pk}">Newer</li>\n'
+    ]
 
 
 def test_an_instance_that_is_gone_by_the_commit_is_not_shown(board: Board) -> None:
@@ -272,7 +274,6 @@ def test_methods_override_each_convention(board: Board) -> None:
 
     with capture_broadcasts(Announcements) as sent:
         card.save()
-        transaction.get_connection().run_on_commit.clear  # noqa: B018
     assert brief(sent) == [("Announcements", "replace", f"ticket-{key}")]
 
     with capture_broadcasts(Announcements) as sent:
@@ -296,7 +297,9 @@ def test_hooks_run_after_the_conventions(board: Board) -> None:
 
     with capture_broadcasts(board) as sent:
         card = Card.objects.create(board=board, title="Rake")
-    assert [e.html for e in sent][2:] == ["True [&#x27;update_fields&#x27;, &#x27;using&#x27;]"]
+    assert [e.html for e in sent][2:] == [
+        "True [&#x27;update_fields&#x27;, &#x27;using&#x27;]"
+    ]
 
     with capture_broadcasts(board) as sent:
         card.delete()
@@ -369,7 +372,7 @@ def test_both_options_refresh_the_pages_of_the_parent(
 
 
 def test_the_refresh_says_whose_request_it_answers(board: Board) -> None:
-    with capture_broadcasts(board) as sent, turbo.context.request_scope("r-1"):
+    with request_scope("r-1"), capture_broadcasts(board) as sent:
         board.save()
         Pin.objects.create(board=board, color="red")
 

@@ -97,24 +97,17 @@ def test_place_puts_the_method_before_other_attributes() -> None:
     assert attributes == {"data-x": 1}
 
 
-def test_performing_hands_over_the_element_and_its_target() -> None:
+def test_performing_hands_over_what_is_overwritten() -> None:
     sender = Sender()
 
     sender._perform("append", Content(text="a"), Place(id="x"))
-    sender._perform("append", Content(text="b"), Place(selector=".x"))
+    sender._perform("update", Content(text="b"), Place(id="x"))
+    sender._perform("replace", Content(text="c"), Place(selector=".x"))
 
-    assert sender.sent == [
-        (
-            '<turbo-stream action="append" target="x">'
-            "<template>a</template></turbo-stream>",
-            "x",
-        ),
-        (
-            '<turbo-stream action="append" targets=".x">'
-            "<template>b</template></turbo-stream>",
-            "",
-        ),
-    ]
+    assert [target for _, target in sender.sent] == ["", "x", ".x"]
+    assert sender.sent[0][0] == (
+        '<turbo-stream action="append" target="x"><template>a</template></turbo-stream>'
+    )
 
 
 async def test_performing_in_a_coroutine_does_the_same() -> None:

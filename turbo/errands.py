@@ -23,6 +23,8 @@ class Errands:
         task = asyncio.ensure_future(_reported(errand))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # One that is cancelled before its first step would never have been awaited.
+        task.add_done_callback(lambda _: errand.close())
 
     def repeat(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
         """Run ``job`` every ``seconds`` until the end."""

@@ -1,4 +1,4 @@
-"""Turbo Drive and the stream source: visits, snapshots, previews, permanent elements."""
+"""Turbo Drive and the stream source: visits, snapshots, previews, what is permanent."""
 
 from __future__ import annotations
 

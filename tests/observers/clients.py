@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
+
+import turbo
 
 __all__ = ["Client"]
 
@@ -31,6 +34,7 @@ class Client:
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
+        await sync_to_async(turbo.flush)()  # while this loop still runs
         await self.communicator.disconnect(timeout=5)
 
     async def send(self, **message: Any) -> None:

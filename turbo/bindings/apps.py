@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.apps import AppConfig
+from django.core.checks import register
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
 from turbo.bindings.catalog import classes, kept
+from turbo.bindings.checks import check_consumers, check_querysets, check_store
 from turbo.bindings.outage import Unreachable, invalidate, with_store
 
 __all__ = ["BindingsConfig"]
@@ -23,6 +26,9 @@ class BindingsConfig(AppConfig):
 
     def ready(self) -> None:
         """Import the ``bindings`` module of every installed app."""
+        register(check_store)
+        register(check_querysets)
+        register(check_consumers, deploy=True)
         autodiscover_modules("bindings")
         post_migrate.connect(_migrated, dispatch_uid="turbo.bindings")
 
@@ -33,6 +39,6 @@ def _migrated(*, app_config: AppConfig, **kwargs: Any) -> None:
         if cls.model._meta.app_label == app_config.label:
             try:
                 for slot, _ in kept(cls):
-                    with_store(lambda store, slot=slot: invalidate(store, slot))
+                    with_store(partial(invalidate, slot=slot))
             except Unreachable:
                 return

@@ -39,20 +39,22 @@ async def catch_up(binding: Binding, since: Version | None) -> Caught:
     """Return what leads from ``since`` to now, and be told of what follows."""
 
     async def work() -> Caught:
-        return await database_sync_to_async(_catch_up)(binding, since)
+        caught: Caught = await database_sync_to_async(_catch_up)(binding, since)
+        return caught
 
-    caught: Caught = await _shared().get((binding, since), work)
-    return caught
+    shared: Caught = await _shared().get((binding, since), work)
+    return shared
 
 
 async def stay(binding: Binding) -> State | None:
     """Go on being told of changes; return where the binding stands."""
 
     async def work() -> State | None:
-        return await database_sync_to_async(_listen)(binding)
+        state: State | None = await database_sync_to_async(_listen)(binding)
+        return state
 
-    state: State | None = await _shared().get((binding, "stay"), work)
-    return state
+    shared: State | None = await _shared().get((binding, "stay"), work)
+    return shared
 
 
 def _listen(binding: Binding) -> State | None:

@@ -146,9 +146,10 @@ class Client:
 
     async def _subscribe_later(self) -> None:
         await asyncio.sleep(PAUSE)
-        while not await self._subscribe():
-            await asyncio.sleep(PAUSE)
-        await self._catch_up(self._line.version)
+        if await self._subscribe():
+            await self._catch_up(self._line.version)
+        else:
+            self._errands.run(self._subscribe_later())
 
     async def _catch_up(self, since: Version | None, *, confirm: bool = False) -> None:
         async with self._lock:
@@ -206,10 +207,12 @@ class Client:
 
     async def _await_store(self) -> None:
         await asyncio.sleep(PAUSE)
-        while not is_reachable():
-            await asyncio.sleep(PAUSE)
-        if self._line.version is None and not self._lock.locked():
+        if self._line.version is not None or self._lock.locked():
+            return
+        if is_reachable():
             await self._catch_up(None)
+        else:
+            self._errands.run(self._await_store())
 
     async def _passes(self) -> bool:
         test = self._audience.user_passes_test

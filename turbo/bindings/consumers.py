@@ -10,7 +10,7 @@ A WebSocket for JSON clients that follow a binding.
         def user_passes_test(self, user):
             return user.is_authenticated
 
-    get_application(websocket_urlpatterns=[path("ws/scores/", ScoresConsumer.as_asgi())])
+    websocket_urlpatterns = [path("ws/scores/", ScoresConsumer.as_asgi())]
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """
 Bringing bindings up to date after each commit, in the process that wrote.
 
-A row is read again through the real queryset, which decides whether it is in it and what
-its value is. So whatever a filter says is right, and of two writers the one that reads
-last wins.
+A row is read again through the real queryset, which decides whether it is in it and
+what its value is. So whatever a filter says is right, and of two writers the one that
+reads last wins.
 """
 
 from __future__ import annotations
@@ -99,8 +99,7 @@ def _bound(cls: type[Declaration], change: ModelChange) -> list[Declaration]:
     for name in with_store(lambda store: store.names(cls.label)):
         declaration = cls.from_slot_name(name)
         if declaration.slot.name != name:
-            foreign = Slot(cls.label, name)
-            with_store(lambda store, slot=foreign: invalidate(store, slot))
+            with_store(partial(invalidate, slot=Slot(cls.label, name)))
         elif declaration.database == change.using:
             bound.append(declaration)
     return bound

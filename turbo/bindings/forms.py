@@ -1,9 +1,9 @@
 """
 The form of a binding: how its rows are written and ordered, and what that depends on.
 
-Rows that were written in one form cannot be read in another. So the form has a name that
-is made of everything it rests on, and a changed model, serializer or queryset leads to
-another place in the store by itself.
+Rows that were written in one form cannot be read in another. So the form has a name
+that is made of everything it rests on, and a changed model, serializer or queryset
+leads to another place in the store by itself.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Form:
 
 
 def describe_serializer(serializer_class: Any) -> Any:
-    """Return what a serializer of Django REST framework consists of, as JSON can say."""
+    """Return what a serializer of Django REST framework consists of, for JSON."""
     if serializer_class is None:
         return None
     return [_path(serializer_class), _describe_part(serializer_class())]

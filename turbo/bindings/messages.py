@@ -1,8 +1,8 @@
 """
 What JSON clients are told, and what they may say.
 
-Every message has the consumer's ``event`` and an ``action``; ``keys`` are the primary keys
-of the rows in ``payload``, and ``index`` is where the one row stands from now on::
+Every message has the consumer's ``event`` and an ``action``; ``keys`` are the primary
+keys of the rows in ``payload``, and ``index`` is where the one row stands from now on::
 
     ← {"event":"scores","action":"sync","version":"k3:7","page":1,"pages":2,
        "keys":[4,1],"payload":[{…},{…}]}

@@ -2,10 +2,10 @@
 The order of a binding's rows.
 
 Numbers, dates and the like sort in Python as they do in the database. A row whose order
-rests on such fields alone gets a *key*, a text that sorts like the row, so a change costs
-no look at the other rows. Everything else (text with its collations, expressions, other
-models' fields) is *listed*: the database is asked for the order whenever a row may have
-moved.
+rests on such fields alone gets a *key*, a text that sorts like the row, so a change
+costs no look at the other rows. Everything else (text with its collations, expressions,
+other models' fields) is *listed*: the database is asked for the order whenever a row
+may have moved.
 """
 
 from __future__ import annotations
@@ -102,10 +102,10 @@ class Ordering:
 
     def __init__(self, queryset: QuerySet[Any]) -> None:
         query = queryset.query
-        terms = query.order_by
+        terms: Any = query.order_by
         if not terms and query.default_ordering:
             terms = query.get_meta().ordering
-        self._terms: Sequence[Any] = tuple(terms)
+        self._terms: Sequence[Any] = tuple(terms or ())
         #: Whether the queryset says itself which rows come, and so in which order.
         self._is_final = bool(
             query.is_sliced or query.combinator or query.extra_order_by
@@ -163,7 +163,7 @@ def _fields(model: type[Model], name: str) -> Iterable[Field[Any, Any]] | None:
     return None if field.is_relation and name != field.attname else [field]
 
 
-def _number_of(field: Field[Any, Any]) -> Callable[[Any], int] | None:
+def _number_of(field: Any) -> Callable[[Any], int] | None:
     while field.is_relation:
         field = field.target_field
     if field.get_internal_type() == "DecimalField":

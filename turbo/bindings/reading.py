@@ -6,7 +6,8 @@ store, which says what has changed since. Where the store has nothing, one proce
 it and the others wait.
 
 Inside a transaction nothing is filled: the transaction may see rows that are never
-committed, or may not see what is. There the database answers, until the block has ended.
+committed, or may not see what is. There the database answers, until the block has
+ended.
 """
 
 from __future__ import annotations

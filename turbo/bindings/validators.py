@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone, translation
 from django.utils.cache import get_conditional_response, patch_vary_headers
@@ -31,8 +30,8 @@ class Validators:
     A strong ETag and a time for the responses made of one version of a binding.
 
     HTTP's times are whole seconds. A copy that was made in the second of a change may
-    be older than the change, so ``unchanged_since`` is the second after, and only a copy
-    of that second or a later one is good.
+    be older than the change, so ``unchanged_since`` is the second after, and only a
+    copy of that second or a later one is good.
     """
 
     etag: str
@@ -47,19 +46,17 @@ class Validators:
         since = max(math.floor(state.modified) + 1, _STARTED)
         return cls(f'"{digest}"', since, state.now)
 
-    def answer(self, request: Any) -> HttpResponseBase | None:
-        """Return 304 or 412, if that is all that the request's conditions ask for."""
-        return get_conditional_response(
-            request, self.etag, self.unchanged_since, self.mark(HttpResponse())
-        )
+    def status(self, request: Any) -> int | None:
+        """Return 304 or 412, if the request's conditions ask for no more than that."""
+        response = get_conditional_response(request, self.etag, self.unchanged_since)
+        return response.status_code if response is not None else None
 
-    def mark(self, response: HttpResponseBase) -> HttpResponseBase:
+    def mark(self, response: HttpResponseBase) -> None:
         """Put the validators into the headers of a response."""
         # Nothing may be dated in the future; a copy of this second is asked for again.
         since = min(self.unchanged_since, math.floor(self.now))
         response.headers["ETag"] = self.etag
         response.headers["Last-Modified"] = http_date(since)
-        return response
 
 
 def request_parts(request: Any) -> list[Any]:
@@ -77,13 +74,12 @@ def request_parts(request: Any) -> list[Any]:
     ]
 
 
-def vary(response: HttpResponseBase, *, per_user: bool) -> HttpResponseBase:
+def vary(response: HttpResponseBase, *, per_user: bool) -> None:
     """Let no cache keep a response without asking, nor give it to another user."""
     headers = ["Accept", "Accept-Language"]
     if per_user:
         headers += ["Authorization", "Cookie"]
-    patch_vary_headers(response, headers)  # type: ignore[arg-type]
+    patch_vary_headers(response, headers)
     response.headers.setdefault(
         "Cache-Control", "private, no-cache" if per_user else "no-cache"
     )
-    return response

@@ -16,13 +16,12 @@ from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from django.http import Http404
-from django.http.response import HttpResponseBase
 from rest_framework import status
 from rest_framework.exceptions import APIException
 from rest_framework.pagination import CursorPagination
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.response import Response
-from rest_framework.viewsets import ModelViewSet
+from rest_framework.viewsets import ModelViewSet, ReadOnlyModelViewSet
 
 from turbo.bindings.binding import Binding
 from turbo.bindings.forms import describe_serializer
@@ -31,7 +30,7 @@ from turbo.bindings.validators import Validators, request_parts, vary
 from turbo.exceptions import ConfigurationError
 from turbo.names import user_key
 
-__all__ = ["BindingMixin", "BoundModelViewSet"]
+__all__ = ["BoundModelViewSet", "BoundReadOnlyModelViewSet"]
 
 _describe = lru_cache(maxsize=256)(describe_serializer)
 
@@ -44,12 +43,13 @@ class PreconditionFailed(APIException):
     default_code = "precondition_failed"
 
 
-class BindingMixin:
+class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
     """
     Lists and retrieves from a binding, and answers 304 where nothing has changed.
 
     A 304 costs one round trip to the store and no query of ours. Filters, a cursor, and
-    a ``get_queryset`` of the view's own work on the database, with the binding's version.
+    a ``get_queryset`` of the view's own work on the database, with the version of the
+    binding.
     """
 
     #: A class of bindings, or one of them.
@@ -91,31 +91,34 @@ class BindingMixin:
 
     def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
         """Refuse a write whose author has seen another state."""
-        super().initial(request, *args, **kwargs)  # type: ignore[misc]
+        super().initial(request, *args, **kwargs)
         if request.method not in SAFE_METHODS and _is_conditional(request):
             validators = self._validators(self.get_binding().state())
-            if validators is None or validators.answer(request) is not None:
+            if validators is None or validators.status(request) is not None:
                 raise PreconditionFailed
 
-    def list(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def list(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """Return the rows of the binding, or 304."""
         return self._conditional(self._list)
 
-    def retrieve(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def retrieve(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """Return one row of the binding, or 304."""
         return self._conditional(self._retrieve)
 
     def _conditional(
         self, respond: Callable[[], tuple[State | None, Response]]
-    ) -> HttpResponseBase:
+    ) -> Response:
         validators = self._validators(self.get_binding().state())
-        response = validators and validators.answer(self.request)
-        if response is None:
-            # The rows may be newer than what was asked above, their state is not.
+        status = validators.status(self.request) if validators else None
+        if status is not None:
+            response = Response(status=status)
+        else:
             state, response = respond()
-            if validators := self._validators(state):
-                validators.mark(response)
-        return vary(response, per_user=self.per_user)
+            validators = self._validators(state)
+        if validators is not None:
+            validators.mark(response)
+        vary(response, per_user=self.per_user)
+        return response
 
     def _validators(self, state: State | None) -> Validators | None:
         if state is None:
@@ -133,7 +136,7 @@ class BindingMixin:
         return state, self.get_paginated_response(data)
 
     def _rows(self) -> tuple[State | None, Any, bool]:
-        """Return a state, rows that are no older, and whether the binding holds them."""
+        """Return a state, rows no older than it, and whether the binding holds them."""
         binding = self.get_binding()
         if self._is_unfiltered() and not isinstance(self.paginator, CursorPagination):
             snapshot = binding.snapshot()
@@ -160,7 +163,7 @@ class BindingMixin:
 
     def _is_unfiltered(self) -> bool:
         """Return whether nobody narrows down what the binding holds."""
-        if type(self).get_queryset is not BindingMixin.get_queryset:
+        if type(self).get_queryset is not BoundReadOnlyModelViewSet.get_queryset:
             return False
         queryset = self.get_queryset()
         return self.filter_queryset(queryset) is queryset
@@ -177,7 +180,7 @@ class BindingMixin:
         return self.get_serializer(rows, many=True).data
 
 
-class BoundModelViewSet(BindingMixin, ModelViewSet):
+class BoundModelViewSet(BoundReadOnlyModelViewSet, ModelViewSet[Any]):
     """All that ``ModelViewSet`` does; what is read comes from the binding."""
 
 

@@ -91,15 +91,15 @@ def envelope(
 
 
 def event_text(
-    action: str, *, status: int, request_id: str, data: str, position: str | None
+    action: str, *, status: int, request_id: str, data: str, position: str = ""
 ) -> str:
     """
     Return the text of an event from parts that are JSON already.
 
-    >>> event_text("update", status=200, request_id="4", data='{"id":1}', position=None)
+    >>> event_text("update", status=200, request_id="4", data='{"id":1}')
     '{"action":"update","errors":[],"response_status":200,"request_id":4,"data":{"id":1}}'
     """
-    tail = "}" if position is None else f',"position":"{position}"}}'
+    tail = f',"position":"{position}"}}' if position else "}"
     return (
         f'{{"action":"{action}","errors":[],"response_status":{status},'
         f'"request_id":{request_id},"data":{data}{tail}'

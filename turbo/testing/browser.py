@@ -66,7 +66,7 @@ async def await_for_streams(
     page: Any,
     *,
     count: int | None = None,
-    timeout: float = 10,  # noqa: ASYNC109 (the browser keeps it)
+    timeout: float = 10,
 ) -> None:
     """Async version of wait_for_streams(), for Playwright's asynchronous API."""
     try:

@@ -9,6 +9,7 @@ the test itself has opened and not yet ended waits on.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -27,9 +28,12 @@ class PendingHooks:
     """The hooks that come to wait for a commit from now on."""
 
     def __init__(self) -> None:
-        self._before: list[Hook] = []
-        for connection in connections.all(initialized_only=True):
-            self._before += connection.run_on_commit
+        #: The functions that wait already, for somebody else.
+        self._before = [
+            function
+            for connection in connections.all(initialized_only=True)
+            for _, function, _ in connection.run_on_commit
+        ]
 
     def run(self) -> None:
         """Run those whose work a test without a transaction would have committed."""
@@ -39,13 +43,16 @@ class PendingHooks:
 
     def _take(self) -> list[Hook]:
         """Return what is due, which is then forgotten by its connection."""
-        known = set(map(id, self._before))
+        # By function: a rollback makes new tuples of the hooks that are left.
+        known = Counter(map(id, self._before))
         due: list[Hook] = []
         for connection in connections.all(initialized_only=True):
             if _would_be_committed(connection):
-                hooks = connection.run_on_commit
-                due += (hook for hook in hooks if id(hook) not in known)
-                connection.run_on_commit = [h for h in hooks if id(h) in known]
+                hooks, connection.run_on_commit = connection.run_on_commit, []
+                for hook in hooks:
+                    known[id(hook[1])] -= 1
+                    late = known[id(hook[1])] < 0
+                    (due if late else connection.run_on_commit).append(hook)
         return due
 
 

@@ -22,7 +22,7 @@ class Product(models.Model):
     price = models.DecimalField(
         max_digits=8, decimal_places=2, default=decimal.Decimal(1)
     )
-    tags = models.ManyToManyField("Label", blank=True)
+    tags: Any = models.ManyToManyField("Label", blank=True)
 
     def __str__(self) -> str:
         return self.name

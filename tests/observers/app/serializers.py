@@ -1,32 +1,37 @@
 from __future__ import annotations
 
-from django.contrib.auth.models import User
 from rest_framework import serializers
 
-from tests.testapp.models import Message, Room, Tagged
+from tests.observers.app.models import Article, Person, Seat, Token
 
 
-class UserSerializer(serializers.ModelSerializer):
+class PersonSerializer(serializers.ModelSerializer):
     class Meta:
-        model = User
-        fields = ["id", "username"]
-
-
-class RoomSerializer(serializers.ModelSerializer):
-    class Meta:
-        model = Room
-        fields = ["pk", "name", "public"]
-
-
-class MessageSerializer(serializers.ModelSerializer):
-    class Meta:
-        model = Message
-        fields = ["pk", "room", "text"]
+        model = Person
+        fields = ["id", "name", "active", "team"]
 
 
 class TaggedSerializer(serializers.ModelSerializer):
     tags = serializers.SlugRelatedField("name", many=True, read_only=True)
 
     class Meta:
-        model = Tagged
-        fields = ["pk", "name", "tags"]
+        model = Person
+        fields = ["id", "name", "tags"]
+
+
+class TokenSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Token
+        fields = ["id", "name"]
+
+
+class SeatSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Seat
+        fields = ["row", "number", "name"]
+
+
+class ArticleSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Article
+        fields = ["slug", "title"]

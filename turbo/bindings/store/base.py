@@ -1,18 +1,19 @@
 """
 What a store of cached querysets is, and how it stays right.
 
-Several processes read rows from the database and write what they have read. The order in
-which they read is not the order in which they write, so each takes a *ticket*, a growing
-number, *before* it reads, and what was read under a later ticket is never overwritten:
+Several processes read rows from the database and write what they have read. The order
+in which they read is not the order in which they write, so each takes a *ticket*, a
+growing number, *before* it reads, and what was read under a later ticket is never
+overwritten:
 
 * A change is read again under a ticket taken after its commit. Of two changes of a row,
   the one with the later ticket has seen both commits.
 * To fill or to refresh a binding is to read all rows under one ticket.
 
-A ticket is *out* until its reading is written. Which rows were written under which ticket
-need only be known while an earlier one is out. A ticket that is out for longer than
-``patience`` seconds counts as *missed*: its owner is gone. A binding is *filled* when all
-its rows were read under a later ticket than the last one missed.
+A ticket is *out* until its reading is written. Which rows were written under which
+ticket need only be known while an earlier one is out. A ticket that is out for longer
+than ``patience`` seconds counts as *missed*: its owner is gone. A binding is *filled*
+when all its rows were read under a later ticket than the last one missed.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class Slot:
     """
     The place of one binding: its class, and its form and parameters.
 
-    The rows of a ``listed`` binding stand in the order in which the database lists them;
-    those of others are sorted by their keys.
+    The rows of a ``listed`` binding stand in the order in which the database lists
+    them; those of others are sorted by their keys.
     """
 
     group: str

@@ -3,25 +3,28 @@ The shape of the store's data in Redis, and what all its Lua scripts begin with.
 
 All slots of a class have one hash tag, so that they lie in one slot of a cluster::
 
-    turbo:{<class>}:slots           hash    the names of its slots
-    turbo:{<class>}:<slot>:book     hash    e  epoch
-                                            p  the server process that wrote last
-                                            n  number of the version
-                                            m  time of the version
-                                            c  number of rows
-                                            h  time until which somebody listens
-                                            t  last ticket taken
-                                            g  ticket of who is filling it
-                                            f  every row was read under this or later
-                                            v  the last ticket that was missed
-                                            o  the order was read under this
-    turbo:{<class>}:<slot>:rows     hash    pk → value
-    turbo:{<class>}:<slot>:keys     hash    pk → key
-    turbo:{<class>}:<slot>:ranks    hash    pk → place in the list, of a listed binding
-    turbo:{<class>}:<slot>:order    zset    key or rank, line feed, pk; all scored 0
-    turbo:{<class>}:<slot>:out      zset    <ticket>:<time taken>, scored by the ticket
-    turbo:{<class>}:<slot>:written  zset    pk, scored by the ticket; while others are out
-    turbo:{<class>}:<slot>:log      list    the last changes, one a version
+    turbo:{bindings.<class>}:slots  hash    the names of its slots
+
+and for each slot, behind ``turbo:{bindings.<class>}:<slot>:``
+
+    book     hash    e  epoch
+                     p  the server process that wrote last
+                     n  number of the version
+                     m  time of the version
+                     c  number of rows
+                     h  time until which somebody listens
+                     t  last ticket taken
+                     g  ticket of who is filling it
+                     f  every row was read under this or later
+                     v  the last ticket that was missed
+                     o  the order was read under this
+    rows     hash    pk → value
+    keys     hash    pk → key
+    ranks    hash    pk → place in the list, of a listed binding
+    order    zset    key or rank, line feed, pk; all scored 0
+    out      zset    <ticket>:<time taken>, scored by the ticket
+    written  zset    pk, scored by the ticket; only while an earlier ticket is out
+    log      list    the last changes, one a version
 
 Times are milliseconds of the server's clock. A slot of which a part is gone, or that
 another server process wrote, is forgotten as a whole: it may be older than what was
@@ -65,8 +68,10 @@ local function open()
     for place, field in ipairs(fields) do
         opened[field] = tonumber(held[place + 2])
     end
-    local whole = held[2] == process and redis.call('HEXISTS', slots, name) == 1
-        and redis.call('HLEN', rows) == opened.c and redis.call('ZCARD', order) == opened.c
+    local whole = held[2] == process
+        and redis.call('HEXISTS', slots, name) == 1
+        and redis.call('HLEN', rows) == opened.c
+        and redis.call('ZCARD', order) == opened.c
     if not whole then
         forget()
         return nil

@@ -46,10 +46,10 @@ class Host:
 
     def execute(self, *command: str) -> Any:
         """Return the reply to one command."""
-        return self._redis.execute_command(*command)
+        return self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def renew(self) -> None:
-        """Open new connections: this process was forked, and the old are its parent's."""
+        """Open new connections: in a forked process, the old ones are the parent's."""
         _inherited.append(self._redis)
         self._redis = Redis(connection_pool=self._pool())
 
@@ -59,7 +59,8 @@ class Host:
                 name, text = (
                     ("EVAL", script.source) if whole else ("EVALSHA", script.sha)
                 )
-                pipeline.execute_command(name, text, len(keys), *keys, *args)
+                command = (name, text, len(keys), *keys, *args)
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
             return pipeline.execute(raise_on_error=False)
 
     def _pool(self) -> ConnectionPool:
@@ -70,12 +71,16 @@ class Host:
         if "address" in options:
             return ConnectionPool.from_url(options.pop("address"), **options)
         if "master_name" in options:
-            sentinel = Sentinel(
-                options.pop("sentinels"), sentinel_kwargs=options.pop("sentinel_kwargs")
-            )
-            name = options.pop("master_name")
-            return SentinelConnectionPool(name, sentinel, **options)
+            return _sentinel_pool(options)
         return ConnectionPool(**options)
+
+
+def _sentinel_pool(options: dict[str, Any]) -> ConnectionPool:
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        options.pop("sentinels"), sentinel_kwargs=options.pop("sentinel_kwargs", None)
+    )
+    name = options.pop("master_name")
+    return SentinelConnectionPool(name, sentinel, **options)  # type: ignore[no-untyped-call]
 
 
 _all: WeakSet[Host] = WeakSet()

@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.test import override_settings
+
+from tests.servers import channel_layer
+from turbo.broadcast import shut_down
+
+
+@pytest.fixture(params=["memory", "redis", "pubsub"])
+def layer(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each kind of channel layer, with the replay log that goes with it."""
+    kind = request.param
+    url = "" if kind == "memory" else request.getfixturevalue("valkey").url
+    with override_settings(CHANNEL_LAYERS={"default": channel_layer(kind, url)}):
+        yield kind
+        shut_down()

@@ -1,0 +1,60 @@
+"""System checks of the bindings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Warning
+
+from turbo.bindings.catalog import classes
+from turbo.bindings.consumers import consumer_classes
+from turbo.bindings.declaration import Declaration
+from turbo.bindings.store import get_store
+from turbo.exceptions import ConfigurationError
+
+__all__ = ["check_consumers", "check_querysets", "check_store"]
+
+
+def check_store(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check ``TURBO["BINDINGS"]``; asks nobody."""
+    try:
+        get_store()
+    except (ConfigurationError, ImportError) as error:
+        hint = "Correct TURBO['BINDINGS']."
+        return [Error(str(error), hint=hint, id="turbo.E060")]
+    return []
+
+
+def check_querysets(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the rows of each binding can be read one by one."""
+    return [message for cls in classes() for message in _check_queryset(cls)]
+
+
+def check_consumers(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check, before deployment, that every consumer says who may listen."""
+    return [
+        Warning(
+            f"{cls.__module__}.{cls.__qualname__} does not say who may listen: "
+            f"everybody may.",
+            hint="Define user_passes_test(self, user), if only to return True.",
+            obj=cls,
+            id="turbo.W062",
+        )
+        for cls in consumer_classes()
+        if not cls.tests_user()
+    ]
+
+
+def _check_queryset(cls: type[Declaration]) -> Iterator[CheckMessage]:
+    if cls.params or cls.model in cls.depends_on:
+        return
+    query = cls().get_queryset().query
+    if query.is_sliced or query.combinator:
+        yield Error(
+            f"{cls.label} cannot tell whether one row is in its queryset, which is a "
+            f"slice or a union.",
+            hint=f"Name the model itself in it: depends_on = [{cls.model.__name__}].",
+            obj=cls,
+            id="turbo.E061",
+        )

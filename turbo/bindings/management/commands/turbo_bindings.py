@@ -1,0 +1,92 @@
+"""``manage.py turbo_bindings``: look after what is kept of the bindings."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from turbo.bindings.binding import Binding
+from turbo.bindings.catalog import classes, kept
+from turbo.bindings.declaration import Declaration
+from turbo.bindings.outage import Unreachable, invalidate, with_store
+
+__all__ = ["Command"]
+
+
+class Command(BaseCommand):
+    """
+    List, synchronise, bump or clear what is kept.
+
+    ``sync`` reads everything from the database again, which repairs what bypassed
+    Django, and tells the clients what that has changed. ``bump`` makes new versions of
+    the same content; ``clear`` forgets it.
+    """
+
+    help = "Look after the bindings: list, sync, bump or clear what is kept of them."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take an action, and the labels of bindings if not all are meant."""
+        parser.add_argument("action", choices=["list", "sync", "bump", "clear"])
+        parser.add_argument("label", nargs="*", help="as list prints it")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Carry the action out."""
+        action = getattr(self, f"_{options['action']}")
+        try:
+            for cls in _chosen(options["label"]):
+                self._each(cls, action)
+        except Unreachable as error:
+            raise CommandError(
+                f"The store is out of reach: {error.__cause__}"
+            ) from error
+
+    def _each(self, cls: type[Declaration], action: Any) -> None:
+        found = False
+        for slot, binding in kept(cls):
+            found = True
+            if isinstance(binding, Binding):
+                self.stdout.write(f"{_title(binding)}: {action(binding)}")
+            elif action == self._list:
+                self.stdout.write(f"{cls.label}: kept by other code")
+            else:
+                with_store(partial(invalidate, slot=slot))
+        if not found and action == self._list:
+            self.stdout.write(f"{cls.label}: not kept")
+
+    def _list(self, binding: Binding) -> str:
+        snapshot = binding.snapshot()
+        if snapshot.state is None:
+            return "out of reach"
+        rows = len(snapshot.texts)
+        return f"version {snapshot.state.version}, {rows} rows, {binding.last_modified}"
+
+    def _sync(self, binding: Binding) -> str:
+        return f"{binding.refresh()} changes"
+
+    def _bump(self, binding: Binding) -> str:
+        binding.bump()
+        return f"version {binding.version}"
+
+    def _clear(self, binding: Binding) -> str:
+        binding.clear()
+        return "forgotten"
+
+
+def _chosen(labels: list[str]) -> Iterator[type[Declaration]]:
+    known = {cls.label: cls for cls in classes()}
+    for label in labels or known:
+        if label not in known:
+            raise CommandError(
+                f"There is no binding {label!r}. Known bindings: "
+                f"{', '.join(known) or 'none'}."
+            )
+        yield known[label]
+
+
+def _title(binding: Binding) -> str:
+    params = ", ".join(f"{name}={getattr(binding, name)!r}" for name in binding.params)
+    return f"{binding.label}({params})" if params else binding.label
