@@ -13,6 +13,7 @@ from django.db.models import F, Value
 from django.db.models.functions import Concat
 
 import turbo
+from tests.declaring import declare  # noqa: F401
 from tests.testapp.models import (
     AbstractBase,
     Child,
@@ -31,10 +32,8 @@ from tests.testapp.streams import (
     RoomStream,
     UuidItemStream,
 )
-from turbo import context, registry
-from turbo.changes.watchlist import watchlist
+from turbo import context
 from turbo.exceptions import ConfigurationError, UnsavedInstanceError
-from turbo.model_streams import StreamDescriptor
 from turbo.recorders import recording
 from turbo.registry import from_name
 
@@ -51,30 +50,6 @@ def sent() -> Iterator[list[tuple[str, str]]]:
 
     with recording(keep):
         yield broadcasts
-
-
-@pytest.fixture
-def declare() -> Iterator[Callable[..., Any]]:
-    """Declare a model stream for this test only."""
-    known, models = dict(registry._classes), []
-
-    def make(name: str, model: Any, *, attribute: str = "stream", **body: Any) -> Any:
-        options = {"model": model, "attribute": attribute, "app_label": "tests"}
-        meta = type("Meta", (), options)
-        cls = type(turbo.ModelStream)(name, (turbo.ModelStream,), {"Meta": meta, **body})
-        models.append((model, attribute, cls))
-        return cls
-
-    yield make
-    registry._classes.clear()
-    registry._classes.update(known)
-    for model, attribute, cls in models:
-        current = vars(model).get(attribute)
-        if isinstance(current, StreamDescriptor) and current.stream_class is cls:
-            delattr(model, attribute)
-        for watch in list(watchlist):
-            if watch.callback == cls._changed:
-                watch.stop()
 
 
 # --- Names

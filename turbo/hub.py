@@ -142,9 +142,9 @@ class Hub:
         self._jobs.repeat(settings.recheck_interval, self._recheck)
 
     async def _stop(self) -> None:
+        await self._jobs.stop()
         self.unsubscribe(self, list(self._topics))
         await self._errands.stop(grace=2.0)
-        await self._jobs.stop()
 
     async def _listen(self) -> None:
         while True:

@@ -8,7 +8,7 @@ changes from version to version.
 
 from __future__ import annotations
 
-import json
+import inspect
 from collections.abc import Callable, Generator
 from typing import TypeAlias
 
@@ -58,9 +58,12 @@ class World:
                 self.work.remove(work)
 
     def crash(self, place: int) -> None:
-        """End one of those at work, without a word."""
+        """End one of those at work, without a word; not before it has its ticket."""
         if self.work:
-            self.work.pop(place % len(self.work)).close()
+            work = self.work.pop(place % len(self.work))
+            if inspect.getgeneratorstate(work) == inspect.GEN_CREATED:
+                next(work, None)
+            work.close()
             self.abandoned = True
 
     def follow(self) -> None:
@@ -93,7 +96,6 @@ class World:
     # --- Those at work
 
     def _write(self, pk: str) -> Work:
-        yield
         [ticket] = self.store.take([self.slot], pk)
         if ticket is None:
             return
@@ -123,7 +125,7 @@ class World:
 
     def _row(self, pk: str) -> Row:
         value = self.database[pk]
-        return Row(pk, f"{value % 10:03d}{int(pk):03d}", json.dumps({"v": value}))
+        return Row(pk, f"{value % 10:03d}{int(pk):03d}", f'{{"v":{value}}}')
 
     def _order(self) -> list[str]:
         return sorted(self.database, key=lambda pk: (self.database[pk] % 10, int(pk)))

@@ -29,6 +29,7 @@ class Client:
         self._last_id = 0
 
     async def __aenter__(self) -> Client:
+        await sync_to_async(turbo.flush)()  # what was saved before is no event
         connected, _ = await self.communicator.connect(timeout=5)
         assert connected
         return self

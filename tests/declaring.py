@@ -1,0 +1,39 @@
+"""A fixture for streams that exist for one test only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import turbo
+from turbo import registry
+from turbo.changes.watchlist import watchlist
+from turbo.model_streams import StreamDescriptor
+
+__all__ = ["declare"]
+
+
+@pytest.fixture
+def declare() -> Iterator[Callable[..., Any]]:
+    """Declare a model stream for this test only."""
+    known, models = dict(registry._classes), []
+
+    def make(name: str, model: Any, *, attribute: str = "stream", **body: Any) -> Any:
+        options = {"model": model, "attribute": attribute, "app_label": "tests"}
+        meta = type("Meta", (), options)
+        cls = type(turbo.ModelStream)(name, (turbo.ModelStream,), {"Meta": meta, **body})
+        models.append((model, attribute, cls))
+        return cls
+
+    yield make
+    registry._classes.clear()
+    registry._classes.update(known)
+    for model, attribute, cls in models:
+        current = vars(model).get(attribute)
+        if isinstance(current, StreamDescriptor) and current.stream_class is cls:
+            delattr(model, attribute)
+        for watch in list(watchlist):
+            if watch.callback == cls._changed:
+                watch.stop()

@@ -1,0 +1,104 @@
+"""The whole ASGI stack in one line, and the pieces alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from channels.testing import HttpCommunicator, WebsocketCommunicator
+from django.test import override_settings
+from django.urls import path
+
+from tests.servers import ROOT
+from turbo import routing
+from turbo.asgi import get_application
+from turbo.consumers import TurboStreamsConsumer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def connects(application: Any, path: str = "/ws/", origin: str = "") -> bool:
+    headers = [(b"origin", origin.encode())] if origin else []
+    communicator = WebsocketCommunicator(application, path, headers=headers)
+    connected, _ = await communicator.connect()
+    if connected:
+        await communicator.disconnect()
+    return connected
+
+
+async def test_pages_of_allowed_hosts_connect_and_others_do_not() -> None:
+    application = get_application()
+
+    with override_settings(ALLOWED_HOSTS=["good.example"]):
+        application = get_application()
+        assert await connects(application, origin="https://good.example")
+        assert not await connects(application, origin="https://evil.example")
+        assert not await connects(application)
+
+
+async def test_http_goes_to_django() -> None:
+    communicator = HttpCommunicator(get_application(), "GET", "/")
+
+    response = await communicator.get_response()
+    await communicator.wait()
+
+    assert response["body"] == b"ok"
+
+
+async def test_further_consumers_come_first() -> None:
+    asked: list[str] = []
+
+    async def own(scope: Any, receive: Any, send: Any) -> None:
+        asked.append(scope["path"])
+        await send({"type": "websocket.close"})
+
+    patterns = [path("own/", own)]  # type: ignore[list-item]
+    application = get_application(patterns)
+
+    assert not await connects(application, "/own/", "http://testserver")
+    assert asked == ["/own/"]
+
+
+async def test_the_path_is_the_settings() -> None:
+    with override_settings(TURBO={"WEBSOCKET_PATH": "/live/"}):
+        (pattern,) = routing.websocket_urlpatterns
+        assert await connects(get_application(), "/live/", "http://testserver")
+
+    assert str(pattern.pattern) == "live/"
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        routing.other  # noqa: B018
+
+
+async def test_the_consumer_works_alone_and_only_for_websockets() -> None:
+    application = TurboStreamsConsumer.as_asgi()
+
+    assert await connects(application)
+    with pytest.raises(ValueError, match="serves WebSockets, not 'http'"):
+        await application({"type": "http"}, None, None)  # type: ignore[arg-type]
+
+
+def test_the_stack_can_be_imported_before_django_is_set_up() -> None:
+    code = "from turbo.asgi import get_application; get_application(); print('ok')"
+    env = {"DJANGO_SETTINGS_MODULE": "tests.settings", "PATH": "/usr/bin"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True
+    )
+
+    assert done.stdout == "ok\n", done.stderr
+
+
+def test_importing_turbo_loads_no_redis_no_daphne_and_no_rest_framework() -> None:
+    code = (
+        "import sys, turbo\n"
+        "print([n for n in ('redis', 'daphne', 'rest_framework') if n in sys.modules])"
+    )
+    env = {"DJANGO_SETTINGS_MODULE": "tests.settings", "PATH": "/usr/bin"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True
+    )
+
+    assert done.stdout == "[]\n", done.stderr

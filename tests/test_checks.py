@@ -1,0 +1,145 @@
+"""What can be known at start is said at start, with an id and a hint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core import checks as django_checks
+from django.test import override_settings
+
+from tests.declaring import declare  # noqa: F401
+from tests.servers import channel_layer
+from tests.testapp.models import Room, Tag
+from turbo.checks import check_permissions, check_setup, check_streams
+
+MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+APPS = ["daphne", *settings.INSTALLED_APPS]
+
+
+def ids(**overrides: Any) -> list[str]:
+    """Return the ids that a project with these settings is told."""
+    good = {
+        "DEBUG": True,
+        "CHANNEL_LAYERS": MEMORY,
+        "ASGI_APPLICATION": "x.asgi",
+        "TURBO": {},
+    }
+    with override_settings(**good | overrides):
+        found = check_setup()
+    assert all(message.hint for message in found)
+    return [message.id for message in found]
+
+
+@pytest.fixture
+def with_daphne(settings: Any) -> Iterator[None]:
+    # Not through override_settings, which would set all apps up again.
+    settings._wrapped.__dict__["INSTALLED_APPS"] = APPS
+    yield
+
+
+@pytest.mark.usefixtures("with_daphne")
+def test_a_good_project_hears_nothing() -> None:
+    assert ids() == []
+
+
+@pytest.mark.usefixtures("with_daphne")
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"CHANNEL_LAYERS": {}}, ["turbo.E001"]),
+        ({"TURBO": {"CHANNEL_LAYER": "live"}}, ["turbo.E001"]),
+        ({"DEBUG": False}, ["turbo.W002"]),
+        ({"ASGI_APPLICATION": None}, ["turbo.W004"]),
+        ({"TURBO": {"MAX_STREMS": 3}}, ["turbo.E009"]),
+        ({"TURBO": {"REPLAY_LENGTH": 0}}, ["turbo.W020"]),
+        (
+            {
+                "CHANNEL_LAYERS": {
+                    "default": {
+                        "BACKEND": "channels_redis.core.RedisChannelLayer",
+                        "CONFIG": {"hosts": [("127.0.0.1", 6379)]},
+                    }
+                }
+            },
+            ["turbo.W008"],
+        ),
+        (
+            {
+                "CHANNEL_LAYERS": {
+                    "default": channel_layer("redis", "redis://127.0.0.1:6379")
+                }
+            },
+            [],
+        ),
+    ],
+)
+def test_what_is_wrong_is_told(overrides: dict[str, Any], expected: list[str]) -> None:
+    assert ids(**overrides) == expected
+
+
+@pytest.mark.usefixtures("with_daphne")
+def test_several_processes_can_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "4")
+
+    assert ids() == ["turbo.W002"]
+
+
+@pytest.mark.parametrize(
+    "apps",
+    [
+        ["django.contrib.staticfiles", "turbo"],
+        ["django.contrib.staticfiles", "daphne", "turbo"],
+    ],
+)
+def test_daphne_comes_before_staticfiles(settings: Any, apps: list[str]) -> None:
+    settings._wrapped.__dict__["INSTALLED_APPS"] = apps
+
+    assert ids() == ["turbo.W003"]
+
+
+def test_the_checks_are_registered() -> None:
+    registered = django_checks.registry.registry
+
+    assert {check_setup, check_streams} <= registered.registered_checks
+    assert check_permissions in registered.deployment_checks
+
+
+def test_two_streams_for_one_attribute(declare: Callable[..., Any]) -> None:  # noqa: F811
+    declare("Second", Room)
+
+    (error,) = check_streams()
+
+    assert error.id == "turbo.E005"
+    assert error.msg == (
+        "tests:Second and testapp:RoomStream both want to be testapp.Room.stream."
+    )
+
+
+def test_a_model_field_in_the_way(declare: Callable[..., Any]) -> None:  # noqa: F811
+    declare("Named", Tag, attribute="name")
+
+    (error,) = check_streams()
+
+    assert error.id == "turbo.E006"
+    assert error.msg == (
+        "testapp.Tag has a CharField called 'name', where tests:Named wants to be."
+    )
+
+
+def test_another_attribute_in_the_way(declare: Callable[..., Any]) -> None:  # noqa: F811
+    declare("Saved", Tag, attribute="save")
+
+    (error,) = check_streams()
+
+    assert error.msg.startswith("testapp.Tag has a attribute called 'save'")
+
+
+def test_streams_that_everybody_may_see_are_told_before_deployment() -> None:
+    told = {message.obj.label for message in check_permissions()}
+
+    assert "testapp:MessageStream" in told
+    assert "testapp:RoomStream" not in told
+    assert "testapp:Announcements" not in told
