@@ -138,15 +138,10 @@ def _closed_loop(
     cost, begun = running.server.cost(), time.monotonic()
     published, deadline = 0, begun + seconds
     while time.monotonic() < deadline:
-        while published * clients - (crowd.received - start) < clients * (
-            WINDOW - BATCH
-        ):
+        if published * clients - (crowd.received - start) <= clients * BATCH:
             publisher.publish(BATCH)
             published += BATCH
         crowd.pump()
-        stalled = time.monotonic()
-        while not crowd.pump() and time.monotonic() < min(stalled + 2, deadline):
-            pass
     wanted = published * clients
     crowd.pump_until(lambda: crowd.received - start >= wanted, timeout=5)
     elapsed = time.monotonic() - begun

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import django
 
@@ -27,7 +28,9 @@ html_title = f"django-turbo-streams {version}"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 80
 autodoc_default_options = {"show-inheritance": True}
 
 nitpicky = True
@@ -38,3 +41,10 @@ nitpick_ignore_regex = [
 
 # Examples in docstrings are run by the tests, which import every module.
 doctest_test_doctest_blocks = ""
+
+
+def setup(app: Any) -> None:
+    """Give things that are neither Python nor settings an entry of their own."""
+    app.add_object_type("check", "check", "pair: %s; system check")
+    app.add_object_type("metric", "metric", "pair: %s; metric")
+    app.add_object_type("domevent", "domevent", "pair: %s; DOM event")

@@ -12,7 +12,7 @@ from turbo import registry
 from turbo.changes.watchlist import watchlist
 from turbo.model_streams import StreamDescriptor
 
-__all__ = ["declare"]
+__all__ = ["declare", "declaring"]
 
 
 @pytest.fixture
@@ -23,7 +23,9 @@ def declare() -> Iterator[Callable[..., Any]]:
     def make(name: str, model: Any, *, attribute: str = "stream", **body: Any) -> Any:
         options = {"model": model, "attribute": attribute, "app_label": "tests"}
         meta = type("Meta", (), options)
-        cls = type(turbo.ModelStream)(name, (turbo.ModelStream,), {"Meta": meta, **body})
+        cls = type(turbo.ModelStream)(
+            name, (turbo.ModelStream,), {"Meta": meta, **body}
+        )
         models.append((model, attribute, cls))
         return cls
 
@@ -37,3 +39,14 @@ def declare() -> Iterator[Callable[..., Any]]:
         for watch in list(watchlist):
             if watch.callback == cls._changed:
                 watch.stop()
+
+
+@pytest.fixture
+def declaring(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget the streams that the test declares; let their attributes differ."""
+    known = list(watchlist)
+    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    yield
+    for watch in list(watchlist):
+        if watch not in known:
+            watch.stop()

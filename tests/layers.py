@@ -28,6 +28,7 @@ ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (3, ("replay.dummy", "replay.memory", "replay.redis")),
     (3, ("replay",)),
     (4, ("envelope", "errands", "outbox", "recorders", "serving", "throttle")),
+    (4, ("outlets",)),
     (4, ("publisher", "topic")),
     (4, ("broadcast", "membership", "mender")),
     (4, ("hub",)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,11 +12,10 @@ from django.template import Context, Template
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
 import turbo
+from tests.declaring import declaring  # noqa: F401
 from tests.listening import rolled_back
 from tests.testapp.models import Board, Card, Pin, Room, UuidItem
 from tests.testapp.streams import Announcements, BoardStream, CardStream
-from turbo import registry
-from turbo.changes.watchlist import watchlist
 from turbo.context import request_scope
 from turbo.conventions import parent_field, parent_stream_class
 from turbo.exceptions import ConfigurationError
@@ -25,17 +24,6 @@ from turbo.registry import from_name, resolve
 from turbo.testing import StreamElement, capture_broadcasts
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def declaring(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget the streams that the test declares."""
-    known = list(watchlist)
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
-    yield
-    for watch in watchlist:
-        if watch not in known:
-            watch.stop()
 
 
 @pytest.fixture
@@ -290,16 +278,15 @@ def test_hooks_run_after_the_conventions(board: Board) -> None:
             broadcasts_to = "board"
 
         def on_save(self, card: Card, created: bool, **kwargs: Any) -> None:
-            card.board.stream.update(text=f"{created} {sorted(kwargs)}", id="status")
+            text = " ".join([str(created), *sorted(kwargs)])
+            card.board.stream.update(text=text, id="status")
 
         def on_delete(self, card: Card) -> None:
             card.board.stream.update(text="gone", id="status")
 
     with capture_broadcasts(board) as sent:
         card = Card.objects.create(board=board, title="Rake")
-    assert [e.html for e in sent][2:] == [
-        "True [&#x27;update_fields&#x27;, &#x27;using&#x27;]"
-    ]
+    assert [e.html for e in sent][2:] == ["True update_fields using"]
 
     with capture_broadcasts(board) as sent:
         card.delete()
@@ -422,6 +409,7 @@ async def test_everybody_may_hear_of_the_collection_unless_the_class_says_who() 
     collection = BoardStream.collection()
 
     assert not collection.tests_user()
+    assert collection.user_passes_test(AnonymousUser())
     assert await passes([collection], AnonymousUser()) == [""]
 
 

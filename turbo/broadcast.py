@@ -13,12 +13,16 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from contextlib import suppress
+
+from channels.layers import get_channel_layer
 
 from turbo import context, metrics
 from turbo.conf import get_settings
 from turbo.names import stream_id
 from turbo.publisher import Publisher
 from turbo.recorders import record
+from turbo.replay import get_replay
 from turbo.replay.base import Append
 
 __all__ = ["broadcast", "flush", "get_publisher", "moment", "shut_down"]
@@ -89,11 +93,20 @@ def get_publisher() -> Publisher:
     """Return the publisher of this process, made at the first broadcast."""
     global _publisher
     if _publisher is None:
+        _import_backends()
         with _lock:
             if _publisher is None:
                 _publisher = Publisher()
                 metrics.gauge("queue", _publisher.waiting)
     return _publisher
+
+
+def _import_backends() -> None:
+    # In this thread: a process forked while another one imports would wait for ever.
+    # What is wrong with the configuration is the publisher's to tell.
+    with suppress(Exception):
+        get_replay()
+        get_channel_layer(get_settings().channel_layer)
 
 
 def shut_down(timeout: float = 0.0) -> None:

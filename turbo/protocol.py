@@ -35,6 +35,7 @@ __all__ = [
     "Subscription",
     "Unsubscribe",
     "Wanted",
+    "decode",
     "message_frame",
 ]
 
@@ -135,6 +136,25 @@ def message_frame(sid: str, *, position: str, data: str | None) -> str:
     )
 
 
+def decode(text: str | None, *, limit: int) -> dict[str, Any]:
+    """
+    Return the object that a client's frame holds; ``None`` stands for a binary frame.
+
+    Raises :exc:`~turbo.exceptions.FrameError` for anything else.
+    """
+    if text is None:
+        raise FrameError("binary", "Frames are JSON text, not bytes.")
+    if len(text) > limit:
+        raise FrameError("too_large", f"A frame holds at most {limit} bytes.")
+    try:
+        frame = json.loads(text)
+    except (ValueError, RecursionError):
+        raise FrameError("malformed", "The frame is not JSON.") from None
+    if not isinstance(frame, dict):
+        raise FrameError("not_object", "The frame is not a JSON object.")
+    return frame
+
+
 @dataclass(slots=True)
 class Session:
     """
@@ -190,7 +210,7 @@ class Session:
         return any(s.sid == sid for s in self.subscriptions.values())
 
     def _parse(self, text: str | None) -> Event:
-        frame = self._decode(text)
+        frame = decode(text, limit=self.limits.frame_bytes)
         match frame.get("type"):
             case "subscribe":
                 return Subscribe(self._wanted(frame.get("streams")))
@@ -204,21 +224,6 @@ class Session:
                     f"type is {_shown(unknown)}, not 'subscribe', 'unsubscribe' or "
                     f"'ping'.",
                 )
-
-    def _decode(self, text: str | None) -> dict[str, Any]:
-        if text is None:
-            raise FrameError("binary", "Frames are JSON text, not bytes.")
-        if len(text) > self.limits.frame_bytes:
-            raise FrameError(
-                "too_large", f"A frame holds at most {self.limits.frame_bytes} bytes."
-            )
-        try:
-            frame = json.loads(text)
-        except (ValueError, RecursionError):
-            raise FrameError("malformed", "The frame is not JSON.") from None
-        if not isinstance(frame, dict):
-            raise FrameError("not_object", "The frame is not a JSON object.")
-        return frame
 
     def _wanted(self, streams: Any) -> tuple[Wanted, ...]:
         self._require_list(streams)

@@ -26,6 +26,7 @@ from turbo.conf import get_settings
 from turbo.envelope import Envelope, envelopes
 from turbo.errands import Errands
 from turbo.names import group_name
+from turbo.outlets import Outlets
 from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.throttle import Throttle
@@ -72,6 +73,8 @@ class Publisher:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._throttle = Throttle(self._enqueue)
+        #: What leaves otherwise than through the channel layer.
+        self.outlets = Outlets(self._loop, self._tell_drained)
         self._thread = threading.Thread(
             target=self._main, name="turbo-publisher", daemon=True
         )
@@ -109,7 +112,7 @@ class Publisher:
     def waiting(self) -> int:
         """Return how many messages have not been sent yet."""
         own = len(self._queue) + self._busy + self._forbidding
-        return own + self._throttle.waiting()
+        return own + self._throttle.waiting() + self.outlets.waiting()
 
     def flush(self, timeout: float) -> bool:
         """Return whether the queue ran empty within ``timeout`` seconds."""
@@ -157,6 +160,7 @@ class Publisher:
         errands.run(self._keep_clock())
         await self._stopping.wait()
         await errands.stop()
+        await self.outlets.stop()
         await self._throttle.stop()
         await get_replay().aclose()
 
@@ -190,6 +194,8 @@ class Publisher:
             self._drained.notify_all()
 
     def _take(self) -> list[Append]:
+        # Counted before it is taken, so that who flushes never sees nothing waiting.
+        self._busy = len(self._lost) + min(len(self._queue), BATCH)
         batch = [Append(stream, None) for stream in list(self._lost)]
         self._lost.clear()
         while self._queue and len(batch) < BATCH:

@@ -310,15 +310,27 @@ def machine(make: Callable[[], World]) -> type[RuleBasedStateMachine]:
         def begin(self) -> None:
             self.world = make()
             self.world.fill(alone=True)
+            self.world.step(0)
 
-        @rule(pk=st.integers(1, 6), value=st.none() | st.integers(0, 99))
+        @rule(pk=st.integers(1, 3), value=st.none() | st.integers(0, 99))
         def commit(self, pk: int, value: int | None) -> None:
             self.world.commit(pk, value)
 
-        @rule(place=PLACES, times=st.integers(1, 4))
+        @rule(pk=st.integers(1, 3), value=st.integers(0, 99), times=st.integers(0, 4))
+        def hurry(self, pk: int, value: int, times: int) -> None:
+            self.world.commit(pk, value)
+            for _ in range(times):
+                self.world.step(-1)
+
+        @rule(place=PLACES, times=st.integers(1, 6))
         def step(self, place: int, times: int) -> None:
             for _ in range(times):
                 self.world.step(place)
+
+        @rule(place=PLACES, times=st.integers(1, 6))
+        def step_back(self, place: int, times: int) -> None:
+            for _ in range(times):
+                self.world.step(-1 - place)
 
         @rule(alone=st.booleans())
         def fill(self, alone: bool) -> None:
@@ -328,21 +340,17 @@ def machine(make: Callable[[], World]) -> type[RuleBasedStateMachine]:
         def follow(self) -> None:
             self.world.follow()
 
-        @rule(place=PLACES)
-        def crash(self, place: int) -> None:
-            self.world.crash(place)
-
-        @rule()
-        def invalidate(self) -> None:
-            self.world.store.invalidate(self.world.slot)
-
-        @rule()
-        def bump(self) -> None:
-            self.world.store.bump(self.world.slot)
-
-        @rule()
-        def settle(self) -> None:
-            self.world.settle()
+        @rule(what=st.integers(0, 9), place=PLACES)
+        def rarely(self, what: int, place: int) -> None:
+            store, slot = self.world.store, self.world.slot
+            if what == 0:
+                self.world.crash(place)
+            elif what == 1:
+                store.invalidate(slot)
+            elif what == 2:
+                store.bump(slot)
+            elif what == 3:
+                self.world.settle()
 
         def teardown(self) -> None:
             if hasattr(self, "world"):

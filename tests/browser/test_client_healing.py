@@ -10,7 +10,6 @@ from playwright.async_api import Page, Route
 
 from tests.browser.scripted import Site, Socket, subscribed
 from tests.browser.watching import (
-    SOURCE,
     attribute,
     connected,
     events,
@@ -148,13 +147,18 @@ async def test_expired_name_refreshes_the_page(site: Site, page: Page) -> None:
 
     site.answer = answer
     site.show("/", "chat")
+    await record_events(page)
     await page.goto(site.url())
-    await page.wait_for_selector(f"{SOURCE}[denied=expired]", state="attached")
+    noted = await events(page, 2)
     await site.publish("chat", "one")
 
     await shows(page, "one")
     await connected(page)
 
+    assert [(event["kind"], event.get("reason")) for event in noted] == [
+        ("denied", "expired"),
+        ("connected", None),
+    ]
     assert await attribute(page, "denied") is None
     assert site.requests == ["/", "/"]
 

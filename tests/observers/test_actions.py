@@ -178,10 +178,6 @@ class OwnConsumer(AsyncAPIConsumer):
     def unserialisable(self, **kwargs: Any) -> Any:
         return object(), 200
 
-    @action()
-    async def wait(self, **kwargs: Any) -> Any:
-        await asyncio.Event().wait()
-
     @action(detached=True)
     async def wait_beside(self, name: str, **kwargs: Any) -> Any:
         await self.scope["events"][name].wait()
@@ -249,6 +245,18 @@ async def test_a_bug_is_a_500_and_a_log_line(
         assert await client.nothing()
 
 
+async def test_an_own_handling_of_errors_may_fail() -> None:
+    class Consumer(OwnConsumer):
+        async def handle_exception(self, exc: Exception, *args: Any, **kw: Any) -> None:
+            raise exc
+
+    async with Client(Consumer) as client:
+        answer = await client.ask("fail")
+
+        assert told(answer) == ("fail", 500, None, ["Internal server error"])
+        assert await client.nothing()
+
+
 @pytest.mark.parametrize(
     ("how", "status", "errors"),
     [
@@ -301,11 +309,6 @@ async def test_an_action_may_end_the_connection() -> None:
         assert await client.next() == {"bye": True}
         end = await client.communicator.receive_output(5)
         assert end == {"type": "websocket.close", "code": 4001}
-
-
-async def test_a_waiting_action_ends_with_the_connection() -> None:
-    async with Client(OwnConsumer) as client:
-        await client.send(action="wait")
 
 
 async def test_atomic_actions_are_undone_when_they_fail() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from turbo.observers.requests import Call
 
-__all__ = ["Afterwards", "Answer", "after_answer", "current_call"]
+__all__ = ["Afterwards", "Answer", "after_answer", "begun_in", "current_call"]
 
 
 class Answer(tuple[Any, int]):
@@ -28,8 +28,10 @@ class Answer(tuple[Any, int]):
 class Afterwards:
     """What waits for the answer to an action."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, *, generation: int) -> None:
         self.call = call
+        #: The consumer's generation when the permissions were asked.
+        self.generation = generation
         self._callbacks: list[Callable[[], None]] | None = []
         self._token = _current.set(self)
 
@@ -55,6 +57,12 @@ def current_call() -> Call | None:
     """Return the call that the running code answers, if it does."""
     afterwards = _current.get()
     return afterwards.call if afterwards is not None else None
+
+
+def begun_in(generation: int) -> int:
+    """Return the generation in which the running action began; without one, this."""
+    afterwards = _current.get()
+    return afterwards.generation if afterwards is not None else generation
 
 
 def after_answer(callback: Callable[[], None]) -> None:

@@ -115,7 +115,7 @@ class Branch:
             payload = await self._waiting.get()
             try:
                 if self.open:
-                    await self._endpoint.receive_json(payload)
+                    await self._endpoint.receive_json(dict(payload))
                 else:
                     self._refuse(PermissionDenied(), payload)
             except Exception:

@@ -108,7 +108,7 @@ class AsyncAPIConsumer(JsonConnection):
             await self.lane.run(partial(self._answer, call))
 
     async def _answer(self, call: Call) -> None:
-        afterwards = Afterwards(call)
+        afterwards = Afterwards(call, generation=self.generation)
         try:
             await self.check_permissions(call.action, **call.arguments)
             if (method := self._method(call.action)) is None:
@@ -120,11 +120,17 @@ class AsyncAPIConsumer(JsonConnection):
             if isinstance(answer, tuple):
                 await self._reply_with(answer, call)
         except Exception as error:
-            await self.handle_exception(
-                error, action=call.action, request_id=call.request_id
-            )
+            await self._tell_failure(error, call)
         finally:
             afterwards.run()
+
+    async def _tell_failure(self, error: Exception, call: Call) -> None:
+        given: dict[str, Any] = {"action": call.action, "request_id": call.request_id}
+        try:
+            await self.handle_exception(error, **given)
+        except Exception as failure:
+            # One that was overridden, and fails itself.
+            await AsyncAPIConsumer.handle_exception(self, failure, **given)
 
     async def _reply_with(self, answer: tuple[Any, ...], call: Call) -> None:
         data, status = answer

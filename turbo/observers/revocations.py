@@ -31,12 +31,12 @@ async def obey(consumer: AsyncAPIConsumer, text: str | None) -> None:
     session = getattr(consumer.scope.get("session"), "session_key", None)
     if not order.concerns(user=user_key(user), session=session_hash(session)):
         return
-    if text == RECHECK and not consumer.asks_per_event():
+    if text != RECHECK:
+        consumer.generation += 1  # who is about to subscribe was asked before this
+    elif not consumer.asks_per_event():
         return  # nothing can have changed without an order of its own
-    named = [held for held in consumer.subscriptions if held.name == order.stream]
-    if named and not order.recheck:
-        await _end(consumer, named)
-    elif order.recheck or order.stream:
+    if order.recheck or order.stream:
+        # Access to something else may have been what gave access to this.
         await _recheck(consumer)
     else:
         await _end(consumer, list(consumer.subscriptions))
@@ -72,7 +72,6 @@ async def _look_again(consumer: AsyncAPIConsumer) -> bool:
 async def _end(
     consumer: AsyncAPIConsumer, ended: list[Any], error: Exception | None = None
 ) -> None:
-    consumer.generation += 1
     for held in ended:
         consumer.subscriptions.discard(held)
     for held in ended:

@@ -11,7 +11,6 @@ from rest_framework.exceptions import ValidationError
 from turbo.exceptions import ConfigurationError
 from turbo.observers.answers import after_answer
 from turbo.observers.desks import desk_for
-from turbo.observers.envelopes import Unavailable
 from turbo.observers.requests import Call
 from turbo.observers.rows import RowDesk
 from turbo.observers.seats import Seat
@@ -43,16 +42,11 @@ async def take_seat(
 ) -> tuple[Seat, Arrival]:
     """Subscribe a client; its events are kept back until it was answered."""
     consumer.subscriptions.check_room()
-    generation = consumer.generation
     desk = desk_for(("rows", place.name), RowDesk)
     view = desk.views.setdefault((type(place.view), place.key), place.view)
     seat = Seat(place.name, view=view, desk=desk, consumer=consumer, call=call)
     arrival = await seat.start(call.arguments.get("since") or "")
     consumer.subscriptions.add(key, seat)
-    if generation != consumer.generation:
-        # Revoked meanwhile: let the client ask again, and the permissions be asked.
-        consumer.subscriptions.discard(seat)
-        raise Unavailable
     after_answer(seat.release)
     return seat, arrival
 

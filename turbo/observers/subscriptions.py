@@ -11,6 +11,7 @@ from turbo.conf import get_settings
 from turbo.frame import Frame
 from turbo.hub import get_hub
 from turbo.names import stream_id
+from turbo.observers.answers import begun_in
 from turbo.observers.desks import Desk
 from turbo.observers.envelopes import TooMany, Unavailable
 from turbo.observers.requests import Call
@@ -132,9 +133,15 @@ class Subscriptions:
             raise TooMany(f"A connection holds at most {limit} subscriptions.")
 
     def add(self, key: Any, subscription: Subscription) -> None:
-        """Keep a subscription; one that had the key before ends."""
+        """
+        Keep a subscription; one that had the key before ends.
+
+        Raises :exc:`Unavailable` when the client has gone meanwhile, or something was
+        revoked: it must ask again, so that the permissions are asked again.
+        """
         self.drop(key)
-        if self._closed:  # the client went away meanwhile
+        generation = subscription.consumer.generation
+        if self._closed or begun_in(generation) != generation:
             subscription.stop()
             raise Unavailable
         self._held[key] = subscription

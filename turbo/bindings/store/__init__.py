@@ -11,6 +11,7 @@ from __future__ import annotations
 from turbo.bindings.store.base import (
     Applied,
     Contents,
+    Listed,
     Read,
     Row,
     Slot,
@@ -23,6 +24,7 @@ from turbo.bindings.store.selection import get_store
 __all__ = [
     "Applied",
     "Contents",
+    "Listed",
     "Read",
     "Row",
     "Slot",

@@ -21,13 +21,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from turbo.bindings.versions import Version
 
 __all__ = [
+    "ANY",
     "Applied",
     "Contents",
+    "Listed",
     "Read",
     "Row",
     "Slot",
@@ -35,6 +37,13 @@ __all__ = [
     "Store",
     "Ticket",
 ]
+
+
+#: Primary key and key of a row, in a list of all.
+Listed: TypeAlias = tuple[str, str]
+
+#: The key of a row that any change may move.
+ANY = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +65,9 @@ class Row:
     """
     A row as it is kept; ``pk`` and ``value`` are JSON.
 
-    ``key`` changes whenever the row may have moved. Where the binding is not listed,
-    the keys' order is the rows' order.
+    Where the binding is not listed, the keys' order is the rows' order. Where it is,
+    the key changes whenever the row may have moved; :data:`ANY` says that any change
+    may move it.
     """
 
     pk: str
@@ -67,7 +77,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """The right to write what is read from now on; ``key`` is the one stored so far."""
+    """
+    The right to write what is read from now on.
+
+    ``key`` is the one under which the row was listed last.
+    """
 
     epoch: str
     number: int
@@ -80,8 +94,8 @@ class Read:
 
     pk: str
     row: Row | None
-    #: The keys of all rows as listed now, where the row may have moved.
-    order: Sequence[str] | None = None
+    #: All rows as listed after that, where this one may have moved.
+    order: Sequence[Listed] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +171,9 @@ class Store(ABC):
 
     @abstractmethod
     def reorder(
-        self, slot: Slot, ticket: Ticket, order: Sequence[str]
+        self, slot: Slot, ticket: Ticket, order: Sequence[Listed]
     ) -> Applied | None:
-        """Write the order of the rows: their keys, as listed under a ticket."""
+        """Write the order of the rows, as listed under a ticket."""
 
     @abstractmethod
     def begin(self, slot: Slot, *, alone: bool) -> Ticket | None:

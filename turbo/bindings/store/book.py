@@ -11,7 +11,16 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
 
-from turbo.bindings.store.base import Applied, Contents, Read, Row, State, Ticket
+from turbo.bindings.store.base import (
+    ANY,
+    Applied,
+    Contents,
+    Listed,
+    Read,
+    Row,
+    State,
+    Ticket,
+)
 from turbo.bindings.versions import Version
 
 __all__ = ["Book"]
@@ -34,14 +43,14 @@ class Book:
         self._patience = patience
         self._rows: dict[str, str] = {}
         self._keys: dict[str, str] = {}
-        self._ranks: dict[str, str] = {}  # of every row listed, kept or not
+        self._listed_as: dict[str, Listed] = {}  # pk: rank, key; of rows kept or not
         self._order: list[tuple[str, str]] = []  # rank or key, pk
         self._tickets = 0
         self._out: dict[int, float] = {}  # ticket: when it was taken; oldest first
         self._filling = 0
         self._floor = 0  # every row was read under this ticket or a later one
         self._missed = 0  # what should have been read under this ticket was not
-        self._listing = 0  # the order was written under this ticket
+        self._listing = 0  # the order was read under this ticket
         self._written: dict[str, int] = {}  # later tickets, while an earlier is out
         self._log: deque[str] = deque(maxlen=length)
         self._changes: list[str] = []
@@ -68,7 +77,7 @@ class Book:
     def take(self, pk: str, now: float) -> Ticket | None:
         if not self.filled and not self._is_being_filled:
             return None
-        return Ticket(self.epoch, self._ticket(now), self._keys.get(pk))
+        return Ticket(self.epoch, self._ticket(now), self._listed_key(pk))
 
     def begin(self, now: float, *, alone: bool) -> Ticket | None:
         if alone and (self.filled or self._is_being_filled):
@@ -85,25 +94,28 @@ class Book:
         if number <= max(self._floor, self._written.get(pk, 0)):
             return self._applied(now)
         self._written[pk] = number
-        known = self._keys.get(pk)
         place, value = self._lift(pk)
         moved = read.order is not None and self._list(number, read.order)
         if row is None:
             self._remove(pk, value)
         else:
             self._put(row, place, value, force=moved)
-        unlisted = self._listed and read.order is None
-        if False:
-            return self._applied(now, reorder=Ticket(self.epoch, self._ticket(now)))
-        return self._applied(now)
+        is_lost = (
+            self._listed
+            and read.order is None
+            and row is not None
+            and number > self._listing
+            and row.key != self._listed_key(pk)
+        )
+        return self._applied(now, reorder=is_lost or self._has_lost(number, besides=pk))
 
     def reorder(
-        self, ticket: Ticket, order: Sequence[str], now: float
+        self, ticket: Ticket, order: Sequence[Listed], now: float
     ) -> Applied | None:
         if not self._land(ticket):
             return None
         self._list(ticket.number, order)
-        return self._applied(now)
+        return self._applied(now, reorder=self._has_lost(ticket.number))
 
     def replace(
         self, ticket: Ticket, rows: Sequence[Row], now: float
@@ -118,14 +130,14 @@ class Book:
         for pk in [pk for pk in self._rows if pk not in given and pk not in later]:
             self._remove(pk, self._lift(pk)[1])
         if self._listed:
-            self._list(number, [row.pk for row in rows])
+            self._list(number, [(row.pk, row.key) for row in rows])
         for row in rows:
             if row.pk not in later and not self._has(row):
                 self._put(row, *self._lift(row.pk))
         self._floor = number
         if not self.number:
             self.number, self.modified = 1, now
-        return self._applied(now)
+        return self._applied(now, reorder=self._has_lost(number))
 
     def abandon(self, ticket: Ticket) -> None:
         if self._land(ticket):
@@ -171,7 +183,8 @@ class Book:
     def _miss(self, number: int) -> None:
         self._missed = max(self._missed, number)
 
-    def _applied(self, now: float, *, reorder: Ticket | None = None) -> Applied:
+    def _applied(self, now: float, *, reorder: bool = False) -> Applied:
+        ticket = Ticket(self.epoch, self._ticket(now)) if reorder else None
         if not self._out:
             self._written.clear()
         elif len(self._written) > 100:
@@ -181,13 +194,32 @@ class Book:
         if changes:
             self.modified = max(now, self.modified)
         version = Version(self.epoch, self.number)
-        return Applied(version, now < self.heeded_until, changes, reorder)
+        return Applied(version, now < self.heeded_until, changes, ticket)
 
     def _has(self, row: Row) -> bool:
         return self._rows.get(row.pk) == row.value and self._keys[row.pk] == row.key
 
     def _rank(self, pk: str) -> str:
-        return self._ranks.get(pk, LAST) if self._listed else self._keys[pk]
+        if not self._listed:
+            return self._keys[pk]
+        return self._listed_as[pk][0] if pk in self._listed_as else LAST
+
+    def _listed_key(self, pk: str) -> str | None:
+        return self._listed_as[pk][1] if pk in self._listed_as else None
+
+    def _has_lost(self, number: int, *, besides: str | None = None) -> bool:
+        """
+        Return whether the order is older than a row that stands in it.
+
+        It is if the order was read under ``number``, and the row was written, with
+        another key, under a later ticket whose owner may have found it listed so.
+        """
+        return number == self._listing and any(
+            written > number
+            and pk != besides
+            and self._keys.get(pk, ANY) not in (ANY, self._listed_key(pk))
+            for pk, written in self._written.items()
+        )
 
     def _lift(self, pk: str) -> tuple[int | None, str | None]:
         """Take a row out of the order; return its place and its value."""
@@ -216,13 +248,15 @@ class Book:
             del self._rows[pk], self._keys[pk]
             self._note("delete", pk)
 
-    def _list(self, number: int, order: Sequence[str]) -> bool:
+    def _list(self, number: int, order: Sequence[Listed]) -> bool:
         """Take over an order if it is newer; return whether rows have moved."""
         if number <= self._listing:
             return False
         self._listing = number
         before = [pk for _, pk in self._order]
-        self._ranks = {pk: f"{place:08d}" for place, pk in enumerate(order)}
+        self._listed_as = {
+            pk: (f"{place:08d}", key) for place, (pk, key) in enumerate(order)
+        }
         self._order = sorted((self._rank(pk), pk) for pk in before)
         after = [pk for _, pk in self._order]
         if before == after:

@@ -20,7 +20,7 @@ and for each slot, behind ``turbo:{bindings.<class>}:<slot>:``
                      o  the order was read under this
     rows     hash    pk → value
     keys     hash    pk → key
-    ranks    hash    pk → place in the list, of a listed binding
+    ranks    hash    pk → place in the list, in 8 digits, and key; if listed
     order    zset    key or rank, line feed, pk; all scored 0
     out      zset    <ticket>:<time taken>, scored by the ticket
     written  zset    pk, scored by the ticket; only while an earlier ticket is out

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from turbo.bindings.store.base import (
     Applied,
     Contents,
+    Listed,
     Read,
     Row,
     Slot,
@@ -63,7 +64,7 @@ class MemoryStore(Store):
             ]
 
     def reorder(
-        self, slot: Slot, ticket: Ticket, order: Sequence[str]
+        self, slot: Slot, ticket: Ticket, order: Sequence[Listed]
     ) -> Applied | None:
         """Write the order of the rows."""
         with self._lock:

@@ -14,6 +14,7 @@ from turbo.bindings.store import scripts, writing
 from turbo.bindings.store.base import (
     Applied,
     Contents,
+    Listed,
     Read,
     Row,
     Slot,
@@ -90,7 +91,7 @@ class RedisStore(Store):
         return [_applied(reply) for reply in replies]
 
     def reorder(
-        self, slot: Slot, ticket: Ticket, order: Sequence[str]
+        self, slot: Slot, ticket: Ticket, order: Sequence[Listed]
     ) -> Applied | None:
         """Write the order of the rows."""
         reply = self._do(writing.REORDER, slot, ticket.epoch, ticket.number, *order)

@@ -27,7 +27,8 @@ if not slot or not (is_filled() or is_being_filled()) then
 end
 local ticket = take()
 redis.call('HSET', book, 't', exactly(ticket))
-return {slot.e, ticket, redis.call('HGET', keys, ARGV[6])}
+local rank = redis.call('HGET', ranks, ARGV[6])
+return {slot.e, ticket, rank and string.sub(rank, 9)}
 """
 )
 

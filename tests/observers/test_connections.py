@@ -1,0 +1,276 @@
+"""How connections open and end, and groups of the channel layer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from channels.layers import get_channel_layer
+from channels.testing import ApplicationCommunicator, WebsocketCommunicator
+from django.test import override_settings
+
+from tests.observers.app.consumers import PersonConsumer
+from tests.observers.app.models import Person
+from tests.observers.clients import Client
+from turbo.exceptions import ConfigurationError
+from turbo.hub import get_hub
+from turbo.observers import AsyncAPIConsumer, action, model_observer
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+
+
+class RecordingConsumer(AsyncAPIConsumer):
+    events: list[Any] = []
+
+    async def connect(self) -> None:
+        await self.send_json({"before": "acceptance"})
+        await self.accept(subprotocol="json", headers=[(b"x-own", b"1")])
+
+    async def disconnect(self, code: int) -> None:
+        self.events.append(code)
+
+
+async def test_what_is_sent_before_the_acceptance_follows_it() -> None:
+    communicator = WebsocketCommunicator(RecordingConsumer.as_asgi(), "/ws/")
+    await communicator.send_input({"type": "websocket.connect"})
+
+    assert await communicator.receive_output(5) == {
+        "type": "websocket.accept",
+        "subprotocol": "json",
+        "headers": [(b"x-own", b"1")],
+    }
+    assert await communicator.receive_json_from(5) == {"before": "acceptance"}
+    await communicator.disconnect(code=4321)
+    assert RecordingConsumer.events == [4321]
+
+
+async def test_everything_is_left_when_the_connection_ends() -> None:
+    ann = await Person.objects.acreate(name="Ann")
+    async with Client(PersonConsumer) as stays:
+        async with Client(PersonConsumer) as goes:
+            await goes.ask("subscribe_instance", pk=ann.pk)
+            await goes.ask("subscribe_list")
+            subscribed = sum(get_hub().subscribers().values())
+        left = sum(get_hub().subscribers().values())
+        assert await stays.nothing()
+
+    assert (subscribed, left) == (3, 1), "the control stream stays"
+
+
+async def test_a_failing_connect_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    class Consumer(AsyncAPIConsumer):
+        async def connect(self) -> None:
+            raise RuntimeError("a bug")
+
+    communicator = WebsocketCommunicator(Consumer.as_asgi(), "/ws/")
+
+    assert await communicator.connect(timeout=5) == (False, 1011)
+    assert "a bug" in caplog.text
+
+
+async def test_a_failing_disconnect_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Consumer(AsyncAPIConsumer):
+        async def disconnect(self, code: int) -> None:
+            raise RuntimeError("a bug")
+
+    async with Client(Consumer):
+        pass
+
+    assert "a bug" in caplog.text
+
+
+async def test_refusing_by_closing() -> None:
+    class Consumer(AsyncAPIConsumer):
+        async def connect(self) -> None:
+            await self.close(4000, "no")
+
+    communicator = WebsocketCommunicator(Consumer.as_asgi(), "/ws/")
+
+    assert await communicator.connect(timeout=5) == (False, 4000)
+
+
+async def test_a_server_that_ends_asks_to_come_back() -> None:
+    communicator = WebsocketCommunicator(PersonConsumer.as_asgi(), "/ws/")
+    await communicator.connect(timeout=5)
+    communicator.future.cancel()
+
+    assert await communicator.receive_output(5) == {
+        "type": "websocket.close",
+        "code": 1012,
+    }
+
+
+async def test_a_client_that_does_not_read_is_closed() -> None:
+    """Only it: the others are told."""
+    ann = await Person.objects.acreate(name="A" * 100)
+    closed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    opened = asyncio.Event()
+    frames: asyncio.Queue[Any] = asyncio.Queue()
+    reads = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "websocket.accept":
+            opened.set()
+        elif message["type"] == "websocket.close":
+            closed.set_result(message["code"])
+        else:
+            await reads.wait()
+
+    with override_settings(TURBO={"QUEUE_BYTES": 2_000}):
+        scope = {"type": "websocket", "path": "/ws/", "headers": []}
+        serving = asyncio.ensure_future(
+            PersonConsumer.as_asgi()(scope, frames.get, send)
+        )
+        frames.put_nowait({"type": "websocket.connect"})
+        await opened.wait()
+        subscribe = '{"action":"subscribe_instance","request_id":1,"pk":%d}' % ann.pk
+        frames.put_nowait({"type": "websocket.receive", "text": subscribe})
+        async with Client(PersonConsumer) as client:
+            await client.ask("subscribe_instance", pk=ann.pk)
+            for _ in range(30):
+                await ann.asave()
+                assert (await client.next())["action"] == "update"
+        async with asyncio.timeout(10):
+            reads.set()
+            await closed
+            await serving
+
+    assert closed.result() == 4008
+
+
+async def test_a_handler_that_lags_ends_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Consumer(AsyncAPIConsumer):
+        async def connect(self) -> None:
+            await self.changes.subscribe()
+            await super().connect()
+
+        @model_observer(Person)
+        async def changes(self, message: Any, **kwargs: Any) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("turbo.observers.lanes.LIMIT", 3)
+    communicator = WebsocketCommunicator(Consumer.as_asgi(), "/ws/")
+    await communicator.connect(timeout=5)
+    for _ in range(6):
+        await Person.objects.acreate(name="Ann")
+
+    end = await communicator.receive_output(5)
+    assert end == {"type": "websocket.close", "code": 4008}
+    await communicator.disconnect()
+
+
+async def test_bytes_can_be_sent() -> None:
+    class Consumer(AsyncAPIConsumer):
+        @action()
+        async def bytes(self, **kwargs: Any) -> None:
+            await self.send(bytes_data=b"\x00")
+
+    async with Client(Consumer) as client:
+        await client.send(action="bytes")
+        assert await client.communicator.receive_from(5) == b"\x00"
+
+
+class TalkingConsumer(AsyncAPIConsumer):
+    groups = ["everybody"]
+
+    @action()
+    async def join(self, room: str, **kwargs: Any) -> Any:
+        await self.add_group(room)
+        return sorted(self.groups), 200
+
+    @action()
+    async def leave(self, room: str, **kwargs: Any) -> Any:
+        await self.remove_group(room)
+        return sorted(self.groups), 200
+
+    @action()
+    async def say(self, room: str, text: str, **kwargs: Any) -> None:
+        message = {"type": "room.said", "text": text, "by": self.channel_name}
+        await self.channel_layer.group_send(room, message)
+
+    async def room_said(self, message: Any) -> None:
+        own = message["by"] == self.channel_name
+        await self.send_json({"said": message["text"], "own": own})
+
+
+async def test_groups_of_the_channel_layer(layer: str) -> None:
+    async with Client(TalkingConsumer) as one, Client(TalkingConsumer) as two:
+        assert (await one.ask("join", room="r"))["data"] == ["everybody", "r"]
+        await one.send(action="say", room="r", text="one")
+        assert await one.next() == {"said": "one", "own": True}
+        await one.send(action="say", room="everybody", text="all")
+        assert await one.next() == {"said": "all", "own": True}
+        assert await two.next() == {"said": "all", "own": False}
+        assert (await one.ask("leave", room="r"))["data"] == ["everybody"]
+        await two.send(action="say", room="r", text="nobody")
+        assert await one.nothing()
+        assert await two.nothing()
+
+
+async def test_messages_of_groups_that_nobody_handles(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Client(TalkingConsumer) as client:
+        for kind in ("no.such", "_private", ""):
+            message = {"type": kind}
+            await get_channel_layer().group_send("everybody", message)
+        await client.send(action="say", room="everybody", text="alive")
+        assert (await client.next())["said"] == "alive"
+
+    assert "A consumer has no method for a message: 'no_such'" in caplog.text
+
+
+async def test_groups_need_a_channel_layer(caplog: pytest.LogCaptureFixture) -> None:
+    class Consumer(AsyncAPIConsumer):
+        channel_layer_alias = "missing"
+
+        @action()
+        async def join(self, **kwargs: Any) -> Any:
+            with pytest.raises(ConfigurationError, match="no entry 'missing'"):
+                await self.add_group("r")
+            return None, 200
+
+    async with Client(Consumer) as client:
+        assert (await client.ask("join"))["response_status"] == 200
+
+
+async def test_only_websockets_are_served() -> None:
+    communicator = ApplicationCommunicator(PersonConsumer.as_asgi(), {"type": "http"})
+
+    with pytest.raises(ValueError, match="PersonConsumer serves WebSockets, not 'http'"):
+        await communicator.wait(5)
+
+
+def test_a_project_without_the_app_is_told(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.INSTALLED_APPS = [
+        app for app in settings.INSTALLED_APPS if app != "turbo.observers"
+    ]
+    with caplog.at_level(logging.WARNING):
+        PersonConsumer.as_asgi()
+
+    assert "'turbo.observers' is not in INSTALLED_APPS" in caplog.text
+
+
+async def test_as_asgi_passes_arguments_on() -> None:
+    class Consumer(AsyncAPIConsumer):
+        def __init__(self, colour: str) -> None:
+            super().__init__()
+            self.colour = colour
+
+        @action()
+        async def ask(self, **kwargs: Any) -> Any:
+            return self.colour, 200
+
+    class Red:
+        @staticmethod
+        def as_asgi() -> Any:
+            return Consumer.as_asgi(colour="red")
+
+    async with Client(Red) as client:
+        assert (await client.ask("ask"))["data"] == "red"

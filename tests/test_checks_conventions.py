@@ -1,0 +1,129 @@
+"""What ``Meta`` promises and cannot keep is said at start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import models
+from django.test.utils import isolate_apps
+
+import turbo
+from tests.declaring import declaring  # noqa: F401
+from tests.testapp.models import Board, Card, Custody, Message
+from turbo.checks import check_streams
+
+pytestmark = pytest.mark.usefixtures("declaring")
+
+
+def declare(model: Any, name: str = "Told", **options: Any) -> None:
+    """Declare a stream with these options."""
+    meta = {"model": model, "attribute": f"at_{id(options)}", "app_label": "tests"}
+    body = {"Meta": type("Meta", (), meta | options)}
+    type(turbo.ModelStream)(name, (turbo.ModelStream,), body)
+
+
+def told() -> list[tuple[str, str]]:
+    found = check_streams()
+    assert all(message.hint for message in found)
+    return [(message.id, message.msg) for message in found]
+
+
+def test_the_streams_of_the_test_app_are_in_order() -> None:
+    declare(Message, broadcasts_to="room", template="testapp/hello.html", target="list")
+
+    assert told() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("boards", "not there"), ("title", "a CharField")]
+)
+def test_broadcasts_to_names_a_foreign_key(name: str, kind: str) -> None:
+    declare(Card, broadcasts_to=name)
+
+    assert told() == [
+        (
+            "turbo.E010",
+            f"tests:Told.Meta.broadcasts_to is {name!r}. "
+            f"testapp.Card.{name} should be a foreign key, and is {kind}.",
+        )
+    ]
+
+
+def test_the_parent_has_a_stream() -> None:
+    declare(Custody, broadcasts_to="person", template="testapp/hello.html")
+
+    assert told() == [
+        (
+            "turbo.E011",
+            "tests:Told.Meta.broadcasts_to is 'person'. testapp.Custody.person points "
+            "to testapp.Person, whose instances have no stream.",
+        )
+    ]
+
+
+def test_inserts_by_is_one_of_four_verbs() -> None:
+    declare(Card, broadcasts_to="board", inserts_by="replace")
+
+    assert told() == [("turbo.E012", "tests:Told.Meta.inserts_by is 'replace'.")]
+
+
+def test_the_template_is_there() -> None:
+    declare(Card, broadcasts_to="board", template="testapp/none.html")
+
+    assert told() == [
+        (
+            "turbo.E013",
+            "tests:Told broadcasts 'testapp/none.html', which does not load. "
+            "TemplateDoesNotExist: testapp/none.html",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "options", [{"template": "x.html"}, {"target": "x"}, {"inserts_by": "prepend"}]
+)
+@pytest.mark.parametrize(
+    "refreshes", [{}, {"refreshes": True, "broadcasts_to": "board"}]
+)
+def test_an_option_without_effect(
+    options: dict[str, Any], refreshes: dict[str, Any]
+) -> None:
+    declare(Card, **options, **refreshes)
+
+    [name] = options
+    assert told() == [
+        ("turbo.W014", f"tests:Told.Meta.{name} has no effect: nothing is inserted.")
+    ]
+
+
+def test_what_is_overridden_is_not_checked() -> None:
+    class Own(turbo.ModelStream):
+        class Meta:
+            model = Card
+            attribute = "own"
+            broadcasts_to = "nothing"
+
+        def get_broadcast_streams(self) -> list[turbo.Stream]:
+            return []
+
+        def get_broadcast_template(self) -> str:
+            return "none.html"
+
+    assert told() == []
+
+
+@isolate_apps("tests.testapp")
+def test_of_an_abstract_model_each_child_has_its_own_parent_and_template() -> None:
+    class Sticker(models.Model):
+        board = models.ForeignKey(Board, models.CASCADE)
+        album = models.ForeignKey("Album", models.CASCADE)
+
+        class Meta:
+            abstract = True
+            app_label = "testapp"
+
+    declare(Sticker, "One", broadcasts_to="board")
+    declare(Sticker, "Other", broadcasts_to="album")
+
+    assert told() == []
