@@ -35,6 +35,8 @@ from turbo.broadcast import shut_down
 from turbo.context import set_birth
 from turbo.replay.selection import forget_replay
 
+pytest_plugins = ["turbo.testing.pytest"]
+
 _NO_BROWSER = (
     "no Chromium: install the package 'chromium' of your system, "
     "or set TURBO_CHROMIUM to the program"

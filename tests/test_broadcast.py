@@ -30,7 +30,9 @@ SID = stream_id(NAME)
 
 @pytest.fixture
 def redis_layer(valkey: Any) -> Iterator[Any]:
-    with override_settings(CHANNEL_LAYERS={"default": channel_layer("redis", valkey.url)}):
+    with override_settings(
+        CHANNEL_LAYERS={"default": channel_layer("redis", valkey.url)}
+    ):
         yield valkey
         shut_down(5)
 
@@ -293,7 +295,11 @@ def test_a_script_that_ends_at_once_still_sends_all(
     script = SCRIPT.format(count=100, name=NAME, end="")
 
     subprocess.run(
-        [sys.executable, "-c", script], env=project.env, cwd=ROOT, check=True, timeout=30
+        [sys.executable, "-c", script],
+        env=project.env,
+        cwd=ROOT,
+        check=True,
+        timeout=30,
     )
 
     assert stored() == [str(n) for n in range(100)]

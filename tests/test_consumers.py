@@ -134,9 +134,7 @@ REFUSALS: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("signed", "reason"), REFUSALS, ids=range(len(REFUSALS))
-)
+@pytest.mark.parametrize(("signed", "reason"), REFUSALS, ids=range(len(REFUSALS)))
 async def test_a_name_that_does_not_admit_is_denied_with_the_reason(
     signed: str, reason: str
 ) -> None:

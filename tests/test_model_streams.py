@@ -108,7 +108,9 @@ def test_on_the_class_it_is_the_stream_class() -> None:
 
 @pytest.mark.django_db
 def test_an_abstract_base_gives_each_table_streams_of_its_own(
-    declare: Callable[..., Any], sent: list[Any], django_capture_on_commit_callbacks: Any
+    declare: Callable[..., Any],
+    sent: list[Any],
+    django_capture_on_commit_callbacks: Any,
 ) -> None:
     def on_save(self: Any, item: Any, created: bool) -> None:
         self.update(text=item.name, id="name")

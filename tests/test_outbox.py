@@ -175,7 +175,9 @@ async def test_close_forgets_what_waits() -> None:
     await asyncio.wait_for(box.ready(), 1)
 
 
-async def test_a_transport_is_written_to_until_it_is_full_and_when_it_has_room() -> None:
+async def test_a_transport_is_written_to_until_it_is_full_and_when_it_has_room() -> (
+    None
+):
     pipe = Pipe(room=2)
     box, _ = outbox(None, transport=pipe)
 

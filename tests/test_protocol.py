@@ -134,8 +134,8 @@ BAD = [
     (
         frame(type="sub" * 100),
         "unknown_type",
-        f"type is 'subsubsubsubsubsubsubsubsubsubsubsub..., not 'subscribe', "
-        f"'unsubscribe' or 'ping'.",
+        "type is 'subsubsubsubsubsubsubsubsubsubsubsub..., not 'subscribe', "
+        "'unsubscribe' or 'ping'.",
     ),
     (frame(type="subscribe"), "invalid", "'streams' is a list that is not empty."),
     (

@@ -33,7 +33,9 @@ def test_importing_the_base_classes_declares_nothing() -> None:
         del sys.modules[module.__name__]
 
     labels = [cls.label for cls in stream_classes()]
-    assert not [label for label in labels if label.endswith((":Stream", ":ModelStream"))]
+    assert not [
+        label for label in labels if label.endswith((":Stream", ":ModelStream"))
+    ]
     assert not [label for label in labels if label.startswith("asyncio")]
 
 

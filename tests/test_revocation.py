@@ -138,9 +138,7 @@ async def test_a_deleted_user_loses_everything(socket: Socket, ann: User) -> Non
     assert await denied(socket, 2) == [("denied", "revoked")] * 2
 
 
-async def test_logging_in_elsewhere_changes_nothing(
-    socket: Socket, ann: User
-) -> None:
+async def test_logging_in_elsewhere_changes_nothing(socket: Socket, ann: User) -> None:
     await AsyncClient().aforce_login(ann)
 
     assert await socket.nothing()
@@ -158,9 +156,10 @@ async def test_logging_out_ends_the_subscriptions_of_that_session(
     client, session = await logged_in(ann)
     _, elsewhere = await logged_in(ann)
     signed = cellar.stream.sign(ann)
-    async with Socket(ann, session=session) as ours, Socket(
-        ann, session=elsewhere
-    ) as other:
+    async with (
+        Socket(ann, session=session) as ours,
+        Socket(ann, session=elsewhere) as other,
+    ):
         await ours.subscribe(signed)
         await other.subscribe(signed)
 

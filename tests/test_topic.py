@@ -211,9 +211,10 @@ def test_without_positions_messages_are_passed_on(topic: Topic) -> None:
 
     topic.take(Envelope("sid", "", 0, ("a", "a")))
 
-    assert listener.frames == [
-        {"type": "message", "stream": "sid", "position": "", "data": "a"}
-    ] * 2
+    assert (
+        listener.frames
+        == [{"type": "message", "stream": "sid", "position": "", "data": "a"}] * 2
+    )
 
 
 def test_who_was_dropped_hears_nothing(topic: Topic) -> None:

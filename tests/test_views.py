@@ -19,7 +19,7 @@ from turbo.broadcast import shut_down
 from turbo.frame import Frame
 from turbo.names import sign
 from turbo.protocol import message_frame
-from turbo.views import _Events, _as_event
+from turbo.views import _as_event, _Events
 
 REFRESH = '<turbo-stream action="refresh"></turbo-stream>'
 
@@ -101,7 +101,9 @@ async def test_events_arrive_and_resume_where_they_broke_off(
         (sign("testapp:RoomStream:999"), "gone"),
     ],
 )
-async def test_a_refused_name_is_a_403_with_the_reason(signed: str, reason: str) -> None:
+async def test_a_refused_name_is_a_403_with_the_reason(
+    signed: str, reason: str
+) -> None:
     response = await AsyncClient().get("/turbo/sse/", {"stream": signed})
 
     assert (response.status_code, response.content.decode()) == (403, reason)

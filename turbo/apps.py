@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.contrib.auth.signals import user_logged_out
 from django.core.checks import register
 from django.core.signals import request_started
@@ -31,7 +31,7 @@ class TurboConfig(AppConfig):
         register(check_streams)
         register(check_permissions, deploy=True)
         request_started.connect(note_birth, dispatch_uid="turbo.birth")
-        if self.apps.is_installed("django.contrib.auth"):
+        if apps.is_installed("django.contrib.auth"):
             user_logged_out.connect(_logged_out, dispatch_uid="turbo.logout")
             watch(_user_model(), _user_changed)
         install_in_daphne()
@@ -52,5 +52,7 @@ def _logged_out(*, request: Any, **kwargs: Any) -> None:
 def _user_changed(change: ModelChange) -> None:
     if change.action == "delete":
         revoke(user=change.instance)
-    elif change.action == "update" and change.update_fields != frozenset({"last_login"}):
+    elif change.action == "update" and change.update_fields != frozenset(
+        {"last_login"}
+    ):
         recheck(change.instance)

@@ -1,11 +1,11 @@
 """
-The single exit: whatever any part of the library sends leaves through :func:`broadcast`.
+The single exit: whatever any part of the library sends leaves by :func:`broadcast`.
 
-The caller appends to the publisher's queue and goes on; it opens no connection and waits
-for no network. While the replay log cannot be reached the queue fills up to
-``PUBLISH_QUEUE``. Then the oldest are dropped, counted, and their streams are marked: the
-first thing that such a stream gets when the outage is over is a *gap*, so its pages
-refresh themselves.
+The caller appends to the publisher's queue and goes on; it opens no connection and
+waits for no network. While the replay log cannot be reached the queue fills up to
+``PUBLISH_QUEUE``. Then the oldest are dropped, counted, and their streams are marked:
+the first thing that such a stream gets when the outage is over is a *gap*, so its
+pages refresh themselves.
 """
 
 from __future__ import annotations

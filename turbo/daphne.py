@@ -28,7 +28,7 @@ __all__ = ["DaphneTransport", "install", "with_transport"]
 
 
 def install() -> None:
-    """Offer the extension under ``daphne`` and ``runserver``, if this process is one."""
+    """Offer the extension where this process is ``daphne`` or ``runserver``."""
     if (cli := sys.modules.get("daphne.cli")) is not None:
         command_line = cli.CommandLineInterface
         command_line.server_class = with_transport(command_line.server_class)

@@ -88,7 +88,7 @@ class Place:
         )
 
     def overwritten_by(self, action: str) -> str:
-        """Return what ``action`` gives a new content, an id or a selector, or ``""``."""
+        """Return the id or selector that ``action`` fills anew, or ``""``."""
         if action not in OVERWRITING:
             return ""
         return self.target or str(self.selector)

@@ -158,6 +158,8 @@ async def _async_reason(stream: Stream, user: Any) -> str:
 
 
 def _failed(stream: Stream) -> str:
-    logger.exception("%r.user_passes_test() failed; the subscription is refused.", stream)
+    logger.exception(
+        "%r.user_passes_test() failed; the subscription is refused.", stream
+    )
     metrics.count("failed")
     return "forbidden"

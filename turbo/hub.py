@@ -237,4 +237,6 @@ def _total(read: Callable[[Hub], int]) -> int:
 
 
 metrics.gauge("streams", lambda: _total(lambda hub: len(hub.subscribers())))
-metrics.gauge("subscribers", lambda: _total(lambda hub: sum(hub.subscribers().values())))
+metrics.gauge(
+    "subscribers", lambda: _total(lambda hub: sum(hub.subscribers().values()))
+)

@@ -1,9 +1,9 @@
 """
 Who is on the other side of a connection, at its start and again later.
 
-The user of a scope is looked up once, when the connection opens. Asked again, it is read
-anew: a session that was ended, a changed password or a deactivated account then yield
-nobody.
+The user of a scope is looked up once, when the connection opens. Asked again, it is
+read anew: a session that was ended, a changed password or a deactivated account then
+yield nobody.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from channels.auth import get_user
 from channels.db import database_sync_to_async
+
 from turbo.names import user_key
 from turbo.typing import Scope
 

@@ -78,5 +78,7 @@ class Membership:
     async def _own_channel(self) -> str:
         async with self._naming:
             if not self._channel:
-                self._channel = await get_layer().new_channel("turbo")
+                # Of the layer's own prefix: who waits for one prefix in channels-redis
+                # keeps the channels of any other in the process from being read.
+                self._channel = await get_layer().new_channel()
         return self._channel

@@ -1,8 +1,8 @@
 """
 The mender: finds what the channel layer lost, and reads it from the replay log.
 
-A topic under repair keeps what arrives live until the missing messages are delivered, so
-the order holds. When the log cannot prove that it has all of them, the topic's
+A topic under repair keeps what arrives live until the missing messages are delivered,
+so the order holds. When the log cannot prove that it has all of them, the topic's
 subscribers are told of a gap instead.
 """
 
@@ -53,9 +53,7 @@ class Mender:
             return
         tips = await get_replay().tips([topic.sid for topic in settled])
         self.repair(
-            topic
-            for topic, tip in zip(settled, tips, strict=True)
-            if topic.misses(tip)
+            topic for topic, tip in zip(settled, tips, strict=True) if topic.misses(tip)
         )
 
     async def _read(self, topics: list[Topic]) -> None:

@@ -2,9 +2,10 @@
 The way out to one subscriber: as fast as the server takes it, bounded when it does not.
 
 A frame is handed to the server at once, without a task: the coroutine of ASGI's
-``send`` is stepped by hand, and mostly it ends within that step. If it waits instead (the
-client does not read), what remains of it becomes a task and the frames behind it queue
-up, to at most ``limit`` bytes; past that the subscriber counts as slow and is closed.
+``send`` is stepped by hand, and mostly it ends within that step. If it waits instead
+(the client does not read), what remains of it becomes a task and the frames behind it
+queue up, to at most ``limit`` bytes; past that the subscriber counts as slow and is
+closed.
 
 A server that offers the extension ``turbo.transport`` is written to directly; it says
 when its buffer is full, and when there is room again.
@@ -14,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from types import coroutine
 from typing import Any, Protocol
 
@@ -188,14 +190,15 @@ class Outbox:
 @coroutine
 def _rest(sending: Generator[Any], waits_for: Any) -> Generator[Any, Any, None]:
     """Go on with a coroutine that was stepped once and yielded ``waits_for``."""
+    step: Callable[[], Any]
     while True:
         try:
             value = yield waits_for
         except BaseException as error:
-            step, given = sending.throw, error
+            step = partial(sending.throw, error)
         else:
-            step, given = sending.send, value
+            step = partial(sending.send, value)
         try:
-            waits_for = step(given)
+            waits_for = step()
         except StopIteration:
             return

@@ -2,7 +2,8 @@
 Further ways out of a process, beside the broadcasts.
 
 What goes elsewhere than to the channel layer has a queue of its own and is sent by the
-publisher's thread. :func:`turbo.flush` waits for it, and a fork leaves it to the parent.
+publisher's thread. :func:`turbo.flush` waits for it, and a fork leaves it to the
+parent.
 """
 
 from __future__ import annotations

@@ -231,8 +231,8 @@ class Session:
         for item in streams:
             if not isinstance(item, dict):
                 raise FrameError("invalid", "Each of 'streams' is an object.")
-            signed, since = item.get("name"), item.get("since") or ""
-            self._require_name(signed)
+            signed = self._require_name(item.get("name"))
+            since = item.get("since") or ""
             if not isinstance(since, str) or len(since) > self.limits.name_chars:
                 raise FrameError("invalid", "'since' is a short string.")
             wanted[signed] = Wanted(signed, since)
@@ -257,13 +257,14 @@ class Session:
                 "invalid", f"'streams' holds at most {self.limits.streams} entries."
             )
 
-    def _require_name(self, signed: Any) -> None:
+    def _require_name(self, signed: Any) -> str:
         if not isinstance(signed, str) or not signed:
             raise FrameError("invalid", "'name' is a string that is not empty.")
         if len(signed) > self.limits.name_chars:
             raise FrameError(
                 "invalid", f"'name' holds at most {self.limits.name_chars} characters."
             )
+        return signed
 
 
 def _shown(value: Any) -> str:

@@ -21,7 +21,8 @@ _recorders: list[Recorder] = []
 
 def record(name: str, data: str) -> bool:
     """Show a broadcast to all recorders; return whether it is to be sent."""
-    return all([recorder(name, data) is not False for recorder in _recorders])
+    answers = [recorder(name, data) for recorder in _recorders]
+    return not any(answer is False for answer in answers)
 
 
 @contextmanager

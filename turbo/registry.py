@@ -84,7 +84,7 @@ def resolve(value: Any) -> Stream:
         return value.from_args_text("")  # type: ignore[no-any-return]
     if hasattr(value, "stream_name"):
         return value  # type: ignore[no-any-return]
-    stream = getattr(value, "stream", None)
+    stream: Any = getattr(value, "stream", None)
     if not hasattr(stream, "stream_name"):
         raise UnknownStreamError(value, _classes)
     return stream  # type: ignore[no-any-return]

@@ -2,9 +2,9 @@
 Ending subscriptions from the server's side, across all processes.
 
 An order is a message on the control stream, which every hub hears, with the same
-guarantee as any other: one that the layer lost is read from the replay log. A revocation
-is also noted in the log for as long as signed names live, so that a page cannot come
-back with a name from before.
+guarantee as any other: one that the layer lost is read from the replay log. A
+revocation is also noted in the log for as long as signed names live, so that a page
+cannot come back with a name from before.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ class Stream(Verbs[None]):
         return cls.user_passes_test is not Stream.user_passes_test
 
     def stream(self, frame: Any) -> None:
-        """Broadcast a frame, or several joined: ``stream(render_frame(…).append(…))``."""
+        """Broadcast a frame, or several: ``stream(render_frame(…).append(…))``."""
         self.stream_raw(str(frame))
 
     def stream_raw(self, text: str) -> None:

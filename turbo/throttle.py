@@ -2,8 +2,8 @@
 Of many messages alike the first and the last, never more than one an interval.
 
 Owned by the publisher's loop. All processes together keep to one message of a stream
-within ``REFRESH_INTERVAL``: who wants to send claims the interval in the replay log. One
-that has waited for ``REFRESH_MAX_WAIT`` is sent whatever the others do.
+within ``REFRESH_INTERVAL``: who wants to send claims the interval in the replay log.
+One that has waited for ``REFRESH_MAX_WAIT`` is sent whatever the others do.
 """
 
 from __future__ import annotations

@@ -176,9 +176,7 @@ class Topic:
 
     def _frame(self, entry: Entry, *, epoch: str) -> Frame:
         return Frame(
-            message_frame(
-                self.sid, position=f"{epoch}:{entry.number}", data=entry.data
-            )
+            message_frame(self.sid, position=f"{epoch}:{entry.number}", data=entry.data)
         )
 
     def _deliver(self, number: int, frame: Frame) -> None:

@@ -13,8 +13,12 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.http import StreamingHttpResponse
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    StreamingHttpResponse,
+)
 from django.views.decorators.http import require_GET
 
 from turbo import metrics, serving
@@ -46,7 +50,10 @@ async def event_stream(request: HttpRequest) -> HttpResponseBase:
     signed = request.GET.get("stream", "")
     since = request.headers.get("Last-Event-ID") or request.GET.get("since", "")
     events = _Events()
-    scope = {"user": await request.auser(), "session": getattr(request, "session", None)}
+    scope = {
+        "user": await request.auser(),
+        "session": getattr(request, "session", None),
+    }
     serving.expect()
     subscriber = LiveSubscriber(scope, events.put)
     await subscriber.subscribe([Wanted(signed, since)])

@@ -359,9 +359,9 @@ def machine(make: Callable[[], World]) -> type[RuleBasedStateMachine]:
     return Machine
 
 
-@pytest.mark.parametrize("listed", [False, True], ids=["sorted", "listed"])
+@pytest.mark.parametrize("kind", ["sorted", "listed", "unkeyed"])
 def test_any_order_of_steps_comes_to_what_the_database_has(
-    make_store: MakeStore, listed: bool, request: pytest.FixtureRequest
+    make_store: MakeStore, kind: str
 ) -> None:
     """Also with writers that are lost, and for a client that follows every change."""
     in_memory = make_store is MemoryStore
@@ -377,7 +377,7 @@ def test_any_order_of_steps_comes_to_what_the_database_has(
 
         options = {"clock": lambda: now[0]} if in_memory else {}
         store = make_store(patience=patience, length=20, **options)
-        return World(store, listed=listed, outlast=outlast)
+        return World(store, kind=kind, outlast=outlast)
 
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine(make),

@@ -13,8 +13,16 @@ from collections.abc import Callable, Generator
 from typing import TypeAlias
 
 from turbo.bindings.snapshot import Snapshot
-from turbo.bindings.store import Read, Row, Slot, Store
-from turbo.bindings.store.base import Contents
+from turbo.bindings.store import (
+    ANY,
+    Applied,
+    Contents,
+    Listed,
+    Read,
+    Row,
+    Slot,
+    Store,
+)
 from turbo.bindings.versions import Version
 
 #: What a writer or a filler still has to do, one step at a time.
@@ -24,11 +32,10 @@ Work: TypeAlias = Generator[None, None, None]
 class World:
     """One slot of a store, its database, and everybody at work on it."""
 
-    def __init__(
-        self, store: Store, *, listed: bool, outlast: Callable[[], None]
-    ) -> None:
+    def __init__(self, store: Store, *, kind: str, outlast: Callable[[], None]) -> None:
         self.store = store
-        self.slot = Slot("world", "", listed)
+        self.is_keyed = kind != "unkeyed"
+        self.slot = Slot("world", "", kind != "sorted")
         self.outlast = outlast
         self.database: dict[str, int] = {}  # pk: what it is ordered by, and its value
         self.work: list[Work] = []
@@ -102,15 +109,12 @@ class World:
         yield
         row = self._row(pk) if pk in self.database else None
         yield
-        moved = row is not None and row.key != ticket.key
-        order = self._order() if self.slot.listed and moved else None
+        order = None
+        if self.slot.listed and row is not None and row.may_have_moved(ticket.key):
+            order = self._listed()
         yield
         [applied] = self.store.apply([(self.slot, ticket, Read(pk, row, order))])
-        if applied is not None and applied.reorder is not None:
-            yield
-            order = self._order()
-            yield
-            self.store.reorder(self.slot, applied.reorder, order)
+        yield from self._reorder(applied)
 
     def _fill(self, *, alone: bool) -> Work:
         ticket = self.store.begin(self.slot, alone=alone)
@@ -119,16 +123,28 @@ class World:
         yield
         rows = self._rows()
         yield
-        self.store.replace(self.slot, ticket, rows)
+        applied = self.store.replace(self.slot, ticket, rows)
+        yield from self._reorder(applied)
+
+    def _reorder(self, applied: Applied | None) -> Work:
+        while applied is not None and applied.reorder is not None:
+            yield
+            order = self._listed()
+            yield
+            applied = self.store.reorder(self.slot, applied.reorder, order)
 
     # --- The database
 
     def _row(self, pk: str) -> Row:
         value = self.database[pk]
-        return Row(pk, f"{value % 10:03d}{int(pk):03d}", f'{{"v":{value}}}')
+        key = f"{value % 10:03d}{int(pk):03d}" if self.is_keyed else ANY
+        return Row(pk, key, f'{{"v":{value}}}')
 
     def _order(self) -> list[str]:
         return sorted(self.database, key=lambda pk: (self.database[pk] % 10, int(pk)))
+
+    def _listed(self) -> list[Listed]:
+        return [(row.pk, row.key) for row in self._rows()]
 
     def _rows(self) -> list[Row]:
         return [self._row(pk) for pk in self._order()]

@@ -21,6 +21,8 @@ def layer(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def same_redis(layer: str, valkey: Any) -> Iterator[None]:
     """Let this process broadcast to where the servers listen."""
-    with override_settings(CHANNEL_LAYERS={"default": channel_layer(layer, valkey.url)}):
+    with override_settings(
+        CHANNEL_LAYERS={"default": channel_layer(layer, valkey.url)}
+    ):
         yield
         shut_down(5)

@@ -16,7 +16,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
 
 
 async def test_redis_killed_and_restarted_empty_among_2000_messages(
-    layer: str, valkey: Any, make_project: Callable[..., Any], daphne: Callable[..., Any]
+    layer: str,
+    valkey: Any,
+    make_project: Callable[..., Any],
+    daphne: Callable[..., Any],
 ) -> None:
     """Every page has each message after its last gap, so it shows what a fresh one does."""
     server = daphne(make_project(layer))

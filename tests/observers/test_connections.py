@@ -7,10 +7,12 @@ import logging
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from channels.testing import ApplicationCommunicator, WebsocketCommunicator
 from django.test import override_settings
 
+import turbo
 from tests.observers.app.consumers import PersonConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
@@ -157,6 +159,7 @@ async def test_a_handler_that_lags_ends_its_connection(
     await communicator.connect(timeout=5)
     for _ in range(6):
         await Person.objects.acreate(name="Ann")
+    await sync_to_async(turbo.flush)()
 
     end = await communicator.receive_output(5)
     assert end == {"type": "websocket.close", "code": 4008}

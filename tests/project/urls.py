@@ -11,6 +11,7 @@ urlpatterns = [
     path("logout/", views.log_out),
     path("rooms/<int:pk>/", views.room),
     path("rooms/<int:pk>/say/", views.say),
+    path("rooms/<int:pk>/act/<str:how>/", views.act),
     path("turbo/", include("turbo.urls")),
     path("static/<path:path>", serve, {"insecure": True}),
 ]

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model, login, logout
+from django.db import connection, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
@@ -41,3 +45,50 @@ async def say(request: HttpRequest, pk: int) -> HttpResponse:
     """Save a message, and answer with its key."""
     message = await Message.objects.acreate(room_id=pk, text=request.GET["text"])
     return HttpResponse(str(message.pk))
+
+
+def act(request: HttpRequest, pk: int, how: str) -> HttpResponse:
+    """Write to a room in one of the ways that an application does."""
+    text = request.GET.get("text", "")
+    WAYS[how](pk, text)
+    return HttpResponse("done")
+
+
+def _in_a_thread(pk: int, text: str) -> None:
+    def work() -> None:
+        try:
+            Message.objects.create(room_id=pk, text=text)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def _rolled_back(pk: int, text: str) -> None:
+    with suppress(ZeroDivisionError), transaction.atomic():
+        Message.objects.create(room_id=pk, text=text)
+        _ = 1 / 0
+
+
+def _savepoint_rolled_back(pk: int, text: str) -> None:
+    with transaction.atomic():
+        _rolled_back(pk, text)
+
+
+def _edit(pk: int, text: str) -> None:
+    old, _, new = text.partition(",")
+    message = Message.objects.get(room_id=pk, text=old)
+    message.text = new
+    message.save()
+
+
+WAYS: dict[str, Callable[[int, str], object]] = {
+    "view": lambda pk, text: Message.objects.create(room_id=pk, text=text),
+    "thread": _in_a_thread,
+    "rollback": _rolled_back,
+    "savepoint": _savepoint_rolled_back,
+    "edit": _edit,
+    "delete": lambda pk, text: Message.objects.get(room_id=pk, text=text).delete(),
+}

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from turbo import ModelStream, Stream
-
 from tests.testapp.models import (
     Board,
     Card,
@@ -13,6 +11,7 @@ from tests.testapp.models import (
     Room,
     UuidItem,
 )
+from turbo import ModelStream, Stream
 
 
 class RoomStream(ModelStream):

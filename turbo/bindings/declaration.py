@@ -12,7 +12,7 @@ from django.db.models import Model, Q, QuerySet
 
 from turbo.bindings.forms import Form
 from turbo.bindings.rows import pk_text
-from turbo.bindings.store import Row, Slot
+from turbo.bindings.store import Listed, Row, Slot
 
 __all__ = ["Declaration"]
 
@@ -132,10 +132,13 @@ class Declaration:
         instance = self.database_queryset().filter(pk=pk).first()
         return None if instance is None else self.form.row(instance)
 
-    def load_order(self) -> list[str]:
-        """Read the keys of all rows, in order."""
-        pks = self.ordered_queryset().values_list("pk", flat=True)
-        return list(dict.fromkeys(map(pk_text, pks)))
+    def load_order(self) -> list[Listed]:
+        """Read what all rows are ordered by, in order."""
+        columns = self.form.ordering.columns
+        listed: dict[str, str] = {}
+        for pk, *values in self.ordered_queryset().values_list("pk", *columns):
+            listed.setdefault(pk_text(pk), self.form.ordering.listed_key(values))
+        return list(listed.items())
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other._params == self._params

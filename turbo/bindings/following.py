@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from turbo.bindings.declaration import Declaration
 from turbo.bindings.outage import Unreachable, invalidate, owe, with_store
-from turbo.bindings.reading import in_transaction, refresh
+from turbo.bindings.reading import in_transaction, refresh, reorder
 from turbo.bindings.rows import pk_text
 from turbo.bindings.store import Read, Slot, Ticket
 from turbo.bindings.telling import tell
@@ -141,9 +141,9 @@ def _follow_row(bound: Sequence[Declaration], change: ModelChange) -> None:
 
 def _read(declaration: Declaration, change: ModelChange, ticket: Ticket) -> Read:
     row = declaration.load_row(change.pk)
-    may_have_moved = row is not None and row.key != ticket.key
-    listed = declaration.slot.listed and may_have_moved
-    order = declaration.load_order() if listed else None
+    order = None
+    if declaration.slot.listed and row is not None and row.may_have_moved(ticket.key):
+        order = declaration.load_order()
     return Read(pk_text(change.pk), row, order)
 
 
@@ -156,13 +156,7 @@ def _write(
     results = with_store(lambda store: store.apply(writes))
     for (slot, _, _), applied in zip(writes, results, strict=True):
         tell(slot, applied)
-        if applied is not None and applied.reorder is not None:
-            _reorder(by_slot[slot], applied.reorder)
-
-
-def _reorder(declaration: Declaration, ticket: Ticket) -> None:
-    slot, order = declaration.slot, declaration.load_order()
-    tell(slot, with_store(lambda store: store.reorder(slot, ticket, order)))
+        reorder(by_slot[slot], applied)
 
 
 def _is_done(change: ModelChange, begun: float | None) -> bool:

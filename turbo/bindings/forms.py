@@ -54,7 +54,7 @@ class Form:
     def row(self, instance: Model) -> Row:
         """Return an instance as it is kept."""
         value = self._value(instance)
-        return Row(pk_text(instance.pk), self.ordering.key(instance, value), value)
+        return Row(pk_text(instance.pk), self.ordering.key(instance), value)
 
     def read(self, text: str) -> Callable[[], Any]:
         """Return what makes of a kept value what the binding's user gets."""

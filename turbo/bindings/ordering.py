@@ -20,6 +20,8 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import connections
 from django.db.models import Field, Model, QuerySet
 
+from turbo.bindings.store import ANY
+
 __all__ = ["Ordering"]
 
 _EPOCH = datetime.datetime(1970, 1, 1)
@@ -122,13 +124,22 @@ class Ordering:
             return queryset
         return queryset.order_by(*self._terms, "pk")
 
-    def key(self, instance: Model, value: str) -> str:
-        """Return what sorts the row, or, if listed, changes when it may have moved."""
+    def key(self, instance: Model) -> str:
+        """Return what sorts the row or, if listed, changes when it may have moved."""
         if self._own is None:
-            return value
+            return ANY
         if self.listed:
-            return repr([getattr(instance, column.attname) for column in self._own])
+            return self.listed_key([getattr(instance, name) for name in self.columns])
         return "".join(column.key(instance) for column in self._own)
+
+    @property
+    def columns(self) -> list[str]:
+        """Return the columns that the key of a listed row is made of."""
+        return [column.attname for column in self._own or ()]
+
+    def listed_key(self, values: Sequence[Any]) -> str:
+        """Return the key of a listed row from the values of its columns."""
+        return repr(list(values)) if values else ANY
 
     def _columns(self, queryset: QuerySet[Any]) -> list[_Column] | None:
         """Return the columns sorted by; ``None`` where not all are the model's own."""

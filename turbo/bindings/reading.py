@@ -16,8 +16,9 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from django.core.signals import setting_changed
@@ -28,7 +29,7 @@ from turbo.bindings.declaration import Declaration
 from turbo.bindings.outage import Unreachable, with_store
 from turbo.bindings.rows import pk_text
 from turbo.bindings.snapshot import Snapshot
-from turbo.bindings.store import Applied, Slot, State, Ticket
+from turbo.bindings.store import Applied, Listed, Slot, State, Store, Ticket
 from turbo.bindings.telling import tell
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "read",
     "read_row",
     "refresh",
+    "reorder",
 ]
 
 #: How often a binding is filled before one reads from the database after all.
@@ -107,6 +109,22 @@ def refresh(declaration: Declaration) -> int:
     return len(applied.changes) if applied else 0
 
 
+def reorder(declaration: Declaration, applied: Applied | None) -> None:
+    """Read the order of the rows anew, if a write says that it is no longer known."""
+    slot = declaration.slot
+    while applied is not None and (ticket := applied.reorder) is not None:
+        order = declaration.load_order()
+        work = partial(_write_order, slot=slot, ticket=ticket, order=order)
+        applied = with_store(work)
+        tell(slot, applied)
+
+
+def _write_order(
+    store: Store, *, slot: Slot, ticket: Ticket, order: Sequence[Listed]
+) -> Applied | None:
+    return store.reorder(slot, ticket, order)
+
+
 def in_transaction(database: str) -> bool:
     """Return whether this thread has a transaction open."""
     connection = connections[database]
@@ -169,6 +187,7 @@ def _replace(declaration: Declaration, ticket: Ticket) -> Applied | None:
         raise
     applied = with_store(lambda store: store.replace(slot, ticket, rows))
     tell(slot, applied)
+    reorder(declaration, applied)
     return applied
 
 

@@ -55,5 +55,6 @@ class Expectation:
     def __str__(self) -> str:
         values = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
         given = [f"{name}={value!r}" for name, value in values.items() if value]
-        number = "an element" if self.count is None else f"{self.count} element(s)"
-        return f"{number} with {', '.join(given)}" if given else number
+        number = "an" if self.count is None else str(self.count)
+        noun = "element" if number in {"an", "1"} else "elements"
+        return f"{number} {noun}" + (f" with {', '.join(given)}" if given else "")

@@ -9,6 +9,7 @@ or yours.
 from __future__ import annotations
 
 from turbo.bindings.store.base import (
+    ANY,
     Applied,
     Contents,
     Listed,
@@ -22,6 +23,7 @@ from turbo.bindings.store.base import (
 from turbo.bindings.store.selection import get_store
 
 __all__ = [
+    "ANY",
     "Applied",
     "Contents",
     "Listed",

@@ -74,6 +74,10 @@ class Row:
     key: str
     value: str
 
+    def may_have_moved(self, listed_key: str | None) -> bool:
+        """Return whether the row stands elsewhere than when it was listed."""
+        return self.key == ANY or self.key != listed_key
+
 
 @dataclass(frozen=True, slots=True)
 class Ticket:

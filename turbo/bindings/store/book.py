@@ -105,7 +105,7 @@ class Book:
             and read.order is None
             and row is not None
             and number > self._listing
-            and row.key != self._listed_key(pk)
+            and row.may_have_moved(self._listed_key(pk))
         )
         return self._applied(now, reorder=is_lost or self._has_lost(number, besides=pk))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from channels_redis.utils import decode_hosts
@@ -83,7 +83,7 @@ class RedisStore(Store):
                 ticket.number,
                 read.pk,
                 *(("1", read.row.key, read.row.value) if read.row else ("0", "", "")),
-                *(("0",) if read.order is None else ("1", *read.order)),
+                *(("0",) if read.order is None else ("1", *_flat(read.order))),
             )
             for slot, ticket, read in writes
         ]
@@ -94,7 +94,9 @@ class RedisStore(Store):
         self, slot: Slot, ticket: Ticket, order: Sequence[Listed]
     ) -> Applied | None:
         """Write the order of the rows."""
-        reply = self._do(writing.REORDER, slot, ticket.epoch, ticket.number, *order)
+        reply = self._do(
+            writing.REORDER, slot, ticket.epoch, ticket.number, *_flat(order)
+        )
         return _applied(reply)
 
     def begin(self, slot: Slot, *, alone: bool) -> Ticket | None:
@@ -106,7 +108,7 @@ class RedisStore(Store):
         self, slot: Slot, ticket: Ticket, rows: Sequence[Row]
     ) -> Applied | None:
         """Write all rows as read under a ticket."""
-        flat = [text for row in rows for text in (row.pk, row.key, row.value)]
+        flat = _flat((row.pk, row.key, row.value) for row in rows)
         reply = self._do(writing.REPLACE, slot, ticket.epoch, ticket.number, *flat)
         return _applied(reply)
 
@@ -193,6 +195,10 @@ class RedisStore(Store):
             for place, reply in zip(places, found, strict=True):
                 replies[place] = reply
         return replies
+
+
+def _flat(groups: Iterable[Iterable[str]]) -> list[str]:
+    return [text for group in groups for text in group]
 
 
 def _ticket(reply: Any) -> Ticket | None:

@@ -15,7 +15,7 @@ __all__ = [
 _WRITE = (
     OPEN
     + """
-local LAST = '~'
+local LAST, ANY = '~', '*'
 local function note(change)
     if slot.n > 0 then
         slot.n = slot.n + 1
@@ -26,7 +26,7 @@ end
 local function place_of(pk)
     local rank
     if listed then
-        rank = redis.call('HGET', ranks, pk) or LAST
+        rank = string.sub(redis.call('HGET', ranks, pk) or LAST, 1, 8)
     else
         rank = redis.call('HGET', keys, pk)
     end
@@ -76,7 +76,8 @@ local function list(ticket, from, step)
     local before = in_order()
     redis.call('DEL', ranks, order)
     for place = from, #ARGV, step do
-        redis.call('HSET', ranks, ARGV[place], string.format('%08d', place))
+        local rank = string.format('%08d', place)
+        redis.call('HSET', ranks, ARGV[place], rank .. ARGV[place + 1])
     end
     for _, pk in ipairs(before) do
         redis.call('ZADD', order, 0, place_of(pk))
@@ -88,11 +89,32 @@ local function list(ticket, from, step)
     note('{"action":"order","order":[' .. after .. ']}')
     return true
 end
+local function listed_key(pk)
+    local rank = redis.call('HGET', ranks, pk)
+    return rank and string.sub(rank, 9)
+end
+-- Whether the order just read under a ticket is older than a row that stands in it: one
+-- that was written, with another key, under a later ticket.
+local function has_lost(ticket, besides)
+    if ticket ~= slot.o then
+        return false
+    end
+    for _, pk in ipairs(redis.call('ZRANGEBYSCORE', written, '(' .. ticket, '+inf')) do
+        local key = redis.call('HGET', keys, pk)
+        if pk ~= besides and key and key ~= ANY and key ~= listed_key(pk) then
+            return true
+        end
+    end
+    return false
+end
+local function answer(is_lost)
+    return applied(is_lost and take())
+end
 """
 )
 
 # ARGV: …, epoch, ticket, pk, '1' if the row is there, key, value, '1' if an order
-# follows, the order.
+# follows, the order: pk and key of each row.
 APPLY = Script(
     _WRITE
     + """
@@ -104,23 +126,21 @@ if ticket <= math.max(slot.f, tonumber(redis.call('ZSCORE', written, pk) or 0)) 
     return applied()
 end
 redis.call('ZADD', written, ticket, pk)
-local known = redis.call('HGET', keys, pk)
 local index, old = lift(pk)
 local is_listed = ARGV[12] == '1'
-local moved = is_listed and list(ticket, 13, 1)
+local moved = is_listed and list(ticket, 13, 2)
 if is_there then
     put(pk, key, ARGV[11], index, old, moved)
 else
     remove(pk, old)
 end
-if listed and not is_listed and is_there and key ~= known then
-    return applied(take())
-end
-return applied()
+local is_lost = listed and not is_listed and is_there and ticket > slot.o
+    and (key == ANY or key ~= listed_key(pk))
+return answer(is_lost or has_lost(ticket, pk))
 """
 )
 
-# ARGV: …, epoch, ticket, the order.
+# ARGV: …, epoch, ticket, the order: pk and key of each row.
 REORDER = Script(
     _WRITE
     + """
@@ -128,8 +148,8 @@ local ticket = tonumber(ARGV[7])
 if not land(ARGV[6], ticket) then
     return false
 end
-list(ticket, 8, 1)
-return applied()
+list(ticket, 8, 2)
+return answer(has_lost(ticket))
 """
 )
 
@@ -173,6 +193,6 @@ slot.f = ticket
 if slot.n == 0 then
     slot.n, slot.m = 1, now
 end
-return applied()
+return answer(has_lost(ticket))
 """
 )

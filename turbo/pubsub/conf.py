@@ -1,0 +1,96 @@
+"""The settings of pub/sub: ``TURBO["PUBSUB"]``, read as one frozen object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias, get_args
+
+from channels_redis.utils import decode_hosts
+
+from turbo.conf import get_settings, layer_config
+from turbo.exceptions import ConfigurationError
+from turbo.replay.selection import layer_is_redis
+
+__all__ = ["Access", "PubSubSettings", "get_pubsub_settings", "redis_host"]
+
+#: Who may connect to ``pubsub_server``, from everybody to hardly anybody.
+Access: TypeAlias = Literal["anyone", "session", "authenticated", "staff", "superuser"]
+
+_PATHS = ("extra_models", "hello_messages")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PubSubSettings:
+    """Every key of ``TURBO["PUBSUB"]``, in lower case, with its default."""
+
+    #: Address that ``pubsub_server`` listens on.
+    host: str = "127.0.0.1"
+    #: Port that ``pubsub_server`` listens on.
+    port: int = 8090
+    #: Seconds between two pings of an idle client; ``0`` sends none.
+    ping_interval: float = 30.0
+    #: Dotted paths of ``ModelListenConfig`` classes, for models of other apps.
+    extra_models: Sequence[str] = ()
+    #: Dotted paths of functions that return what a client is told first.
+    hello_messages: Sequence[str] = ()
+    #: Who may connect.
+    access: Access = "anyone"
+    #: Dotted path of the function that returns the user of a token.
+    authenticate: str = "turbo.pubsub.tokens.authenticate"
+    #: Seconds for which a token of ``make_token`` admits its bearer.
+    token_max_age: float = 86_400.0
+    #: Seconds that a client without a session may take to send its token.
+    token_timeout: float = 10.0
+    #: Whether a token may also stand in the URL, where logs and proxies see it.
+    query_token: bool = False
+    #: Redis hosts, the first of which is used; ``None`` takes the channel layer's.
+    redis_hosts: Any = None
+
+
+def get_pubsub_settings() -> PubSubSettings:
+    """Return the settings in force."""
+    given = get_settings().pubsub
+    known = {f.name.upper(): f.name for f in fields(PubSubSettings)}
+    unknown = sorted(key for key in given if key not in known)
+    if unknown:
+        raise ConfigurationError(
+            f"TURBO['PUBSUB'] has no setting {unknown[0]!r}. Known settings: "
+            f"{', '.join(sorted(known))}."
+        )
+    settings = PubSubSettings(**{known[key]: value for key, value in given.items()})
+    _validate(settings)
+    return settings
+
+
+def _validate(settings: PubSubSettings) -> None:
+    if settings.access not in get_args(Access):
+        raise ConfigurationError(
+            f"TURBO['PUBSUB']['ACCESS'] is {settings.access!r}, which is none of "
+            f"{', '.join(map(repr, get_args(Access)))}."
+        )
+    for name in _PATHS:
+        value = getattr(settings, name)
+        if not isinstance(value, (list, tuple)):
+            raise ConfigurationError(
+                f"TURBO['PUBSUB'][{name.upper()!r}] is a list of dotted paths, not "
+                f"{value!r}."
+            )
+
+
+def redis_host() -> Mapping[str, Any] | None:
+    """
+    Return how to reach the Redis that carries the messages; ``None`` if there is none.
+
+    Of several hosts the first one: whoever subscribes needs to know one address.
+    """
+    hosts = get_pubsub_settings().redis_hosts
+    if hosts is None:
+        if not layer_is_redis():
+            return None
+        hosts = layer_config().get("CONFIG", {}).get("hosts")
+    try:
+        host: Mapping[str, Any] = decode_hosts(hosts)[0]
+    except ValueError as error:
+        raise ConfigurationError(f"The Redis hosts of pub/sub: {error}") from error
+    return host
