@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["ROOT", "STORE", "npm_packages", "python_environment", "program"]
+__all__ = ["ROOT", "STORE", "npm_packages", "program", "python_environment"]
 
 ROOT = Path(__file__).resolve().parent.parent
 STORE = ROOT / ".bench"

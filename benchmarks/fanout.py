@@ -6,14 +6,16 @@ import http.client
 import statistics
 import time
 from dataclasses import dataclass
+from functools import partial
 
+from benchmarks.processes import Cost
 from benchmarks.sockets import Crowd
 from benchmarks.systems import MESSAGE, Running
 
 __all__ = ["Fanout", "Publisher", "measure"]
 
-#: Messages on their way at the same time, and how many are asked for together.
-WINDOW, BATCH = 20, 10
+#: Messages published together when bursts are measured.
+BURST = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class Fanout:
     memory: float
     connect: float
     lost: int
+    #: Deliveries a second when ten messages are published together.
+    burst: float
 
 
 class Publisher:
@@ -37,7 +41,7 @@ class Publisher:
         self._http = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
 
     def publish(self, count: int) -> float:
-        """Broadcast ``count`` messages; return the moment before, as the server says."""
+        """Broadcast ``count`` messages; return the moment before, by the server."""
         if self._path is not None:
             return self._post(self._path.format(count))
         started = time.monotonic()
@@ -48,7 +52,7 @@ class Publisher:
     def save(self) -> float:
         """Save a row that broadcasts; return the moment of the commit."""
         if self._path is not None:
-            return self._post("/save")
+            return self._post("/save/1")
         return self.publish(1)
 
     def close(self) -> None:
@@ -81,7 +85,10 @@ def measure(running: Running, *, clients: int, seconds: float) -> Fanout:
     connected = _settled(running, crowd)
     publisher = Publisher(running)
     _reach_all(crowd, publisher)
-    rate, cpu, lost = _closed_loop(running, crowd, publisher, seconds)
+    rate, cpu, lost = _closed_loop(running, crowd, publisher, seconds=seconds)
+    burst, _, lost_in_burst = _closed_loop(
+        running, crowd, publisher, seconds=seconds / 2, batch=BURST
+    )
     delays = _delays(crowd, publisher, seconds / 2)
     publisher.close()
     crowd.close()
@@ -92,7 +99,8 @@ def measure(running: Running, *, clients: int, seconds: float) -> Fanout:
         p99=1e3 * statistics.quantiles(delays, n=100)[98],
         memory=(connected.memory - before.memory) / clients / 1_024,
         connect=1e3 * (connected.cpu - before.cpu) / clients,
-        lost=lost,
+        lost=lost + lost_in_burst,
+        burst=burst,
     )
 
 
@@ -107,7 +115,7 @@ def _warm_up(running: Running) -> None:
     time.sleep(2.5)  # Daphne looks every second for what has ended
 
 
-def _settled(running: Running, crowd: Crowd) -> object:
+def _settled(running: Running, crowd: Crowd) -> Cost:
     """Wait until the server is idle again; return what it has used."""
     cost = running.server.cost()
     for _ in range(50):
@@ -132,15 +140,21 @@ def _reach_all(crowd: Crowd, publisher: Publisher) -> None:
 
 
 def _closed_loop(
-    running: Running, crowd: Crowd, publisher: Publisher, seconds: float
+    running: Running,
+    crowd: Crowd,
+    publisher: Publisher,
+    *,
+    seconds: float,
+    batch: int = 1,
 ) -> tuple[float, float, int]:
+    """Keep ``batch`` to twice as many messages on their way; return what came of it."""
     clients, start = len(crowd), crowd.received
     cost, begun = running.server.cost(), time.monotonic()
     published, deadline = 0, begun + seconds
     while time.monotonic() < deadline:
-        if published * clients - (crowd.received - start) <= clients * BATCH:
-            publisher.publish(BATCH)
-            published += BATCH
+        if published * clients - (crowd.received - start) <= clients * batch:
+            publisher.publish(batch)
+            published += batch
         crowd.pump()
     wanted = published * clients
     crowd.pump_until(lambda: crowd.received - start >= wanted, timeout=5)
@@ -150,16 +164,24 @@ def _closed_loop(
     return delivered / elapsed, 1e6 * used / delivered, wanted - delivered
 
 
+def _note(moments: list[tuple[float, int]], count: int) -> None:
+    moments.append((time.monotonic(), count))
+
+
+def _reached(crowd: Crowd, goal: int) -> bool:
+    return crowd.received >= goal
+
+
 def _delays(crowd: Crowd, publisher: Publisher, seconds: float) -> list[float]:
     """Broadcast one message at a time, and return how late each socket heard it."""
     delays: list[float] = []
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         moments: list[tuple[float, int]] = []
-        crowd.on_messages = lambda count: moments.append((time.monotonic(), count))
+        crowd.on_messages = partial(_note, moments)
         goal = crowd.received + len(crowd)
         started = publisher.publish(1)
-        crowd.pump_until(lambda: crowd.received >= goal, timeout=5)
+        crowd.pump_until(partial(_reached, crowd, goal), timeout=5)
         crowd.on_messages = None
         delays += [moment - started for moment, _ in moments]
         crowd.pump_until(lambda: False, timeout=0.02)

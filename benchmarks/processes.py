@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["LOAD_CORE", "SERVER_CORE", "Server", "free_port"]
+__all__ = ["LOAD_CORE", "SERVER_CORE", "Cost", "Server", "free_port"]
 
 _CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE = _CORES[0]

@@ -11,20 +11,19 @@ import argparse
 import gc
 import os
 import shutil
-import statistics
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.environments import STORE  # noqa: E402
-from benchmarks.fanout import Fanout, measure  # noqa: E402
-from benchmarks.processes import LOAD_CORE, Server, free_port  # noqa: E402
-from benchmarks.systems import SYSTEMS, Running, Skipped, System  # noqa: E402
+from benchmarks.environments import STORE
+from benchmarks.fanout import Fanout, measure
+from benchmarks.processes import LOAD_CORE, Server, free_port
+from benchmarks.systems import SYSTEMS, Running, Skipped, System
 
 
 def main() -> None:

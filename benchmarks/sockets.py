@@ -27,10 +27,9 @@ class Handshake:
 
     path: str
     headers: tuple[str, ...] = ()
-    #: Frames that subscribe, sent once the connection is open.
-    frames: tuple[str, ...] = ()
-    #: Text that the server's confirmation holds; empty when it confirms nothing.
-    confirmation: str = ""
+    #: Frames to send once the connection is open, each with what the answer to it
+    #: holds; empty when nothing is answered.
+    frames: tuple[tuple[str, str], ...] = ()
     #: Signs of life that want an answer in text, and the answer (socket.io).
     answers: tuple[tuple[bytes, str], ...] = ()
 
@@ -51,6 +50,8 @@ class Crowd:
     received: int = 0
     #: Called with the number of messages that came with one read.
     on_messages: Callable[[int], None] | None = None
+    #: Called with whatever one read returned.
+    on_data: Callable[[bytes], None] | None = None
     closed: list[int] = field(default_factory=list)
     _clients: dict[int, _Client] = field(default_factory=dict)
     _poll: select.epoll = field(default_factory=select.epoll)
@@ -58,15 +59,20 @@ class Crowd:
     def __len__(self) -> int:
         return len(self._clients)
 
+    def __enter__(self) -> Crowd:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
     def connect(self, count: int) -> None:
         """Open ``count`` further connections and subscribe each of them."""
         new = [self._open() for _ in range(count)]
-        for client in new:
-            for frame in self.handshake.frames:
-                client.socket.sendall(_masked(frame))
-        if self.handshake.confirmation:
+        for frame, confirmation in self.handshake.frames:
             for client in new:
-                self._await_confirmation(client)
+                client.socket.sendall(_masked(frame))
+            for client in new if confirmation else ():
+                self._await_confirmation(client, confirmation.encode())
         for client in new:
             client.socket.setblocking(False)
             self._clients[client.socket.fileno()] = client
@@ -129,12 +135,13 @@ class Crowd:
             raise ConnectionError(head.decode(errors="replace"))
         return _Client(sock, rest)
 
-    def _await_confirmation(self, client: _Client) -> None:
-        wanted = self.handshake.confirmation.encode()
+    def _await_confirmation(self, client: _Client, wanted: bytes) -> None:
         while wanted not in client.rest:
             chunk = client.socket.recv(65_536)
             if not chunk:
                 raise ConnectionError(f"closed instead of {wanted!r}: {client.rest!r}")
+            if self.on_data is not None:
+                self.on_data(chunk)
             client.rest += chunk
         client.rest = _after(client.rest, client.rest.index(wanted))
 
@@ -147,6 +154,8 @@ class Crowd:
         if not data:
             self._drop(client)
             return
+        if self.on_data is not None:
+            self.on_data(data)
         if client.rest:
             data = client.rest + data
         position, count, end = 0, 0, len(data)

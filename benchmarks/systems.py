@@ -100,13 +100,9 @@ def _handshake(site: str, page: dict[str, str]) -> Handshake:
         frame = json.dumps({"type": "subscribe", "streams": streams})
         confirmation = '"subscribed"'
     else:
-        frame = json.dumps(
-            {"type": "subscribe", "signed_channel_name": page["signed"]}
-        )
+        frame = json.dumps({"type": "subscribe", "signed_channel_name": page["signed"]})
         confirmation = ""
-    return Handshake(
-        path="/ws/", headers=(cookie,), frames=(frame,), confirmation=confirmation
-    )
+    return Handshake(path="/ws/", headers=(cookie,), frames=((frame, confirmation),))
 
 
 def _output(command: list[str], env: dict[str, str]) -> str:
@@ -167,17 +163,24 @@ def _cable(directory: Path, redis: str) -> Running:
     handshake = Handshake(
         path="/cable",
         headers=("Sec-WebSocket-Protocol: actioncable-v1-json",),
-        frames=(json.dumps({"command": "subscribe", "identifier": identifier}),),
-        confirmation="confirm_subscription",
+        frames=(
+            (
+                json.dumps({"command": "subscribe", "identifier": identifier}),
+                "confirm_subscription",
+            ),
+        ),
     )
     return Running(server, handshake)
 
 
 def _has_action_cable() -> bool:
     ruby = program("ruby")
-    return bool(ruby) and not subprocess.run(
-        [str(ruby), "-e", "require 'action_cable'"], capture_output=True
-    ).returncode
+    return (
+        bool(ruby)
+        and not subprocess.run(
+            [str(ruby), "-e", "require 'action_cable'"], capture_output=True
+        ).returncode
+    )
 
 
 _UVICORN = ["uvicorn", "--port", "{port}", "--log-level", "warning"]
@@ -186,11 +189,10 @@ _FAST = [*_UVICORN, "--ws", "turbo.server:WebSocketProtocol"]
 _DAPHNE = ["daphne", "-p", "{port}", "-v", "0"]
 _SOCKETIO = Handshake(
     path="/socket.io/?EIO=4&transport=websocket",
-    frames=("40", '42["subscribe"]'),
-    confirmation='42["subscribed"]',
+    frames=(("40", "40{"), ('42["subscribe"]', '42["subscribed"]')),
     answers=((b"2", "3"),),
 )
-_WS = Handshake(path="/", frames=("{}",), confirmation="subscribed")
+_WS = Handshake(path="/", frames=(("{}", "subscribed"),))
 
 _LAYERS = ("memory", "pubsub", "redis")
 

@@ -101,6 +101,20 @@ async def test_ready_returns_at_once_when_nothing_waits() -> None:
     await asyncio.wait_for(box.ready(), 1)
 
 
+async def test_several_may_wait_for_room() -> None:
+    server = Server()
+    box, _ = outbox(server.send)
+    server.reading.clear()
+    box.put(Frame("a"))
+
+    waiting = asyncio.gather(box.ready(), box.ready())
+    await settle()
+    assert not waiting.done()
+    server.reading.set()
+
+    await asyncio.wait_for(waiting, 1)
+
+
 async def test_over_its_limit_the_subscriber_is_slow_and_gets_no_more() -> None:
     server = Server()
     box, slow = outbox(server.send, limit=3)

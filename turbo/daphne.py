@@ -22,7 +22,6 @@ from django.apps import apps
 
 from turbo.frame import Frame
 from turbo.typing import Scope
-from turbo.wire import text_frame
 
 __all__ = ["DaphneTransport", "install", "with_transport"]
 
@@ -69,7 +68,7 @@ class DaphneTransport:
     def write(self, frame: Frame) -> bool:
         """Write one text frame; return whether there is room for another."""
         if self._protocol.state == self._protocol.STATE_OPEN:
-            self._write(frame.wire("websocket", text_frame))
+            self._write(frame.websocket)
         return self._has_room
 
     def on_room(self, callback: Callable[[], None]) -> None:

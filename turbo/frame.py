@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from turbo.wire import text_frame
+
 __all__ = ["Frame"]
 
 
@@ -12,14 +14,16 @@ class Frame:
     """
     The text of a frame, and what servers made of it.
 
-    A server that writes prepared frames encodes the first time and finds the result
-    under its own key every further time.
+    ``websocket`` is what goes over a WebSocket that is written to directly. A server
+    that wants another form encodes the first time and finds the result under its own
+    key every further time.
     """
 
-    __slots__ = ("_wire", "size", "text")
+    __slots__ = ("_wire", "size", "text", "websocket")
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.websocket = text_frame(text)
         #: What this frame counts for in a subscriber's queue.
         self.size = len(text)
         self._wire: dict[Any, Any] = {}

@@ -18,7 +18,7 @@ def text_frame(text: str) -> bytes:
     >>> text_frame("Hi")
     b'\x81\x02Hi'
     """
-    payload = text.encode()
+    payload = text.encode(errors="replace")  # a lone surrogate has no UTF-8
     size = len(payload)
     if size < 126:
         return bytes((_WHOLE_TEXT, size)) + payload

@@ -1,7 +1,7 @@
 """
 Instance observers beside those of Django Channels REST Framework.
 
-Run as ``python benchmarks/observers/run.py``. Clients of one consumer, all subscribed to
+Run as ``python benchmarks/observers/run.py``. Clients of one consumer, subscribed to
 the same object under Daphne, which has a core to itself; another process saves the
 object. Rounds go through the systems in turn; a row shows the median of its rounds.
 """
@@ -63,7 +63,11 @@ class Figures:
     lost: int
 
 
-SYSTEMS = [System(library, layer) for layer in ("redis", "pubsub") for library in ("ours", "dcrf")]
+SYSTEMS = [
+    System(library, layer)
+    for layer in ("redis", "pubsub")
+    for library in ("ours", "dcrf")
+]
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ async def test_redis_killed_and_restarted_empty_among_2000_messages(
     make_project: Callable[..., Any],
     daphne: Callable[..., Any],
 ) -> None:
-    """Every page has each message after its last gap, so it shows what a fresh one does."""
+    """Every page has each message after its last gap, as a fresh one does."""
     server = daphne(make_project(layer))
     streams = [Counter(n) for n in range(10)]
     pages = [

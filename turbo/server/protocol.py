@@ -16,12 +16,12 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame as WireFrame
 from websockets.frames import Opcode
-from websockets.protocol import State
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
 
 from turbo.frame import Frame
-from turbo.wire import text_frame
 
-__all__ = ["DirectTransport", "WebSocketProtocol"]
+__all__ = ["CompressingTransport", "DirectTransport", "WebSocketProtocol"]
 
 #: Characters from which a frame is worth compressing.
 COMPRESS_FROM = 1_024
@@ -54,7 +54,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def run_asgi(self) -> Coroutine[Any, Any, None]:
         """Run the application, with the extension in its scope."""
-        self._direct = DirectTransport(self)
+        kind = CompressingTransport if self.conn.extensions else DirectTransport
+        self._direct = kind(self.transport, self.conn)
         extensions = cast("dict[str, Any]", self.scope["extensions"])
         extensions["turbo.transport"] = self._direct
         return super().run_asgi()
@@ -74,7 +75,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of what belonged to the connection."""
         super().connection_lost(exc)
-        self._direct = None
+        if self._direct is not None:
+            self._direct.lose()
+            self._direct = None
 
     def shutdown(self) -> None:
         """Close with 1012, and without further delay where nobody reads."""
@@ -86,22 +89,21 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 class DirectTransport:
     """What is found at ``scope["extensions"]["turbo.transport"]``."""
 
-    __slots__ = ("_callback", "_connection", "_protocol", "_write", "has_room")
+    __slots__ = ("_callback", "_connection", "_transport", "_write", "has_room")
 
-    def __init__(self, protocol: WebSocketsSansIOProtocol) -> None:
-        self._protocol = protocol
-        self._connection = protocol.conn
-        self._write = protocol.transport.write
+    def __init__(
+        self, transport: asyncio.Transport, connection: ServerProtocol
+    ) -> None:
+        self._transport = transport
+        self._connection = connection
+        self._write: Callable[[bytes], None] = transport.write
         self._callback: Callable[[], None] | None = None
         self.has_room = True
 
     def write(self, frame: Frame) -> bool:
         """Write one text frame; return whether there is room for another."""
-        if self._connection.state is State.OPEN and not self._protocol.disconnected:
-            if self._connection.extensions and frame.size >= COMPRESS_FROM:
-                self._write(self._compressed(frame))
-            else:
-                self._write(frame.wire("websocket", text_frame))
+        if self._connection.state is OPEN:
+            self._write(frame.websocket)
         return self.has_room
 
     def on_room(self, callback: Callable[[], None]) -> None:
@@ -110,22 +112,45 @@ class DirectTransport:
 
     def abort(self) -> None:
         """Drop the connection with whatever its buffer holds."""
-        self._protocol.transport.abort()
+        self._transport.abort()
 
     def make_room(self) -> None:
-        """Say that the buffer has drained."""
+        """Note that the buffer has drained, and say so."""
         self.has_room = True
         if self._callback is not None:
             self._callback()
+
+    def lose(self) -> None:
+        """Note that the connection is lost: what is written from now on is not."""
+        self._write = _forget
+        self._callback = None
+
+
+class CompressingTransport(DirectTransport):
+    """The same where the client offered compression: longer frames are compressed."""
+
+    __slots__ = ()
+
+    def write(self, frame: Frame) -> bool:
+        """Write one text frame; return whether there is room for another."""
+        if frame.size < COMPRESS_FROM:
+            return super().write(frame)
+        if self._connection.state is OPEN:
+            self._write(self._compressed(frame))
+        return self.has_room
 
     def _compressed(self, frame: Frame) -> bytes:
         extensions = self._connection.extensions
 
         def encode(text: str) -> bytes:
-            whole = WireFrame(Opcode.TEXT, text.encode())
+            whole = WireFrame(Opcode.TEXT, text.encode(errors="replace"))
             return whole.serialize(mask=False, extensions=extensions)
 
         # The window's size is all that two clients may have negotiated differently.
         bits = tuple(getattr(item, "local_max_window_bits", 0) for item in extensions)
         encoded: bytes = frame.wire(("websocket", *bits), encode)
         return encoded
+
+
+def _forget(data: bytes) -> None:
+    """Take what nobody is there to receive."""

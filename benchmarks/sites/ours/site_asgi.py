@@ -4,6 +4,10 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_settings")
 
-from turbo.asgi import get_application  # noqa: E402
+from turbo.asgi import get_application
 
 application = get_application()
+
+from site_publish import application as publish  # noqa: E402
+
+application.application_mapping["http"] = publish

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from people.models import Person
 from rest_framework import serializers
+
+from people.models import Person
 
 if os.environ["BENCH_LIBRARY"] == "ours":
     from turbo.observers import GenericAsyncAPIConsumer, ObserverModelInstanceMixin

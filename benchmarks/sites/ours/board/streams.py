@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 import turbo
-
 from board.fragment import FRAGMENT
 from board.models import Room
 

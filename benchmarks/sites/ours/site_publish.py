@@ -1,0 +1,40 @@
+"""What makes the site broadcast: ASGI without Django, which is not measured."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from board.fragment import FRAGMENT
+from board.models import Room
+
+
+def publish(count: int) -> float:
+    """Broadcast ``count`` messages; return the moment before the first."""
+    room = Room(pk=1, name="Lobby")
+    started = time.monotonic()
+    for _ in range(count):
+        room.stream.append(**CONTENT, id="messages")
+    return started
+
+
+def save(count: int) -> float:
+    """Save the room, which broadcasts one message; return the commit's moment."""
+    Room.objects.get(pk=1).save()
+    return time.monotonic()
+
+
+CONTENT = {"html": FRAGMENT}
+WORK = {"publish": publish, "save": save}
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Answer ``/publish/<count>`` and ``/save/1``, in a thread as views run."""
+    await receive()
+    _, name, count = scope["path"].split("/")
+    answer = await sync_to_async(WORK[name], thread_sensitive=False)(int(count))
+    body = str(answer).encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,135 @@
+"""A client that does not read is closed; those that do notice nothing of it."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from benchmarks.sockets import Crowd
+from tests.guarantee.readers import Readers, handshake
+from tests.servers import WebServer, wait_until
+from tests.testapp.streams import Announcements, Counter
+from turbo.broadcast import shut_down
+
+pytestmark = pytest.mark.slow
+
+READERS = 500
+MESSAGES = 20
+#: What the slow client does not read: more than any kernel buffers, and a queue.
+BULK = "x" * 60_000
+CLOSED = "does not read and is closed"
+SMALL = re.compile(rb'"position":"([^"]+)","data":"[^>]*><template>small')
+NUMBER = re.compile(rb'"position":"\w+:(\d+)","data"')
+#: Attempts, for a neighbour on the same machine may spoil one.
+ROUNDS = 2
+
+
+@pytest.fixture(params=["daphne", "uvicorn", "fast path"])
+def server(
+    request: pytest.FixtureRequest, valkey: Any, make_project: Callable[..., Any]
+) -> Iterator[WebServer]:
+    """A server of each kind, and this process's broadcasts going to it."""
+    project = make_project("redis")
+    with override_settings(CHANNEL_LAYERS=project.settings["CHANNEL_LAYERS"]):
+        if request.param == "daphne":
+            yield request.getfixturevalue("daphne")(project)
+        else:
+            options = ["--ws", "turbo.server:WebSocketProtocol"]
+            options = options if request.param == "fast path" else []
+            yield request.getfixturevalue("uvicorn")(project, *options)
+        shut_down(5)
+
+
+def broadcast() -> None:
+    """Send what all read, at a steady pace, and what only the slow one is sent."""
+    for _ in range(MESSAGES):
+        Announcements().append(text=f"@{time.monotonic():.6f}@", id="list")
+        for _ in range(8):
+            Counter(1).append(text=BULK, id="list")
+        time.sleep(0.08)
+
+
+def resident(server: WebServer) -> int:
+    """Return the bytes of memory that the server holds."""
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) * 1_024
+
+
+def p99(delays: list[float]) -> float:
+    return statistics.quantiles(delays, n=100)[98]
+
+
+def test_one_that_never_reads_harms_only_itself(server: WebServer) -> None:
+    """Latency of the others, memory of the server, and what the slow one is told."""
+    both = [stream.signed_stream_name for stream in (Announcements(), Counter(1))]
+    starts: list[float] = []
+    with Readers(server.port, READERS, both[0]) as readers:
+        broadcast()  # so that the server has loaded what it loads once
+        for _ in range(ROUNDS):
+            starts.append(time.monotonic())
+            broadcast()
+            before, closed = resident(server), server.log().count(CLOSED)
+            with Crowd(server.port, handshake(*both)) as slow:
+                slow.connect(1)
+                starts.append(time.monotonic())
+                broadcast()
+                grown = resident(server) - before
+                wait_until(lambda known=closed: server.log().count(CLOSED) > known)
+            assert grown < 8 * 2**20
+        measured = readers.stop()
+
+    assert [len(delays) for _, delays in measured] == [READERS] * len(measured)
+    ratios = [
+        p99(with_slow) / p99(without) for without, with_slow in pairs(measured, starts)
+    ]
+    print(f"p99 with and without: {ratios}")
+    assert min(ratios) < 1.5, ratios
+
+
+def pairs(
+    measured: list[tuple[float, list[float]]], starts: list[float]
+) -> Iterator[tuple[list[float], list[float]]]:
+    """Yield the delays of each phase without the slow client, and of the one with."""
+    phases = [
+        [d for moment, delays in measured if start <= moment < end for d in delays]
+        for start, end in pairwise([*starts, time.monotonic()])
+    ]
+    return zip(phases[::2], phases[1::2], strict=True)
+
+
+def test_the_slow_one_is_told_and_gets_what_it_missed(server: WebServer) -> None:
+    """It reads again in time for the close frame, comes back, and misses nothing."""
+    stream, bulk = Announcements(), Counter(1)
+    page = handshake(stream.signed_stream_name, bulk.signed_stream_name)
+    heard: list[bytes] = []
+    with Crowd(server.port, page, on_data=heard.append) as slow:
+        slow.connect(1)
+        for _ in range(200):
+            stream.append(text="small", id="list")
+            bulk.append(text=BULK, id="list")
+            if CLOSED in server.log():
+                break
+            time.sleep(0.02)
+        slow.pump_until(lambda: not len(slow), timeout=5)
+        assert slow.closed == [4008]
+
+    position = SMALL.findall(b"".join(heard))[-1].decode()
+    heard.clear()
+    returned = handshake(stream.signed_stream_name, since=position)
+    with Crowd(server.port, returned, on_data=heard.append) as again:
+        again.connect(1)
+        stream.append(text="last", id="list")
+        again.pump_until(lambda: b">last<" in b"".join(heard), timeout=5)
+    missed = [int(number) for number in NUMBER.findall(b"".join(heard))]
+    first = int(position.rpartition(":")[2]) + 1
+    assert missed == list(range(first, first + len(missed)))

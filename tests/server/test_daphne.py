@@ -1,0 +1,165 @@
+"""Daphne's own classes, told of what their transports hold."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from turbo.daphne import DaphneTransport, with_transport
+from turbo.frame import Frame
+
+
+class Transport:
+    """A Twisted transport, as far as it is used."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+
+class Protocol:
+    """Autobahn's protocol, as far as it is used."""
+
+    STATE_OPEN, STATE_CLOSING = 3, 2
+
+    def __init__(self) -> None:
+        self.transport = Transport()
+        self.state = self.STATE_OPEN
+        self.producer: Any = "the HTTP channel"
+        self.dropped = False
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        assert self.producer is None
+        assert streaming
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def dropConnection(self, *, abort: bool) -> None:
+        self.dropped = abort
+
+
+class Server:
+    """Daphne's server, as far as it is used."""
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        return scope
+
+
+@pytest.fixture
+def protocol() -> Protocol:
+    return Protocol()
+
+
+@pytest.fixture
+def transport(protocol: Protocol) -> DaphneTransport:
+    return DaphneTransport(protocol)
+
+
+def test_a_websocket_is_offered_the_extension_and_a_request_is_not(
+    protocol: Protocol,
+) -> None:
+    server = with_transport(Server)()
+
+    websocket = server.create_application(protocol, {"type": "websocket"})
+    request = server.create_application(protocol, {"type": "http"})
+
+    assert list(websocket["extensions"]) == ["turbo.transport"]
+    assert "extensions" not in request
+
+
+def test_a_server_class_is_extended_once() -> None:
+    once = with_transport(Server)
+
+    assert with_transport(once) is once
+
+
+def test_it_takes_the_place_of_the_request_as_the_producer(
+    protocol: Protocol, transport: DaphneTransport
+) -> None:
+    transport.on_room(lambda: None)
+
+    assert protocol.producer is transport
+
+
+def test_room_is_what_twisted_says(
+    protocol: Protocol, transport: DaphneTransport
+) -> None:
+    calls: list[str] = []
+    transport.on_room(lambda: calls.append("room"))
+
+    answers = [transport.write(Frame("a"))]
+    transport.pauseProducing()
+    answers.append(transport.write(Frame("b")))
+    transport.resumeProducing()
+    answers.append(transport.write(Frame("c")))
+
+    assert protocol.transport.written == [b"\x81\x01a", b"\x81\x01b", b"\x81\x01c"]
+    assert (answers, calls) == ([True, False, True], ["room"])
+
+
+def test_after_the_close_frame_nothing_is_written_and_the_transport_may_close(
+    protocol: Protocol, transport: DaphneTransport
+) -> None:
+    calls: list[str] = []
+    transport.on_room(lambda: calls.append("room"))
+    protocol.state = protocol.STATE_CLOSING
+
+    transport.write(Frame("a"))
+    transport.resumeProducing()
+
+    assert (protocol.transport.written, protocol.producer, calls) == ([], None, [])
+
+
+def test_a_lost_connection_calls_nobody(transport: DaphneTransport) -> None:
+    calls: list[str] = []
+    transport.on_room(lambda: calls.append("room"))
+
+    transport.stopProducing()
+    transport.resumeProducing()
+
+    assert calls == []
+
+
+def test_abort_drops_the_connection(
+    protocol: Protocol, transport: DaphneTransport
+) -> None:
+    transport.abort()
+
+    assert protocol.dropped
+
+
+RUNSERVER = """
+import os, sys, daphne.cli, django
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["daphne", "turbo"])
+django.setup()
+from daphne.management.commands.runserver import Command
+from daphne.server import Server
+from turbo.daphne import with_transport
+for server in (Command.server_cls, daphne.cli.CommandLineInterface.server_class):
+    assert server is not Server and with_transport(server) is server, server
+"""
+
+ELSEWHERE = """
+import sys, django
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["turbo"])
+django.setup()
+assert not {"daphne.server", "twisted.internet.reactor"} & set(sys.modules)
+"""
+
+
+@pytest.mark.parametrize("code", [RUNSERVER, ELSEWHERE], ids=["daphne", "elsewhere"])
+def test_the_app_puts_it_in_place_where_daphne_is_and_only_there(code: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode == 0, done.stderr
