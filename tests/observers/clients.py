@@ -29,7 +29,6 @@ class Client:
         self._last_id = 0
 
     async def __aenter__(self) -> Client:
-        await sync_to_async(turbo.flush)()  # what was saved before is no event
         connected, _ = await self.communicator.connect(timeout=5)
         assert connected
         return self
@@ -45,7 +44,9 @@ class Client:
         await self.communicator.send_to(text_data=text)
 
     async def next(self, timeout: float = 5) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(await self.communicator.receive_from(timeout))
+        message: dict[str, Any] = json.loads(
+            await self.communicator.receive_from(timeout)
+        )
         return message
 
     async def ask(self, action: str, **arguments: Any) -> dict[str, Any]:

@@ -27,6 +27,8 @@ APPS = [
 #: npm packages that tests need, pinned; fetched into a cache on first use.
 PACKAGES = ("dcrf-client@0.3.0", "ws@8.18.3")
 
+#: The client is a module by its content; Node would rather have it said.
+OPTIONS = ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON"]
 SCRIPTS = Path(__file__).resolve().parent / "node"
 
 
@@ -115,7 +117,7 @@ class Script:
     """
     A program under Node that is driven line by line.
 
-    It prints a JSON value for each thing that happens; what it is told is a line of JSON.
+    It prints a JSON value for each thing that happens; it is told lines of JSON.
     """
 
     def __init__(self, name: str, *arguments: str, modules: Path | None = None) -> None:
@@ -123,7 +125,7 @@ class Script:
         if modules is not None:
             env["NODE_PATH"] = str(modules)
         self._popen = subprocess.Popen(
-            [node_program("node"), str(SCRIPTS / name), *arguments],
+            [node_program("node"), *OPTIONS, str(SCRIPTS / name), *arguments],
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

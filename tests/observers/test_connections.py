@@ -127,7 +127,7 @@ async def test_a_client_that_does_not_read_is_closed() -> None:
         )
         frames.put_nowait({"type": "websocket.connect"})
         await opened.wait()
-        subscribe = '{"action":"subscribe_instance","request_id":1,"pk":%d}' % ann.pk
+        subscribe = f'{{"action":"subscribe_instance","request_id":1,"pk":{ann.pk}}}'
         frames.put_nowait({"type": "websocket.receive", "text": subscribe})
         async with Client(PersonConsumer) as client:
             await client.ask("subscribe_instance", pk=ann.pk)
@@ -244,7 +244,9 @@ async def test_groups_need_a_channel_layer(caplog: pytest.LogCaptureFixture) -> 
 async def test_only_websockets_are_served() -> None:
     communicator = ApplicationCommunicator(PersonConsumer.as_asgi(), {"type": "http"})
 
-    with pytest.raises(ValueError, match="PersonConsumer serves WebSockets, not 'http'"):
+    with pytest.raises(
+        ValueError, match="PersonConsumer serves WebSockets, not 'http'"
+    ):
         await communicator.wait(5)
 
 

@@ -307,5 +307,3 @@ async def test_bursts_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None
 
     assert heard == [str(n) for n in range(50)]
     assert statements.reads < 50
-
-

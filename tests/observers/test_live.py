@@ -111,7 +111,9 @@ def test_dcrf_client(project: Project, server: Daphne, dcrf_client: Script) -> N
         dcrf_client.tell(given)
         return dcrf_client.heard()
 
-    users = [{"id": n, "username": name} for n, name in enumerate(("ann", "bob", "eve"), 1)]
+    users = [
+        {"id": n, "username": name} for n, name in enumerate(("ann", "bob", "eve"), 1)
+    ]
     assert call("list", "people") == {"result": users}
     assert call("retrieve", "people", 2) == {"result": users[1]}
     created = call("create", "people", {"username": "dan"})["result"]
@@ -147,3 +149,41 @@ def test_dcrf_client(project: Project, server: Daphne, dcrf_client: Script) -> N
     assert {"result": None} in heard
     assert {"event": "delete", "data": {"id": pk}} in heard
     assert call("retrieve", "people", pk)["refused"] == 404
+
+
+@pytest.fixture
+def own_client(server: Daphne) -> Iterator[Script]:
+    script = Script("observers_client.mjs", server.ws_url + "/ws/all/")
+    try:
+        yield script
+    finally:
+        script.end()
+
+
+def test_own_client(project: Project, server: Daphne, own_client: Script) -> None:
+    """What changes while the server is away is there when it is back, once."""
+    own_client.tell(["retrieve", 2])
+    assert own_client.heard() == {"result": {"id": 2, "username": "bob"}}
+    own_client.tell(["create", {}])
+    required = {"username": ["This field is required."]}
+    assert own_client.heard() == {"refused": 400, "errors": [required]}
+    own_client.tell(["observe", 1])
+    assert own_client.heard() == {
+        "action": "snapshot",
+        "data": {"id": 1, "username": "ann"},
+    }
+
+    project.shell(f"{SAVE.format(1)} u.username = 'anne'; u.save()")
+    updated = own_client.heard()
+    server.kill()
+    project.shell(f"{SAVE.format(1)} u.username = 'anna'; u.save()")
+    server.start()
+    missed = own_client.heard()
+    own_client.tell(["patch", 1, {"username": "annie"}])
+    last = [own_client.heard(), own_client.heard()]
+
+    assert updated == {"action": "update", "data": {"id": 1, "username": "anne"}}
+    assert missed == {"action": "update", "data": {"id": 1, "username": "anna"}}
+    data = {"id": 1, "username": "annie"}
+    assert {"action": "update", "data": data} in last
+    assert {"result": data} in last

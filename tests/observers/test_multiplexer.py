@@ -7,16 +7,16 @@ import json
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
+from rest_framework import permissions as drf
 
 import turbo
-from asgiref.sync import sync_to_async
 from tests.observers.app.consumers import PersonConsumer, TokenConsumer
 from tests.observers.app.models import Person, Token
 from tests.observers.clients import Client
 from turbo.observers import AsyncAPIConsumer, IsAuthenticated, Multiplexer, action
-from rest_framework import permissions as drf
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -99,14 +99,22 @@ async def test_each_stream_has_its_consumer(layer: str) -> None:
     }
     assert [answer["stream"] for answer in subscribed] == ["people", "tokens"]
     assert (one["stream"], one["payload"]["data"]["id"]) == ("people", ann.pk)
-    assert (other["stream"], other["payload"]["data"]["id"]) == ("tokens", str(token.pk))
+    assert (other["stream"], other["payload"]["data"]["id"]) == (
+        "tokens",
+        str(token.pk),
+    )
 
 
-async def test_each_stream_has_its_permissions(caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_stream_has_its_permissions(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Refused at connect, refused at the action, broken: the others live on."""
     user = await User.objects.acreate(username="user")
     async with Client(Everything) as nobody, Client(Everything, user) as somebody:
-        for client, statuses in ((nobody, (403, 403, 403, 200)), (somebody, (200, 200, 403, 200))):
+        for client, statuses in (
+            (nobody, (403, 403, 403, 200)),
+            (somebody, (200, 200, 403, 200)),
+        ):
             answers = [
                 await ask(client, stream, action="ping", request_id="r")
                 for stream in ("members", "logged-in", "broken", "people")
@@ -215,7 +223,10 @@ async def test_frames_are_wrapped_without_being_parsed() -> None:
     async with Client(Everything) as client:
         await client.send_text(
             json.dumps(
-                {"stream": "people", "payload": {"action": "é\ud800", "request_id": "é"}}
+                {
+                    "stream": "people",
+                    "payload": {"action": "é\ud800", "request_id": "é"},
+                }
             )
         )
         answer = await client.next()

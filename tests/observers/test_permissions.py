@@ -296,7 +296,9 @@ class Toggle(BasePermission):
 
 
 class PlainToggle(Toggle):
-    def has_permission(self, scope: Any, consumer: Any, action: str, **kwargs: Any) -> Any:
+    def has_permission(
+        self, scope: Any, consumer: Any, action: str, **kwargs: Any
+    ) -> Any:
         return Toggle.allowed is True or action in Toggle.allowed
 
 
@@ -315,7 +317,9 @@ def _allowed() -> Any:
 
 
 @pytest.mark.usefixtures("_allowed")
-@pytest.mark.parametrize("permission", [Toggle, PlainToggle, DRFToggle, Toggle & AllowAny])
+@pytest.mark.parametrize(
+    "permission", [Toggle, PlainToggle, DRFToggle, Toggle & AllowAny]
+)
 async def test_a_refused_event_is_an_error_and_no_data(
     permission: Any, layer: str, ann: Person
 ) -> None:
@@ -464,7 +468,9 @@ async def test_objects_chosen_by_user(user: User, ann: Person) -> None:
         other_event = await other.next()
 
         assert refused["response_status"] == 404
-        assert [told(e)[:3] for e in own_events] == [("delete", 204, {"pk": ann.pk})] * 2
+        assert [told(e)[:3] for e in own_events] == [
+            ("delete", 204, {"pk": ann.pk})
+        ] * 2
         assert (other_event["request_id"], other_event["action"]) == (3, "create")
         assert await own.nothing()
         assert await other.nothing()

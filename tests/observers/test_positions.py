@@ -12,15 +12,17 @@ import turbo
 from tests.observers.app.consumers import ActiveConsumer, PersonConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
-from turbo.replay import Append, get_replay
 from turbo.names import stream_id
+from turbo.replay import Append, get_replay
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
 
 @pytest.fixture
 def ann() -> Person:
-    return Person.objects.create(name="Ann")
+    person = Person.objects.create(name="Ann")
+    turbo.flush()  # so that positions do not move by themselves
+    return person
 
 
 def shown(person: Person, **changes: Any) -> dict[str, Any]:
@@ -173,9 +175,7 @@ async def test_missing_messages_are_made_good_by_reading_anew(ann: Person) -> No
 
 
 async def test_without_a_log_there_are_no_positions(ann: Person) -> None:
-    with override_settings(
-        TURBO={"REPLAY_BACKEND": "turbo.replay.dummy.DummyReplay"}
-    ):
+    with override_settings(TURBO={"REPLAY_BACKEND": "turbo.replay.dummy.DummyReplay"}):
         assert get_replay().supports_replay is False
         async with Client(PersonConsumer) as client:
             answer = await client.ask("subscribe_instance", pk=ann.pk, snapshot=True)

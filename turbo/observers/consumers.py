@@ -17,6 +17,7 @@ Whatever goes wrong is answered in the same envelope, and the connection lives o
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -32,13 +33,14 @@ from rest_framework.exceptions import (
 
 from turbo import metrics
 from turbo.observers.actions import action, find_actions, is_detached
-from turbo.observers.answers import Afterwards, Answer
+from turbo.observers.answers import Afterwards, Answer, begun_in
 from turbo.observers.connections import JsonConnection
 from turbo.observers.envelopes import as_api_exception, envelope, errors_list
 from turbo.observers.options import get_options
 from turbo.observers.permissions import BasePermission, adapt, ask
 from turbo.observers.requests import Call, check_arguments, check_request_id
 from turbo.observers.revocations import obey
+from turbo.observers.subscriptions import Subscription
 from turbo.typing import Message
 
 __all__ = ["AsyncAPIConsumer"]
@@ -60,12 +62,16 @@ class AsyncAPIConsumer(JsonConnection):
     permission_classes: Sequence[Any] | None = None
     #: The methods that clients may call, by the name of the action.
     available_actions: ClassVar[dict[str, str]] = {}
-    #: Counts how often something was revoked, so that nobody slips in meanwhile.
+    #: Counts the orders to ask permissions again, so that nobody slips in meanwhile.
     generation = 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.available_actions = find_actions(cls)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.revoking = asyncio.Lock()  # held while an order is carried out
 
     async def websocket_connect(self, message: Message) -> None:
         """Ask the permissions whether the client may connect."""
@@ -197,6 +203,21 @@ class AsyncAPIConsumer(JsonConnection):
     def obey(self, order: str | None) -> None:
         """Take an order of the control stream: a log-out, a revocation, a re-check."""
         self.errands.run(obey(self, order))
+
+    async def hold(self, key: Any, subscription: Subscription) -> None:
+        """
+        Keep a subscription that the running action has begun.
+
+        What was revoked since its permissions were asked is asked again.
+        """
+        asked = begun_in(self.generation)
+        while asked != self.generation:
+            async with self.revoking:
+                asked = self.generation
+            if (error := await subscription.why_refused()) is not None:
+                subscription.stop()
+                raise error
+        self.subscriptions.add(key, subscription)
 
     # --- Answers
 

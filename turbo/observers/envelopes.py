@@ -63,9 +63,9 @@ def encode(content: Any) -> str:
     """
     Return JSON; knows the values that serializers yield.
 
-    >>> import decimal
-    >>> encode({"price": decimal.Decimal("1.50")})
-    '{"price":"1.50"}'
+    >>> import datetime
+    >>> encode({"day": datetime.date(2026, 5, 4)})
+    '{"day":"2026-05-04"}'
     """
     return json.dumps(content, cls=JSONEncoder, separators=(",", ":"))
 

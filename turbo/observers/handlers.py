@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -21,7 +21,6 @@ from rest_framework.exceptions import APIException
 
 from turbo import metrics
 from turbo.exceptions import ConfigurationError
-from turbo.frame import Frame
 from turbo.observers.answers import after_answer, current_call
 from turbo.observers.desks import Desk, Entry, desk_for
 from turbo.observers.envelopes import encode
@@ -113,8 +112,10 @@ class BaseObserver:
         """Return the name of the stream that carries a group's events."""
         return f"observers:{self.id}:{group}"
 
-    async def events(self, frames: Sequence[Frame]) -> list[Event | Exception | None]:
-        """Return the event in each frame; ``None`` where there is nothing to tell."""
+    async def events(
+        self, contents: Sequence[Mapping[str, Any]]
+    ) -> list[Event | Exception | None]:
+        """Return the event in each message; ``None`` where there is none to tell."""
         raise NotImplementedError
 
 
@@ -155,7 +156,7 @@ class BoundObserver:
             subscriptions.check_room()
             held = GroupSubscription(self.observer, group, self._consumer)
             await held.start()
-            subscriptions.add(self._key(group), held)
+            await self._consumer.hold(self._key(group), held)
             after_answer(held.release)
         held.request_ids[encode(request_id)] = request_id
 
@@ -226,19 +227,20 @@ class HandlerDesk(Desk):
 
     async def handle(self, entries: Sequence[Entry]) -> None:
         """Make each body once, and call everybody's handler with it."""
-        whole = [frame for frame, _ in entries if Arrived.of(frame).data is not None]
-        events = dict(
-            zip(map(id, whole), await self._observer.events(whole), strict=True)
-        )
-        for frame, seats in entries:
+        arrivals = [(Arrived.of(frame), seats) for frame, seats in entries]
+        contents = [arrived.content for arrived, _ in arrivals if arrived.content]
+        events = iter(await self._observer.events(contents))
+        for arrived, seats in arrivals:
+            event = next(events) if arrived.content else Missed()
             for seat in seats:
-                if not seat.active:
-                    continue
-                event = events.get(id(frame), Missed())
-                if isinstance(event, Exception):
-                    seat.refuse(event, "gap")
-                elif event is not None:
-                    seat.call_handler(self._observer, event)
+                if seat.awaits(arrived):
+                    self._tell(seat, event)
+
+    def _tell(self, seat: GroupSubscription, event: Event | Exception | None) -> None:
+        if isinstance(event, Exception):
+            seat.refuse(event, "gap")
+        elif event is not None:
+            seat.call_handler(self._observer, event)
 
 
 async def _call(

@@ -30,7 +30,7 @@ A message that moves from one room to another is a *delete* for the first, and a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -42,7 +42,6 @@ from django.db.models import Model
 from turbo import metrics
 from turbo.broadcast import broadcast
 from turbo.changes import ModelChange, watch
-from turbo.frame import Frame
 from turbo.observers.envelopes import encode
 from turbo.observers.handlers import BaseObserver, Event
 from turbo.observers.pointers import Pointer
@@ -174,9 +173,11 @@ class ModelObserver(BaseObserver):
 
     # --- Where the handlers are
 
-    async def events(self, frames: Sequence[Frame]) -> list[Event | Exception | None]:
-        """Return the event in each frame; rows are read once for all clients."""
-        pointers = [Pointer.of_frame(frame) for frame in frames]
+    async def events(
+        self, contents: Sequence[Mapping[str, Any]]
+    ) -> list[Event | Exception | None]:
+        """Return the event in each message; rows are read once for all clients."""
+        pointers = [Pointer.unpack(content) for content in contents]
         if self.serializes and any(p.action != "delete" for p in pointers):
             bodies = await database_sync_to_async(self._bodies)(pointers)
         else:

@@ -3,7 +3,7 @@ What crosses the channel layer: not the object, but where to look.
 
 ::
 
-    {"action":"update","model":"chat.room","pk":1,"using":"default"}
+    {"action":"update","model":"chat.room","pk":1,"using":"default","origin":["5f…",8]}
 
 Each process with subscribers reads the row anew, once, and serialises it once. So a
 writer pays for no reader, and when two writers overtake each other nobody is left with
@@ -13,6 +13,9 @@ the older state.
 from __future__ import annotations
 
 import json
+import os
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +34,39 @@ __all__ = [
     "model_stream",
     "pk_text",
     "pk_value",
+    "this_moment",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """
+    A message of a stream, as it reached this process.
+
+    Without ``content`` some messages may be missing. ``origin`` is the process in which
+    the message was made, and the moment, by that process's own clock.
+    """
+
+    content: Mapping[str, Any] | None
+    position: str
+
+    @classmethod
+    def of(cls, frame: Frame) -> Arrived:
+        """Return what ``frame`` carries; parsed once, however many ask."""
+        arrived: Arrived = frame.wire(cls, cls._parse)
+        return arrived
+
+    def is_older_than(self, moment: tuple[str, int]) -> bool:
+        """Return whether this was certainly made before ``moment``."""
+        process, ticks = (self.content or {}).get("origin", ("", 0))
+        return bool(process == moment[0] and ticks < moment[1])
+
+    @classmethod
+    def _parse(cls, text: str) -> Arrived:
+        given = json.loads(text)
+        data = given.get("data")
+        content = None if data is None else json.loads(data)
+        return cls(content, given.get("position", ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,41 +97,30 @@ class Pointer:
         )
 
     @classmethod
-    def unpack(cls, text: str) -> Pointer:
+    def unpack(cls, content: Mapping[str, Any]) -> Pointer:
         """Return the pointer that :meth:`pack` wrote."""
-        return cls(**json.loads(text))
-
-    @classmethod
-    def of_frame(cls, frame: Frame) -> Pointer:
-        """Return the pointer that ``frame`` carries; parsed once, however many ask."""
-        pointer: Pointer = frame.wire(
-            cls, lambda text: cls.unpack(json.loads(text)["data"])
-        )
-        return pointer
-
-    @property
-    def key(self) -> str:
-        """Return the primary key as text."""
-        return pk_text(self.pk)
+        given = {key: value for key, value in content.items() if key != "origin"}
+        return cls(**given)
 
     def pack(self) -> str:
-        """
-        Return the message.
-
-        >>> Pointer(action="update", model="chat.room", pk=1, using="default").pack()
-        '{"action":"update","model":"chat.room","pk":1,"using":"default"}'
-        """
+        """Return the message; to be called after the commit."""
         values: dict[str, Any] = {
             "action": self.action,
             "model": self.model,
             "pk": self.pk,
             "using": self.using,
+            "origin": this_moment(),
         }
         if self.relation:
             values["relation"] = True
         if self.body is not None:
             values["body"] = self.body
         return encode(values)
+
+    @property
+    def key(self) -> str:
+        """Return the primary key as text."""
+        return pk_text(self.pk)
 
     def read(self) -> Model | None:
         """Read the row, in one query; ``None`` when it is gone."""
@@ -106,27 +130,12 @@ class Pointer:
         return row
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """
-    A message of a stream, as it reached this process.
+_TOKEN = os.urandom(6).hex()
 
-    ``data`` is ``None`` when some may be missing.
-    """
 
-    data: str | None
-    position: str
-
-    @classmethod
-    def of(cls, frame: Frame) -> Arrived:
-        """Return what ``frame`` carries; parsed once, however many ask."""
-        arrived: Arrived = frame.wire(cls, cls._parse)
-        return arrived
-
-    @classmethod
-    def _parse(cls, text: str) -> Arrived:
-        given = json.loads(text)
-        return cls(given.get("data"), given.get("position", ""))
+def this_moment() -> tuple[str, int]:
+    """Return this process, and its clock, which no other process can read."""
+    return f"{_TOKEN}{os.getpid()}", time.monotonic_ns()
 
 
 def instance_stream(model: type[Model], pk: Any, using: str) -> str:

@@ -33,8 +33,10 @@ async def without_refused(tellings: Sequence[Telling]) -> list[Telling]:
         return list(tellings)
     refused = await _refusals(asked)
     for telling, error in refused.values():
-        telling.seat.refuse(error, telling.action)
+        if not telling.seat.active:
+            continue
         await _end_if_revoked(telling.seat, telling.instance)
+        telling.seat.refuse(error, telling.action)
     return [telling for telling in tellings if id(telling) not in refused]
 
 

@@ -31,15 +31,19 @@ async def obey(consumer: AsyncAPIConsumer, text: str | None) -> None:
     session = getattr(consumer.scope.get("session"), "session_key", None)
     if not order.concerns(user=user_key(user), session=session_hash(session)):
         return
-    if text != RECHECK:
-        consumer.generation += 1  # who is about to subscribe was asked before this
-    elif not consumer.asks_per_event():
+    if text == RECHECK and not consumer.asks_per_event():
         return  # nothing can have changed without an order of its own
+    consumer.generation += 1  # what is about to be subscribed to was asked before
+    async with consumer.revoking:
+        await _carry_out(consumer, order)
+
+
+async def _carry_out(consumer: AsyncAPIConsumer, order: Order) -> None:
     if order.recheck or order.stream:
         # Access to something else may have been what gave access to this.
         await _recheck(consumer)
     else:
-        await _end(consumer, list(consumer.subscriptions))
+        _end(consumer, list(consumer.subscriptions))
         await _look_again(consumer)
 
 
@@ -48,12 +52,12 @@ async def _recheck(consumer: AsyncAPIConsumer) -> None:
     if not await _look_again(consumer):
         return
     if not await consumer.may_connect():
-        await _end(consumer, list(consumer.subscriptions))
+        _end(consumer, list(consumer.subscriptions))
         await consumer.close(CloseCode.FORBIDDEN)
         return
     for held in consumer.subscriptions:
         if (error := await held.why_refused()) is not None:
-            await _end(consumer, [held], error)
+            _end(consumer, [held], error)
 
 
 async def _look_again(consumer: AsyncAPIConsumer) -> bool:
@@ -63,19 +67,16 @@ async def _look_again(consumer: AsyncAPIConsumer) -> bool:
     consumer.scope["user"] = user
     if user_key(user) == user_key(before):
         return True
-    await _end(consumer, list(consumer.subscriptions))
+    _end(consumer, list(consumer.subscriptions))
     if not await consumer.may_connect():
         await consumer.close(CloseCode.FORBIDDEN)
     return False
 
 
-async def _end(
+def _end(
     consumer: AsyncAPIConsumer, ended: list[Any], error: Exception | None = None
 ) -> None:
     for held in ended:
         consumer.subscriptions.discard(held)
-    for held in ended:
-        await consumer.handle_exception(
-            error or PermissionDenied(), held.call.action, held.call.request_id
-        )
+        held.refuse(error or PermissionDenied())
     metrics.count("revoked", len(ended))

@@ -64,10 +64,10 @@ class RowDesk(Desk):
 
 def _jobs(frame: Frame, seats: Sequence[Seat]) -> Iterator[Job]:
     arrived = Arrived.of(frame)
-    pointer = None if arrived.data is None else Pointer.of_frame(frame)
+    pointer = Pointer.unpack(arrived.content) if arrived.content else None
     by_view: dict[View, list[Seat]] = {}
     for seat in seats:
-        if seat.active:
+        if seat.awaits(arrived):
             by_view.setdefault(seat.view, []).append(seat)
     for view, those in by_view.items():
         if pointer is None or view.heeds(pointer):

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,10 +31,9 @@ from django.dispatch import Signal
 from turbo import metrics
 from turbo.broadcast import broadcast
 from turbo.context import suppressed
-from turbo.frame import Frame
 from turbo.observers.envelopes import encode
 from turbo.observers.handlers import BaseObserver, Event
-from turbo.observers.pointers import Arrived
+from turbo.observers.pointers import this_moment
 
 __all__ = ["Observer", "observer"]
 
@@ -74,17 +73,18 @@ class Observer(BaseObserver):
         """Return what the handlers are called with."""
         return self._serializer(self, **kwargs) if self._serializer else {}
 
-    async def events(self, frames: Sequence[Frame]) -> list[Event | Exception | None]:
-        """Return the event in each frame."""
-        return [Event(Arrived.of(frame).data or "null", {}) for frame in frames]
+    async def events(
+        self, contents: Sequence[Mapping[str, Any]]
+    ) -> list[Event | Exception | None]:
+        """Return the event in each message."""
+        return [Event(encode(content["body"]), {}) for content in contents]
 
     def _receive(self, **kwargs: Any) -> None:
         if suppressed():
             return
         try:
-            body = encode(self.serialize(**kwargs))
-            message = json.loads(body)
-            groups = self.signal_groups(**{**kwargs, "message": message})
+            body = json.loads(encode(self.serialize(**kwargs)))
+            groups = self.signal_groups(**{**kwargs, "message": body})
             using = kwargs.get("using") or DEFAULT_DB_ALIAS
             send = partial(self._send, groups, body)
             connection = transaction.get_connection(using)
@@ -96,6 +96,7 @@ class Observer(BaseObserver):
             logger.exception("A signal is not told of by %s.", self.id)
             metrics.count("failed")
 
-    def _send(self, groups: Sequence[str], body: str) -> None:
+    def _send(self, groups: Sequence[str], body: Any) -> None:
+        message = encode({"body": body, "origin": this_moment()})
         for group in groups:
-            broadcast(self.stream(group), body)
+            broadcast(self.stream(group), message)

@@ -46,7 +46,7 @@ async def take_seat(
     view = desk.views.setdefault((type(place.view), place.key), place.view)
     seat = Seat(place.name, view=view, desk=desk, consumer=consumer, call=call)
     arrival = await seat.start(call.arguments.get("since") or "")
-    consumer.subscriptions.add(key, seat)
+    await consumer.hold(key, seat)
     after_answer(seat.release)
     return seat, arrival
 

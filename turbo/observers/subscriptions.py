@@ -11,15 +11,17 @@ from turbo.conf import get_settings
 from turbo.frame import Frame
 from turbo.hub import get_hub
 from turbo.names import stream_id
-from turbo.observers.answers import begun_in
 from turbo.observers.desks import Desk
 from turbo.observers.envelopes import TooMany, Unavailable
+from turbo.observers.pointers import Arrived, this_moment
 from turbo.observers.requests import Call
 from turbo.topic import Arrival
 
 __all__ = ["Subscription", "Subscriptions"]
 
 logger = logging.getLogger("turbo.observers")
+
+NEVER = ("", 0)
 
 
 class Subscription:
@@ -38,11 +40,15 @@ class Subscription:
         #: What the client asked for; asked again when permissions may have changed.
         self.call = call
         self.active = False
+        #: What was told before this is no news to the client.
+        self.begun = NEVER
         self._held: list[Frame] | None = []
 
     async def start(self, since: str = "") -> Arrival:
         """Join the stream; raises :exc:`Unavailable` when that is not possible."""
         hub = get_hub()
+        if not since:
+            self.begun = this_moment()
         try:
             [arrival] = await hub.subscribe(self, [(self.sid, since)])
         except Exception as error:
@@ -73,6 +79,10 @@ class Subscription:
             self.desk.take(frame, self)
         else:
             self._held.append(frame)
+
+    def awaits(self, arrived: Arrived) -> bool:
+        """Return whether the client is to be told of a message."""
+        return self.active and not arrived.is_older_than(self.begun)
 
     def stop(self) -> None:
         """Leave the stream, and say nothing more."""
@@ -133,15 +143,9 @@ class Subscriptions:
             raise TooMany(f"A connection holds at most {limit} subscriptions.")
 
     def add(self, key: Any, subscription: Subscription) -> None:
-        """
-        Keep a subscription; one that had the key before ends.
-
-        Raises :exc:`Unavailable` when the client has gone meanwhile, or something was
-        revoked: it must ask again, so that the permissions are asked again.
-        """
+        """Keep a subscription; one that had the key before ends."""
         self.drop(key)
-        generation = subscription.consumer.generation
-        if self._closed or begun_in(generation) != generation:
+        if self._closed:  # the client has gone meanwhile
             subscription.stop()
             raise Unavailable
         self._held[key] = subscription
