@@ -63,7 +63,7 @@ class Publisher:
         # Filled by any thread, emptied by ours; deque operations are atomic.
         self._queue: deque[Append] = deque()
         self._lost: dict[str, None] = {}  # streams that had a message dropped
-        self._idle = True  # set by our thread; a stale read only costs a wake-up
+        self._idle = True  # whether the next message has to wake our thread
         self._forbidding = 0
         self._busy = 0  # messages taken and not yet sent; owned by our thread
         self._drained = threading.Condition()
@@ -152,6 +152,8 @@ class Publisher:
     def _main(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(self._run())
+        # Clients of Redis that changed settings left behind are closed with it.
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
     async def _run(self) -> None:
@@ -181,12 +183,10 @@ class Publisher:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            self._idle = True  # before the last look: who comes after it wakes us
             while batch := self._take():
                 await self._publish(batch)
                 self._busy = 0
-            self._idle = True
-            if self._queue:  # filled between the last look and the line above
-                self._wake.set()
             self._tell_drained()
 
     def _tell_drained(self) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from turbo.bindings.declaration import Declaration
-from turbo.bindings.following import follow
+from turbo.bindings.following import follow, unfollow
 from turbo.bindings.outage import with_store
 from turbo.bindings.store import Slot
-from turbo.changes import Watch
 from turbo.exceptions import ConfigurationError
 from turbo.registry import label_of
 
 __all__ = ["classes", "kept", "register", "unregister"]
 
-_classes: dict[str, tuple[type[Declaration], list[Watch]]] = {}
+_classes: dict[str, type[Declaration]] = {}
 
 
 def register(cls: type[Declaration]) -> None:
@@ -22,24 +21,26 @@ def register(cls: type[Declaration]) -> None:
     label = cls.label = label_of(cls)
     known = _classes.get(label)
     if known is not None:
-        if known[0].__module__ != cls.__module__:
+        if known.__module__ != cls.__module__:
             raise ConfigurationError(
-                f"Two bindings are called {label!r}: one in {known[0].__module__}, one "
-                f"in {cls.__module__}. Rename one."
+                f"Two bindings are called {label!r}: one in {known.__module__}, one in "
+                f"{cls.__module__}. Rename one."
             )
-        unregister(known[0])
-    _classes[label] = cls, follow(cls)
+        unfollow(known)
+    _classes[label] = cls
+    follow(cls)
 
 
 def unregister(cls: type[Declaration]) -> None:
     """Follow no more; what is kept grows old."""
-    for watch in _classes.pop(cls.label)[1]:
-        watch.stop()
+    if _classes.get(cls.label) is cls:
+        del _classes[cls.label]
+        unfollow(cls)
 
 
 def classes() -> list[type[Declaration]]:
     """Return all classes, sorted by label."""
-    return [_classes[label][0] for label in sorted(_classes)]
+    return [_classes[label] for label in sorted(_classes)]
 
 
 def kept(cls: type[Declaration]) -> Iterator[tuple[Slot, Declaration | None]]:
@@ -48,7 +49,8 @@ def kept(cls: type[Declaration]) -> Iterator[tuple[Slot, Declaration | None]]:
 
     ``None`` stands for what was filled by a process that runs other code.
     """
-    for name in with_store(lambda store: store.names(cls.label)):
+    [names] = with_store(lambda store: store.names([cls.label]))
+    for name in names:
         declaration = cls.from_slot_name(name)
         is_ours = declaration.slot.name == name
         yield Slot(cls.label, name), declaration if is_ours else None

@@ -8,11 +8,12 @@ reads last wins.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 from turbo.bindings.declaration import Declaration
 from turbo.bindings.outage import Unreachable, invalidate, owe, with_store
@@ -20,11 +21,11 @@ from turbo.bindings.reading import in_transaction, refresh, reorder
 from turbo.bindings.rows import pk_text
 from turbo.bindings.store import Read, Slot, Ticket
 from turbo.bindings.telling import tell
-from turbo.changes import ModelChange, Watch, watch
+from turbo.changes import ModelChange, watch
 
-__all__ = ["follow"]
+__all__ = ["follow", "unfollow"]
 
-Action: TypeAlias = Callable[[Sequence[Declaration], ModelChange], None]
+logger = logging.getLogger("turbo.bindings")
 
 #: Changes of one transaction after which all rows are read at once.
 BURST = 50
@@ -53,21 +54,59 @@ class _Done(threading.local):
 _done = _Done()
 
 
-def follow(cls: type[Declaration]) -> list[Watch]:
+class _Follower:
+    """Tells all bindings that rest on one model of its changes."""
+
+    def __init__(self, model: Any) -> None:
+        #: Each class, and whether only the row that changed is to be read.
+        self.classes: dict[type[Declaration], bool] = {}
+        self._watch = watch(model, self._tell, mark=_mark)
+
+    def stop(self) -> None:
+        self._watch.stop()
+
+    def _tell(self, change: ModelChange) -> None:
+        # A transaction is only still open in a test that never commits.
+        if in_transaction(change.using):
+            return
+        classes = dict(self.classes)
+        try:
+            bound = _bound(classes, change)
+            _follow_all([d for d in bound if not classes[type(d)]], change)
+            _follow_row([d for d in bound if classes[type(d)]], change)
+        except Exception as error:
+            for cls in classes:
+                owe(cls.label, error)
+            if not isinstance(error, Unreachable):
+                raise  # to be logged by who calls
+
+
+_followers: dict[Any, _Follower] = {}
+
+
+def follow(cls: type[Declaration]) -> None:
     """Watch the model of a class of bindings, and those that it depends on."""
     model = cls.model._meta.concrete_model
     own = [model, *(parent._meta.concrete_model for parent in model._meta.all_parents)]
     others = [other._meta.concrete_model for other in cls.depends_on]
-    watches = []
-    for watched in dict.fromkeys([*own, *others]):
-        # A row of a parent in the middle has the key of the child, or it is looked for.
+    for watched in {*own, *others}:
+        follower = _followers.get(watched)
+        if follower is None:
+            follower = _followers[watched] = _Follower(watched)
         is_row = watched not in others and _shares_key(model, watched)
-        action = _follow_row if is_row else _follow_all
-        watches.append(watch(watched, partial(_follow, cls, action), mark=_mark))
-    return watches
+        follower.classes[cls] = is_row
+
+
+def unfollow(cls: type[Declaration]) -> None:
+    """Watch no more."""
+    for model, follower in list(_followers.items()):
+        if follower.classes.pop(cls, None) is not None and not follower.classes:
+            follower.stop()
+            del _followers[model]
 
 
 def _shares_key(model: Any, parent: Any) -> bool:
+    """Return whether a row has the same primary key in both tables."""
     field = model._meta.pk
     while field.model is not parent and field.remote_field:
         field = field.target_field
@@ -78,30 +117,20 @@ def _mark() -> tuple[int, float]:
     return threading.get_ident(), time.monotonic()
 
 
-def _follow(cls: type[Declaration], action: Action, change: ModelChange) -> None:
-    try:
-        bound = _bound(cls, change)
-        if bound:
-            action(bound, change)
-    except Unreachable as error:
-        owe(cls.label, error)
-    except Exception as error:
-        owe(cls.label, error)
-        raise  # to be logged by who calls
-
-
-def _bound(cls: type[Declaration], change: ModelChange) -> list[Declaration]:
-    """Return the bindings of a class that are kept, and that a change may concern."""
-    # A transaction is only still open in a test that never commits.
-    if in_transaction(change.using):
-        return []
+def _bound(
+    classes: Iterable[type[Declaration]], change: ModelChange
+) -> list[Declaration]:
+    """Return the bindings that are kept, and that a change may concern."""
+    labels = {cls.label: cls for cls in classes}
+    found = with_store(lambda store: store.names(list(labels)))
     bound = []
-    for name in with_store(lambda store: store.names(cls.label)):
-        declaration = cls.from_slot_name(name)
-        if declaration.slot.name != name:
-            with_store(partial(invalidate, slot=Slot(cls.label, name)))
-        elif declaration.database == change.using:
-            bound.append(declaration)
+    for cls, names in zip(labels.values(), found, strict=True):
+        for name in names:
+            declaration = cls.from_slot_name(name)
+            if declaration.slot.name != name:
+                with_store(partial(invalidate, slot=Slot(cls.label, name)))
+            elif declaration.database == change.using:
+                bound.append(declaration)
     return bound
 
 
@@ -131,19 +160,25 @@ def _follow_row(bound: Sequence[Declaration], change: ModelChange) -> None:
         _done.rows[declaration.slot, pk] = time.monotonic()
     slots = [declaration.slot for declaration in rest]
     tickets = with_store(lambda store: store.take(slots, pk))
-    writes = [
-        (declaration.slot, ticket, _read(declaration, change, ticket))
-        for declaration, ticket in zip(rest, tickets, strict=True)
-        if ticket is not None
-    ]
+    writes = []
+    for declaration, ticket in zip(rest, tickets, strict=True):
+        read = _read(declaration, change, ticket) if ticket else None
+        if ticket is not None and read is not None:
+            writes.append((declaration.slot, ticket, read))
     _write(rest, writes)
 
 
-def _read(declaration: Declaration, change: ModelChange, ticket: Ticket) -> Read:
-    row = declaration.load_row(change.pk)
-    order = None
-    if declaration.slot.listed and row is not None and row.may_have_moved(ticket.key):
-        order = declaration.load_order()
+def _read(declaration: Declaration, change: ModelChange, ticket: Ticket) -> Read | None:
+    """Read the row; ``None`` where that fails, which must not harm other bindings."""
+    try:
+        row, order = declaration.load_row(change.pk), None
+        may_move = row is not None and row.may_have_moved(ticket.key)
+        if declaration.slot.listed and may_move:
+            order = declaration.load_order()
+    except Exception as error:
+        logger.exception("%r cannot follow a change of %r.", declaration, change.pk)
+        owe(declaration.label, error)
+        return None
     return Read(pk_text(change.pk), row, order)
 
 

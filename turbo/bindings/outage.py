@@ -69,7 +69,7 @@ class Outage:
         store.ping()
         while (group := self._next()) is not None:
             try:
-                for name in store.names(group):
+                for name in store.names([group])[0]:
                     invalidate(store, Slot(group, name))
             except BaseException:
                 self.owe(group)

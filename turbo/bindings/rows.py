@@ -17,11 +17,12 @@ import decimal
 import json
 import math
 import uuid
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db.models import Field, JSONField, Model, QuerySet
+from django.db.models import BinaryField, Field, JSONField, Model, QuerySet
 from django.utils.duration import duration_string
 
 __all__ = ["RowFormat", "pk_text"]
@@ -29,6 +30,7 @@ __all__ = ["RowFormat", "pk_text"]
 _IMMUTABLE = frozenset(
     {
         bool,
+        bytes,
         datetime.date,
         datetime.datetime,
         datetime.time,
@@ -36,6 +38,7 @@ _IMMUTABLE = frozenset(
         decimal.Decimal,
         float,
         int,
+        memoryview,
         str,
         type(None),
         uuid.UUID,
@@ -150,8 +153,7 @@ def _field_value(field: Field[Any, Any], instance: Model) -> Any:
     if isinstance(field, JSONField):
         encoder = field.encoder or DjangoJSONEncoder
         return json.loads(json.dumps(value, cls=encoder))
-    kind = type(value)
-    if kind in _IMMUTABLE:
+    if type(value) in _IMMUTABLE and not isinstance(field, BinaryField):
         return _plain(value)
     return field.value_to_string(instance)
 
@@ -163,6 +165,8 @@ def _to_python(field: Any, value: Any) -> Any:
         if field.decoder is None:
             return value
         return json.loads(json.dumps(value), cls=field.decoder)
+    if isinstance(field, BinaryField):
+        return b64decode(value)
     if getattr(field, "generated", False):
         field = field.output_field
     return field.to_python(value)

@@ -1,8 +1,7 @@
 """
 What is said of one change: the message on the channels, and what the server is told.
 
-The message is the same on three channels, so that a subscriber hears as much as it wants
-to::
+The message is the same on three channels, so that a subscriber hears what it wants::
 
     django                          everything
     django:shop-Topping             one model

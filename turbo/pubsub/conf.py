@@ -39,7 +39,7 @@ class PubSubSettings:
     #: Dotted path of the function that returns the user of a token.
     authenticate: str = "turbo.pubsub.tokens.authenticate"
     #: Seconds for which a token of ``make_token`` admits its bearer.
-    token_max_age: float = 86_400.0
+    token_max_age: int = 86_400
     #: Seconds that a client without a session may take to send its token.
     token_timeout: float = 10.0
     #: Whether a token may also stand in the URL, where logs and proxies see it.

@@ -1,9 +1,9 @@
 """
-The way to Redis: what is announced waits here until the publisher's thread publishes it.
+The way to Redis: what is announced waits here for the publisher's thread.
 
 While Redis is out of reach the queue fills up to ``PUBLISH_QUEUE``, then the oldest are
-dropped. What was published and not acknowledged is sent again and recognised there: each
-message has a number, and the script passes over those that it has seen.
+dropped. What was published and not acknowledged is sent again and recognised there:
+each message has a number, and the script passes over those that it has seen.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from turbo import metrics
 from turbo.broadcast import get_publisher
@@ -86,6 +86,8 @@ class Courier:
         self._number = 0
         self._busy = 0
         self._lost = False
+        self._host: Mapping[str, Any] | None = None
+        self._clients: Clients | None = None
         self._is_down = False
         self._warned = False
 
@@ -104,24 +106,19 @@ class Courier:
 
     async def work(self) -> None:
         """Publish what is queued, in order, until cancelled."""
-        clients: Clients | None = None
         try:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
                 while batch := self._take():
-                    if clients is None:
-                        clients = self._connect()
-                    if clients is not None:
-                        await self._publish(clients, batch)
+                    await self._publish(batch)
                     self._busy = 0
                 self._idle = True
                 if self._queue:  # filled between the last look and the line above
                     self._wake.set()
                 self._on_empty()
         finally:
-            if clients is not None:
-                await clients.aclose()
+            await self._use(None)
 
     def _take(self) -> list[Post]:
         # Counted before it is taken, so that who flushes never sees nothing waiting.
@@ -140,28 +137,15 @@ class Courier:
         self._lost = True
         metrics.count("dropped")
 
-    def _connect(self) -> Clients | None:
-        try:
-            host = redis_host()
-            if host is None:
-                raise ConfigurationError(
-                    "the channel layer is not in Redis, and TURBO['PUBSUB'] has no "
-                    "REDIS_HOSTS"
-                )
-            return Clients([host])
-        except ConfigurationError as error:
-            if not self._warned:
-                self._warned = True
-                logger.warning("Nothing is published on Redis channels: %s.", error)
-            return None
-
-    async def _publish(self, clients: Clients, batch: Sequence[Post]) -> None:
+    async def _publish(self, batch: Sequence[Post]) -> None:
         call = self._call(batch)
         failures = 0
         while True:
             try:
-                [client] = await clients.get()
-                await client.run([call])
+                await self._use(self._host_in_force())
+                if self._clients is not None:
+                    [client] = await self._clients.get()
+                    await client.run([call])
             except Exception as error:
                 failures += 1
                 self._note_outage(error)
@@ -169,6 +153,27 @@ class Courier:
             else:
                 self._note_recovery()
                 return
+
+    def _host_in_force(self) -> Mapping[str, Any] | None:
+        """Return where to publish; say once that there is no such place."""
+        try:
+            host = redis_host()
+            problem = "The channel layer is not in Redis, and there are no REDIS_HOSTS."
+        except ConfigurationError as error:
+            host, problem = None, str(error)
+        if host is None and not self._warned:
+            self._warned = True
+            logger.warning("Nothing is published on Redis channels: %s", problem)
+        return host
+
+    async def _use(self, host: Mapping[str, Any] | None) -> None:
+        """Talk to this host from now on; settings may change in tests."""
+        if host == self._host:
+            return
+        self._host, old = host, self._clients
+        self._clients = None if host is None else Clients([host])
+        if old is not None:
+            await old.aclose()
 
     def _call(self, batch: Sequence[Post]) -> Call:
         args: list[str | int] = [MEMORY]

@@ -36,7 +36,8 @@ class Listenable:
 
     #: Attributes that clients of ``pubsub_server`` get as ``data``; ``pk`` is the key.
     serializer_fields: Sequence[str] = ("pk",)
-    #: A serializer of Django REST framework to make ``data`` instead.
+    #: A serializer of Django REST framework to make ``data`` instead, or the dotted
+    #: path of one: serializers import models, so models cannot import serializers.
     serializer_class: Any = None
     #: Columns of a deleted row that reach ``pubsub_server``; ``None`` stands for all
     #: but those called ``password``.

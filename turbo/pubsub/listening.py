@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.apps import apps
 from django.core.signals import setting_changed
@@ -26,9 +26,19 @@ from turbo.pubsub.rows import write_row
 from turbo.pubsub.values import values_of
 from turbo.typing import ChangeAction
 
-__all__ = ["Listening", "extra_listenings", "find", "listen", "listenings"]
+__all__ = [
+    "Listening",
+    "Users",
+    "extra_listenings",
+    "find",
+    "listen",
+    "listenings",
+]
 
 logger = logging.getLogger("turbo.pubsub")
+
+#: Users by what identifies them; ``None`` is the key of whoever is not logged in.
+Users: TypeAlias = Mapping[str | None, Any]
 
 ACTIONS: dict[ChangeAction, Action] = {
     "create": "created",
@@ -66,23 +76,33 @@ class Listening:
             row=row,
         )
 
-    def admits(self, instance: Model, user: Any) -> bool:
-        """Return whether ``user`` may be told; one of whom that is unknown may not."""
-        try:
-            return _answer(self.declaration.has_access(instance, user))
-        except Exception:
-            logger.exception(
-                "has_access() of %s failed for %r; they are not told.", self.label, user
-            )
+    def admitted(self, instance: Model, users: Users) -> frozenset[str | None]:
+        """Return the keys of those who may be told; a failure admits nobody."""
+        keys: set[str | None] = set()
+        failure: Exception | None = None
+        for key, user in users.items():
+            try:
+                if _answer(self.declaration.has_access(instance, user)):
+                    keys.add(key)
+            except Exception as error:
+                failure = error
+        if failure is not None:
+            logger.error("has_access() of %s failed.", self.label, exc_info=failure)
             metrics.count("failed")
-            return False
+        return frozenset(keys)
 
     def data(self, instance: Model) -> Any:
         """Return what clients are told of ``instance``."""
-        serializer_class = self.declaration.serializer_class
+        serializer_class = self.serializer_class
         if serializer_class is not None:
             return serializer_class(instance).data
         return values_of(instance, self.declaration.serializer_fields)
+
+    @property
+    def serializer_class(self) -> Any:
+        """The serializer, looked up where it is given as a dotted path."""
+        given = self.declaration.serializer_class
+        return import_string(given) if isinstance(given, str) else given
 
 
 def _answer(answer: Any) -> bool:
@@ -122,7 +142,7 @@ def _extra(path: str) -> Listening:
         raise ConfigurationError("It is no ModelListenConfig.")
     if not config.model_path:
         raise ConfigurationError('It has no model_path, say "auth.User".')
-    model = apps.get_model(config.model_path)
+    model: Any = apps.get_model(config.model_path)
     if issubclass(model, ListenableModelMixin):
         raise ConfigurationError(f"{model._meta.label} is listenable already.")
     return Listening(model, config())

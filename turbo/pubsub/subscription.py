@@ -43,11 +43,15 @@ async def hear(host: Mapping[str, Any], channel: str) -> AsyncIterator[str | Non
         except Exception as error:
             failures += 1
             if failures == 1:
-                logger.error("Changes are not heard: %s: %s", type(error).__name__, error)
+                logger.error(
+                    "Changes are not heard: %s: %s", type(error).__name__, error
+                )
             await asyncio.sleep(min(0.05 * 2**failures, 2.0))
 
 
-async def _hear_once(host: Mapping[str, Any], channel: str) -> AsyncIterator[str | None]:
+async def _hear_once(
+    host: Mapping[str, Any], channel: str
+) -> AsyncIterator[str | None]:
     client = Redis(connection_pool=create_pool(connection_options(host)))
     pubsub = client.pubsub()
     try:
@@ -69,5 +73,5 @@ async def _hear_once(host: Mapping[str, Any], channel: str) -> AsyncIterator[str
                 await pubsub.ping()
     finally:
         with suppress(Exception):
-            await pubsub.aclose()
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
             await client.connection_pool.disconnect()

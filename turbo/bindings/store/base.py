@@ -155,8 +155,12 @@ class Store(ABC):
         self.patience = patience
 
     @abstractmethod
-    def names(self, group: str) -> list[str]:
-        """Return the names of a group's slots, those being filled included."""
+    def names(self, groups: Sequence[str]) -> list[list[str]]:
+        """
+        Return the names of each group's slots, in one round trip.
+
+        Those that are only being filled are among them.
+        """
 
     @abstractmethod
     def take(self, slots: Sequence[Slot], pk: str) -> list[Ticket | None]:

@@ -41,10 +41,11 @@ class MemoryStore(Store):
         self._lock = threading.Lock()  # owns _books and what is in them
         self._books: dict[Slot, Book] = {}
 
-    def names(self, group: str) -> list[str]:
-        """Return the names of the slots of a group."""
+    def names(self, groups: Sequence[str]) -> list[list[str]]:
+        """Return the names of each group's slots."""
         with self._lock:
-            return [slot.name for slot in self._books if slot.group == group]
+            slots = list(self._books)
+        return [[s.name for s in slots if s.group == group] for group in groups]
 
     def take(self, slots: Sequence[Slot], pk: str) -> list[Ticket | None]:
         """Take a ticket for a row of each slot."""

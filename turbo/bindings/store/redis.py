@@ -59,17 +59,18 @@ class RedisStore(Store):
         self._prefix = prefix
         self._age_ms = round(age * 1_000)
 
-    def names(self, group: str) -> list[str]:
-        """Return the names of the slots of a group."""
-        names: list[str] = self._host(group).execute(
-            "HKEYS", f"{self._tag(group)}:slots"
-        )
-        return sorted(names)
+    def names(self, groups: Sequence[str]) -> list[list[str]]:
+        """Return the names of each group's slots."""
+        commands = [(scripts.NAMES, [f"{self._tag(g)}:slots"], ()) for g in groups]
+        return [sorted(names) for names in self._run(groups, commands)]
 
     def take(self, slots: Sequence[Slot], pk: str) -> list[Ticket | None]:
         """Take a ticket for a row of each slot."""
         commands = [self._command(scripts.TAKE, slot, pk) for slot in slots]
-        return [_ticket(reply) for reply in self._run(slots, commands)]
+        return [
+            _ticket(reply)
+            for reply in self._run([slot.group for slot in slots], commands)
+        ]
 
     def apply(
         self, writes: Sequence[tuple[Slot, Ticket, Read]]
@@ -87,7 +88,7 @@ class RedisStore(Store):
             )
             for slot, ticket, read in writes
         ]
-        replies = self._run([slot for slot, _, _ in writes], commands)
+        replies = self._run([slot.group for slot, _, _ in writes], commands)
         return [_applied(reply) for reply in replies]
 
     def reorder(
@@ -181,15 +182,15 @@ class RedisStore(Store):
         return script, keys, (*fixed, *args)
 
     def _do(self, script: Script, slot: Slot, *args: str | int) -> Any:
-        [reply] = self._run([slot], [self._command(script, slot, *args)])
+        [reply] = self._run([slot.group], [self._command(script, slot, *args)])
         return reply
 
-    def _run(self, slots: Sequence[Slot], commands: Sequence[Command]) -> list[Any]:
-        # The slots of one call are of one class, or of one model: mostly on one host.
-        replies: list[Any] = [None] * len(commands)
+    def _run(self, groups: Sequence[str], commands: Sequence[Command]) -> list[Any]:
+        """Return the replies to one command for each group; one round trip a host."""
         shares: dict[Host, list[int]] = {}
-        for place, slot in enumerate(slots):
-            shares.setdefault(self._host(slot.group), []).append(place)
+        for place, group in enumerate(groups):
+            shares.setdefault(self._host(group), []).append(place)
+        replies: list[Any] = [None] * len(commands)
         for host, places in shares.items():
             found = host.run([commands[place] for place in places])
             for place, reply in zip(places, found, strict=True):

@@ -12,11 +12,15 @@ __all__ = [
     "CLEAR",
     "INVALIDATE",
     "LISTEN",
+    "NAMES",
     "PEEK",
     "READ",
     "ROW",
     "TAKE",
 ]
+
+# KEYS: slots.
+NAMES = Script("return redis.call('HKEYS', KEYS[1])")
 
 # ARGV: …, pk.
 TAKE = Script(

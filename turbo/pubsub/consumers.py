@@ -1,0 +1,260 @@
+"""
+The WebSocket of a client of pub/sub.
+
+:class:`PubSubConsumer` is a plain ASGI application. ``pubsub_server`` serves it; it can
+also be one path of a project's own::
+
+    application = get_application([path("pubsub/", PubSubConsumer.as_asgi())])
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any
+from urllib.parse import parse_qs
+
+from turbo import metrics, serving
+from turbo.conf import get_settings
+from turbo.errands import Errands
+from turbo.frame import Frame
+from turbo.hub import get_hub
+from turbo.identity import reload_user, scope_user, session_hash
+from turbo.names import user_key
+from turbo.outbox import Outbox
+from turbo.protocol import CloseCode
+from turbo.pubsub.access import greetings, may_connect, user_of_token
+from turbo.pubsub.conf import get_pubsub_settings
+from turbo.pubsub.protocol import (
+    AUTHENTICATED,
+    PONG,
+    Authenticate,
+    Denial,
+    Pinged,
+    Refused,
+    denied,
+    receive,
+)
+from turbo.pubsub.relay import get_relay
+from turbo.revocation import Order
+from turbo.typing import ASGIApplication, Message, Receive, Scope, Send
+
+__all__ = ["PubSubConsumer"]
+
+logger = logging.getLogger("turbo.pubsub")
+
+#: Seconds for which a client waits while changes cannot be heard.
+PATIENCE = 2.0
+#: Seconds that a client may take to read what goes before the end.
+CLOSE_TIMEOUT = 2.0
+#: The URL's parameter with the token, if ``QUERY_TOKEN`` is on.
+QUERY_PARAMETER = "token"
+
+
+class PubSubConsumer:
+    """One WebSocket: a listener of the relay, and a connection of the hub."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self.user = scope_user(scope)
+        self.key: str | None = None
+        self._is_in = False
+        self._early: list[Frame] | None = []  # until it has been greeted
+        self._lasting = asyncio.timeout(None)  # until it is ended from this side
+        self._code: CloseCode | None = None
+        self._errands = Errands()
+        self._lock = asyncio.Lock()  # one change of who is there at a time
+        extensions: dict[str, Any] = scope.get("extensions") or {}
+        self._outbox = Outbox(
+            send,
+            make_message=_text_message,
+            limit=get_settings().queue_bytes,
+            on_slow=self._end_as_slow,
+            transport=extensions.get("turbo.transport"),
+        )
+
+    @classmethod
+    def as_asgi(cls) -> ASGIApplication:
+        """Return an ASGI application that serves each connection."""
+        serving.expect()
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "websocket":
+                raise ValueError(
+                    f"PubSubConsumer serves WebSockets, not {scope['type']!r}: put it "
+                    f"under 'websocket' in ProtocolTypeRouter."
+                )
+            await cls(scope, receive, send).serve()
+
+        return application
+
+    async def serve(self) -> None:
+        """Serve the connection until either side closes it."""
+        hub, relay = get_hub(), get_relay()
+        hub.connect(self)
+        try:
+            await relay.open(PATIENCE)
+            await self._receive()  # websocket.connect
+            async with self._lasting:
+                await self._read()
+        except TimeoutError:
+            if not self._lasting.expired():
+                raise
+            await self._close()
+        except asyncio.CancelledError:
+            with suppress(Exception):
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await self._say_goodbye(CloseCode.RESTART)
+            raise
+        finally:
+            relay.dismiss(self)
+            await self._errands.stop()
+            await self._outbox.close()
+            await hub.disconnect(self)
+            await relay.close()
+
+    def tell(self, frame: Frame) -> None:
+        """Send a frame, once the client has been greeted."""
+        if self._early is None:
+            self._outbox.put(frame)
+            return
+        self._early.append(frame)
+        if sum(early.size for early in self._early) > get_settings().queue_bytes:
+            self._end_as_slow()
+
+    def deliver(self, frame: Frame) -> None:
+        """Leave out the hub's pings: the server sends those of WebSocket itself."""
+
+    def obey(self, order: str | None) -> None:
+        """Take an order of the control stream."""
+        if self._is_in:
+            self._errands.run(self._obey(Order.parse(order)))
+
+    async def _read(self) -> None:
+        await self._welcome()
+        while (message := await self._receive())["type"] == "websocket.receive":
+            await self._act(message.get("text"))
+            await self._outbox.ready()
+
+    async def _welcome(self) -> None:
+        """Accept the connection, when it is known whom to tell of what comes."""
+        token = self._query_token()
+        if token is None:
+            admitted = await self._admit(self.user, self._scope.get("session"))
+            await self._send({"type": "websocket.accept"})
+            if admitted:
+                await self._greet()
+            else:
+                self._errands.run(self._wait_for_token())
+        else:
+            await self._send({"type": "websocket.accept"})
+            await self._authenticate(token)
+
+    async def _act(self, text: str | None) -> None:
+        match receive(text, limit=get_settings().max_frame_bytes):
+            case Authenticate(token):
+                await self._authenticate(token)
+            case Pinged():
+                self._outbox.put(Frame(PONG))
+            case Refused(frame):
+                metrics.count("bad_frames")
+                self._outbox.put(Frame(frame))
+
+    async def _authenticate(self, token: str) -> None:
+        user = await user_of_token(token)
+        if user is None:
+            self._deny("token")
+            return
+        # The session, if any, is another user's.
+        self._scope = {k: v for k, v in self._scope.items() if k != "session"}
+        if not await self._admit(user, None):
+            self._deny("forbidden")
+            return
+        self._outbox.put(Frame(AUTHENTICATED))
+        await self._greet()
+
+    async def _admit(self, user: Any, session: Any) -> bool:
+        """Let a user in, or not; from then on every change is theirs to hear."""
+        async with self._lock:
+            if not await may_connect(user, session):
+                return False
+            self.user, self.key = user, user_key(user)
+            self._is_in = True
+            get_relay().admit(self)
+            return True
+
+    async def _greet(self) -> None:
+        if self._early is None:
+            return
+        for text in await greetings(self.user):
+            self._outbox.put(Frame(text))
+        early, self._early = self._early, None
+        for frame in early:
+            self._outbox.put(frame)
+
+    async def _wait_for_token(self) -> None:
+        await asyncio.sleep(get_pubsub_settings().token_timeout)
+        if not self._is_in:
+            self._deny("timeout")
+
+    async def _obey(self, order: Order) -> None:
+        session = getattr(self._scope.get("session"), "session_key", None)
+        concerned = order.concerns(user=self.key, session=session_hash(session))
+        if order.stream or not concerned:
+            return
+        if not order.recheck or not await self._may_stay():
+            metrics.count("revoked")
+            self._deny("revoked")
+
+    async def _may_stay(self) -> bool:
+        async with self._lock:
+            user = await reload_user(self._scope, self.user)
+            if user_key(user) != self.key:
+                return False
+            self.user = user
+            return await may_connect(user, self._scope.get("session"))
+
+    def _query_token(self) -> str | None:
+        if not get_pubsub_settings().query_token:
+            return None
+        text: str = self._scope.get("query_string", b"").decode("latin-1")
+        query = parse_qs(text)
+        return query.get(QUERY_PARAMETER, [""])[0] or None
+
+    def _deny(self, reason: Denial) -> None:
+        metrics.count("refused")
+        self._outbox.put(Frame(denied(reason)))
+        self._end(CloseCode.FORBIDDEN)
+
+    def _end_as_slow(self) -> None:
+        metrics.count("closed_slow")
+        logger.info("A client does not read, and its connection is closed.")
+        self._end(CloseCode.SLOW)
+
+    def _end(self, code: CloseCode) -> None:
+        """Let :meth:`serve` go on to close the connection."""
+        get_relay().dismiss(self)
+        if self._code is None:
+            self._code = code
+            self._lasting.reschedule(asyncio.get_running_loop().time())
+
+    async def _close(self) -> None:
+        """Close the connection, giving the client time to read what goes before."""
+        assert self._code is not None
+        with suppress(Exception):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._outbox.ready()
+                await self._say_goodbye(self._code)
+                while (await self._receive())["type"] == "websocket.receive":
+                    pass
+        self._outbox.abort()
+
+    async def _say_goodbye(self, code: CloseCode) -> None:
+        await self._send({"type": "websocket.close", "code": int(code)})
+
+
+def _text_message(text: str) -> Message:
+    return {"type": "websocket.send", "text": text}

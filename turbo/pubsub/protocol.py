@@ -1,0 +1,105 @@
+"""
+The frames between ``pubsub_server`` and a client, without I/O.
+
+=================  ====================================================================
+from the client    ``{"type":"authenticate","token":"…"}`` ``{"type":"ping"}``
+from the server    ``{"model":"shop.Topping","action":"saved","pk":1,"data":{…}}``
+                   ``authenticated`` ``denied`` ``gap`` ``pong`` ``error``
+=================  ====================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from turbo.exceptions import FrameError
+from turbo.protocol import decode
+from turbo.pubsub.announcements import to_json
+
+__all__ = [
+    "AUTHENTICATED",
+    "GAP_FRAME",
+    "PONG",
+    "Authenticate",
+    "Denial",
+    "Event",
+    "Pinged",
+    "Refused",
+    "denied",
+    "receive",
+]
+
+#: Characters of a token.
+MAX_TOKEN = 8_192
+
+AUTHENTICATED = to_json({"type": "authenticated"})
+#: Changes may be missing: what was shown is to be read anew.
+GAP_FRAME = to_json({"type": "gap"})
+PONG = to_json({"type": "pong"})
+
+#: Why a client is not told anything (any more).
+Denial: TypeAlias = Literal["forbidden", "revoked", "timeout", "token"]
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """The client says who it is."""
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Pinged:
+    """The client asks whether anybody is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The client's frame makes no sense; answer with ``frame``."""
+
+    frame: str
+
+
+Event: TypeAlias = Authenticate | Pinged | Refused
+
+
+def denied(reason: Denial) -> str:
+    """
+    Return the frame before a close with 4403.
+
+    >>> denied("token")
+    '{"type":"denied","reason":"token"}'
+    """
+    return to_json({"type": "denied", "reason": reason})
+
+
+def receive(text: str | None, *, limit: int) -> Event:
+    """
+    Return what a frame asks for; ``None`` stands for a binary frame.
+
+    >>> receive('{"type":"sing"}', limit=100)
+    Refused(frame='{"type":"error","reason":"unknown_type","detail":\
+"type is neither \\'authenticate\\' nor \\'ping\\'."}')
+    """
+    try:
+        return _parse(text, limit)
+    except FrameError as error:
+        answer = {"type": "error", "reason": error.reason, "detail": error.detail}
+        return Refused(to_json(answer))
+
+
+def _parse(text: str | None, limit: int) -> Event:
+    frame = decode(text, limit=limit)
+    match frame.get("type"):
+        case "authenticate":
+            token = frame.get("token")
+            if not isinstance(token, str) or not 0 < len(token) <= MAX_TOKEN:
+                raise FrameError("invalid", "'token' is a string that is not empty.")
+            return Authenticate(token)
+        case "ping":
+            return Pinged()
+        case _:
+            raise FrameError(
+                "unknown_type", "type is neither 'authenticate' nor 'ping'."
+            )
