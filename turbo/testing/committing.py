@@ -32,7 +32,7 @@ class PendingHooks:
         self._before = [
             function
             for connection in connections.all(initialized_only=True)
-            for _, function, _ in connection.run_on_commit
+            for function in _functions(connection)
         ]
 
     def run(self) -> None:
@@ -48,12 +48,18 @@ class PendingHooks:
         due: list[Hook] = []
         for connection in connections.all(initialized_only=True):
             if _would_be_committed(connection):
-                hooks, connection.run_on_commit = connection.run_on_commit, []
+                hooks: list[Any] = connection.run_on_commit
+                kept: list[Any] = []
                 for hook in hooks:
                     known[id(hook[1])] -= 1
-                    late = known[id(hook[1])] < 0
-                    (due if late else connection.run_on_commit).append(hook)
+                    (due if known[id(hook[1])] < 0 else kept).append(hook)
+                connection.run_on_commit = kept
         return due
+
+
+def _functions(connection: BaseDatabaseWrapper) -> list[Any]:
+    hooks: list[Any] = connection.run_on_commit
+    return [hook[1] for hook in hooks]
 
 
 def _would_be_committed(connection: BaseDatabaseWrapper) -> bool:

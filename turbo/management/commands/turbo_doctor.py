@@ -1,0 +1,63 @@
+"""``manage.py turbo_doctor``: is everything set up, and do messages get through?"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from turbo.doctor import Finding, examine_installation, probe_all
+from turbo.membership import get_layer
+from turbo.replay import get_replay
+
+__all__ = ["Command"]
+
+MARKS = {"ok": "ok  ", "warning": "note", "failure": "FAIL"}
+
+
+class Command(BaseCommand):
+    """Looks at each part, says what it found, and fails if anything does not work."""
+
+    help = "Check a set-up: the settings, and whether a message makes the whole way."
+    # The same checks are told of here, one by one.
+    requires_system_checks = ()
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run all checks."""
+        findings = list(examine_installation())
+        for finding in findings:
+            self._tell(finding)
+        findings += asyncio.run(self._probe())
+        failures = sum(finding.verdict == "failure" for finding in findings)
+        if failures:
+            raise CommandError(f"{failures} of {len(findings)} checks failed.")
+        self.stdout.write("Messages get through.")
+
+    async def _probe(self) -> list[Finding]:
+        findings = []
+        try:
+            async for finding in probe_all():
+                self._tell(finding)
+                findings.append(finding)
+        finally:
+            await _close()
+        return findings
+
+    def _tell(self, finding: Finding) -> None:
+        styles = {
+            "ok": self.style.SUCCESS,
+            "warning": self.style.WARNING,
+            "failure": self.style.ERROR,
+        }
+        mark = styles[finding.verdict](MARKS[finding.verdict])
+        self.stdout.write(f"{mark}  {finding.text}")
+        if finding.hint:
+            self.stdout.write(f"      {finding.hint}")
+
+
+async def _close() -> None:
+    """Close the connections that belong to this event loop, which ends here."""
+    await get_replay().aclose()
+    if hasattr(layer := get_layer(), "close_pools"):
+        await layer.close_pools()
