@@ -36,7 +36,13 @@ autodoc_default_options = {"show-inheritance": True}
 nitpicky = True
 # The inventories of other projects are not fetched: a build needs no network.
 nitpick_ignore_regex = [
+    ("py:.*", r"asyncio\..*"),
+    ("py:.*", r"turbo\.http\.(Response|View)"),
     ("py:.*", r"(asgiref|channels|collections|datetime|django|pathlib|redis)\..*"),
+    ("py:.*", r"(rest_framework|rest_framework_.*|playwright|selenium|uvicorn)\..*"),
+    # Type variables, and protocols that nobody has to name.
+    ("py:.*", r"turbo\.[\w.]+\.[A-Z]"),
+    ("py:.*", r"turbo\.(rendering\.BackendTemplate|shortcuts\.(SafeHtml|Streaming))"),
 ]
 
 # Examples in docstrings are run by the tests, which import every module.
