@@ -44,14 +44,14 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the annotations, the public ones by a module that is never run."""
-    session.install(*CHECKOUT, *group("types"))
+    session.install(*CHECKOUT, *group("test"), *group("types"))
     session.run("mypy")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation with warnings as errors, and run its examples."""
-    session.install(*CHECKOUT, *group("docs"))
+    session.install(*CHECKOUT, *group("test"), *group("docs"))
     strict = ("-n", "-W", "--keep-going", "-q")
     session.run("sphinx-build", *strict, "-b", "html", "docs", "docs/_build/html")
     session.run("sphinx-build", *strict, "-b", "doctest", "docs", "docs/_build/doctest")

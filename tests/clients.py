@@ -77,9 +77,12 @@ class LivePage:
     loaded itself anew.
     """
 
-    def __init__(self, url: str | Sequence[str], *signed: str, since: str = "") -> None:
+    def __init__(
+        self, url: str | Sequence[str], *signed: str, since: str = "", **options: Any
+    ) -> None:
         self._urls = itertools.cycle([url] if isinstance(url, str) else url)
         self._since = dict.fromkeys(signed, since)
+        self._options = {"ping_interval": None} | options
         self._names: dict[str, str] = {}
         self._reached: dict[str, tuple[str, int]] = {}
         self._socket: Any = None
@@ -126,10 +129,9 @@ class LivePage:
     away = 0.0
 
     async def _visit(self, url: str) -> None:
-        origin: Any = url.replace("ws", "http", 1)
-        async with websockets.connect(
-            f"{url}/ws/", origin=origin, ping_interval=None
-        ) as socket:
+        options: dict[str, Any] = {"origin": url.replace("ws", "http", 1)}
+        options |= self._options
+        async with websockets.connect(f"{url}/ws/", **options) as socket:
             self._socket = socket
             streams = [{"name": n, "since": s} for n, s in self._since.items()]
             await socket.send(json.dumps({"type": "subscribe", "streams": streams}))

@@ -35,7 +35,7 @@ from turbo.broadcast import shut_down
 from turbo.context import set_birth
 from turbo.replay.selection import forget_replay
 
-pytest_plugins = ["turbo.testing.pytest"]
+pytest_plugins = ["tests.declaring", "turbo.testing.pytest"]
 
 _NO_BROWSER = (
     "no Chromium: install the package 'chromium' of your system, "
@@ -59,6 +59,11 @@ def pytest_configure() -> None:
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(settings.SCRATCH, ignore_errors=True)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a long text by its argument: a signed one differs in every worker."""
+    return argname if isinstance(val, str) and len(val) > 40 else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

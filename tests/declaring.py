@@ -1,4 +1,4 @@
-"""A fixture for streams that exist for one test only."""
+"""Fixtures for streams that exist for one test only; a plugin of the tests."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "turbo"
 #: Pairs of a layer and the modules of one row.
 ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (0, ("exceptions", "typing")),
-    (1, ("elements", "eventstream", "frame", "protocol", "wire")),
+    (1, ("elements", "eventstream", "protocol", "wire")),
+    (1, ("frame",)),
     (2, ("conf", "dom", "metrics")),
     (2, ("context", "names", "rendering")),
     (2, ("emitter",)),
@@ -38,12 +39,13 @@ ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (5, ("model_streams", "components")),
     (5, ("gate",)),
     (5, ("birth", "revocation")),
-    (6, ("subscribers", "shortcuts", "templatetags", "management")),
+    (6, ("subscribers", "shortcuts", "templatetags")),
     (6, ("consumers", "views", "http")),
     (6, ("native", "routing")),
     (6, ("urls",)),
     (6, ("asgi", "checks", "daphne", "middleware")),
-    (6, ("apps",)),
+    (6, ("doctor",)),
+    (6, ("apps", "management")),
     (7, ("observers", "bindings", "pubsub", "testing", "server")),
 )
 

@@ -49,13 +49,26 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "turbo",
     "turbo.bindings",
+    "turbo.observers",
+    "turbo.pubsub",
     "tests.testapp",
     "tests.bindings.app",
+    "tests.observers.app",
+    "tests.pubsub.shop",
 ]
 
 # Tables are made from the models as they stand: no migration files to keep.
 MIGRATION_MODULES = dict.fromkeys(
-    ["auth", "bindings_app", "contenttypes", "sessions", "testapp", "turbo"]
+    [
+        "auth",
+        "bindings_app",
+        "contenttypes",
+        "observers_app",
+        "sessions",
+        "shop",
+        "testapp",
+        "turbo",
+    ]
 )
 
 MIDDLEWARE = [

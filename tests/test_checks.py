@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +10,6 @@ from django.conf import settings
 from django.core import checks as django_checks
 from django.test import override_settings
 
-from tests.declaring import declare  # noqa: F401
 from tests.servers import channel_layer
 from tests.testapp.models import Room, Tag
 from turbo.checks import check_permissions, check_setup, check_streams
@@ -34,10 +33,9 @@ def ids(**overrides: Any) -> list[str]:
 
 
 @pytest.fixture
-def with_daphne(settings: Any) -> Iterator[None]:
+def with_daphne(settings: Any) -> None:
     # Not through override_settings, which would set all apps up again.
     settings._wrapped.__dict__["INSTALLED_APPS"] = APPS
-    yield
 
 
 @pytest.mark.usefixtures("with_daphne")
@@ -107,7 +105,7 @@ def test_the_checks_are_registered() -> None:
     assert check_permissions in registered.deployment_checks
 
 
-def test_two_streams_for_one_attribute(declare: Callable[..., Any]) -> None:  # noqa: F811
+def test_two_streams_for_one_attribute(declare: Callable[..., Any]) -> None:
     declare("Second", Room)
 
     (error,) = check_streams()
@@ -118,7 +116,7 @@ def test_two_streams_for_one_attribute(declare: Callable[..., Any]) -> None:  # 
     )
 
 
-def test_a_model_field_in_the_way(declare: Callable[..., Any]) -> None:  # noqa: F811
+def test_a_model_field_in_the_way(declare: Callable[..., Any]) -> None:
     declare("Named", Tag, attribute="name")
 
     (error,) = check_streams()
@@ -129,7 +127,7 @@ def test_a_model_field_in_the_way(declare: Callable[..., Any]) -> None:  # noqa:
     )
 
 
-def test_another_attribute_in_the_way(declare: Callable[..., Any]) -> None:  # noqa: F811
+def test_another_attribute_in_the_way(declare: Callable[..., Any]) -> None:
     declare("Saved", Tag, attribute="save")
 
     (error,) = check_streams()

@@ -9,7 +9,6 @@ from django.db import models
 from django.test.utils import isolate_apps
 
 import turbo
-from tests.declaring import declaring  # noqa: F401
 from tests.testapp.models import Board, Card, Custody, Message
 from turbo.checks import check_streams
 

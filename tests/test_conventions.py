@@ -12,7 +12,6 @@ from django.template import Context, Template
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
 import turbo
-from tests.declaring import declaring  # noqa: F401
 from tests.listening import rolled_back
 from tests.testapp.models import Board, Card, Pin, Room, UuidItem
 from tests.testapp.streams import Announcements, BoardStream, CardStream

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -35,9 +35,11 @@ class Layer(InMemoryChannelLayer):  # type: ignore[misc]
         self.added: list[str] = []
         self.errors: list[Exception] = []
         self.down = False
+        self.refused = 0
 
     async def group_add(self, group: str, channel: str) -> None:
         if self.down:
+            self.refused += 1
             raise ConnectionError("no layer")
         self.added.append(group)
         await super().group_add(group, channel)
@@ -139,8 +141,12 @@ async def publish(*data: str | None, sid: str = "s", lost: bool = False) -> None
 
 async def controlled() -> None:
     """Wait until the hub hears the control stream."""
+    await until(lambda: get_hub().subscribers().get(stream_id(CONTROL)) == 1)
+
+
+async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while get_hub().subscribers().get(stream_id(CONTROL)) != 1:
+        while not condition():  # noqa: ASYNC110 - the hub tells nobody
             await asyncio.sleep(0.01)
 
 
@@ -185,6 +191,30 @@ async def test_who_comes_while_the_group_is_left_stays(page: Page) -> None:
     await page.until("a")
 
 
+async def test_who_comes_at_the_same_time_joins_once(page: Page) -> None:
+    other = Page()
+    get_hub().connect(other)
+
+    await asyncio.gather(subscribe(page), subscribe(other))
+    await publish("a")
+
+    await page.until("a")
+    await other.until("a")
+    assert layer().added.count(group_name("s")) == 1
+    await get_hub().disconnect(other)
+
+
+async def test_who_left_before_the_arrival_is_settled_hears_nothing(page: Page) -> None:
+    arrivals = await get_hub().subscribe(page, [("s", "")])
+    get_hub().unsubscribe(page, ["s"])
+    await until(lambda: "s" not in get_hub().subscribers())
+
+    get_hub().settle(arrivals)
+    await publish("a")
+
+    assert page.heard == []
+
+
 async def test_a_lost_message_is_read_from_the_log(page: Page) -> None:
     await subscribe(page)
     before = metrics.counters()["repaired"]
@@ -214,6 +244,17 @@ async def test_a_lost_last_message_is_found(page: Page) -> None:
     await get_hub()._compare_tips()
 
     await page.until("a")
+
+
+async def test_where_nothing_was_lost_nothing_is_read(page: Page) -> None:
+    await subscribe(page)
+    await publish("a")
+    await page.until("a")
+    Log.down = 1
+
+    await get_hub()._compare_tips()
+
+    assert Log.down == 1
 
 
 async def test_a_log_that_was_lost_is_a_gap(page: Page) -> None:
@@ -266,9 +307,7 @@ async def test_an_outage_is_logged_once_and_survived(
     the_layer.errors = [ConnectionError("gone")]
     await publish("a", lost=True)
     await the_layer.send(page_channel(), {"type": "wake.up"})
-    async with asyncio.timeout(5):
-        while "out of reach" not in caplog.text:
-            await asyncio.sleep(0.01)
+    await until(lambda: the_layer.refused >= 2)
     the_layer.down = False
 
     await page.until("a")
@@ -313,6 +352,16 @@ async def test_a_subscription_that_cannot_be_made_leaves_nothing(page: Page) -> 
         await asyncio.sleep(0)
 
     assert "s" not in get_hub().subscribers()
+
+
+async def test_a_group_that_cannot_be_joined_leaves_nothing(page: Page) -> None:
+    await controlled()
+    layer().down = True
+
+    with pytest.raises(ConnectionError):
+        await get_hub().subscribe(page, [("s", "")])
+
+    await until(lambda: "s" not in get_hub().subscribers())
 
 
 async def test_orders_reach_the_connections_and_a_gap_among_them_too(

@@ -15,6 +15,10 @@ def test_counters_hold_every_name_and_add_up() -> None:
     assert metrics.counters()["gaps"] == before["gaps"] + 3
 
 
+def test_every_gauge_is_there_whether_anybody_serves_or_not() -> None:
+    assert set(metrics.GAUGES) <= set(metrics.counters())
+
+
 def test_a_gauge_is_read_when_asked() -> None:
     values = iter([1, 2])
     metrics.gauge("test", lambda: next(values))

@@ -66,8 +66,6 @@ def test_a_name_signed_for_nobody_admits_everybody() -> None:
         signing.dumps(["chat:RoomStream:1"]),
         signing.dumps(["chat:RoomStream:1"], salt="turbo.other"),
     ],
-    # A signature tells the time: xdist's workers would not find the same tests.
-    ids=range(8),
 )
 def test_a_name_signed_elsewhere_is_forged(signed: str) -> None:
     assert refusal(signed) == "forged"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,10 +10,9 @@ from turbo import serving
 
 
 @pytest.fixture(autouse=True)
-def nobody_serves(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nobody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "_loop", None)
     monkeypatch.setattr(serving, "_expected", False)
-    yield
 
 
 def test_no_loop_serves_at_first() -> None:

@@ -205,6 +205,16 @@ def test_a_repair_without_a_log_changes_nothing(topic: Topic) -> None:
     assert topic.position == ""
 
 
+def test_a_log_that_knows_nothing_repairs_nothing(topic: Topic) -> None:
+    listener = Listener()
+    admit(topic, listener, history(1))
+    topic.take(live(3, "c"))
+
+    kept = topic.repair(History("", 0, (), complete=False))
+
+    assert (kept, listener.heard) == ([live(3, "c")], [])
+
+
 def test_without_positions_messages_are_passed_on(topic: Topic) -> None:
     listener = Listener()
     admit(topic, listener, history(0, epoch=""))

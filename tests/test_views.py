@@ -100,6 +100,7 @@ async def test_events_arrive_and_resume_where_they_broke_off(
         ("nonsense", "forged"),
         (sign("testapp:RoomStream:999"), "gone"),
     ],
+    ids=["none", "nonsense", "gone"],
 )
 async def test_a_refused_name_is_a_403_with_the_reason(
     signed: str, reason: str

@@ -68,17 +68,17 @@ class Membership:
 
     async def _join(self, topic: Topic) -> None:
         async with topic.lock:
-            if not topic.joined:
-                await self._add(topic)
-                topic.joined = True
+            if topic.joined:
+                return
+            await self._add(topic)
+            topic.joined = True
 
     async def _add(self, topic: Topic) -> None:
         await get_layer().group_add(group_name(topic.sid), await self._own_channel())
 
     async def _own_channel(self) -> str:
         async with self._naming:
-            if not self._channel:
-                # Of the layer's own prefix: who waits for one prefix in channels-redis
-                # keeps the channels of any other in the process from being read.
-                self._channel = await get_layer().new_channel()
+            # Of the layer's own prefix: who waits for one prefix in channels-redis
+            # keeps the channels of any other in the process from being read.
+            self._channel = self._channel or await get_layer().new_channel()
         return self._channel

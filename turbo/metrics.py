@@ -18,7 +18,7 @@ from threading import Lock
 
 from django.dispatch import Signal
 
-__all__ = ["NAMES", "count", "counted", "counters", "gauge"]
+__all__ = ["GAUGES", "NAMES", "count", "counted", "counters", "gauge"]
 
 #: Everything that is counted, with what it means.
 NAMES = {
@@ -33,6 +33,13 @@ NAMES = {
     "closed_slow": "connections closed because they did not read",
     "dropped": "messages that were dropped before they reached the layer",
     "failed": "hooks, templates and publications that raised",
+}
+
+#: What :func:`counters` reports besides, as it stands at the moment.
+GAUGES = {
+    "queue": "broadcasts that wait to be published",
+    "subscribers": "subscriptions that this process serves",
+    "streams": "streams that they belong to",
 }
 
 #: Sent with ``name`` and ``value`` whenever something is counted.
@@ -65,4 +72,5 @@ def counters() -> dict[str, int]:
     """
     with _lock:
         values = dict(_values)
-    return values | {name: read() for name, read in _gauges.items()}
+    idle = dict.fromkeys(GAUGES, 0)  # who serves or broadcasts nothing reads nothing
+    return values | idle | {name: read() for name, read in _gauges.items()}

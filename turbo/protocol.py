@@ -200,11 +200,6 @@ class Session:
         self.subscriptions.pop(signed, None)
         return _frame(type="retry", name=signed, reason=reason)
 
-    def has_room(self, signed: str) -> bool:
-        """Return whether ``signed`` fits into what one connection may hold."""
-        held = self.subscriptions
-        return signed in held or len(held) < self.limits.streams
-
     def holds(self, sid: str) -> bool:
         """Return whether any name of this session means the stream ``sid``."""
         return any(s.sid == sid for s in self.subscriptions.values())

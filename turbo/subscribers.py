@@ -84,9 +84,12 @@ class LiveSubscriber:
             )
         except Exception as error:
             logger.info("Subscriptions must wait: %s", error)
+            held = self._held(wanted)
             self._say(self._session.retry(item.signed) for item in wanted)
+            self._leave(held)
             return []
         # From here to settle() nothing is awaited: arrivals come before live messages.
+        held = self._held(wanted)
         self._say(
             self._session.deny(verdict.signed, reason=verdict.reason)
             for verdict in verdicts
@@ -94,6 +97,7 @@ class LiveSubscriber:
         )
         for grant, arrival in zip(grants, arrivals, strict=True):
             self._welcome(grant, arrival)
+        self._leave(held)
         self._hub.settle(arrivals)
         return verdicts
 
@@ -114,11 +118,11 @@ class LiveSubscriber:
             if isinstance(verdict, Refusal):
                 continue
             signed = verdict.subscription.signed
-            if signed not in self._session.subscriptions:
-                room -= 1
-            if room < 0:
+            is_new = signed not in self._session.subscriptions
+            if is_new and not room:
                 verdicts[place] = Refusal(signed, "limit")
             else:
+                room -= is_new
                 grants.append(verdict)
         return grants
 
@@ -158,7 +162,13 @@ class LiveSubscriber:
         reasons = await passes([streams[item.signed] for item in tested], self._user)
         return [item for item, why in zip(tested, reasons, strict=True) if why]
 
+    def _held(self, wanted: Iterable[Wanted]) -> list[Subscription]:
+        """Return what is subscribed already of what is asked for."""
+        held = self._session.subscriptions
+        return [held[item.signed] for item in wanted if item.signed in held]
+
     def _leave(self, ended: Iterable[Subscription]) -> None:
+        """Leave the streams of ``ended`` that no name of this page means any more."""
         self._hub.unsubscribe(
             self, [item.sid for item in ended if not self._session.holds(item.sid)]
         )

@@ -3,7 +3,7 @@ from __future__ import annotations
 from django.contrib.staticfiles.views import serve
 from django.urls import include, path
 
-from tests.project import views
+from tests.project import boards, views
 
 urlpatterns = [
     path("", views.health),
@@ -12,6 +12,7 @@ urlpatterns = [
     path("rooms/<int:pk>/", views.room),
     path("rooms/<int:pk>/say/", views.say),
     path("rooms/<int:pk>/act/<str:how>/", views.act),
+    path("boards/", include(boards)),
     path("turbo/", include("turbo.urls")),
     path("static/<path:path>", serve, {"insecure": True}),
 ]

@@ -14,6 +14,7 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse
 
 import turbo
+from turbo.changes import ModelChange, Watch, watch
 from turbo.components import BroadcastComponent, UserBroadcastComponent
 from turbo.exceptions import TurboError
 
@@ -112,6 +113,24 @@ def seed() -> None:
     with turbo.suppress():
         turbo.announce(Room.objects.all(), action="update")
         turbo.announce([Room(pk=1)], action="delete", using="default")
+
+
+def told(change: ModelChange) -> None:
+    assert_type(change.created, bool)
+    assert_type(change.using, str)
+    assert_type(change.update_fields, frozenset[str] | None)
+    if change.action == "delete":
+        print(change.model, change.instance, change.pk, change.mark, change.before)
+
+
+def watching() -> None:
+    heard = watch(Room, told, mark=lambda: "here", before=lambda stored: stored.pk)
+    assert_type(heard, Watch)
+    heard.stop()
+
+
+def looking_on() -> None:
+    assert_type(turbo.counters(), dict[str, int])
 
 
 def control(user: AbstractBaseUser, stream: RoomStream) -> None:

@@ -32,9 +32,9 @@ class Append:
     """
     A message for a stream; ``data=None`` is a *gap marker*.
 
-    ``key`` names what the message tells of, one name a line, ``writer`` who tells it and ``moment`` when
-    its state was read: they answer whether another writer was faster. ``token`` tells a
-    repeated attempt from a second message.
+    ``key`` names what the message tells of, one name a line, ``writer`` who tells it
+    and ``moment`` when its state was read: they answer whether another writer was
+    faster. ``token`` tells a repeated attempt from a second message.
     """
 
     stream: str

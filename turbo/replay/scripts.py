@@ -130,7 +130,10 @@ end
 tip = tip + 1
 last = math.max(last + 1, now)
 local id = exactly(last) .. '-' .. exactly(tip)
-local head = {'XADD', log, 'MAXLEN', '=', length, id, 'k', stored, 'w', writer, 'i', token}
+local head = {'XADD', log, 'MAXLEN', '=', length, id}
+for place, value in ipairs({'k', stored, 'w', writer, 'i', token}) do
+    head[6 + place] = value
+end
 if ARGV[10] then
     head[13], head[14] = 'd', ARGV[10]
 end

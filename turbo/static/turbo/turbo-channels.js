@@ -530,9 +530,7 @@ const HISTORY = "turbo-channels-refreshes"
 
 // Fetches the page anew and has Turbo morph it, once for all streams that lost something.
 //
-// A morph by Turbo sets every field back to what the server rendered, also the one with
-// the focus. Nobody has asked for this one, so here what has been typed stays; and it
-// waits for visits and forms that are on their way, where Turbo would cancel them.
+// It waits for visits and forms that are on their way, where Turbo would cancel them.
 class Refresher {
   #options
   #sources = new Set()
@@ -644,14 +642,28 @@ function isBusy({ navigator }) {
 }
 
 function morph(Turbo, url, response) {
-  const rendered = new AbortController()
-  const keepTyped = (event) => {
-    if (event.detail.newElement && isTyped(event.target)) event.preventDefault()
-  }
-  addEventListener("turbo:before-morph-element", keepTyped, { signal: rendered.signal })
-  addEventListener("turbo:load", () => rendered.abort(), { signal: rendered.signal })
   const refresh = { method: "morph", scroll: "preserve" }
   Turbo.visit(url, { action: "replace", shouldCacheSnapshot: false, response, refresh })
+}
+
+// A morph by Turbo sets every field back to what the server rendered, also the one with
+// the focus. Nobody at this page has asked for a refresh, be it ours or a broadcast one,
+// so what has been typed stays, and so does a frame with a form that the page lacks.
+function keepTyped({ navigator }) {
+  addEventListener("turbo:before-morph-element", (event) => {
+    const isRefresh = "method" in (navigator.currentVisit?.refresh ?? {})
+    const { newElement } = event.detail
+    if (!isRefresh || !newElement) return
+    if (isTyped(event.target) || isInUse(event.target, newElement)) event.preventDefault()
+  })
+}
+
+function isInUse(frame, newFrame) {
+  if (frame.localName !== "turbo-frame") return false
+  const isWanted = (field) => isTyped(field) || field === document.activeElement
+  const isLacking = ({ name }) => !newFrame.querySelector(`[name="${CSS.escape(name)}"]`)
+  const fields = [...frame.querySelectorAll("input, textarea, select")]
+  return fields.some((field) => isWanted(field) && isLacking(field))
 }
 
 function isTyped(element) {
@@ -673,6 +685,7 @@ const isBrowser = globalThis.customElements !== undefined
 const whenDefined = isBrowser && customElements.whenDefined("turbo-stream")
 const turbo = isBrowser && whenDefined.then(() => window.Turbo)
 const refresher = isBrowser && new Refresher({ turbo })
+if (isBrowser) turbo.then(keepTyped)
 const connection = isBrowser && new Connection({
   WebSocket,
   url: socketAddress,

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand
 
-from tests.testapp.models import Room
+from tests.testapp.models import Board, Room
 
 
 class Command(BaseCommand):
@@ -18,3 +18,4 @@ class Command(BaseCommand):
         ]
         Room.objects.create(pk=1, name="Lobby")
         Room.objects.create(pk=2, name="Cellar", public=False).members.set([ann, bob])
+        Board.objects.create(pk=1, name="Plan")
