@@ -47,6 +47,17 @@ async def test_http_goes_to_django() -> None:
     assert response["body"] == b"ok"
 
 
+#: Named by its dotted path below.
+own_urlpatterns = [path("more/", TurboStreamsConsumer.as_asgi())]  # type: ignore[arg-type]
+
+
+async def test_further_consumers_can_be_named_by_their_path() -> None:
+    application = get_application("tests.test_asgi.own_urlpatterns")
+
+    assert await connects(application, "/more/", "http://testserver")
+    assert await connects(application, "/ws/", "http://testserver")
+
+
 async def test_further_consumers_come_first() -> None:
     asked: list[str] = []
 

@@ -21,20 +21,27 @@ from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
+from django.utils.module_loading import import_string
 
 from turbo.routing import get_websocket_urlpatterns
 
 __all__ = ["get_application"]
 
 
-def get_application(websocket_urlpatterns: Sequence[Any] = ()) -> ProtocolTypeRouter:
+def get_application(
+    websocket_urlpatterns: Sequence[Any] | str = (),
+) -> ProtocolTypeRouter:
     """
     Return Django over HTTP, and over WebSocket the streams behind origin and log-in.
 
     A WebSocket is taken only from pages of ``ALLOWED_HOSTS``. Further consumers go into
-    ``websocket_urlpatterns``; they come before the streams' own path.
+    ``websocket_urlpatterns``; they come before the streams' own path. As they mostly
+    need models, which cannot be imported before Django is set up, the patterns may be
+    named by their dotted path: ``get_application("chat.routing.urlpatterns")``.
     """
     http = get_asgi_application()  # sets Django up, so it comes first
+    if isinstance(websocket_urlpatterns, str):
+        websocket_urlpatterns = import_string(websocket_urlpatterns)
     routes = [*websocket_urlpatterns, *get_websocket_urlpatterns()]
     websocket = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(routes)))
     return ProtocolTypeRouter({"http": http, "websocket": websocket})

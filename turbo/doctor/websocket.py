@@ -15,6 +15,9 @@ from turbo.typing import ASGIApplication, Message, Scope
 
 __all__ = ["probe_websocket"]
 
+#: Seconds that the application may take for an answer.
+PATIENCE = 2.0
+
 
 async def probe_websocket() -> Finding:
     """Open a WebSocket at the path that pages use, and ask for a sign of life."""
@@ -80,14 +83,18 @@ class _Socket:
         self._incoming.put_nowait(message)
 
     async def answer(self) -> Message:
-        """Return what it sends next; raises what it raises instead."""
+        """Return what it sends next, if anything; raises what it raises instead."""
         coming = asyncio.ensure_future(self._outgoing.get())
-        await asyncio.wait({coming, self._serving}, return_when=asyncio.FIRST_COMPLETED)
+        waiting = {coming, self._serving}
+        await asyncio.wait(
+            waiting, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED
+        )
         if coming.done():
             return coming.result()
         coming.cancel()
-        await self._serving
-        return {"type": "websocket.close"}
+        if self._serving.done():
+            self._serving.result()
+        return {"type": ""}
 
 
 def _scope(path: str) -> Scope:

@@ -8,7 +8,6 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from turbo.doctor import Finding, examine_installation, probe_all
-from turbo.membership import get_layer
 from turbo.replay import get_replay
 
 __all__ = ["Command"]
@@ -41,7 +40,8 @@ class Command(BaseCommand):
                 self._tell(finding)
                 findings.append(finding)
         finally:
-            await _close()
+            # Those of the channel layer go with the loop.
+            await get_replay().aclose()
         return findings
 
     def _tell(self, finding: Finding) -> None:
@@ -54,10 +54,3 @@ class Command(BaseCommand):
         self.stdout.write(f"{mark}  {finding.text}")
         if finding.hint:
             self.stdout.write(f"      {finding.hint}")
-
-
-async def _close() -> None:
-    """Close the connections that belong to this event loop, which ends here."""
-    await get_replay().aclose()
-    if hasattr(layer := get_layer(), "close_pools"):
-        await layer.close_pools()
