@@ -11,6 +11,7 @@ from typing import Any
 import websockets
 from channels.testing import WebsocketCommunicator
 
+from turbo.broadcast import flush
 from turbo.consumers import TurboStreamsConsumer
 
 __all__ = ["LivePage", "Socket"]
@@ -63,7 +64,8 @@ class Socket:
         return [frame["data"] for frame in frames]
 
     async def nothing(self) -> bool:
-        """Return whether the server has nothing to say that it was asked before."""
+        """Return whether there is nothing to hear of all that was broadcast before."""
+        await asyncio.to_thread(flush)
         await self.send(type="ping")
         return await self.receive() == {"type": "pong"}
 

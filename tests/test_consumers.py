@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
-from django.test import override_settings
+from django.test import Client, override_settings
 
 import turbo
 from tests.clients import Socket
@@ -123,6 +123,22 @@ async def test_a_user_outside_is_refused_and_told_so(room: Room) -> None:
         ("denied", "foreign"),
         ("subscribed", None),
     ]
+
+
+async def test_it_finds_the_user_of_a_session_where_no_middleware_does(
+    room: Room, client: Client
+) -> None:
+    ada = await User.objects.acreate(username="ada")
+    signed = room.stream.sign(ada)
+    await client.aforce_login(ada)
+    cookie = client.cookies.output(header="", sep=";").strip().encode()
+
+    async with Socket(headers=[(b"cookie", cookie)]) as known, Socket() as stranger:
+        admitted = await known.subscribe(signed)
+        refused = await stranger.subscribe(signed)
+
+    assert [answer["type"] for answer in admitted] == ["subscribed"]
+    assert [answer["reason"] for answer in refused] == ["foreign"]
 
 
 REFUSALS: list[tuple[Any, str]] = [

@@ -25,6 +25,7 @@ from turbo.names import CONTROL, group_name, stream_id
 from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.replay.memory import MemoryReplay
+from turbo.topic import Topic
 
 
 class Layer(InMemoryChannelLayer):  # type: ignore[misc]
@@ -295,6 +296,12 @@ async def test_memberships_are_renewed(page: Page) -> None:
     await publish("a")
 
     await page.until("a")
+
+
+async def test_groups_that_were_not_joined_are_not_renewed() -> None:
+    await Membership().join_again([Topic("s")])
+
+    assert layer().added == []
 
 
 async def test_an_outage_is_logged_once_and_survived(

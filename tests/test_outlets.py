@@ -62,6 +62,7 @@ async def test_kinds_are_kept_apart() -> None:
 
     assert (type(first), type(second)) == (Drawer, Counted)
     assert outlets.waiting() == 4
+    await asyncio.sleep(0)
     await outlets.stop()
 
 
@@ -75,6 +76,7 @@ async def test_threads_that_ask_at_once_get_the_same_one() -> None:
 
     assert set(map(id, found)) == {id(found[0])}
     assert Counted.made == 1
+    await asyncio.sleep(0)
     await outlets.stop()
 
 

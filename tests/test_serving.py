@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -37,3 +39,77 @@ def test_the_last_loop_registered_serves_until_it_is_closed() -> None:
     second.close()
     assert serving.loop() is None
     first.close()
+
+
+@pytest.fixture
+def server() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop that serves in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    serving.register(loop)
+    yield loop
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+async def test_a_call_runs_on_the_loop_that_serves(
+    server: asyncio.AbstractEventLoop,
+) -> None:
+    seen = []
+
+    async def call() -> None:
+        seen.append(asyncio.get_running_loop())
+
+    assert await serving.run(call)
+    assert seen == [server]
+
+
+async def test_an_error_of_a_call_reaches_who_asked(
+    server: asyncio.AbstractEventLoop,
+) -> None:
+    async def call() -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await serving.run(call)
+
+
+async def test_a_call_that_is_cancelled_cancels_nobody_else(
+    server: asyncio.AbstractEventLoop,
+) -> None:
+    """As a server does with all its tasks when it ends."""
+
+    async def call() -> None:
+        raise asyncio.CancelledError
+
+    assert await serving.run(call)
+
+
+async def test_nobody_waits_for_a_loop_that_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving, "PATIENCE", 0.01)
+    stopped = asyncio.new_event_loop()  # takes the call, and never gets to it
+    serving.register(stopped)
+    called = []
+
+    async def call() -> None:
+        called.append(1)
+
+    asking = asyncio.ensure_future(serving.run(call))
+    await asyncio.sleep(0.05)
+    assert not asking.done()
+    stopped.close()
+
+    assert await asyncio.wait_for(asking, 5)
+    assert not called
+
+
+async def test_without_a_server_nothing_is_called() -> None:
+    async def call() -> None:
+        raise AssertionError
+
+    assert not await serving.run(call)

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
@@ -259,19 +260,11 @@ class Publisher:
         layer = get_channel_layer(get_settings().channel_layer)
         if layer is None:
             return
-        send = layer.group_send(group_name(envelope.sid), envelope.pack())
-        if isinstance(layer, InMemoryChannelLayer):
-            await self._on_serving_loop(send)
-        else:
-            await send
-
-    async def _on_serving_loop(self, send: Any) -> None:
-        loop = serving.loop()
-        if loop is None:
-            send.close()
+        send = partial(layer.group_send, group_name(envelope.sid), envelope.pack())
+        if not isinstance(layer, InMemoryChannelLayer):
+            await send()
+        elif not await serving.run(send):
             self._warn_alone()
-            return
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(send, loop))
 
     def _warn_alone(self) -> None:
         if not self._warned and not serving.expected():

@@ -8,8 +8,14 @@ it may send to it. Those who serve say so here, and the publisher asks.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any
 
-__all__ = ["expect", "expected", "loop", "register"]
+__all__ = ["expect", "expected", "loop", "register", "run"]
+
+#: Seconds after which a loop that has not answered is looked at: it may have ended.
+PATIENCE = 1.0
 
 _loop: asyncio.AbstractEventLoop | None = None
 _expected = False
@@ -35,3 +41,33 @@ def register(serving: asyncio.AbstractEventLoop) -> None:
 def loop() -> asyncio.AbstractEventLoop | None:
     """Return the loop that serves, or ``None``."""
     return None if _loop is None or _loop.is_closed() else _loop
+
+
+async def run(call: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+    """
+    Await ``call()`` on the loop that serves, from another; return whether one serves.
+
+    A loop that ends meanwhile takes the call with it.
+    """
+    serving = loop()
+    if serving is None:
+        return False
+    done: Future[None] = Future()
+
+    def settle(task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            done.cancel()
+        elif error := task.exception():
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    serving.call_soon_threadsafe(
+        lambda: serving.create_task(call()).add_done_callback(settle)
+    )
+    answer = asyncio.wrap_future(done)
+    while not answer.done() and not serving.is_closed():
+        await asyncio.wait([answer], timeout=PATIENCE)
+    if answer.done() and not answer.cancelled():
+        answer.result()
+    return True

@@ -96,7 +96,7 @@ class DirectTransport:
     ) -> None:
         self._transport = transport
         self._connection = connection
-        self._write: Callable[[bytes], None] = transport.write
+        self._write = transport.write
         self._callback: Callable[[], None] | None = None
         self.has_room = True
 
@@ -152,5 +152,5 @@ class CompressingTransport(DirectTransport):
         return encoded
 
 
-def _forget(data: bytes) -> None:
+def _forget(data: object) -> None:
     """Take what nobody is there to receive."""

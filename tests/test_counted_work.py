@@ -1,0 +1,197 @@
+"""
+What the work costs, counted: a guard against getting slower that needs no clock.
+
+Queries, layer sends, commands of Redis, tasks and encodings per message or connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from channels.layers import InMemoryChannelLayer
+from django.db import connection
+from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
+
+import turbo
+from tests.clients import Socket
+from tests.servers import channel_layer
+from tests.testapp.models import Room
+from tests.testapp.streams import Announcements
+from turbo.broadcast import shut_down
+from turbo.envelope import Envelope
+from turbo.frame import Frame
+from turbo.outbox import Outbox
+from turbo.replay.base import History
+from turbo.topic import Topic
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Counting(InMemoryChannelLayer):
+    """A layer that counts what is sent to a group."""
+
+    sends = 0
+
+    async def group_send(self, group: str, message: Any) -> None:
+        type(self).sends += 1
+        await super().group_send(group, message)
+
+
+@pytest.fixture
+def layer() -> Iterator[type[Counting]]:
+    Counting.sends = 0
+    config = {"default": {"BACKEND": f"{__name__}.Counting"}}
+    with override_settings(CHANNEL_LAYERS=config):
+        yield Counting
+        shut_down()
+
+
+@pytest.mark.parametrize("subscribers", [1, 20])
+async def test_a_message_crosses_the_layer_once_however_many_subscribe(
+    layer: type[Counting], subscribers: int
+) -> None:
+    sockets = [Socket() for _ in range(subscribers)]
+    for socket in sockets:
+        await socket.__aenter__()
+        await socket.subscribe(Announcements().signed_stream_name)
+
+    Announcements().append(text="once", id="list")
+    for socket in sockets:
+        await socket.messages(1)
+
+    assert layer.sends == 1
+    for socket in sockets:
+        await socket.__aexit__()
+
+
+def test_all_streams_of_a_page_are_read_with_one_query(layer: type[Counting]) -> None:
+    rooms = [Room.objects.create(name=str(number)) for number in range(20)]
+    names = [room.stream.signed_stream_name for room in rooms]
+
+    async def subscribe() -> None:
+        async with Socket() as socket:
+            answers = await socket.subscribe(*names)
+            assert {answer["type"] for answer in answers} == {"subscribed"}
+
+    # Called from here, what wants the database runs in this thread and is counted.
+    with CaptureQueriesContext(connection) as queries:
+        async_to_sync(subscribe)()
+
+    assert len(queries) == 1
+
+
+class Heard:
+    """A subscriber that keeps the frames it is given."""
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+
+    def deliver(self, frame: Frame) -> None:
+        self.frames.append(frame)
+
+
+async def test_a_message_is_encoded_once_for_all_subscribers() -> None:
+    """All are handed the very same object, and so the very same bytes."""
+    topic = Topic("z7r3")
+    subscribers = [Heard() for _ in range(50)]
+    for subscriber in subscribers:
+        topic.admit(subscriber, History("k3", 7, (), complete=True))
+    topic.resume()
+
+    topic.take(Envelope("z7r3", "k3", 8, ("<b>",)))
+
+    frames = {id(frame) for s in subscribers for frame in s.frames}
+    assert (len(frames), [len(s.frames) for s in subscribers]) == (1, [1] * 50)
+
+
+async def test_a_delivery_makes_no_task() -> None:
+    """Neither with the extension nor with a ``send`` that does not wait."""
+    written: list[bytes] = []
+
+    class Direct:
+        def write(self, frame: Frame) -> bool:
+            written.append(frame.websocket)
+            return True
+
+        def on_room(self, callback: Any) -> None: ...
+
+        def abort(self) -> None: ...
+
+    async def send(message: Any) -> None:
+        written.append(json.dumps(message).encode())
+
+    boxes = [
+        Outbox(
+            send,
+            make_message=lambda text: {"text": text},
+            limit=1_000,
+            on_slow=lambda: None,
+            transport=transport,
+        )
+        for transport in (Direct(), None)
+    ]
+    tasks = asyncio.all_tasks()
+
+    for _ in range(100):
+        for box in boxes:
+            box.put(Frame("a"))
+
+    assert (len(written), asyncio.all_tasks()) == (200, tasks)
+
+
+async def test_a_connection_has_one_task(layer: type[Counting]) -> None:
+    """Its server's; reading, writing and slowness need none of their own."""
+    async with Socket() as first:
+        await first.subscribe(Announcements().signed_stream_name)
+        before = len(asyncio.all_tasks())
+        async with Socket() as second:
+            await second.subscribe(Announcements().signed_stream_name)
+
+            assert len(asyncio.all_tasks()) == before + 1
+
+
+def test_a_batch_of_broadcasts_is_a_handful_of_commands(valkey: Any) -> None:
+    """One script appends the batch and one sends each stream's run."""
+    config = {"default": channel_layer("pubsub", valkey.url)}
+    with override_settings(CHANNEL_LAYERS=config), valkey.client() as client:
+        Announcements().append(text="warm", id="list")
+        assert turbo.flush(5)
+        before = calls(client)
+        for number in range(20):
+            Announcements().append(text=str(number), id="list")
+            assert turbo.flush(5)
+        counted = calls(client)
+        shut_down(5)
+
+    made = {name: counted[name] - before.get(name, 0) for name in counted}
+    made = {name: n for name, n in made.items() if n and name not in IGNORED}
+    assert made.pop("evalsha") == 20
+    assert made.pop("publish") == 20
+    assert made == {}
+
+
+#: What the script itself calls is counted too, and what this test asks.
+IGNORED = {"expire", "hget", "hincrby", "hmget", "hset", "info", "pexpire", "time"}
+IGNORED |= {"xadd", "xlen", "xtrim"}
+
+
+def calls(client: Any) -> dict[str, int]:
+    """Return how often each command has been called."""
+    stats = client.info("commandstats")
+    return {name.removeprefix("cmdstat_"): s["calls"] for name, s in stats.items()}
+
+
+async def test_a_broadcast_opens_no_connection_and_waits_for_none() -> None:
+    """A layer that nobody can reach: the caller does not notice."""
+    with override_settings(
+        CHANNEL_LAYERS={"default": channel_layer("redis", "redis://127.0.0.1:1/0")}
+    ):
+        await sync_to_async(Announcements().append)(text="x", id="list")
+
+        await sync_to_async(shut_down)(0)
