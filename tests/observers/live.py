@@ -117,7 +117,7 @@ class Script:
     """
     A program under Node that is driven line by line.
 
-    It prints a JSON value for each thing that happens; it is told lines of JSON.
+    It prints a JSON value for each thing that happens, and is told lines of JSON.
     """
 
     def __init__(self, name: str, *arguments: str, modules: Path | None = None) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from asgiref.sync import sync_to_async
+from channels.exceptions import AcceptConnection, DenyConnection, StopConsumer
 from channels.layers import get_channel_layer
 from channels.testing import ApplicationCommunicator, WebsocketCommunicator
 from django.test import override_settings
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "othe
 
 
 class RecordingConsumer(AsyncAPIConsumer):
-    events: list[Any] = []
+    events: ClassVar[list[Any]] = []
 
     async def connect(self) -> None:
         await self.send_json({"before": "acceptance"})
@@ -127,8 +129,9 @@ async def test_a_client_that_does_not_read_is_closed() -> None:
         )
         frames.put_nowait({"type": "websocket.connect"})
         await opened.wait()
-        subscribe = f'{{"action":"subscribe_instance","request_id":1,"pk":{ann.pk}}}'
-        frames.put_nowait({"type": "websocket.receive", "text": subscribe})
+        subscribe = {"action": "subscribe_instance", "request_id": 1, "pk": ann.pk}
+        text = json.dumps(subscribe)
+        frames.put_nowait({"type": "websocket.receive", "text": text})
         async with Client(PersonConsumer) as client:
             await client.ask("subscribe_instance", pk=ann.pk)
             for _ in range(30):
@@ -178,7 +181,7 @@ async def test_bytes_can_be_sent() -> None:
 
 
 class TalkingConsumer(AsyncAPIConsumer):
-    groups = ["everybody"]
+    groups = ("everybody",)
 
     @action()
     async def join(self, room: str, **kwargs: Any) -> Any:
@@ -279,3 +282,36 @@ async def test_as_asgi_passes_arguments_on() -> None:
 
     async with Client(Red) as client:
         assert (await client.ask("ask"))["data"] == "red"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(AcceptConnection, (True, None)), (DenyConnection, (False, 4403))],
+)
+async def test_accepting_and_refusing_as_channels_does(
+    error: type[Exception], expected: Any
+) -> None:
+    class Consumer(AsyncAPIConsumer):
+        async def connect(self) -> None:
+            raise error
+
+        async def websocket_disconnect(self, message: Any) -> None:
+            await super().websocket_disconnect(message)
+            raise StopConsumer
+
+    communicator = WebsocketCommunicator(Consumer.as_asgi(), "/ws/")
+    assert await communicator.connect(timeout=5) == expected
+    await communicator.disconnect(timeout=5)
+
+
+async def test_an_end_without_a_code_is_a_normal_one() -> None:
+    class Consumer(AsyncAPIConsumer):
+        @action()
+        async def leave(self, **kwargs: Any) -> None:
+            await self.close()
+
+    async with Client(Consumer) as client:
+        await client.send(action="leave")
+
+        end = await client.communicator.receive_output(5)
+        assert end == {"type": "websocket.close", "code": 1000}

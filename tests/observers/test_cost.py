@@ -97,7 +97,7 @@ async def test_one_query_and_one_serialisation_for_all() -> None:
     class CountingSerializer(serializers.ModelSerializer):
         class Meta:
             model = Person
-            fields = ["id", "name"]
+            fields = ("id", "name")
 
         def to_representation(self, instance: Person) -> Any:
             serialised[instance.pk] += 1
@@ -166,7 +166,7 @@ class GreetingSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = Person
-        fields = ["id", "for_whom"]
+        fields = ("id", "for_whom")
 
     def get_for_whom(self, instance: Person) -> str:
         name: str = self.context["scope"]["user"].username

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -56,7 +56,7 @@ class BrokenConsumer(AsyncAPIConsumer):
 
 
 class Everything(Multiplexer):
-    consumers = {
+    consumers: ClassVar = {
         "people": PersonConsumer,
         "tokens": TokenConsumer,
         "members": MembersConsumer,
@@ -197,7 +197,7 @@ async def test_bad_input_gets_an_answer(
 
 async def test_a_client_whom_nobody_wants_is_refused() -> None:
     class Members(Multiplexer):
-        consumers = {"members": MembersConsumer}
+        consumers: ClassVar = {"members": MembersConsumer}
 
     communicator = WebsocketCommunicator(Members.as_asgi(), "/ws/")
 

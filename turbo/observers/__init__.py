@@ -23,11 +23,11 @@ from turbo.observers.mixins import (
     StreamedPaginatedListMixin,
     UpdateModelMixin,
 )
-from turbo.observers.model_observers import Action, model_observer
+from turbo.observers.model_observers import Action, ModelObserver, model_observer
 from turbo.observers.multiplexer import Multiplexer
 from turbo.observers.pagination import WebsocketLimitOffsetPagination
 from turbo.observers.permissions import AllowAny, BasePermission, IsAuthenticated
-from turbo.observers.signal_observers import observer
+from turbo.observers.signal_observers import Observer, observer
 
 __all__ = [
     "Action",
@@ -39,7 +39,9 @@ __all__ = [
     "GenericAsyncAPIConsumer",
     "IsAuthenticated",
     "ListModelMixin",
+    "ModelObserver",
     "Multiplexer",
+    "Observer",
     "ObserverModelInstanceMixin",
     "ObserverModelListMixin",
     "PaginatedModelListMixin",

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
+from channels.exceptions import AcceptConnection, DenyConnection
 from rest_framework.exceptions import APIException, ParseError
 
 from turbo import metrics
@@ -27,6 +28,8 @@ __all__ = ["JsonConnection"]
 
 logger = logging.getLogger("turbo.observers")
 
+NORMAL = 1000
+
 
 class JsonConnection(Application):
     """A connection that carries JSON objects; subclasses say what they mean."""
@@ -37,6 +40,7 @@ class JsonConnection(Application):
 
     def __init__(self) -> None:
         self.scope: Scope = {}
+        self._accepted = False
         self.subscriptions = Subscriptions()
         self._layer_groups = LayerGroups(self, self.channel_layer_alias)
         self._first_groups = tuple(self.groups or ())
@@ -55,7 +59,12 @@ class JsonConnection(Application):
         """Let the client in, or not."""
         for group in self._first_groups:
             await self.add_group(group)
-        await self.connect()
+        try:
+            await self.connect()
+        except AcceptConnection:
+            await self.accept()
+        except DenyConnection:
+            await self.close()
 
     async def connect(self) -> None:
         """Accept the connection; override to do more, or to refuse."""
@@ -67,11 +76,14 @@ class JsonConnection(Application):
         headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
         """Accept the connection."""
+        self._accepted = True
         await self.link.accept(subprotocol, headers or ())
 
     async def close(self, code: int | None = None, reason: str = "") -> None:
-        """End the connection, or refuse it."""
-        await self.link.close(CloseCode.FORBIDDEN if code is None else code, reason)
+        """End the connection, by default with 1000, or refuse it, with 4403."""
+        if code is None:
+            code = NORMAL if self._accepted else CloseCode.FORBIDDEN
+        await self.link.close(code, reason)
 
     async def disconnect(self, code: int) -> None:
         """Do what is to be done when the connection has ended."""
@@ -136,7 +148,7 @@ class JsonConnection(Application):
         elif bytes_data is not None:
             await self.link.send_bytes(bytes_data)
         if close:
-            await self.close(1000 if close is True else close)
+            await self.close(None if close is True else close)
 
     def obey(self, order: str | None) -> None:
         """Take an order of the control stream."""

@@ -39,8 +39,9 @@ from turbo.observers.envelopes import as_api_exception, envelope, errors_list
 from turbo.observers.options import get_options
 from turbo.observers.permissions import BasePermission, adapt, ask
 from turbo.observers.requests import Call, check_arguments, check_request_id
-from turbo.observers.revocations import obey
+from turbo.observers.revocations import concerns, obey
 from turbo.observers.subscriptions import Subscription
+from turbo.revocation import Order
 from turbo.typing import Message
 
 __all__ = ["AsyncAPIConsumer"]
@@ -202,7 +203,10 @@ class AsyncAPIConsumer(JsonConnection):
 
     def obey(self, order: str | None) -> None:
         """Take an order of the control stream: a log-out, a revocation, a re-check."""
-        self.errands.run(obey(self, order))
+        parsed = Order.parse(order)
+        if concerns(parsed, order, self):
+            self.generation += 1  # what is about to be subscribed to was asked before
+            self.errands.run(obey(self, parsed))
 
     async def hold(self, key: Any, subscription: Subscription) -> None:
         """

@@ -18,12 +18,12 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from turbo import metrics
 from turbo.frame import Frame
 
-__all__ = ["Desk", "Entry", "Seat", "desk_for"]
+__all__ = ["Desk", "Entry", "Listener", "desk_for"]
 
 logger = logging.getLogger("turbo.observers")
 
 
-class Seat(Protocol):
+class Listener(Protocol):
     """Who is told."""
 
     def fail(self) -> None:
@@ -38,15 +38,15 @@ class Desk(ABC):
     """The work of one stream in this process."""
 
     def __init__(self) -> None:
-        self._seats: set[Seat] = set()
+        self._seats: set[Listener] = set()
         self._pile: list[Entry] = []
         self._task: asyncio.Task[None] | None = None
 
-    def join(self, seat: Seat) -> None:
+    def join(self, seat: Listener) -> None:
         """Count ``seat`` in."""
         self._seats.add(seat)
 
-    def leave(self, seat: Seat) -> None:
+    def leave(self, seat: Listener) -> None:
         """Count ``seat`` out; the last one ends the work."""
         self._seats.discard(seat)
         if self._seats or self._task is None:
@@ -54,7 +54,7 @@ class Desk(ABC):
         if self._task is not asyncio.current_task():
             self._task.cancel()
 
-    def take(self, frame: Frame, seat: Seat) -> None:
+    def take(self, frame: Frame, seat: Listener) -> None:
         """Put a message on the pile; neither blocks nor raises."""
         if self._pile and self._pile[-1][0] is frame:
             self._pile[-1][1].append(seat)

@@ -64,8 +64,8 @@ def encode(content: Any) -> str:
     Return JSON; knows the values that serializers yield.
 
     >>> import datetime
-    >>> encode({"day": datetime.date(2026, 5, 4)})
-    '{"day":"2026-05-04"}'
+    >>> encode({"day": datetime.date(2026, 11, 21)})
+    '{"day":"2026-11-21"}'
     """
     return json.dumps(content, cls=JSONEncoder, separators=(",", ":"))
 

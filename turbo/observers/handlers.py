@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from rest_framework.exceptions import APIException
 
@@ -69,7 +69,11 @@ class BaseObserver:
         self.name = name
         self.id = f"{owner.__module__}.{owner.__qualname__}.{name}"
 
-    def __get__(self, consumer: Any, owner: type | None = None) -> Any:
+    @overload
+    def __get__(self, consumer: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, consumer: Any, owner: type) -> BoundObserver: ...
+    def __get__(self, consumer: Any, owner: type) -> Self | BoundObserver:
         return self if consumer is None else BoundObserver(self, consumer)
 
     # --- Decorators

@@ -21,30 +21,28 @@ from turbo.revocation import Order
 if TYPE_CHECKING:
     from turbo.observers.consumers import AsyncAPIConsumer
 
-__all__ = ["obey"]
+__all__ = ["concerns", "obey"]
 
 
-async def obey(consumer: AsyncAPIConsumer, text: str | None) -> None:
-    """Carry an order out, if it concerns the consumer."""
-    order = Order.parse(text)
+def concerns(order: Order, text: str | None, consumer: AsyncAPIConsumer) -> bool:
+    """Return whether a consumer has something to do for an order."""
     user = scope_user(consumer.scope)
     session = getattr(consumer.scope.get("session"), "session_key", None)
     if not order.concerns(user=user_key(user), session=session_hash(session)):
-        return
-    if text == RECHECK and not consumer.asks_per_event():
-        return  # nothing can have changed without an order of its own
-    consumer.generation += 1  # what is about to be subscribed to was asked before
+        return False
+    # Where only the user counts, nothing changes without an order of its own.
+    return text != RECHECK or consumer.asks_per_event()
+
+
+async def obey(consumer: AsyncAPIConsumer, order: Order) -> None:
+    """Carry an order out."""
     async with consumer.revoking:
-        await _carry_out(consumer, order)
-
-
-async def _carry_out(consumer: AsyncAPIConsumer, order: Order) -> None:
-    if order.recheck or order.stream:
-        # Access to something else may have been what gave access to this.
-        await _recheck(consumer)
-    else:
-        _end(consumer, list(consumer.subscriptions))
-        await _look_again(consumer)
+        if order.recheck or order.stream:
+            # Access to something else may have been what gave access to this.
+            await _recheck(consumer)
+        else:
+            _end(consumer, list(consumer.subscriptions))
+            await _look_again(consumer)
 
 
 async def _recheck(consumer: AsyncAPIConsumer) -> None:

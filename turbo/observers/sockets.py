@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
+from channels.exceptions import StopConsumer
+
 from turbo import metrics
 from turbo.conf import get_settings
 from turbo.frame import Frame
@@ -211,6 +213,8 @@ async def _hang_up(endpoint: Endpoint, code: int) -> None:
         await endpoint.websocket_disconnect(
             {"type": "websocket.disconnect", "code": int(code)}
         )
+    except StopConsumer:
+        pass  # what overrides a method of Channels may end like this
     except Exception:
         logger.exception("A consumer failed after its connection had ended.")
         metrics.count("failed")

@@ -1,0 +1,81 @@
+"""Settings, system checks and discovery."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from tests.observers.app.consumers import ArticleConsumer
+from turbo.exceptions import ConfigurationError
+from turbo.observers import (
+    AllowAny,
+    GenericAsyncAPIConsumer,
+    IsAuthenticated,
+    ObserverModelInstanceMixin,
+    ObserverModelListMixin,
+)
+from turbo.observers.checks import check_options, check_permissions
+from turbo.observers.options import Options, get_options
+
+
+def test_defaults() -> None:
+    assert get_options() == Options(permission_classes=(AllowAny,), max_list=10_000)
+
+
+@pytest.mark.parametrize("given", [IsAuthenticated, "turbo.observers.IsAuthenticated"])
+def test_permissions_are_classes_or_their_paths(given: Any) -> None:
+    with override_settings(TURBO={"OBSERVERS": {"PERMISSION_CLASSES": [given]}}):
+        assert get_options().permission_classes == (IsAuthenticated,)
+
+
+@pytest.mark.parametrize(
+    ("observers", "text"),
+    [
+        ({"NO_SUCH": 1}, "TURBO['OBSERVERS'] has no setting 'NO_SUCH'."),
+        ({"PERMISSION_CLASSES": ["no.such.Class"]}, "No module named 'no'"),
+    ],
+)
+def test_wrong_settings_are_reported(observers: Any, text: str) -> None:
+    with override_settings(TURBO={"OBSERVERS": observers}):
+        [error] = check_options()
+
+    assert error.id == "turbo.E050"
+    assert text in error.msg
+
+
+def test_right_settings_are_not_reported() -> None:
+    assert check_options() == []
+
+
+def test_consumers_without_permissions_are_reported_before_deployment() -> None:
+    found = {message.obj for message in check_permissions()}
+
+    assert ArticleConsumer in found
+    assert {message.id for message in check_permissions()} == {"turbo.W051"}
+
+
+def test_a_default_that_somebody_chose_is_not_reported() -> None:
+    chosen = {"OBSERVERS": {"PERMISSION_CLASSES": [IsAuthenticated]}}
+    with override_settings(TURBO=chosen):
+        assert check_permissions() == []
+
+
+def test_consumers_of_every_app_are_discovered() -> None:
+    assert "tests.observers.app.consumers" in sys.modules
+
+
+def test_consumers_without_a_model_cannot_observe() -> None:
+    """Abstract bases may be there; to subscribe is a mistake that has a name."""
+
+    class Base(
+        ObserverModelListMixin, ObserverModelInstanceMixin, GenericAsyncAPIConsumer
+    ):
+        pass
+
+    with pytest.raises(ConfigurationError, match="needs a queryset"):
+        Base().get_queryset()
+    with pytest.raises(ConfigurationError, match="needs a serializer"):
+        Base().get_serializer_class()
