@@ -408,12 +408,10 @@ async def test_nothing_is_broadcast_where_nobody_listens(
     assert len(await binding.aall()) == 1
 
 
+@pytest.mark.parametrize("layer", ["redis", "pubsub"], indirect=True)
 async def test_a_redis_that_lost_everything_leads_to_a_full_sync(
-    bind: Bind, layer: str, request: pytest.FixtureRequest
+    bind: Bind, layer: str, valkey: Valkey
 ) -> None:
-    if layer == "memory":
-        pytest.skip("loses nothing")
-    valkey: Valkey = request.getfixturevalue("valkey")
     shop = type("Consumer", (BindingConsumer,), {"binding": bind(Product)})
     await create("a")
     rows = Rows()

@@ -13,6 +13,7 @@ import pytest
 from django.core.management import call_command
 from django.db.models import F, QuerySet
 from django.db.models.functions import Length
+from django.db.models.signals import post_init
 from pytest_django import DjangoDbBlocker
 from pytest_django.asserts import assertNumQueries
 
@@ -169,6 +170,24 @@ def test_the_order_is_the_querysets(alias: str, bind: Bind, order: str) -> None:
     assert found == list(expected.values_list("pk", flat=True))
     forget_copies()
     assert binding.keys() == found
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_model_that_does_more_when_it_is_made_does_it(bind: Bind) -> None:
+    """Instances are copied only where nobody can tell."""
+    Product.objects.create(name="Tea")
+    made: list[Any] = []
+
+    def note(sender: Any, instance: Any, **kwargs: Any) -> None:
+        made.append(instance)
+
+    post_init.connect(note, sender=Product)
+    try:
+        [row] = bind(Product)().all().values()
+    finally:
+        post_init.disconnect(note, sender=Product)
+
+    assert made[-1] is row
 
 
 @pytest.mark.django_db(transaction=True)

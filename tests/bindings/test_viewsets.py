@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import ANY
 
@@ -18,8 +18,9 @@ from rest_framework.test import APIRequestFactory, force_authenticate
 
 from tests.bindings.app.models import Product, Review
 from tests.bindings.conftest import Bind
-from tests.servers import Valkey
+from tests.servers import Valkey, wait_until
 from turbo.bindings import BoundModelViewSet
+from turbo.bindings.outage import is_reachable
 from turbo.exceptions import ConfigurationError
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -131,12 +132,10 @@ def test_304_costs_no_query(client: Callable[..., Client], tea: Product) -> None
     assert row.status_code == 304
 
 
+@pytest.mark.parametrize("store", ["redis"], indirect=True)
 def test_304_takes_one_round_trip(
-    client: Callable[..., Client], tea: Product, store: str, request: Any
+    client: Callable[..., Client], tea: Product, valkey: Valkey
 ) -> None:
-    if store == "memory":
-        pytest.skip("asks nobody")
-    valkey: Valkey = request.getfixturevalue("valkey")
     shop = client()
     etag = shop.get()["ETag"]
 
@@ -456,20 +455,11 @@ def test_an_open_transaction_gets_no_validators(
     assert "ETag" not in inside
 
 
-@pytest.fixture
-def down(valkey: Valkey) -> Iterator[Valkey]:
-    yield valkey
-    if not valkey.running:
-        valkey.start()
-
-
+@pytest.mark.parametrize("store", ["redis"], indirect=True)
 def test_without_redis_the_database_answers(
-    client: Callable[..., Client], tea: Product, store: str, request: Any
+    client: Callable[..., Client], tea: Product, valkey: Valkey
 ) -> None:
     """With 200, even where the client's copy was good a moment ago."""
-    if store == "memory":
-        pytest.skip("is always there")
-    valkey: Valkey = request.getfixturevalue("down")
     shop = client()
     first = shop.get()
     valkey.kill()
@@ -488,6 +478,8 @@ def test_without_redis_the_database_answers(
     assert "ETag" not in later
     assert "Last-Modified" not in later
     assert one.data["name"] == "Coffee"
+    valkey.start()
+    wait_until(is_reachable)
 
 
 def test_it_says_what_is_missing() -> None:

@@ -51,6 +51,4 @@ def kept(cls: type[Declaration]) -> Iterator[tuple[Slot, Declaration | None]]:
     """
     [names] = with_store(lambda store: store.names([cls.label]))
     for name in names:
-        declaration = cls.from_slot_name(name)
-        is_ours = declaration.slot.name == name
-        yield Slot(cls.label, name), declaration if is_ours else None
+        yield Slot(cls.label, name), cls.from_slot_name(name)

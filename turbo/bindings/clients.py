@@ -91,6 +91,7 @@ class Client:
         self._errands = Errands()
         self._lock = asyncio.Lock()  # one catching up at a time
         self._is_healing = False
+        self._is_denied = False
         self._hub = get_hub()
         self._hub.connect(self)
 
@@ -235,8 +236,9 @@ class Client:
             return
         if order.recheck and await self._still_passes():
             return
-        metrics.count("revoked")
-        self._deny("revoked")
+        if not self._is_denied:  # by another order, while this one asked the user
+            metrics.count("revoked")
+            self._deny("revoked")
 
     async def _still_passes(self) -> bool:
         if not self._audience.tests_user():
@@ -246,6 +248,7 @@ class Client:
         return user_key(self._user) == before and await self._passes()
 
     def _deny(self, reason: str) -> None:
+        self._is_denied = True
         self._hub.unsubscribe(self, self._sids)
         self.say("denied", reason=reason)
         self._way.end(CloseCode.FORBIDDEN)

@@ -53,7 +53,7 @@ def consumer_classes() -> list[type[BindingConsumer]]:
 
 class BindingConsumer:
     """
-    One connection of a JSON client; see :mod:`turbo.bindings.messages` for the wire.
+    One connection of a JSON client.
 
     The client connects, with ``?version=`` if it has been there before, and is sent all
     rows or what it has missed, then every change.

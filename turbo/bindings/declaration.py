@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
 from django.db import router
@@ -54,15 +54,19 @@ class Declaration:
         self._params = _encode(params) if params else ""
 
     @classmethod
-    def from_slot_name(cls, name: str) -> Any:
+    def from_slot_name(cls, name: str) -> Self | None:
         """
         Return the binding whose slot has this name.
 
-        Its slot has another name where the one given is of another form: it was filled
-        by a process that runs other code.
+        ``None`` if the slot is of another form: a process that runs other code has
+        filled it.
         """
-        params = name.partition(" ")[2]
-        return cls(**json.loads(params)) if params else cls()
+        given = name.partition(" ")[2]
+        params = json.loads(given) if given else {}
+        if set(params) != set(cls.params):
+            return None
+        declaration = cls(**params)
+        return declaration if declaration.slot.name == name else None
 
     def get_filters(self) -> Mapping[str, Any]:
         """Return the lookups that rows must meet."""

@@ -127,7 +127,7 @@ def _bound(
     for cls, names in zip(labels.values(), found, strict=True):
         for name in names:
             declaration = cls.from_slot_name(name)
-            if declaration.slot.name != name:
+            if declaration is None:
                 with_store(partial(invalidate, slot=Slot(cls.label, name)))
             elif declaration.database == change.using:
                 bound.append(declaration)

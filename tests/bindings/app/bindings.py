@@ -10,14 +10,14 @@ from tests.bindings.app.models import Product
 
 class StoreProducts(turbo.bindings.Binding):
     model = Product
-    filters = {"venue": "store"}
+    filters = {"venue": "store"}  # noqa: RUF012
 
 
 class Ranking(turbo.bindings.Binding):
     """Sorted by what Python sorts as well."""
 
     model = Product
-    excludes = {"stock__lt": 0}
+    excludes = {"stock__lt": 0}  # noqa: RUF012
 
     def get_queryset(self) -> QuerySet[Product]:
         return super().get_queryset().order_by("-stock", "price")
