@@ -39,6 +39,7 @@ class BoardView(DetailView):
         visitor = self.request.GET.get("as", "")
         shown[visitor] = shown.get(visitor, 0) + 1
         context = super().get_context_data(form=CardForm(), **kwargs)
+        context["transport"] = self.request.GET.get("transport", "websocket")
         context["cards"] = list(self.object.cards.all())
         time.sleep(float(self.request.GET.get("wait", 0)))
         return context

@@ -78,41 +78,27 @@ def test_a_token_in_the_url_where_that_is_switched_on(server: PubSubServer) -> N
         assert client.code() == 4403
 
 
-def test_access_for_users(start: Callable[..., PubSubServer]) -> None:
-    """Without a session: a token in time, which no URL may carry, or the end."""
-    server = start(ACCESS="authenticated", TOKEN_TIMEOUT=0.5)
-    cook = user("cook")
+def test_access_for_staff_only(start: Callable[..., PubSubServer]) -> None:
+    """By session or by token, in time, and not in the URL unless switched on."""
+    server = start(ACCESS="staff", TOKEN_TIMEOUT=0.5)
+    cook, guest = user("cook", is_staff=True), user("guest")
     token = make_token(cook)
     with socket(server, session=session_of(log_in(cook))) as client:
         topping = Topping.objects.create(name="Gouda")
         assert client.next()["pk"] == topping.pk
-    with socket(server) as client:
+    with socket(server, session=session_of(log_in(guest))) as client:
         Topping.objects.create(name="unheard")
         turbo.flush()
         assert client.nothing()
         assert authenticate(client, token) == {"type": "authenticated"}
         topping = Topping.objects.create(name="Gouda")
         assert client.next()["pk"] == topping.pk
+    with socket(server) as client:
+        answer = authenticate(client, make_token(guest))
+        assert answer == {"type": "denied", "reason": "forbidden"}
+        assert client.code() == 4403
     with socket(server, f"/?token={token}") as client:
         assert client.next() == {"type": "denied", "reason": "timeout"}
-        assert client.code() == 4403
-
-
-def test_access_for_staff(start: Callable[..., PubSubServer]) -> None:
-    """Somebody else's good token does not help; nor do hidden sessions."""
-    server = start(
-        ACCESS="staff", AUTHENTICATE="tests.pubsub.shop.listening.secret_of_bob"
-    )
-    user("bob")
-    cook = log_in(user("cook", is_staff=True))
-    with socket(server, session=session_of(cook)) as client:
-        topping = Topping.objects.create(name="Gouda")
-        assert client.next()["pk"] == topping.pk
-    with socket(server) as client:
-        assert authenticate(client, "xyzzy") == {
-            "type": "denied",
-            "reason": "forbidden",
-        }
         assert client.code() == 4403
 
 

@@ -29,6 +29,9 @@ def test_200_sockets_hear_of_a_commit_within_50_ms(server: PubSubServer) -> None
         on_data=lambda data: moments.append(time.perf_counter()),
     ) as crowd:
         crowd.connect(SOCKETS)
+        _p99(
+            crowd, moments, changes=1
+        )  # both ends connect and load what they load once
         rounds: list[float] = []
         while len(rounds) < ROUNDS and min(rounds, default=1) >= LIMIT:
             rounds.append(_p99(crowd, moments))
@@ -37,9 +40,9 @@ def test_200_sockets_hear_of_a_commit_within_50_ms(server: PubSubServer) -> None
     assert min(rounds) < LIMIT
 
 
-def _p99(crowd: Crowd, moments: list[float]) -> float:
+def _p99(crowd: Crowd, moments: list[float], changes: int = CHANGES) -> float:
     delays: list[float] = []
-    for number in range(CHANGES):
+    for number in range(changes):
         moments.clear()
         Topping.objects.create(name=str(number))
         committed = time.perf_counter()

@@ -32,7 +32,7 @@ class PendingHooks:
         self._before = [
             function
             for connection in connections.all(initialized_only=True)
-            for function in _functions(connection)
+            for _, function, _ in _hooks(connection)
         ]
 
     def run(self) -> None:
@@ -48,18 +48,17 @@ class PendingHooks:
         due: list[Hook] = []
         for connection in connections.all(initialized_only=True):
             if _would_be_committed(connection):
-                hooks: list[Any] = connection.run_on_commit
                 kept: list[Any] = []
-                for hook in hooks:
+                for hook in _hooks(connection):
                     known[id(hook[1])] -= 1
                     (due if known[id(hook[1])] < 0 else kept).append(hook)
                 connection.run_on_commit = kept
         return due
 
 
-def _functions(connection: BaseDatabaseWrapper) -> list[Any]:
+def _hooks(connection: BaseDatabaseWrapper) -> list[Hook]:
     hooks: list[Any] = connection.run_on_commit
-    return [hook[1] for hook in hooks]
+    return hooks
 
 
 def _would_be_committed(connection: BaseDatabaseWrapper) -> bool:

@@ -36,10 +36,3 @@ def no_hello(user: Any) -> None:
 
 def broken_hello(user: Any) -> dict[str, Any]:
     raise RuntimeError("no words")
-
-
-def secret_of_bob(token: str) -> Any:
-    """Tokens of another kind."""
-    from django.contrib.auth.models import User
-
-    return User.objects.filter(username="bob").first() if token == "xyzzy" else None
