@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     port = parser.parse_args().port
 
-    environment = Environment(".venv-chat", "--editable", str(CHAT.parent))
+    environment = Environment(".venv-chat", "--editable", f"{CHAT.parent}[rest]")
     environment.prepare()
 
     manage = str(CHAT / "manage.py")

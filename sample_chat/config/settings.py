@@ -26,8 +26,12 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "turbo",
+    "turbo.observers",
+    "turbo.bindings",
     "chat",
     "board",
+    "pocket",
+    "scores",
 ]
 
 MIDDLEWARE = [

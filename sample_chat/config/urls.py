@@ -10,6 +10,8 @@ login = LoginView.as_view(
 urlpatterns = [
     path("", include("chat.urls")),
     path("board/", include("board.urls")),
+    path("pocket/", include("pocket.urls")),
+    path("scores/", include("scores.urls")),
     path("login/", login, name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("turbo/", include("turbo.urls")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -79,10 +80,17 @@ async def test_two_processes_and_a_shell(pair, valkey, demo, log_in):
         await expect(page.locator(".message").last).to_contain_text("From a shell")
 
 
+async def slowly(route):
+    """Keep what is sent on its way while the next one is typed."""
+    await asyncio.sleep(0.3)
+    await route.continue_()
+
+
 async def test_messages_sent_in_a_row_lose_no_key(chat, log_in):
     ada = await log_in(chat, "ada")
     await live(ada, await new_room(ada, "In a row"))
     field = message_field(ada)
+    await ada.route("**/messages/", slowly)
 
     for word in ("one", "two", "three"):
         await field.press_sequentially(word)

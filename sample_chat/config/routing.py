@@ -1,0 +1,9 @@
+"""The sockets beside that of the streams."""
+
+import pocket.routing
+import scores.routing
+
+websocket_urlpatterns = [
+    *pocket.routing.websocket_urlpatterns,
+    *scores.routing.websocket_urlpatterns,
+]

@@ -1,0 +1,17 @@
+from django.db.models import F
+from django.shortcuts import redirect, render
+
+from turbo.http import turbo_form
+
+from .models import Score
+
+
+@turbo_form
+def scores(request):
+    """The scoreboard; posting to it is another cup of tea."""
+    if request.method != "POST":
+        return render(request, "scores/scores.html")
+    score, _ = Score.objects.get_or_create(user=request.user)
+    score.cups = F("cups") + 1
+    score.save(update_fields=["cups"])
+    return redirect("scores")

@@ -1,0 +1,5 @@
+import turbo
+
+
+class BroadcastStream(turbo.Stream):
+    pass
