@@ -6,7 +6,6 @@ import http.client
 import statistics
 import time
 from dataclasses import dataclass
-from functools import partial
 
 from benchmarks.processes import Cost
 from benchmarks.sockets import Crowd
@@ -41,7 +40,7 @@ class Publisher:
         self._http = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
 
     def publish(self, count: int) -> float:
-        """Broadcast ``count`` messages; return the moment before, by the server."""
+        """Broadcast ``count`` messages; return the server's moment before."""
         if self._path is not None:
             return self._post(self._path.format(count))
         started = time.monotonic()
@@ -164,25 +163,18 @@ def _closed_loop(
     return delivered / elapsed, 1e6 * used / delivered, wanted - delivered
 
 
-def _note(moments: list[tuple[float, int]], count: int) -> None:
-    moments.append((time.monotonic(), count))
-
-
-def _reached(crowd: Crowd, goal: int) -> bool:
-    return crowd.received >= goal
-
-
 def _delays(crowd: Crowd, publisher: Publisher, seconds: float) -> list[float]:
     """Broadcast one message at a time, and return how late each socket heard it."""
     delays: list[float] = []
+    moments: list[float] = []
     deadline = time.monotonic() + seconds
+    crowd.on_messages = lambda count: moments.append(time.monotonic())
     while time.monotonic() < deadline:
-        moments: list[tuple[float, int]] = []
-        crowd.on_messages = partial(_note, moments)
+        moments.clear()
         goal = crowd.received + len(crowd)
         started = publisher.publish(1)
-        crowd.pump_until(partial(_reached, crowd, goal), timeout=5)
-        crowd.on_messages = None
-        delays += [moment - started for moment, _ in moments]
+        crowd.pump_until(lambda goal=goal: crowd.received >= goal, timeout=5)
+        delays += [moment - started for moment in moments]
         crowd.pump_until(lambda: False, timeout=0.02)
+    crowd.on_messages = None
     return delays

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import shutil
 import sys
@@ -23,29 +24,71 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.environments import STORE
 from benchmarks.fanout import Fanout, measure
 from benchmarks.processes import LOAD_CORE, Server, free_port
-from benchmarks.systems import SYSTEMS, Running, Skipped, System
+from benchmarks.report import claims, document, median, table
+from benchmarks.systems import (
+    SYSTEMS,
+    Running,
+    Skipped,
+    System,
+    django_site,
+    run_in_site,
+)
 
 
 def main() -> None:
+    """Measure, print, and write the page if asked to."""
     options = _options()
     os.sched_setaffinity(0, {LOAD_CORE})
     gc.disable()
     STORE.mkdir(exist_ok=True)
     chosen = [s for s in SYSTEMS if options.only in f"{s.name} {s.layer}"]
-    rows: dict[System, list[Fanout]] = {system: [] for system in chosen}
     with _redis() as redis:
-        for _ in range(options.rounds):
-            for system in chosen:
-                try:
-                    with _running(system, redis) as running:
-                        row = measure(
-                            running, clients=options.clients, seconds=options.seconds
-                        )
-                except Skipped as reason:
-                    print(f"{system.name:<28} skipped: {reason}")
-                    continue
-                rows[system].append(row)
-                print(f"{system.name:<28} {system.layer:<7} {_line(row)}", flush=True)
+        results = _fan_out(chosen, redis, options)
+        further = [*claims(results), *_hand_over(redis)]
+    lines = table(results)
+    print()
+    for line in lines:
+        print("  ".join(cell.ljust(24 if not n else 13) for n, cell in enumerate(line)))
+    print("", *further, sep="\n")
+    if options.write:
+        options.write.write_text(document(lines, further, clients=options.clients))
+
+
+def _fan_out(
+    chosen: list[System], redis: str, options: argparse.Namespace
+) -> dict[System, Fanout]:
+    rows: dict[System, list[Fanout]] = {}
+    for _ in range(options.rounds):
+        for system in chosen:
+            try:
+                with _running(system, redis) as running:
+                    row = measure(
+                        running, clients=options.clients, seconds=options.seconds
+                    )
+            except Skipped as reason:
+                print(f"{system.name:<28} skipped: {reason}")
+                continue
+            except (OSError, RuntimeError) as error:
+                print(f"{system.name:<28} {system.layer:<7} failed: {error!r:.200}")
+                continue
+            rows.setdefault(system, []).append(row)
+            print(f"{system.name:<28} {system.layer:<7} {_line(row)}", flush=True)
+    return {system: median(rounds) for system, rounds in rows.items()}
+
+
+def _hand_over(redis: str) -> list[str]:
+    lines = []
+    for site in ("ours", "turbo_django"):
+        with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+            python, env = django_site(site, "redis", Path(directory), redis)
+            run_in_site(site, "prepare.py", python, env)
+            found = json.loads(run_in_site(site, "hand_over.py", python, env))
+        name = {"ours": "turbo", "turbo_django": "turbo-django"}[site]
+        lines.append(
+            f"{name}: a broadcast costs its caller {found['caller']:,.0f} µs on Redis; "
+            f"rows of a model with a stream load in {found['rows']:.2f} of the time"
+        )
+    return lines
 
 
 def _options() -> argparse.Namespace:
@@ -54,6 +97,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=1_000)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", type=Path, help="the page to write")
     return parser.parse_args()
 
 

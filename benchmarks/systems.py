@@ -20,7 +20,14 @@ from benchmarks.environments import (
 from benchmarks.processes import Server, free_port
 from benchmarks.sockets import Handshake
 
-__all__ = ["SYSTEMS", "Running", "Skipped", "System"]
+__all__ = [
+    "SYSTEMS",
+    "Running",
+    "Skipped",
+    "System",
+    "django_site",
+    "run_in_site",
+]
 
 SITES = Path(__file__).resolve().parent / "sites"
 TURBO_DJANGO = ("turbo-django==0.4.4", "daphne", "channels-redis", "uvicorn[standard]")
@@ -60,26 +67,11 @@ class System:
 
 
 def _django(
-    site: str, layer: str, command: list[str], **turbo: object
+    site: str, layer: str, command: list[str]
 ) -> Callable[[Path, str], Running]:
     def start(directory: Path, redis: str) -> Running:
-        ours = site == "ours"
-        python = (
-            Path(sys.executable)
-            if ours
-            else python_environment("turbo-django", *TURBO_DJANGO)
-        )
-        env = {
-            "BENCH_DIRECTORY": str(directory),
-            "BENCH_LAYER": layer,
-            "BENCH_REDIS": redis,
-            "BENCH_TURBO": json.dumps(turbo),
-            "PYTHONPATH": os.pathsep.join(
-                [str(SITES / site), *([str(ROOT)] if ours else [])]
-            ),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        page = json.loads(_output([str(python), str(SITES / site / "prepare.py")], env))
+        python, env = django_site(site, layer, directory, redis)
+        page = json.loads(run_in_site(site, "prepare.py", python, env))
         port = free_port()
         arguments = [part.format(port=port) for part in command]
         server = Server(
@@ -93,6 +85,32 @@ def _django(
     return start
 
 
+def django_site(
+    site: str, layer: str, directory: Path, redis: str
+) -> tuple[Path, dict[str, str]]:
+    """Return the Python of one of the Django sites, and its environment."""
+    ours = site == "ours"
+    path = [str(SITES / site), *([str(ROOT)] if ours else [])]
+    python = Path(sys.executable)
+    if not ours:
+        python = python_environment("turbo-django", *TURBO_DJANGO)
+    return python, {
+        "BENCH_DIRECTORY": str(directory),
+        "BENCH_LAYER": layer,
+        "BENCH_REDIS": redis,
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def run_in_site(site: str, script: str, python: Path, env: dict[str, str]) -> str:
+    """Run a script of a site; return what it prints."""
+    command = [str(python), str(SITES / site / script)]
+    return subprocess.run(
+        command, env={**os.environ, **env}, check=True, capture_output=True, text=True
+    ).stdout
+
+
 def _handshake(site: str, page: dict[str, str]) -> Handshake:
     cookie = f"Cookie: sessionid={page['session']}"
     if site == "ours":
@@ -103,12 +121,6 @@ def _handshake(site: str, page: dict[str, str]) -> Handshake:
         frame = json.dumps({"type": "subscribe", "signed_channel_name": page["signed"]})
         confirmation = ""
     return Handshake(path="/ws/", headers=(cookie,), frames=((frame, confirmation),))
-
-
-def _output(command: list[str], env: dict[str, str]) -> str:
-    return subprocess.run(
-        command, env={**os.environ, **env}, check=True, capture_output=True, text=True
-    ).stdout
 
 
 def _node(script: str, handshake: Handshake, *packages: str) -> Callable[..., Running]:
@@ -185,6 +197,8 @@ def _has_action_cable() -> bool:
 
 _UVICORN = ["uvicorn", "--port", "{port}", "--log-level", "warning"]
 _UVICORN += ["--ws-per-message-deflate", "false", "--no-access-log"]
+# Between two phases the publisher is silent for longer than by default is borne.
+_UVICORN += ["--timeout-keep-alive", "120"]
 _FAST = [*_UVICORN, "--ws", "turbo.server:WebSocketProtocol"]
 _DAPHNE = ["daphne", "-p", "{port}", "-v", "0"]
 _SOCKETIO = Handshake(

@@ -1,4 +1,4 @@
-"""What makes the site broadcast: ASGI without Django, which is not measured."""
+"""What makes the site broadcast: plain ASGI, for requests are not measured."""
 
 from __future__ import annotations
 

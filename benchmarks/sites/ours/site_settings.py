@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -52,4 +51,3 @@ CHANNEL_LAYERS = {
     "default": _layer(os.environ["BENCH_LAYER"], os.environ.get("BENCH_REDIS", ""))
 }
 LOGGING = {"version": 1, "root": {"level": "WARNING"}}
-TURBO = json.loads(os.environ.get("BENCH_TURBO", "{}"))

@@ -1,0 +1,105 @@
+"""The table: each row the median of its rounds, each ratio against the same layer."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import date
+from pathlib import Path
+
+from benchmarks.fanout import Fanout
+from benchmarks.systems import System
+
+__all__ = ["claims", "document", "median", "table"]
+
+COLUMNS = {
+    "rate": ("Deliveries/s", "{:,.0f}"),
+    "burst": ("in bursts", "{:,.0f}"),
+    "cpu": ("CPU µs each", "{:.1f}"),
+    "p50": ("p50 ms", "{:.0f}"),
+    "p99": ("p99 ms", "{:.0f}"),
+    "memory": ("KB/connection", "{:.0f}"),
+    "connect": ("connect ms", "{:.2f}"),
+    "lost": ("Lost", "{:.0f}"),
+}
+
+
+def median(rows: Sequence[Fanout]) -> Fanout:
+    """Return the row whose every figure is the median of those of ``rows``."""
+    return Fanout(
+        **{
+            field.name: statistics.median(getattr(row, field.name) for row in rows)
+            for field in fields(Fanout)
+        }
+    )
+
+
+def table(results: Mapping[System, Fanout]) -> list[list[str]]:
+    """Return the lines of the table, its head first."""
+    lines = [["System", "Layer", *(title for title, _ in COLUMNS.values())]]
+    for system, row in results.items():
+        figures = [
+            form.format(getattr(row, name)) for name, (_, form) in COLUMNS.items()
+        ]
+        lines.append([system.name, system.layer, *figures])
+    return lines
+
+
+def claims(results: Mapping[System, Fanout]) -> list[str]:
+    """Return what the figures say of ours against each peer, as ratios."""
+    by_name = {(system.name, system.layer): row for system, row in results.items()}
+    lines = []
+    for (name, layer), ours in by_name.items():
+        if not name.startswith("turbo on"):
+            continue
+        server = name.removeprefix("turbo on ").replace("fast path", "uvicorn")
+        peers = [("nginx + nchan", ""), ("Node ws", ""), ("socket.io", "")]
+        for peer in [*peers, (f"turbo-django on {server}", layer)]:
+            if theirs := by_name.get(peer):
+                lines.append(
+                    f"{name}, {layer}, against {peer[0]}: "
+                    f"deliveries/s times {ours.rate / theirs.rate:.2f}, "
+                    f"CPU each times {ours.cpu / theirs.cpu:.2f}, "
+                    f"memory times {ours.memory / theirs.memory:.2f}, "
+                    f"connect times {ours.connect / theirs.connect:.2f}"
+                )
+    return lines
+
+
+def document(
+    lines: Sequence[Sequence[str]], further: Iterable[str], *, clients: int
+) -> str:
+    """Return the page for the documentation."""
+    head = [
+        "Benchmarks",
+        "==========",
+        "",
+        "Written by ``nox -s bench``; what the columns mean is said in",
+        ":doc:`performance`.",
+        "",
+        f"{clients:,} WebSocket clients, a message of 340 bytes, one core for the",
+        f"server and one for the load; {date.today():%B %Y}, {_machine()},",
+        f"Python {platform.python_version()}, Linux {platform.release()},",
+        f"load average {os.getloadavg()[2]:.1f} on {os.cpu_count()} cores;",
+        "above two, other work took its share and the times say little.",
+        "",
+        ".. list-table::",
+        "   :header-rows: 1",
+        "",
+    ]
+    rows = [
+        f"   {'* ' if not place else '  '}- {cell or '—'}"
+        for line in lines
+        for place, cell in enumerate(line)
+    ]
+    return "\n".join([*head, *rows, "", *(f"* {line}" for line in further), ""])
+
+
+def _machine() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
