@@ -44,14 +44,14 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the annotations, the public ones by a module that is never run."""
-    session.install(*CHECKOUT, *group("test"), *group("types"))
+    session.install(*CHECKOUT, *group("types"))
     session.run("mypy")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation with warnings as errors, and run its examples."""
-    session.install(*CHECKOUT, *group("test"), *group("docs"))
+    session.install(*CHECKOUT, *group("docs"))
     strict = ("-n", "-W", "--keep-going", "-q")
     session.run("sphinx-build", *strict, "-b", "html", "docs", "docs/_build/html")
     session.run("sphinx-build", *strict, "-b", "doctest", "docs", "docs/_build/doctest")
@@ -69,3 +69,11 @@ def package(session: nox.Session) -> None:
     session.run("python", "-m", "pip", "check")
     session.run("python", "-c", "import turbo; print(turbo.__file__)")
     session.run("python", "-m", "zipfile", "--list", wheel)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure everything side by side; needs Linux and two idle cores."""
+    session.install(*CHECKOUT, *group("test"), *group("bench"))
+    page = ("--write", "docs/topics/benchmarks.rst")
+    session.run("python", "benchmarks/run.py", *(session.posargs or page))

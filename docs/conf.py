@@ -36,9 +36,8 @@ autodoc_default_options = {"show-inheritance": True}
 nitpicky = True
 # The inventories of other projects are not fetched: a build needs no network.
 nitpick_ignore_regex = [
-    ("py:.*", r"asyncio\..*"),
-    ("py:.*", r"turbo\.http\.(Response|View)"),
-    ("py:.*", r"(asgiref|channels|collections|datetime|django|pathlib|redis)\..*"),
+    ("py:.*", r"(asyncio|collections|datetime|pathlib)\..*"),
+    ("py:.*", r"(asgiref|channels|django|redis)\..*"),
     ("py:.*", r"(rest_framework|rest_framework_.*|playwright|selenium|uvicorn)\..*"),
     # Type variables, and protocols that nobody has to name.
     ("py:.*", r"turbo\.[\w.]+\.[A-Z]"),

@@ -71,7 +71,7 @@ def _blocks(page: Path, lines: list[str]) -> Iterator[Block]:
         body = _body(lines[place + 1 :], len(indent))
         options, content = _options(body)
         if directive == "literalinclude":
-            code = _included(page.parent / argument.strip(), options)
+            code = _included(_source(page, argument.strip()), options)
             language = options.get("language", "text")
         else:
             code = textwrap.dedent("\n".join(content)).strip("\n") + "\n"
@@ -103,6 +103,11 @@ def _comment_before(lines: list[str]) -> str:
     last = next((line for line in reversed(lines) if line.strip()), "")
     _, _, reason = last.partition(".. not run:")
     return reason.strip()
+
+
+def _source(page: Path, name: str) -> Path:
+    """Return the file that a page names, as Sphinx does: ``/`` is where its conf is."""
+    return DOCS / name[1:] if name.startswith("/") else page.parent / name
 
 
 def _included(path: Path, options: dict[str, str]) -> str:
