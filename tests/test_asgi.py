@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from channels.testing import HttpCommunicator, WebsocketCommunicator
+from django.contrib.auth.models import AnonymousUser
 from django.test import override_settings
 from django.urls import path
 
@@ -58,18 +59,21 @@ async def test_further_consumers_can_be_named_by_their_path() -> None:
     assert await connects(application, "/ws/", "http://testserver")
 
 
-async def test_further_consumers_come_first() -> None:
-    asked: list[str] = []
+async def test_further_consumers_find_the_user_in_their_scope() -> None:
+    asked: list[Any] = []
 
     async def own(scope: Any, receive: Any, send: Any) -> None:
-        asked.append(scope["path"])
+        asked.append((scope["path"], scope["user"], scope["url_route"]["kwargs"]))
         await send({"type": "websocket.close"})
 
-    patterns = [path("own/", own)]  # type: ignore[list-item]
+    patterns = [path("own/<int:pk>/", own)]  # type: ignore[arg-type]
     application = get_application(patterns)
 
-    assert not await connects(application, "/own/", "http://testserver")
-    assert asked == ["/own/"]
+    assert not await connects(application, "/own/3/", "http://testserver")
+    assert asked == [("/own/3/", AnonymousUser(), {"pk": 3})]
+    assert await connects(application, "/ws/", "http://testserver")
+    with pytest.raises(ValueError, match="No route found"):
+        await connects(application, "/nowhere/", "http://testserver")
 
 
 async def test_the_path_is_the_settings() -> None:

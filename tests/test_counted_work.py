@@ -10,12 +10,15 @@ import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from channels.db import DatabaseSyncToAsync
 from channels.layers import InMemoryChannelLayer
+from django.contrib.auth.models import User
 from django.db import connection
-from django.test import override_settings
+from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 
 import turbo
@@ -84,6 +87,33 @@ def test_all_streams_of_a_page_are_read_with_one_query(layer: type[Counting]) ->
         async_to_sync(subscribe)()
 
     assert len(queries) == 1
+
+
+def test_a_page_of_a_logged_in_user_takes_one_visit_to_the_database(
+    layer: type[Counting], client: Client
+) -> None:
+    """Session, user and rooms are asked for together: a query each, one connection."""
+    ann = User.objects.create(username="ann")
+    rooms = [Room.objects.create(name=str(number)) for number in range(20)]
+    names = [room.stream.sign(ann) for room in rooms]
+    client.force_login(ann)
+    cookies = client.cookies.output(header="", sep=";").strip().encode()
+    visit = DatabaseSyncToAsync.thread_handler
+
+    async def subscribe() -> None:
+        async with Socket(headers=[(b"cookie", cookies)]) as socket:
+            answers = await socket.subscribe(*names)
+            assert {answer["type"] for answer in answers} == {"subscribed"}
+
+    with (
+        CaptureQueriesContext(connection) as queries,
+        patch.object(DatabaseSyncToAsync, "thread_handler", autospec=True) as visits,
+    ):
+        visits.side_effect = visit
+        async_to_sync(subscribe)()
+
+    assert len(queries) == 3
+    assert visits.call_count == 1
 
 
 class Heard:

@@ -6,12 +6,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.db import SessionStore
-from django.test import AsyncClient
+from django.test import AsyncClient, modify_settings
 from django.utils.functional import SimpleLazyObject
 
-from turbo.identity import reload_user, scope_user, session_hash
+from turbo.identity import (
+    is_pending,
+    reload_user,
+    scope_user,
+    session_hash,
+    with_visitor,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,7 +46,10 @@ async def test_a_user_without_a_session_is_read_from_the_database() -> None:
     ann = await User.objects.acreate(username="ann", first_name="old")
     await User.objects.filter(pk=ann.pk).aupdate(first_name="new")
 
-    again = await reload_user({}, SimpleLazyObject(lambda: ann))
+    held = SimpleLazyObject(lambda: ann)
+    assert await reload_user({}, held) is held, "nobody has asked who it is"
+    assert held.first_name == "old"
+    again = await reload_user({}, held)
 
     assert again.first_name == "new"
     await User.objects.filter(pk=ann.pk).aupdate(is_active=False)
@@ -63,3 +73,43 @@ async def test_a_session_that_has_ended_yields_nobody() -> None:
     assert await reload_user(scope, ann) == ann
     await client.alogout()
     assert not (await reload_user(scope, ann)).is_authenticated
+
+
+def cookie(text: str) -> dict[str, Any]:
+    return {"headers": [(b"host", b"x"), (b"cookie", text.encode())]}
+
+
+async def test_the_user_of_a_session_is_looked_up_when_somebody_asks() -> None:
+    ann = await User.objects.acreate(username="ann")
+    client = AsyncClient()
+    await client.aforce_login(ann)
+    key = client.cookies["sessionid"].value
+
+    scope = with_visitor(cookie(f"a=b; sessionid={key}"))
+
+    user = scope_user(scope)
+    assert scope["session"].session_key == key
+    assert is_pending(user)
+    assert await sync_to_async(lambda: user.is_authenticated)()
+    assert not is_pending(user)
+    assert user == ann
+
+
+async def test_a_session_that_has_ended_is_nobodys() -> None:
+    user = scope_user(with_visitor(cookie("sessionid=ended")))
+
+    assert not await sync_to_async(lambda: user.is_authenticated)()
+
+
+@pytest.mark.parametrize(
+    "scope", [{}, {"headers": []}, cookie("a=b"), {**cookie("sessionid=x"), "user": 1}]
+)
+def test_a_scope_without_a_session_stays_as_it_is(scope: dict[str, Any]) -> None:
+    assert with_visitor(scope) is scope
+
+
+@modify_settings(INSTALLED_APPS={"remove": "django.contrib.auth"})
+def test_without_users_nobody_is_looked_up() -> None:
+    scope = cookie("sessionid=x")
+
+    assert with_visitor(scope) is scope

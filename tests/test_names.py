@@ -22,9 +22,9 @@ from turbo.names import (
 )
 
 
-def refusal(signed: str, **kwargs: object) -> str:
+def refusal(signed: str) -> str:
     with pytest.raises(NameRefused) as caught:
-        verify(signed, **kwargs)
+        verify(signed)
     return caught.value.reason
 
 
@@ -40,18 +40,21 @@ def test_a_name_survives_signing() -> None:
 def test_a_name_is_bound_to_the_user_it_was_signed_for() -> None:
     ada, grace = User(pk=1), User(pk=2)
 
-    signed = sign("chat:RoomStream:1", user=ada)
+    name = verify(sign("chat:RoomStream:1", user=ada))
 
-    assert verify(signed, user=ada).user == "1"
-    assert refusal(signed, user=grace) == "foreign"
-    assert refusal(signed, user=AnonymousUser()) == "foreign"
-    assert refusal(signed) == "foreign"
+    assert name.user == "1"
+    assert name.is_for(ada)
+    assert not name.is_for(grace)
+    assert not name.is_for(AnonymousUser())
+    assert not name.is_for(None)
 
 
 def test_a_name_signed_for_nobody_admits_everybody() -> None:
-    signed = sign("chat:RoomStream:1", user=AnonymousUser())
+    name = verify(sign("chat:RoomStream:1", user=AnonymousUser()))
 
-    assert verify(signed, user=User(pk=1)).user is None
+    assert name.user is None
+    assert name.is_for(User(pk=1))
+    assert name.is_for(AnonymousUser())
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
-from django.test import override_settings
+from django.test import AsyncClient, override_settings
 
+import turbo
 from tests.clients import Socket
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Counter
@@ -256,4 +258,52 @@ async def test_an_order_to_a_page_without_subscriptions_is_passed_over() -> None
     async with Socket() as socket:
         await get_hub()._recheck()
 
+        assert await socket.nothing()
+
+
+async def test_who_has_logged_out_meanwhile_is_not_taken_for_who_it_was(
+    ann: User, cellar: Room
+) -> None:
+    """The connection is older than the end of the session."""
+    client = AsyncClient()
+    await client.aforce_login(ann)
+    signed = cellar.stream.sign(ann)
+    cookies = client.cookies.output(header="", sep=";").strip().encode()
+    async with Socket(headers=[(b"cookie", cookies)]) as socket:
+        first = await socket.subscribe(signed)
+        await client.get("/logout/")
+        ended = await socket.receive()
+        again = await socket.subscribe(signed)
+
+    assert told([*first, ended, *again]) == ["subscribed", "revoked", "foreign"]
+
+
+async def test_a_user_whom_nothing_has_asked_for_is_found_to_be_revoked(
+    ann: User,
+) -> None:
+    """A page that is open to everybody is the user's all the same."""
+    client = AsyncClient()
+    await client.aforce_login(ann)
+    cookies = client.cookies.output(header="", sep=";").strip().encode()
+    async with Socket(headers=[(b"cookie", cookies)]) as socket:
+        await socket.subscribe(Announcements().signed_stream_name)
+        await sync_to_async(turbo.revoke)(user=ann)
+
+        assert told([await socket.receive()]) == ["revoked"]
+
+
+async def test_who_leaves_while_being_checked_hears_no_more_after_the_goodbye(
+    ann: User, cellar: Room
+) -> None:
+    signed = cellar.stream.sign(ann)
+    async with Socket(ann) as socket:
+        await socket.subscribe(signed)
+        await cellar.members.aremove(ann)
+        await get_hub()._recheck()
+        await socket.send(type="unsubscribe", streams=[signed])
+        answer = await socket.receive()
+        if answer["type"] == "denied":  # the check was first
+            answer = await socket.receive()
+
+        assert answer["type"] == "unsubscribed"
         assert await socket.nothing()

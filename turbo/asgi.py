@@ -21,6 +21,7 @@ from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
+from django.urls import re_path
 from django.utils.module_loading import import_string
 
 from turbo.routing import get_websocket_urlpatterns
@@ -35,13 +36,17 @@ def get_application(
     Return Django over HTTP, and over WebSocket the streams behind origin and log-in.
 
     A WebSocket is taken only from pages of ``ALLOWED_HOSTS``. Further consumers go into
-    ``websocket_urlpatterns``; they come before the streams' own path. As they mostly
-    need models, which cannot be imported before Django is set up, the patterns may be
-    named by their dotted path: ``get_application("chat.routing.urlpatterns")``.
+    ``websocket_urlpatterns``, and find the user in their scope; they come after the
+    streams' own path. As they mostly need models, which cannot be imported before
+    Django is set up, the patterns may be named by their dotted path:
+    ``get_application("chat.routing.urlpatterns")``.
     """
     http = get_asgi_application()  # sets Django up, so it comes first
     if isinstance(websocket_urlpatterns, str):
         websocket_urlpatterns = import_string(websocket_urlpatterns)
-    routes = [*websocket_urlpatterns, *get_websocket_urlpatterns()]
-    websocket = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(routes)))
+    routes: list[Any] = [*get_websocket_urlpatterns()]
+    if websocket_urlpatterns:
+        further: Any = AuthMiddlewareStack(URLRouter(list(websocket_urlpatterns)))
+        routes.append(re_path("", further))
+    websocket = AllowedHostsOriginValidator(URLRouter(routes))
     return ProtocolTypeRouter({"http": http, "websocket": websocket})

@@ -6,11 +6,11 @@ through Channels' per-connection dispatch. It works alone under ``ProtocolTypeRo
 
     application = ProtocolTypeRouter({
         "http": get_asgi_application(),
-        "websocket": AuthMiddlewareStack(TurboStreamsConsumer.as_asgi()),
+        "websocket": TurboStreamsConsumer.as_asgi(),
     })
 
-Without ``AuthMiddlewareStack`` around it, it finds the user of a session by itself: the
-names on a page are bound to the user for whom it was rendered.
+It finds the user of a session by itself, in the visit to the database that the first
+subscriptions need anyway. A user whom a middleware around it has found is taken.
 """
 
 from __future__ import annotations
@@ -20,11 +20,9 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-from channels.auth import AuthMiddlewareStack
-from django.apps import apps
-
 from turbo import metrics, serving
 from turbo.conf import get_settings
+from turbo.identity import with_visitor
 from turbo.outbox import Outbox
 from turbo.protocol import CloseCode
 from turbo.subscribers import LiveSubscriber
@@ -61,19 +59,13 @@ class TurboStreamsConsumer:
         """Return an ASGI application that serves each connection."""
         serving.expect()
 
-        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            await cls(scope, receive, send).serve()
-
-        with_user: ASGIApplication = AuthMiddlewareStack(serve)
-
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "websocket":
                 raise ValueError(
                     f"TurboStreamsConsumer serves WebSockets, not {scope['type']!r}: "
                     f"put it under 'websocket' in ProtocolTypeRouter."
                 )
-            inner = with_user if _lacks_user(scope) else serve
-            await inner(scope, receive, send)
+            await cls(with_visitor(scope), receive, send).serve()
 
         return application
 
@@ -118,13 +110,6 @@ class TurboStreamsConsumer:
 
     async def _close(self, code: CloseCode) -> None:
         await self._send({"type": "websocket.close", "code": int(code)})
-
-
-def _lacks_user(scope: Scope) -> bool:
-    """Return whether nobody has looked for a user yet who could be found."""
-    if "user" in scope or not apps.is_installed("django.contrib.auth"):
-        return False
-    return any(name == b"cookie" for name, _ in scope.get("headers", ()))
 
 
 def _text_message(text: str) -> Message:

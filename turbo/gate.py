@@ -17,12 +17,14 @@ from channels.db import database_sync_to_async
 
 from turbo import metrics
 from turbo.exceptions import NameRefused, UnknownStreamError
+from turbo.identity import is_pending
 from turbo.model_streams import ModelStream
 from turbo.names import SignedName, verify
 from turbo.protocol import Subscription
 from turbo.registry import from_name
 from turbo.replay import get_replay
 from turbo.streams import Stream
+from turbo.together import each_once, together
 
 __all__ = ["Grant", "Refusal", "Verdict", "admit", "forbidden_keys", "passes"]
 
@@ -50,27 +52,28 @@ Verdict: TypeAlias = Grant | Refusal
 
 async def admit(signed_names: Sequence[str], user: Any) -> list[Verdict]:
     """Return a verdict on each name, in order."""
-    verdicts = [_verify(signed, user) for signed in signed_names]
+    verdicts = [_read(signed) for signed in signed_names]
     checked = [item for item in verdicts if not isinstance(item, Refusal)]
-    revoked = await _revoked([name for _, name, _ in checked])
-    grants = [Grant(subscription, stream) for subscription, _, stream in checked]
-    permitted = await passes([grant.stream for grant in grants], user)
+    names = [name for _, name in checked]
+    revoked = await _revoked(names)
+    reasons = await _reasons([grant.stream for grant, _ in checked], user, names)
     decided = iter(
         _decide(grant, is_revoked, reason)
-        for grant, is_revoked, reason in zip(grants, revoked, permitted, strict=True)
+        for (grant, _), is_revoked, reason in zip(
+            checked, revoked, reasons, strict=True
+        )
     )
     result = [v if isinstance(v, Refusal) else next(decided) for v in verdicts]
     metrics.count("refused", sum(isinstance(verdict, Refusal) for verdict in result))
     return result
 
 
-def _verify(
-    signed: str, user: Any
-) -> Refusal | tuple[Subscription, SignedName, Stream]:
+def _read(signed: str) -> Refusal | tuple[Grant, SignedName]:
     try:
-        name = verify(signed, user=user)
+        name = verify(signed)
         stream = from_name(name.name)
-        return Subscription(signed, name.name, stream.stream_id), name, stream
+        subscription = Subscription(signed, name.name, stream.stream_id)
+        return Grant(subscription, stream), name
     except NameRefused as error:
         return Refusal(signed, error.reason)
     except UnknownStreamError:
@@ -82,7 +85,7 @@ def _verify(
 
 
 def _decide(grant: Grant, revoked: bool, reason: str) -> Verdict:
-    if revoked:
+    if revoked and reason != "foreign":
         return Refusal(grant.subscription.signed, "revoked")
     if reason:
         return Refusal(grant.subscription.signed, reason)
@@ -99,32 +102,75 @@ def forbidden_keys(name: str | None, user: str | None) -> list[str]:
     return keys
 
 
+@together
+async def _forbidden_all(pages: list[list[str]]) -> list[list[float | None]]:
+    return await each_once(pages, lambda keys: get_replay().forbidden(keys))
+
+
 async def _revoked(names: Sequence[SignedName]) -> list[bool]:
     keys = [forbidden_keys(name.name, name.user) for name in names]
     if not keys:
         return []
-    flat = list(dict.fromkeys(key for group in keys for key in group))
-    times = dict(zip(flat, await get_replay().forbidden(flat), strict=True))
+    times = await each_once(keys, _forbidden_all)
     return [
-        any(name.issued <= (times[key] or 0) for key in group)
-        for name, group in zip(names, keys, strict=True)
+        any(name.issued <= (moment or 0) for moment in group)
+        for name, group in zip(names, times, strict=True)
     ]
 
 
 async def passes(streams: Sequence[Stream], user: Any) -> list[str]:
     """Return for each stream why ``user`` may not see it, ``""`` where they may."""
-    if not any(isinstance(s, ModelStream) or s.tests_user() for s in streams):
-        return [""] * len(streams)
-    reasons = await database_sync_to_async(_sync_reasons)(streams, user)
+    return await _reasons(streams, user)
+
+
+async def _reasons(
+    streams: Sequence[Stream], user: Any, names: Sequence[SignedName] = ()
+) -> list[str]:
+    """Say why not; ``names`` are those that the streams were asked for with."""
+    takes_database = any(isinstance(s, ModelStream) or s.tests_user() for s in streams)
+    if is_pending(user):
+        takes_database = takes_database or any(name.user for name in names)
+    page = streams, user, names
+    reasons = await _visit_database(page) if takes_database else _sync_reasons(*page)
+    if isinstance(reasons, Exception):
+        raise reasons
     return [
         await _async_reason(stream, user) if reason is None else reason
         for stream, reason in zip(streams, reasons, strict=True)
     ]
 
 
-def _sync_reasons(streams: Sequence[Stream], user: Any) -> list[str | None]:
-    _load_instances(streams)
-    return [_sync_reason(stream, user) for stream in streams]
+_Page: TypeAlias = tuple[Sequence[Stream], Any, Sequence[SignedName]]
+_Reasons: TypeAlias = list[str | None]
+
+
+@together
+async def _visit_database(pages: list[_Page]) -> list[_Reasons | Exception]:
+    answers: list[_Reasons | Exception]
+    answers = await database_sync_to_async(_each_alone)(pages)
+    return answers
+
+
+def _each_alone(pages: list[_Page]) -> list[_Reasons | Exception]:
+    """Ask for one page after the other, so that none fails for another."""
+    answers: list[_Reasons | Exception] = []
+    for page in pages:
+        try:
+            answers.append(_sync_reasons(*page))
+        except Exception as error:
+            answers.append(error)
+    return answers
+
+
+def _sync_reasons(
+    streams: Sequence[Stream], user: Any, names: Sequence[SignedName]
+) -> _Reasons:
+    is_theirs = [name.is_for(user) for name in names] or [True] * len(streams)
+    _load_instances(s for s, theirs in zip(streams, is_theirs, strict=True) if theirs)
+    return [
+        _sync_reason(stream, user) if theirs else "foreign"
+        for stream, theirs in zip(streams, is_theirs, strict=True)
+    ]
 
 
 def _load_instances(streams: Iterable[Stream]) -> None:

@@ -31,6 +31,8 @@ from turbo.mender import Mender
 from turbo.names import CONTROL, stream_id
 from turbo.protocol import PING
 from turbo.replay import get_replay
+from turbo.replay.base import History
+from turbo.together import each_once, together
 from turbo.topic import Arrival, Subscriber, Topic
 
 __all__ = ["Connection", "Hub", "get_hub"]
@@ -87,7 +89,7 @@ class Hub:
         topics = [self._claim(sid) for sid, _ in wanted]
         try:
             await self._membership.join(topics)
-            histories = await get_replay().read(wanted)
+            histories = await _read(wanted)
             arrivals = [
                 topic.admit(subscriber, history)
                 for topic, history in zip(topics, histories, strict=True)
@@ -215,6 +217,11 @@ class Hub:
     async def _recheck(self) -> None:
         for connection in list(self._connections):
             connection.obey(RECHECK)
+
+
+@together
+async def _read(pages: list[Sequence[tuple[str, str]]]) -> list[list[History]]:
+    return await each_once(pages, lambda wanted: get_replay().read(wanted))
 
 
 #: The order to ask for every permission again.

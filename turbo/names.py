@@ -47,6 +47,10 @@ class SignedName:
     user: str | None
     issued: float
 
+    def is_for(self, user: Any) -> bool:
+        """Return whether ``user`` may use it: some are for whoever holds them."""
+        return self.user is None or self.user == user_key(user)
+
 
 @lru_cache(maxsize=4096)
 def stream_id(name: str) -> str:
@@ -78,12 +82,12 @@ def sign(name: str, *, user: Any = None) -> str:
     return signing.dumps(payload, salt=SALT)
 
 
-def verify(signed: str, *, user: Any = None) -> SignedName:
+def verify(signed: str) -> SignedName:
     """
     Return what a signed name says.
 
-    Raises :exc:`~turbo.exceptions.NameRefused` when it was not signed here, is older
-    than ``SIGNED_NAME_MAX_AGE``, or was signed for a user other than ``user``.
+    Raises :exc:`~turbo.exceptions.NameRefused` when it was not signed here, or is older
+    than ``SIGNED_NAME_MAX_AGE``.
     """
     try:
         payload = signing.loads(
@@ -94,8 +98,6 @@ def verify(signed: str, *, user: Any = None) -> SignedName:
     except (signing.BadSignature, ValueError) as error:
         raise NameRefused("forged") from error
     name, owner = payload[0], payload[1] if len(payload) > 1 else None
-    if owner is not None and owner != user_key(user):
-        raise NameRefused("foreign")
     return SignedName(name=name, user=owner, issued=_issued(signed))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from turbo.broadcast import broadcast, get_publisher
@@ -40,6 +41,7 @@ class Order:
     recheck: bool = False
 
     @classmethod
+    @lru_cache(maxsize=16)  # every connection asks the same
     def parse(cls, text: str | None) -> Order:
         """Return the order in a message; ``None`` (lost ones) asks everybody again."""
         given = json.loads(text) if text else {}

@@ -11,13 +11,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
+from channels.db import database_sync_to_async
+
 from turbo import metrics
 from turbo.conf import get_settings
 from turbo.errands import Errands
 from turbo.frame import Frame
 from turbo.gate import Grant, Refusal, Verdict, admit, passes
 from turbo.hub import get_hub
-from turbo.identity import reload_user, scope_user, session_hash
+from turbo.identity import is_pending, reload_user, scope_user, session_hash
 from turbo.names import user_key
 from turbo.protocol import (
     Limits,
@@ -47,6 +49,7 @@ class LiveSubscriber:
         self.deliver = emit
         self._scope = scope
         self._user = scope_user(scope)
+        self._is_stale = False  # whether something may have happened to the user
         self._session = Session(
             Limits(
                 frame_bytes=settings.max_frame_bytes,
@@ -66,8 +69,9 @@ class LiveSubscriber:
                 async with self._lock:
                     await self.subscribe(wanted)
             case Unsubscribe(ended, frames):
-                self._leave(ended)
-                self._say(frames)
+                async with self._lock:
+                    self._leave(ended)
+                    self._say(frames)
             case Pinged(frame):
                 self._say([frame])
             case Refused(frame):
@@ -77,6 +81,8 @@ class LiveSubscriber:
     async def subscribe(self, wanted: Sequence[Wanted]) -> list[Verdict]:
         """Subscribe to what the user may see of ``wanted``, and say how it went."""
         try:
+            if self._is_stale:
+                await self._reload_user()
             verdicts = await admit([item.signed for item in wanted], self._user)
             grants = self._within_limits(verdicts)
             arrivals = await self._hub.subscribe(
@@ -103,7 +109,8 @@ class LiveSubscriber:
 
     def obey(self, order: str | None) -> None:
         """Take an order of the control stream."""
-        if self._session.subscriptions:
+        self._is_stale = True
+        if self._session.subscriptions or self._lock.locked():
             self._errands.run(self._obey(Order.parse(order)))
 
     async def stop(self) -> None:
@@ -135,10 +142,9 @@ class LiveSubscriber:
             self.deliver(frame)
 
     async def _obey(self, order: Order) -> None:
-        session = getattr(self._scope.get("session"), "session_key", None)
-        if not order.concerns(user=user_key(self._user), session=session_hash(session)):
-            return
         async with self._lock:
+            if not await self._concerns_us(order):
+                return
             held = order.matching(self._session.subscriptions.values())
             ended = await self._no_longer_passing(held) if order.recheck else held
             metrics.count("revoked", len(ended))
@@ -148,6 +154,15 @@ class LiveSubscriber:
             )
             self._leave(ended)
 
+    async def _concerns_us(self, order: Order) -> bool:
+        user = self._user
+        if order.user and is_pending(user):
+            key = await database_sync_to_async(user_key)(user)
+        else:
+            key = user_key(user) if order.user else None
+        session = getattr(self._scope.get("session"), "session_key", None)
+        return order.concerns(user=key, session=session_hash(session))
+
     async def _no_longer_passing(
         self, held: Sequence[Subscription]
     ) -> list[Subscription]:
@@ -156,11 +171,15 @@ class LiveSubscriber:
         if not tested:
             return []
         before = user_key(self._user)
-        self._user = await reload_user(self._scope, self._user)
+        await self._reload_user()
         if user_key(self._user) != before:
             return list(held)
         reasons = await passes([streams[item.signed] for item in tested], self._user)
         return [item for item, why in zip(tested, reasons, strict=True) if why]
+
+    async def _reload_user(self) -> None:
+        self._user = await reload_user(self._scope, self._user)
+        self._is_stale = False
 
     def _held(self, wanted: Iterable[Wanted]) -> list[Subscription]:
         """Return what is subscribed already of what is asked for."""

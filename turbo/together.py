@@ -1,0 +1,104 @@
+"""
+Questions that come together are answered together.
+
+A thousand pages that come back at once would take a thousand visits to the database and
+as many round trips to Redis. Whoever asks while an answer is on its way waits for the
+next one, which is for all who wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextvars import Context
+from functools import wraps
+from itertools import chain
+from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+__all__ = ["each_once", "together"]
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+K = TypeVar("K", bound=Hashable)
+
+#: Questions answered at once.
+MOST = 50
+
+
+def together(
+    answer: Callable[[list[Q]], Awaitable[Sequence[A]]],
+) -> Callable[[Q], Awaitable[A]]:
+    """
+    Let a function that answers many questions be asked one at a time.
+
+    It is awaited in no context in particular, for it works for whoever asks. What it
+    raises, everybody gets who waited for that answer.
+    """
+    tables: WeakKeyDictionary[asyncio.AbstractEventLoop, _Table[Q, A]]
+    tables = WeakKeyDictionary()
+
+    @wraps(answer)
+    async def ask(question: Q) -> A:
+        loop = asyncio.get_running_loop()
+        if (table := tables.get(loop)) is None:
+            table = tables[loop] = _Table(answer)
+        return await table.ask(question)
+
+    return ask
+
+
+async def each_once(
+    asked: Sequence[Sequence[K]], answer: Callable[[list[K]], Awaitable[Sequence[A]]]
+) -> list[list[A]]:
+    """Return the answers to lists of questions, of which none is asked twice."""
+    questions = list(dict.fromkeys(chain.from_iterable(asked)))
+    answers = await answer(questions) if questions else []
+    known = dict(zip(questions, answers, strict=True))
+    return [[known[question] for question in some] for some in asked]
+
+
+class _Table(Generic[Q, A]):
+    """Where the questions of one event loop wait."""
+
+    def __init__(self, answer: Callable[[list[Q]], Awaitable[Sequence[A]]]) -> None:
+        self._answer = answer
+        self._waiting: deque[tuple[Q, asyncio.Future[A]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def ask(self, question: Q) -> A:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[A] = loop.create_future()
+        self._waiting.append((question, future))
+        if self._task is None:
+            self._task = loop.create_task(self._work(), context=Context())
+        return await future
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                await self._reply(self._take())
+        finally:
+            self._task = None
+            for _, future in self._take():
+                future.cancel()  # the loop ends
+
+    def _take(self) -> list[tuple[Q, asyncio.Future[A]]]:
+        count = min(MOST, len(self._waiting))
+        return [self._waiting.popleft() for _ in range(count)]
+
+    async def _reply(self, asked: list[tuple[Q, asyncio.Future[A]]]) -> None:
+        try:
+            answers = await self._answer([question for question, _ in asked])
+        except Exception as error:
+            for _, future in asked:
+                if not future.done():
+                    future.set_exception(error)
+        else:
+            for (_, future), found in zip(asked, answers, strict=True):
+                if not future.done():  # whoever asked may have gone
+                    future.set_result(found)
+        finally:
+            for _, future in asked:
+                future.cancel()  # without effect on those that are done
