@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
+from django.utils.functional import SimpleLazyObject
 
 import turbo
 from tests.testapp.models import Room
-from tests.testapp.streams import Announcements, Counter
+from tests.testapp.streams import Announcements, Counter, RoomStream
 from turbo import metrics, registry
 from turbo.gate import Grant, Refusal, admit, forbidden_keys, passes
 from turbo.names import sign
@@ -37,7 +39,7 @@ def declare() -> Iterator[Any]:
 
 
 async def reasons(names: list[str], user: Any = None) -> list[str]:
-    verdicts = await admit(names, user or AnonymousUser())
+    verdicts = await admit(names, AnonymousUser() if user is None else user)
     return [v.reason if isinstance(v, Refusal) else "" for v in verdicts]
 
 
@@ -89,6 +91,41 @@ async def test_many_instances_cost_one_query() -> None:
     await sync_to_async(queries.__exit__)(None, None, None)
 
     assert await sync_to_async(len)(queries) == 1
+
+
+async def test_a_page_that_cannot_be_asked_for_fails_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pages that come together visit the database together, but each for itself."""
+    room = await Room.objects.acreate(name="Lobby")
+    load = RoomStream.load
+
+    def break_down(streams: Any) -> None:
+        if len(streams) > 1:
+            raise DatabaseError("too many")
+        load(streams)
+
+    monkeypatch.setattr(RoomStream, "load", break_down)
+    signed = room.stream.signed_stream_name
+
+    failed, admitted = await asyncio.gather(
+        admit([signed, signed], AnonymousUser()),
+        admit([signed], AnonymousUser()),
+        return_exceptions=True,
+    )
+
+    assert isinstance(failed, DatabaseError)
+    assert isinstance(admitted, list)
+    assert isinstance(admitted[0], Grant)
+
+
+async def test_a_pending_user_of_names_for_everybody_is_not_looked_up() -> None:
+    def look_up() -> Any:
+        raise AssertionError
+
+    user = SimpleLazyObject(look_up)
+
+    assert await reasons([Announcements().signed_stream_name], user) == [""]
 
 
 async def test_streams_that_everybody_may_see_cost_no_visit_to_the_database() -> None:

@@ -24,7 +24,6 @@ from turbo.names import user_key
 from turbo.protocol import (
     Limits,
     Pinged,
-    Refused,
     Session,
     Subscribe,
     Subscription,
@@ -74,9 +73,9 @@ class LiveSubscriber:
                     self._say(frames)
             case Pinged(frame):
                 self._say([frame])
-            case Refused(frame):
+            case refused:
                 metrics.count("bad_frames")
-                self._say([frame])
+                self._say([refused.frame])
 
     async def subscribe(self, wanted: Sequence[Wanted]) -> list[Verdict]:
         """Subscribe to what the user may see of ``wanted``, and say how it went."""

@@ -73,6 +73,8 @@ def main(port: str, count: str, *signed: str) -> None:
     stdin: Any = sys.stdin
     while not select.select([stdin], [], [], 0)[0]:
         crowd.pump(0.05)
+    while crowd.pump(1.0):
+        pass  # what is still on its way
     print(json.dumps(sorted(delays.items())))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from benchmarks.sockets import Crowd
+from benchmarks.sockets import Crowd, Handshake
 from tests.guarantee.readers import Readers, handshake
 from tests.servers import WebServer, wait_until
 from tests.testapp.streams import Announcements, Counter
@@ -22,14 +22,15 @@ from turbo.broadcast import shut_down
 pytestmark = pytest.mark.slow
 
 READERS = 500
-MESSAGES = 20
-#: What the slow client does not read: more than any kernel buffers, and a queue.
+MESSAGES = 40
+PACE = 0.04
+#: What the slow client does not read, in pieces.
 BULK = "x" * 60_000
 CLOSED = "does not read and is closed"
 SMALL = re.compile(rb'"position":"([^"]+)","data":"[^>]*><template>small')
 NUMBER = re.compile(rb'"position":"\w+:(\d+)","data"')
-#: Attempts, for a neighbour on the same machine may spoil one.
-ROUNDS = 2
+#: Pairs of phases, for a neighbour on the same machine may spoil one.
+ROUNDS = 3
 
 
 @pytest.fixture(params=["daphne", "uvicorn", "fast path"])
@@ -49,12 +50,29 @@ def server(
 
 
 def broadcast() -> None:
-    """Send what all read, at a steady pace, and what only the slow one is sent."""
-    for _ in range(MESSAGES):
+    """
+    Send what all read, at a steady pace.
+
+    Some bulk goes in between to those who want it: the last of what the slow one can
+    be sent, which is closed in the middle of this.
+    """
+    for number in range(MESSAGES):
         Announcements().append(text=f"@{time.monotonic():.6f}@", id="list")
-        for _ in range(8):
+        if number % 2:
             Counter(1).append(text=BULK, id="list")
-        time.sleep(0.08)
+        time.sleep(PACE)
+
+
+def fill(server: WebServer, page: Handshake) -> int:
+    """Return how much bulk a client that does not read is sent until it is closed."""
+    count, known = 0, server.log().count(CLOSED)
+    with Crowd(server.port, page) as slow:
+        slow.connect(1)
+        while server.log().count(CLOSED) == known:
+            Counter(1).append(text=BULK, id="list")
+            count += 1
+            time.sleep(0.02)
+    return count
 
 
 def resident(server: WebServer) -> int:
@@ -72,15 +90,20 @@ def p99(delays: list[float]) -> float:
 def test_one_that_never_reads_harms_only_itself(server: WebServer) -> None:
     """Latency of the others, memory of the server, and what the slow one is told."""
     both = [stream.signed_stream_name for stream in (Announcements(), Counter(1))]
+    page = handshake(*both)
     starts: list[float] = []
     with Readers(server.port, READERS, both[0]) as readers:
-        broadcast()  # so that the server has loaded what it loads once
+        enough = fill(server, page)
+        broadcast()  # so that both ends have loaded what they load once
         for _ in range(ROUNDS):
             starts.append(time.monotonic())
             broadcast()
             before, closed = resident(server), server.log().count(CLOSED)
-            with Crowd(server.port, handshake(*both)) as slow:
+            with Crowd(server.port, page) as slow:
                 slow.connect(1)
+                for _ in range(enough - MESSAGES // 4):
+                    Counter(1).append(text=BULK, id="list")
+                    time.sleep(0.005)
                 starts.append(time.monotonic())
                 broadcast()
                 grown = resident(server) - before
@@ -93,7 +116,7 @@ def test_one_that_never_reads_harms_only_itself(server: WebServer) -> None:
         p99(with_slow) / p99(without) for without, with_slow in pairs(measured, starts)
     ]
     print(f"p99 with and without: {ratios}")
-    assert min(ratios) < 1.5, ratios
+    assert statistics.median(ratios) < 1.5, ratios
 
 
 def pairs(
