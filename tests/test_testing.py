@@ -28,7 +28,9 @@ from turbo.testing import (
     StreamElement,
     assert_broadcasts,
     assert_no_broadcasts,
+    assert_no_turbo_frame,
     assert_no_turbo_stream,
+    assert_turbo_frame,
     assert_turbo_stream,
     capture_broadcasts,
     read_elements,
@@ -424,6 +426,58 @@ def test_accept_streams_is_what_turbo_says(rf: Any) -> None:
     from turbo.http import accepts_streams
 
     assert accepts_streams(rf.post("/", headers=ACCEPT_STREAMS))
+
+
+# --- Frames
+
+FRAMES = (
+    '<turbo-frame id="tray" src="/trays/1/" loading="lazy">\n'
+    '<turbo-frame id="edit_room_1" target="_top"><p>é &amp; so on</p></turbo-frame>'
+    "</turbo-frame></turbo-frame>"
+)
+
+
+def test_assert_turbo_frame_returns_what_is_inside() -> None:
+    room = Room(pk=1)
+    room._state.adding = False
+    response = HttpResponse(FRAMES)
+
+    inner = assert_turbo_frame(response, room, "edit", target="_top")
+    outer = assert_turbo_frame(response, "tray", src="/trays/1/", loading="lazy")
+
+    assert inner == "<p>é &amp; so on</p>"
+    assert outer == (
+        f'\n<turbo-frame id="edit_room_1" target="_top">{inner}</turbo-frame>'
+    )
+    assert_turbo_frame(HttpResponse(FRAMES, status=422), "tray", status=422)
+    assert_no_turbo_frame(response, room)
+
+
+def test_assert_turbo_frame_tells_what_came_instead() -> None:
+    response = HttpResponse(FRAMES, status=422)
+    shown = (
+        'The response has:\n  <turbo-frame id="tray" src="/trays/1/" loading="lazy">\n'
+        '  <turbo-frame id="edit_room_1" target="_top">'
+    )
+
+    with pytest.raises(AssertionError) as caught:
+        assert_turbo_frame(response, "tray", loading="eager", status=422)
+    assert str(caught.value) == (
+        f'Expected <turbo-frame id="tray" loading="eager">, but none came.\n{shown}'
+    )
+    with pytest.raises(AssertionError) as caught:
+        assert_turbo_frame(response, "tray")
+    assert str(caught.value) == (
+        'Expected <turbo-frame id="tray"> with status 200, but came status 422.\n'
+        f"{shown}"
+    )
+    with pytest.raises(AssertionError) as caught:
+        assert_no_turbo_frame(response, "tray")
+    assert str(caught.value) == (
+        f'Expected no <turbo-frame id="tray">, but it came.\n{shown}'
+    )
+    with pytest.raises(AssertionError, match=r"It has no frame\.$"):
+        assert_turbo_frame(HttpResponse(), Room)
 
 
 # --- pytest

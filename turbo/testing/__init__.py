@@ -18,6 +18,7 @@ from turbo.testing.broadcasts import (
     capture_broadcasts,
 )
 from turbo.testing.browser import await_for_streams, wait_for_streams
+from turbo.testing.frames import assert_no_turbo_frame, assert_turbo_frame
 from turbo.testing.reading import StreamElement, read_elements
 from turbo.testing.responses import (
     ACCEPT_STREAMS,
@@ -30,7 +31,9 @@ __all__ = [
     "StreamElement",
     "assert_broadcasts",
     "assert_no_broadcasts",
+    "assert_no_turbo_frame",
     "assert_no_turbo_stream",
+    "assert_turbo_frame",
     "assert_turbo_stream",
     "await_for_streams",
     "capture_broadcasts",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
-from itertools import accumulate
+
+from turbo.testing.parsing import PlacedParser
 
 __all__ = ["StreamElement", "read_elements"]
 
@@ -43,20 +43,16 @@ def read_elements(text: str, stream: str = "") -> list[StreamElement]:
     ('append', 'messages', '<p>Hello</p>')
     """
     reader = _Reader(text, stream)
-    reader.feed(text)
-    reader.close()
+    reader.read()
     return reader.elements
 
 
-class _Reader(HTMLParser):
+class _Reader(PlacedParser):
     """Finds the outermost elements and the text of their templates."""
 
     def __init__(self, text: str, stream: str) -> None:
-        super().__init__(convert_charrefs=False)
-        lines = text.split("\n")
-        self._text = text
+        super().__init__(text)
         self._stream = stream
-        self._starts = [0, *accumulate(len(line) + 1 for line in lines)]
         self._depth = 0  # of <turbo-stream>
         self._templates = 0  # of <template> in the outermost of those
         self._attributes: dict[str, str] = {}
@@ -69,30 +65,25 @@ class _Reader(HTMLParser):
         if tag == "turbo-stream":
             self._depth += 1
             if self._depth == 1:
-                self._start, self._html, self._templates = self._offset(), "", 0
+                self._start, self._html, self._templates = self.start_of_tag(), "", 0
                 self._attributes = {name: value or "" for name, value in attrs}
         elif tag == "template" and self._depth == 1:
             self._templates += 1
             if self._templates == 1:
-                opening = self.get_starttag_text() or ""
-                self._content = self._offset() + len(opening)
+                self._content = self.end_of_tag()
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "template" and self._depth == 1:
             self._templates -= 1
             if self._templates == 0:
-                self._html = self._text[self._content : self._offset()]
+                self._html = self.text[self._content : self.start_of_tag()]
         elif tag == "turbo-stream" and self._depth:
             self._depth -= 1
             if self._depth == 0:
                 self._add()
 
-    def _offset(self) -> int:
-        line, column = self.getpos()
-        return self._starts[line - 1] + column
-
     def _add(self) -> None:
-        end = self._text.index(">", self._offset()) + 1
+        end = self.text.index(">", self.start_of_tag()) + 1
         attributes = self._attributes
         self.elements.append(
             StreamElement(
@@ -102,6 +93,6 @@ class _Reader(HTMLParser):
                 targets=attributes.get("targets"),
                 attributes=attributes,
                 html=self._html,
-                text=self._text[self._start : end],
+                text=self.text[self._start : end],
             )
         )
