@@ -41,6 +41,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(rest_framework|rest_framework_.*|playwright|selenium|uvicorn)\..*"),
     # Type variables, and protocols that nobody has to name.
     ("py:.*", r"turbo\.[\w.]+\.[A-Z]"),
+    ("py:.*", r"turbo\.http\.(Response|View)"),
     ("py:.*", r"turbo\.(rendering\.BackendTemplate|shortcuts\.(SafeHtml|Streaming))"),
 ]
 

@@ -3,9 +3,11 @@ Run the examples of the documentation in the sample chat, and print what fails.
 
 ``python -m tests.examples PAGE…`` runs the blocks of each page one after the other, in
 one namespace, in a process of its own. There are ``room``, ``message``, ``user``,
-``request`` and ``form``. Two kinds of HTML blocks are compared, ``…`` standing for
-anything: one of class ``sent`` with what was broadcast since the last one, and one of
-class ``rendered`` with the template before it.
+``request`` and ``form``, and a ``client``, in which the user is logged in. A block
+called ``urls.py`` gives it URLs, and templates are found by their caption. Two kinds of
+HTML blocks are compared, ``…`` standing for anything: one of class ``sent`` with what
+was broadcast since the last one, and one of class ``rendered`` with the template before
+it.
 """
 
 from __future__ import annotations
@@ -41,8 +43,10 @@ def set_up() -> None:
     os.environ["DATABASE"] = ":memory:"
     import django
     from django.core.management import call_command
+    from django.test.utils import setup_test_environment
 
     django.setup()
+    setup_test_environment()
     call_command("migrate", verbosity=0)
     forget_the_chat()
 
@@ -50,6 +54,7 @@ def set_up() -> None:
 def forget_the_chat() -> None:
     """Let nothing speak but what the examples declare; load the tags everywhere."""
     from django.template import engines
+    from django.template.loaders.locmem import Loader
 
     from turbo.changes.watchlist import watchlist
 
@@ -59,6 +64,11 @@ def forget_the_chat() -> None:
     tags = ["turbo.templatetags.turbo_streams", "django.templatetags.static"]
     engine = engines["django"].engine
     engine.template_builtins += engine.get_template_builtins(tags)
+    engine.template_loaders.insert(0, Loader(engine, TEMPLATES))
+
+
+#: The templates of the page, as far as they have a caption.
+TEMPLATES: dict[str, str] = {}
 
 
 def run_apart(page: Path) -> list[str]:
@@ -116,6 +126,8 @@ class Page:
                 self._doctest(block)
             case "html+django", _:
                 template = compiled(block.code)
+                if name := block.caption.partition("templates/")[2]:
+                    TEMPLATES[name] = block.code
                 if not block.not_run and self._is_rendered(block):
                     self._rendered = self._render(template)
             case "html", "sent":
@@ -145,12 +157,17 @@ class Page:
         if code.co_flags & inspect.CO_COROUTINE:
             asyncio.run(result)
         check_settings({key: self._names[key] for key in set(self._names) - before})
+        if block.caption.endswith("urls.py"):
+            serve(self._names["urlpatterns"])
 
     def _doctest(self, block: Block) -> None:
         parser = doctest.DocTestParser()
         test = parser.get_doctest(block.code, self._names, str(block), None, 0)
         out = io.StringIO()
-        if doctest.DocTestRunner().run(test, out=out.write).failed:
+        runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+        failed = runner.run(test, out=out.write, clear_globs=False).failed
+        self._names |= test.globs
+        if failed:
             raise AssertionError(out.getvalue())
 
 
@@ -161,13 +178,22 @@ def module_of(caption: str) -> dict[str, str]:
     return {"__name__": name, "__package__": name.rpartition(".")[0]}
 
 
+def serve(patterns: list[Any]) -> None:
+    """Let clients find these URLs, before those of the sample chat."""
+    from config import urls
+    from django.urls import clear_url_caches
+
+    urls.urlpatterns[:0] = patterns
+    clear_url_caches()
+
+
 def namespace() -> dict[str, Any]:
     """Return what every example may use."""
     from chat.forms import MessageForm
     from chat.models import Message, Room
     from django.conf import settings
     from django.contrib.auth import get_user_model
-    from django.test import RequestFactory
+    from django.test import Client, RequestFactory
 
     import turbo
 
@@ -175,6 +201,8 @@ def namespace() -> dict[str, Any]:
         user = get_user_model().objects.create_user("ada")
         room = Room.objects.create(name="Lobby")
         message = Message.objects.create(room=room, author=user, text="Hello")
+        client = Client()
+        client.force_login(user)
     request = RequestFactory().get("/")
     request.user = user
     names = {name: getattr(settings, name) for name in ("BASE_DIR", "MIDDLEWARE")}
@@ -183,6 +211,7 @@ def namespace() -> dict[str, Any]:
         "turbo": turbo,
         "Message": Message,
         "Room": Room,
+        "client": client,
         "form": MessageForm(),
         "message": message,
         "request": request,

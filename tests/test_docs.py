@@ -56,7 +56,8 @@ def sources(pattern: str, *, below: str = "") -> set[str]:
 
 def unmentioned(names: Iterable[str], text: str) -> list[str]:
     """Return those of ``names`` that the text does not have as a word."""
-    return sorted(n for n in names if not re.search(rf"\b{re.escape(n)}\b", text))
+    words = {name: rf"(?<!\w){re.escape(name)}(?!\w)" for name in names}
+    return sorted(name for name, word in words.items() if not re.search(word, text))
 
 
 # --- Everything has its entry
@@ -194,6 +195,62 @@ def test_every_name_of_a_public_module_is_on_its_page(module: str, page: str) ->
 
     assert unmentioned(names, read(page)) == []
 
+
+def test_every_helper_of_turbo_rails_has_its_counterpart_or_a_reason() -> None:
+    names = [name for line in TURBO_RAILS for name in spelled_out(line)]
+
+    rows = re.findall(r"(?m)^   \* - (.*)\n     - .{4}", read("turbo-rails"))
+
+    assert unmentioned(names, "\n".join(rows)) == []
+
+
+def spelled_out(line: str) -> list[str]:
+    """Return ``["a_x", "b_x"]`` for ``"{a,b}_x"``."""
+    match = re.fullmatch(r"(.*)\{(.*)\}(.*)", line)
+    if match is None:
+        return [line]
+    return [match[1] + part + match[3] for part in match[2].split(",")]
+
+
+#: The public methods of turbo-rails 2.0, module by module.
+TURBO_RAILS = [
+    "turbo_frame_tag",
+    "turbo_frame_{request?,request_id}",
+    "turbo_stream.{append,prepend,before,after,replace,update,remove,action}",
+    "turbo_stream.{append,prepend,before,after,replace,update,remove,action}_all",
+    "turbo_stream.refresh",
+    "turbo_stream_{from,action_tag,refresh_tag}",
+    "Turbo::Streams::TurboStreamsTagBuilder",
+    "broadcasts{,_to,_refreshes,_refreshes_to}",
+    "broadcast_target_default",
+    "broadcast_{append,prepend,before,after,replace,update,remove}_to",
+    "broadcast_{refresh,action,render,stream}_to",
+    "broadcast_{append,prepend,before,after,replace,update}_later_to",
+    "broadcast_{refresh,action,render}_later_to",
+    "broadcast_{append,prepend,replace,update,remove,refresh,action,render}",
+    "broadcast_{append,prepend,replace,update,refresh,action,render}_later",
+    "suppress{ing_turbo_broadcasts,ed_turbo_broadcasts?}",
+    "{signed_stream_name,verified_stream_name,verified_stream_name_from_params}",
+    "Turbo::{StreamsChannel,RequestIdTracking,Debouncer,ThreadDebouncer}",
+    "Turbo::Streams::{BroadcastJob,ActionBroadcastJob,BroadcastStreamJob}",
+    "Turbo.{current_request_id,with_request_id,signed_stream_verifier}",
+    "turbo_include_tags",
+    "turbo_{refreshes_with,refresh_method_tag,refresh_scroll_tag}",
+    "turbo_{exempts_page_from_cache,exempts_page_from_preview}",
+    "turbo_{page_requires_reload,disable_prefetch}",
+    "turbo_{exempts_page_from_cache,exempts_page_from_preview}_tag",
+    "turbo_{page_requires_reload,disable_prefetch}_tag",
+    "{hotwire,turbo}_native_app?",
+    "{recede,resume,refresh}_or_redirect_to",
+    "{recede,resume,refresh}_or_redirect_back_or_to",
+    "turbo_{recede,resume,refresh}_historical_location",
+    "assert_{turbo,no_turbo}_stream",
+    "assert_{turbo,no_turbo}_frame",
+    "assert_{turbo,no_turbo}_stream_broadcasts",
+    "assert_{turbo,no_turbo}_cable_stream_source",
+    "capture_turbo_stream_broadcasts",
+    "connect_turbo_cable_stream_sources",
+]
 
 NOT_PUBLIC = {"SafeHtml", "STREAM_CONTENT_TYPE", "urlpatterns"}
 

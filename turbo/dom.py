@@ -23,13 +23,13 @@ def dom_id(record: Any, prefix: str | None = None) -> str:
     """
     Return the id of the element that shows ``record``.
 
-    ======================================  =====================
-    ``dom_id(Room(pk=1))`` once saved       ``room_1``
-    ``dom_id(room, "edit")``                ``edit_room_1``
-    ``dom_id(Room())``, ``dom_id(Room)``    ``new_room``
-    ``dom_id(Room, "search")``              ``search_room``
+    =======================================  =====================
+    ``dom_id(Room(pk=1))`` once saved        ``room_1``
+    ``dom_id(room, "edit")``                 ``edit_room_1``
+    ``dom_id(Room())``, ``dom_id(Room)``     ``new_room``
+    ``dom_id(Room, "search")``               ``search_room``
     ``dom_id(RoomMember…)``, key ``(3, 7)``  ``room_member_3_7``
-    ======================================  =====================
+    =======================================  =====================
 
     A proxy's instance has the id of the model behind it, for it shows the same row. An
     instance that was never saved is new even if it has a key already, as those with a
