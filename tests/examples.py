@@ -4,10 +4,10 @@ Run the examples of the documentation in the sample chat, and print what fails.
 ``python -m tests.examples PAGE…`` runs the blocks of each page one after the other, in
 one namespace, in a process of its own. There are ``room``, ``message``, ``user``,
 ``request`` and ``form``, and a ``client``, in which the user is logged in. A block
-called ``urls.py`` gives it URLs, and templates are found by their caption. Two kinds of
-HTML blocks are compared, ``…`` standing for anything: one of class ``sent`` with what
-was broadcast since the last one, and one of class ``rendered`` with the template before
-it.
+called ``urls.py`` gives it URLs, templates are found by their caption, and test cases
+are run. Two kinds of HTML blocks are compared, ``…`` standing for anything: one of
+class ``sent`` with what was broadcast since the last one, and one of class ``rendered``
+with the template before it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import json
 import os
 import re
 import sys
+import unittest
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,9 @@ class Page:
         result = eval(code, self._names)
         if code.co_flags & inspect.CO_COROUTINE:
             asyncio.run(result)
-        check_settings({key: self._names[key] for key in set(self._names) - before})
+        made = {key: self._names[key] for key in set(self._names) - before}
+        check_settings(made)
+        run_tests(made)
         if block.caption.endswith("urls.py"):
             serve(self._names["urlpatterns"])
 
@@ -232,6 +235,17 @@ def check_settings(names: dict[str, Any]) -> None:
             get_settings()
     for layer in names.get("CHANNEL_LAYERS", {}).values():
         import_string(layer["BACKEND"])
+
+
+def run_tests(names: dict[str, Any]) -> None:
+    """Run the test cases that a block declares."""
+    load = unittest.defaultTestLoader.loadTestsFromTestCase
+    result = unittest.TestResult()
+    classes = [value for value in names.values() if isinstance(value, type)]
+    cases = [value for value in classes if issubclass(value, unittest.TestCase)]
+    unittest.TestSuite(map(load, cases)).run(result)
+    for test, text in [*result.failures, *result.errors]:
+        raise AssertionError(f"{test}: {text}")
 
 
 def compiled(code: str) -> Any:
