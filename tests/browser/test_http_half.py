@@ -193,6 +193,27 @@ async def test_a_refresh_keeps_the_frame_that_is_being_edited(
     await expect(page.locator("h1")).to_have_text(value)
 
 
+async def test_a_form_sent_here_leaves_what_is_typed_elsewhere(
+    site: BoardSite, new_page: NewPage
+) -> None:
+    typing, sending = await new_page(), await new_page()
+    await site.visit(typing, "ann")
+    await site.visit(sending, "bob")
+    await mark(typing)
+    await typing.focus("#draft")
+    await typing.keyboard.type("half a th")
+
+    await sending.click("text=Rename")
+    await sending.fill("#id_name", "Plan B")
+    await sending.click("text=Save")
+    await expect(typing.locator("h1")).to_have_text("Plan B")
+    await typing.keyboard.type("ought")
+
+    assert await typing.input_value("#draft") == "half a thought"
+    assert await typing.evaluate("document.activeElement.id") == "draft"
+    assert await is_marked(typing)
+
+
 async def test_the_page_that_caused_a_refresh_is_not_refreshed_again(
     site: BoardSite, new_page: NewPage
 ) -> None:
@@ -287,3 +308,25 @@ async def test_an_action_of_ones_own_is_one_line_of_javascript(
     await site.get("/boards/1/notify/", text="<b> & co", level='"hi" <i>')
 
     await expect(page).to_have_title('"hi" <i>: <b> & co')
+
+
+async def test_an_action_that_the_page_does_not_know_is_told_on_its_console(
+    site: BoardSite, page: Page
+) -> None:
+    told: list[str] = []
+    page.on("console", lambda message: told.append(message.text))
+    page.on("pageerror", lambda error: told.append(str(error)))
+    await site.visit(page, "ann")
+    code = (
+        "from tests.testapp.models import Board\n"
+        "from turbo.shortcuts import render_frame_string\n"
+        "stream = Board.objects.get(pk=1).stream\n"
+        "frame = render_frame_string('<i>')\n"
+        "stream.stream(frame.action('unheard_of').update(id='cards'))\n"
+        "stream.append(text='!', id='cards')\n"
+    )
+
+    await asyncio.to_thread(site.project.shell, code)
+
+    await expect(page.locator("#cards")).to_have_text("<i>!")
+    assert any("unknown action" in text for text in told), told
