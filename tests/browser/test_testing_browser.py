@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +14,7 @@ from playwright.async_api import Page
 from playwright.sync_api import Page as SyncPage
 from playwright.sync_api import sync_playwright
 
+from tests.servers import ROOT
 from turbo.testing import await_for_streams, wait_for_streams
 
 pytestmark = pytest.mark.browser
@@ -84,6 +87,22 @@ def test_server_sent_events(url: str, in_browser: Callable[..., Any]) -> None:
         return page.evaluate(code)
 
     assert in_browser(use) == 1
+
+
+def test_a_live_server_of_channels(
+    make_project: Callable[..., Any], chromium: str
+) -> None:
+    """The test case of the guide, over a channel layer that crosses processes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.browser.live_case", chromium],
+        cwd=ROOT,
+        env=make_project("redis").env,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_page_without_sources(url: str, in_browser: Callable[..., Any]) -> None:
