@@ -325,6 +325,22 @@ def test_delete_answers_with_the_object_as_it_was() -> None:
 
 
 @pytest.mark.django_db
+def test_frames_made_in_code_know_what_was_deleted() -> None:
+    class RoomHide(RoomDelete):
+        def get_streams(self, form: Any) -> Any:
+            return remove_frame(id=self.object)
+
+    room = Room.objects.create(name="Attic")
+
+    response = RoomHide.as_view()(make(), pk=room.pk)
+
+    assert not Room.objects.exists()
+    assert body(response) == (
+        f'<turbo-stream action="remove" target="room_{room.pk}"></turbo-stream>'
+    )
+
+
+@pytest.mark.django_db
 def test_delete_without_turbo_redirects() -> None:
     room = Room.objects.create(name="Attic")
 

@@ -205,8 +205,11 @@ class TurboStreamMixin(TurboFormMixin):
     def form_valid(self, form: Any) -> HttpResponseBase:
         """Do what the form is for, and answer in the format that was asked for."""
         redirect = super().form_valid(form)
-        streams = self.get_streams(form) if accepts_streams(self.request) else ()
+        streams = self._streams(form) if accepts_streams(self.request) else ()
         return respond(self.request, streams, otherwise=redirect)
+
+    def _streams(self, form: Any) -> SafeHtml | Iterable[SafeHtml]:
+        return self.get_streams(form)
 
     def get_streams(self, form: Any) -> SafeHtml | Iterable[SafeHtml]:
         """Return the frames that answer a valid form."""
@@ -243,15 +246,14 @@ class TurboDeleteMixin(TurboStreamMixin):
     """
     For ``DeleteView``: streams from ``<app>/<model>_delete.turbo_stream.html``.
 
-    The template sees the object as it was, its key included.
+    The template and ``get_streams()`` see the object as it was, its key included.
     """
 
     stream_template_suffix = "_delete"
 
-    def get_streams(self, form: Any) -> SafeHtml | Iterable[SafeHtml]:
-        """Return the frames that answer the deletion."""
+    def _streams(self, form: Any) -> SafeHtml | Iterable[SafeHtml]:
         self.object = self._deleted
-        return super().get_streams(form)
+        return super()._streams(form)
 
     def form_valid(self, form: Any) -> HttpResponseBase:
         """Delete the object, and answer in the format that was asked for."""
