@@ -79,6 +79,25 @@ def test_a_deleted_instance_is_removed(board: Board) -> None:
     ]
 
 
+@pytest.mark.usefixtures("declaring")
+def test_a_template_that_is_missing_is_told_and_the_row_saved(
+    board: Board, caplog: pytest.LogCaptureFixture
+) -> None:
+    class LostStream(turbo.ModelStream):
+        class Meta:
+            model = Card
+            attribute = "lost_stream"
+            broadcasts_to = "board"
+            template = "testapp/lost.html"
+
+    with capture_broadcasts(board) as sent:
+        card = Card.objects.create(board=board, title="<b>")
+
+    assert Card.objects.filter(pk=card.pk).exists()
+    assert brief(sent) == [(f"BoardStream:{board.pk}", "append", "cards")]
+    assert "TemplateDoesNotExist: testapp/lost.html" in caplog.text
+
+
 def test_an_instance_that_moves_leaves_one_page_and_appears_on_the_other(
     board: Board, home: Board
 ) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from django import forms
 from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect
-from django.template import TemplateDoesNotExist
+from django.template import Template, TemplateDoesNotExist
 from django.test import RequestFactory
 from django.views.generic import CreateView, DeleteView, FormView, UpdateView
 
@@ -357,3 +358,28 @@ def test_a_stream_template_that_fails_reaches_the_caller() -> None:
 
     with pytest.raises(TemplateDoesNotExist, match=r"none\.turbo_stream\.html"):
         Broken.as_view()(make(name="Attic"))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("debug", [True, False])
+def test_a_stream_template_that_fails_is_a_plain_500(
+    settings: Any, caplog: pytest.LogCaptureFixture, *, debug: bool
+) -> None:
+    """What was typed is nowhere unescaped, and no half of the stream goes out."""
+
+    class Broken(RoomCreate):
+        stream_template_name = Template(
+            '{% load turbo_streams %}{% turbo_stream "append" "rooms" %}{{ room.name }}'
+            '{% include "testapp/none.html" %}{% endturbo_stream %}'
+        )
+
+    settings.DEBUG = debug
+    view = convert_exception_to_response(Broken.as_view())
+
+    response = view(make(name="<script>alert(1)</script>"))
+
+    assert response.status_code == 500
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert "<script>alert(1)" not in body(response)
+    assert "<turbo-stream" not in body(response)
+    assert "TemplateDoesNotExist: testapp/none.html" in caplog.text
