@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -23,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.environments import STORE
 from benchmarks.fanout import Fanout, measure
+from benchmarks.further import commit_to_last, hand_over, publish_cost, storm
 from benchmarks.processes import LOAD_CORE, Server, free_port
 from benchmarks.report import claims, document, median, table
 from benchmarks.systems import (
@@ -30,8 +30,6 @@ from benchmarks.systems import (
     Running,
     Skipped,
     System,
-    django_site,
-    run_in_site,
 )
 
 
@@ -44,7 +42,7 @@ def main() -> None:
     chosen = [s for s in SYSTEMS if options.only in f"{s.name} {s.layer}"]
     with _redis() as redis:
         results = _fan_out(chosen, redis, options)
-        further = [*claims(results), *_hand_over(redis)]
+        further = [*claims(results), *_further(redis, options.only)]
     lines = table(results)
     print()
     for line in lines:
@@ -76,19 +74,20 @@ def _fan_out(
     return {system: median(rounds) for system, rounds in rows.items()}
 
 
-def _hand_over(redis: str) -> list[str]:
-    lines = []
-    for site in ("ours", "turbo_django"):
-        with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-            python, env = django_site(site, "redis", Path(directory), redis)
-            run_in_site(site, "prepare.py", python, env)
-            found = json.loads(run_in_site(site, "hand_over.py", python, env))
-        name = {"ours": "turbo", "turbo_django": "turbo-django"}[site]
-        lines.append(
-            f"{name}: a broadcast costs its caller {found['caller']:,.0f} µs on Redis; "
-            f"rows of a model with a stream load in {found['rows']:.2f} of the time"
-        )
-    return lines
+def _further(redis: str, only: str) -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        Path(name).chmod(0o755)
+        measurements: dict[str, Callable[[], list[str]]] = {
+            "hand-over": lambda: hand_over(redis),
+            "publish cost": lambda: publish_cost(redis),
+            "commit to last": lambda: commit_to_last(redis, Path(name)),
+            "storm": lambda: storm(redis),
+        }
+        for title, take in measurements.items():
+            if only in title:
+                for line in take():
+                    print(line, flush=True)
+                    yield line
 
 
 def _options() -> argparse.Namespace:

@@ -65,9 +65,9 @@ class Crowd:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def connect(self, count: int) -> None:
+    def connect(self, count: int, *, port: int | None = None) -> None:
         """Open ``count`` further connections and subscribe each of them."""
-        new = [self._open() for _ in range(count)]
+        new = [self._open(port or self.port) for _ in range(count)]
         for frame, confirmation in self.handshake.frames:
             for client in new:
                 client.socket.sendall(_masked(frame))
@@ -109,14 +109,14 @@ class Crowd:
         self._clients.clear()
         self._poll.close()
 
-    def _open(self) -> _Client:
-        sock = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+    def _open(self, port: int) -> _Client:
+        sock = socket.create_connection(("127.0.0.1", port), timeout=30)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         key = base64.b64encode(b"benchmark-client").decode()
         lines = [
             f"GET {self.handshake.path} HTTP/1.1",
-            f"Host: 127.0.0.1:{self.port}",
-            f"Origin: http://127.0.0.1:{self.port}",
+            f"Host: 127.0.0.1:{port}",
+            f"Origin: http://127.0.0.1:{port}",
             "Upgrade: websocket",
             "Connection: Upgrade",
             f"Sec-WebSocket-Key: {key}",

@@ -21,12 +21,16 @@ from benchmarks.processes import Server, free_port
 from benchmarks.sockets import Handshake
 
 __all__ = [
+    "FAST",
     "SYSTEMS",
     "Running",
     "Skipped",
     "System",
     "django_site",
+    "page_of",
     "run_in_site",
+    "start_nchan",
+    "start_site",
 ]
 
 SITES = Path(__file__).resolve().parent / "sites"
@@ -71,18 +75,36 @@ def _django(
 ) -> Callable[[Path, str], Running]:
     def start(directory: Path, redis: str) -> Running:
         python, env = django_site(site, layer, directory, redis)
-        page = json.loads(run_in_site(site, "prepare.py", python, env))
-        port = free_port()
-        arguments = [part.format(port=port) for part in command]
-        server = Server(
-            [str(python), "-m", *arguments, "site_asgi:application"],
-            port=port,
-            directory=directory,
-            env=env,
-        )
-        return Running(server, _handshake(site, page))
+        page = page_of(site, python, env)
+        return start_site(site, command, directory, python, env, page)
 
     return start
+
+
+def start_site(
+    site: str,
+    command: list[str],
+    directory: Path,
+    python: Path,
+    env: dict[str, str],
+    page: dict[str, str],
+) -> Running:
+    """Start a process of one of the Django sites."""
+    port = free_port()
+    arguments = [part.format(port=port) for part in command]
+    server = Server(
+        [str(python), "-m", *arguments, "site_asgi:application"],
+        port=port,
+        directory=directory,
+        env=env,
+    )
+    return Running(server, _handshake(site, page))
+
+
+def page_of(site: str, python: Path, env: dict[str, str]) -> dict[str, str]:
+    """Fill a site's database; return what a page of it would hold."""
+    page: dict[str, str] = json.loads(run_in_site(site, "prepare.py", python, env))
+    return page
 
 
 def django_site(
@@ -103,9 +125,11 @@ def django_site(
     }
 
 
-def run_in_site(site: str, script: str, python: Path, env: dict[str, str]) -> str:
+def run_in_site(
+    site: str, script: str, python: Path, env: dict[str, str], *arguments: str
+) -> str:
     """Run a script of a site; return what it prints."""
-    command = [str(python), str(SITES / site / script)]
+    command = [str(python), str(SITES / site / script), *arguments]
     return subprocess.run(
         command, env={**os.environ, **env}, check=True, capture_output=True, text=True
     ).stdout
@@ -146,7 +170,7 @@ def _node(script: str, handshake: Handshake, *packages: str) -> Callable[..., Ru
     return start
 
 
-def _nchan(directory: Path, redis: str) -> Running:
+def start_nchan(directory: Path, redis: str) -> Running:
     nginx = program("nginx")
     module = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
     if nginx is None or not module.is_file():
@@ -199,7 +223,7 @@ _UVICORN = ["uvicorn", "--port", "{port}", "--log-level", "warning"]
 _UVICORN += ["--ws-per-message-deflate", "false", "--no-access-log"]
 # Between two phases the publisher is silent for longer than by default is borne.
 _UVICORN += ["--timeout-keep-alive", "120"]
-_FAST = [*_UVICORN, "--ws", "turbo.server:WebSocketProtocol"]
+FAST = [*_UVICORN, "--ws", "turbo.server:WebSocketProtocol"]
 _DAPHNE = ["daphne", "-p", "{port}", "-v", "0"]
 _SOCKETIO = Handshake(
     path="/socket.io/?EIO=4&transport=websocket",
@@ -211,7 +235,7 @@ _WS = Handshake(path="/", frames=(("{}", "subscribed"),))
 _LAYERS = ("memory", "pubsub", "redis")
 
 SYSTEMS: tuple[System, ...] = (
-    System("nginx + nchan", "", _nchan),
+    System("nginx + nchan", "", start_nchan),
     System("Node ws", "", _node("ws.js", _WS, "ws", "socket.io")),
     System("socket.io", "", _node("socketio.js", _SOCKETIO, "ws", "socket.io")),
     System("Action Cable", "", _cable),
@@ -224,7 +248,7 @@ SYSTEMS: tuple[System, ...] = (
         for server in servers
         for layer in _LAYERS
         for command in [
-            {"fast path": _FAST, "uvicorn": _UVICORN, "Daphne": _DAPHNE}[server]
+            {"fast path": FAST, "uvicorn": _UVICORN, "Daphne": _DAPHNE}[server]
         ]
     ),
 )

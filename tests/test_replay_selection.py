@@ -120,6 +120,23 @@ def test_check_replay_names_what_cannot_work(
         get_replay()
 
 
+@pytest.mark.parametrize(
+    ("layer", "backend", "ids"),
+    [
+        (REDIS_LAYER, "turbo.replay.memory.MemoryReplay", ["turbo.W021"]),
+        (REDIS_LAYER, "turbo.replay.dummy.DummyReplay", []),
+        (MEMORY_LAYER, "turbo.replay.memory.MemoryReplay", []),
+    ],
+)
+def test_check_replay_finds_a_log_that_reaches_less_far_than_the_layer(
+    settings: Any, layer: Any, backend: str, ids: list[str]
+) -> None:
+    settings.CHANNEL_LAYERS = {"default": layer}
+    settings.TURBO = {"REPLAY_BACKEND": backend}
+
+    assert [warning.id for warning in check_replay()] == ids
+
+
 def test_fork_keeps_a_shared_log_only(settings: Any) -> None:
     """What a process has in memory it does not share with its children."""
     settings.CHANNEL_LAYERS = {"default": MEMORY_LAYER}

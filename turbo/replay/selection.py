@@ -41,11 +41,25 @@ def get_replay() -> ReplayLog:
 def check_replay() -> list[CheckMessage]:
     """Return what the system checks should say about the replay log."""
     try:
-        return get_replay().check()
+        log = get_replay()
+        return [*log.check(), *_check_reach(log)]
     except (ConfigurationError, ImportError) as error:
         hint = "Look at TURBO['REPLAY_BACKEND'] and CHANNEL_LAYERS."
         text = f"There is no replay log: {error}"
         return [CheckWarning(text, hint=hint, id="turbo.W020")]
+
+
+def _check_reach(log: ReplayLog) -> list[CheckMessage]:
+    if log.supports_processes or not layer_is_redis():
+        return []
+    return [
+        CheckWarning(
+            f"The channel layer reaches other processes, but {type(log).__name__} "
+            f"numbers messages in each of them alone.",
+            hint="Leave TURBO['REPLAY_BACKEND'] out, and the log is kept in Redis.",
+            id="turbo.W021",
+        )
+    ]
 
 
 def layer_is_redis() -> bool:

@@ -1,0 +1,191 @@
+"""What one table cannot show: two processes, a storm of returns, the caller's side."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.fanout import Publisher
+from benchmarks.processes import Server
+from benchmarks.sockets import Crowd, Handshake
+from benchmarks.systems import (
+    FAST,
+    Running,
+    Skipped,
+    django_site,
+    page_of,
+    run_in_site,
+    start_nchan,
+    start_site,
+)
+
+__all__ = ["commit_to_last", "hand_over", "publish_cost", "storm"]
+
+CLIENTS = 1_000
+RETURNING = 2_000
+MISSED = 20
+SAMPLES = 100
+POSITION = re.compile(rb'"position":"([^"]+)"')
+
+
+@dataclass(slots=True)
+class Site:
+    """Processes of our site that share a database and a Redis."""
+
+    servers: list[Running]
+    python: Path
+    env: dict[str, str]
+
+    def run(self, *arguments: str) -> dict[str, float]:
+        """Run the script that hands broadcasts over, in a process of its own."""
+        text = run_in_site("ours", "hand_over.py", self.python, self.env, *arguments)
+        found: dict[str, float] = json.loads(text)
+        return found
+
+
+@contextmanager
+def _site(redis: str, *, processes: int) -> Iterator[Site]:
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
+        python, env = django_site("ours", "pubsub", Path(name), redis)
+        page = page_of("ours", python, env)
+        servers = []
+        for _ in range(processes):
+            running = start_site("ours", FAST, Path(name), python, env, page)
+            stack.callback(running.server.stop)
+            servers.append(running)
+        yield Site(servers, python, env)
+
+
+def hand_over(redis: str) -> list[str]:
+    """Say what a broadcast costs its caller, and a stream the loading of rows."""
+    lines, callers = [], {}
+    for site, name in (("ours", "turbo"), ("turbo_django", "turbo-django")):
+        with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+            python, env = django_site(site, "redis", Path(directory), redis)
+            run_in_site(site, "prepare.py", python, env)
+            found = json.loads(run_in_site(site, "hand_over.py", python, env, "rows"))
+        callers[site] = found["caller"]
+        lines.append(
+            f"{name}: a broadcast costs its caller {found['caller']:,.0f} µs on Redis; "
+            f"rows of a model with a stream load in {found['rows']:.2f} of the time"
+        )
+    ratio = callers["turbo_django"] / callers["ours"]
+    return [*lines, f"the caller's cost is {ratio:,.0f} times less with turbo"]
+
+
+def publish_cost(redis: str) -> list[str]:
+    """Say what a broadcast costs while one or a thousand listen elsewhere."""
+    costs = {}
+    with _site(redis, processes=1) as site:
+        [running] = site.servers
+        with Crowd(running.port, running.handshake) as crowd:
+            for count in (1, CLIENTS):
+                crowd.connect(count - len(crowd))
+                costs[count] = site.run()
+    one, many = costs[1], costs[CLIENTS]
+    return [
+        "a broadcast to 1 and to 1,000 subscribers in another process: the caller "
+        f"waits {one['caller']:.0f} and {many['caller']:.0f} µs, its process uses "
+        f"{one['cpu']:.0f} and {many['cpu']:.0f} µs of CPU"
+    ]
+
+
+def commit_to_last(redis: str, directory: Path) -> list[str]:
+    """Say when the last of 1,000 sockets on two processes has heard of a commit."""
+    with _site(redis, processes=2) as site:
+        ours = _last(site.servers)
+    try:
+        nchan = start_nchan(directory, redis)
+    except Skipped as reason:
+        return [f"commit to last of 1,000 sockets: {_ms(ours)}; nchan: {reason}"]
+    try:
+        theirs = _last([nchan])
+    finally:
+        nchan.server.stop()
+    return [
+        f"commit to the last of 1,000 sockets, two processes and Redis: {_ms(ours)}; "
+        f"nchan, one process: {_ms(theirs)}; p99 times {_p99(ours) / _p99(theirs):.2f}"
+    ]
+
+
+def storm(redis: str) -> list[str]:
+    """Say how 2,000 pages come back at once and are told what they missed."""
+    with _site(redis, processes=1) as site:
+        [running] = site.servers
+        publisher = Publisher(running)
+        server: Server = running.server
+        heard: list[bytes] = []
+        with Crowd(running.port, running.handshake, on_data=heard.append) as crowd:
+            crowd.connect(RETURNING)
+        position = POSITION.findall(b"".join(heard))[-1].decode()
+        publisher.publish(MISSED)
+        time.sleep(3)
+        before, started = server.cost(), time.monotonic()
+        with Crowd(running.port, _since(running.handshake, position)) as crowd:
+            crowd.connect(RETURNING)
+            crowd.pump_until(
+                lambda: crowd.received >= RETURNING * MISSED and crowd.fewest() > 0,
+                timeout=30,
+            )
+            took = time.monotonic() - started
+            used = server.cost().cpu - before.cpu
+            lost = RETURNING * MISSED - crowd.received
+        publisher.close()
+    return [
+        f"{RETURNING:,} pages come back at once, each missing {MISSED} messages: all "
+        f"are up to date after {took:.1f} s, at {1e3 * used / RETURNING:.2f} ms of the "
+        f"server's CPU each; {lost} messages lost"
+    ]
+
+
+def _since(handshake: Handshake, position: str) -> Handshake:
+    [(frame, confirmation)] = handshake.frames
+    asked = json.loads(frame)
+    asked["streams"][0]["since"] = position
+    return replace(handshake, frames=((json.dumps(asked), confirmation),))
+
+
+def _last(servers: list[Running]) -> list[float]:
+    """Return how late the last socket was, for each of some commits."""
+    moments: list[float] = []
+    delays: list[float] = []
+    crowd = Crowd(servers[0].port, servers[0].handshake)
+    for running in servers:
+        crowd.connect(CLIENTS // len(servers), port=running.port)
+    publisher = Publisher(servers[0])
+    _until_all_hear(crowd, publisher.save)
+    crowd.on_messages = lambda count: moments.append(time.monotonic())
+    for _ in range(SAMPLES):
+        goal = crowd.received + len(crowd)
+        committed = publisher.save()
+        crowd.pump_until(lambda goal=goal: crowd.received >= goal, timeout=5)
+        delays.append(moments[-1] - committed)
+        crowd.pump_until(lambda: False, timeout=0.03)
+    publisher.close()
+    crowd.close()
+    return delays
+
+
+def _until_all_hear(crowd: Crowd, save: Callable[[], float]) -> None:
+    for _ in range(60):
+        save()
+        if crowd.pump_until(lambda: crowd.fewest() > 0, timeout=0.5):
+            break
+    while crowd.pump(0.5):
+        pass
+
+
+def _p99(delays: list[float]) -> float:
+    return statistics.quantiles(delays, n=100)[98]
+
+
+def _ms(delays: list[float]) -> str:
+    return f"p50 {1e3 * statistics.median(delays):.0f}, p99 {1e3 * _p99(delays):.0f} ms"
