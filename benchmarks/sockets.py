@@ -77,6 +77,7 @@ class Crowd:
             client.socket.setblocking(False)
             self._clients[client.socket.fileno()] = client
             self._poll.register(client.socket, select.EPOLLIN)
+            self._take(client, b"")  # what came with the answer
 
     def pump(self, timeout: float = 0.1) -> int:
         """Read once what has arrived; return how many messages it was."""
@@ -156,6 +157,9 @@ class Crowd:
             return
         if self.on_data is not None:
             self.on_data(data)
+        self._take(client, data)
+
+    def _take(self, client: _Client, data: bytes) -> None:
         if client.rest:
             data = client.rest + data
         position, count, end = 0, 0, len(data)
