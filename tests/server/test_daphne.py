@@ -135,6 +135,61 @@ def test_abort_drops_the_connection(
     assert protocol.dropped
 
 
+class Tcp(Transport):
+    """Twisted's own TCP transport, as far as it is used, and the kernel behind it."""
+
+    def __init__(self, takes: Any = 1_000) -> None:
+        super().__init__()
+        self.dataBuffer = b""
+        self._tempDataBuffer: list[bytes] = []
+        self.takes = takes
+        self.sent: list[bytes] = []
+
+    def writeSomeData(self, data: bytes) -> Any:
+        if not isinstance(self.takes, int):
+            return self.takes
+        self.sent.append(data[: self.takes])
+        return min(self.takes, len(data))
+
+
+def over_tcp(protocol: Protocol, tcp: Tcp) -> DaphneTransport:
+    protocol.transport = tcp
+    return DaphneTransport(protocol)
+
+
+def test_what_the_kernel_takes_is_not_left_to_the_loop(protocol: Protocol) -> None:
+    tcp = Tcp()
+
+    over_tcp(protocol, tcp).write(Frame("a"))
+
+    assert (tcp.sent, tcp.written) == ([b"\x81\x01a"], [])
+
+
+@pytest.mark.parametrize(
+    ("takes", "rest"),
+    [(2, b"a"), (0, b"\x81\x01a"), (-1, b"\x81\x01a"), (OSError(), b"\x81\x01a")],
+)
+def test_what_the_kernel_does_not_take_waits(
+    protocol: Protocol, takes: Any, rest: bytes
+) -> None:
+    """And a connection that is lost is found out by the loop."""
+    tcp = Tcp(takes)
+
+    over_tcp(protocol, tcp).write(Frame("a"))
+
+    assert tcp.written == [rest]
+
+
+@pytest.mark.parametrize("held", [{"dataBuffer": b"x"}, {"_tempDataBuffer": [b"x"]}])
+def test_nothing_overtakes_what_waits(protocol: Protocol, held: dict[str, Any]) -> None:
+    tcp = Tcp()
+    vars(tcp).update(held)
+
+    over_tcp(protocol, tcp).write(Frame("a"))
+
+    assert (tcp.sent, tcp.written) == ([], [b"\x81\x01a"])
+
+
 RUNSERVER = """
 import os, sys, daphne.cli, django
 from django.conf import settings
