@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import django
+from docutils.nodes import Node
+from docutils.parsers.rst.directives.images import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -49,8 +51,20 @@ nitpick_ignore_regex = [
 doctest_test_doctest_blocks = ""
 
 
+class Screenshot(Image):
+    """A picture that ``docs/screenshots.py`` makes; without a browser there is none."""
+
+    def run(self) -> list[Node]:
+        name = f"_build/screenshots/{self.arguments[0]}.png"
+        if not (ROOT / "docs" / name).exists():
+            return []
+        self.arguments[0] = f"/{name}"
+        return list(super().run())
+
+
 def setup(app: Any) -> None:
     """Give things that are neither Python nor settings an entry of their own."""
+    app.add_directive("screenshot", Screenshot)
     app.add_object_type("check", "check", "pair: %s; system check")
     app.add_object_type("metric", "metric", "pair: %s; metric")
     app.add_object_type("domevent", "domevent", "pair: %s; DOM event")

@@ -57,7 +57,7 @@ ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (6, ("asgi", "checks", "daphne", "middleware")),
     (6, ("doctor",)),
     (6, ("apps", "management")),
-    (7, ("observers", "bindings", "pubsub", "testing", "server")),
+    (7, ("observers", "bindings", "pubsub", "testing", "inspector", "server")),
 )
 
 #: The layers that the tests must cover entirely.

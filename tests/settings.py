@@ -49,6 +49,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "turbo",
     "turbo.bindings",
+    "turbo.inspector",
     "turbo.observers",
     "turbo.pubsub",
     "tests.testapp",

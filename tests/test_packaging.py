@@ -19,7 +19,7 @@ import pytest
 import turbo
 
 ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = {".py", ".typed", ".js", ".html", ""}
+SHIPPED = {".css", ".py", ".typed", ".js", ".html", ""}
 
 
 def hidden(path: Path) -> bool:
@@ -92,6 +92,8 @@ def test_wheel_contains_every_file_of_the_package(wheel: zipfile.ZipFile) -> Non
         "turbo/static/turbo/turbo-LICENSE",
         "turbo/static/turbo/turbo-channels.js",
         "turbo/templates/turbo/head.html",
+        "turbo/inspector/static/turbo/inspector/inspector.css",
+        "turbo/inspector/templates/turbo/inspector/page.html",
     ],
 )
 def test_wheel_contains(wheel: zipfile.ZipFile, name: str) -> None:

@@ -64,8 +64,15 @@ async def admit(signed_names: Sequence[str], user: Any) -> list[Verdict]:
         )
     )
     result = [v if isinstance(v, Refusal) else next(decided) for v in verdicts]
-    metrics.count("refused", sum(isinstance(verdict, Refusal) for verdict in result))
+    _count(result)
     return result
+
+
+def _count(verdicts: Sequence[Verdict]) -> None:
+    refusals = [verdict for verdict in verdicts if isinstance(verdict, Refusal)]
+    grants = [verdict for verdict in verdicts if isinstance(verdict, Grant)]
+    metrics.count("refused", len(refusals), refusals=refusals)
+    metrics.count("granted", len(grants), grants=grants)
 
 
 def _read(signed: str) -> Refusal | tuple[Grant, SignedName]:

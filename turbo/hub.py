@@ -17,7 +17,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -35,7 +36,7 @@ from turbo.replay.base import History
 from turbo.together import each_once, together
 from turbo.topic import Arrival, Subscriber, Topic
 
-__all__ = ["Connection", "Hub", "get_hub"]
+__all__ = ["Connection", "Hub", "get_hub", "subscribers"]
 
 logger = logging.getLogger("turbo.hub")
 
@@ -74,7 +75,8 @@ class Hub:
 
     def subscribers(self) -> dict[str, int]:
         """Return how many subscribers each stream id has in this process."""
-        return {sid: len(topic.members) for sid, topic in self._topics.items()}
+        topics = list(self._topics.items())  # the asker may be in another thread
+        return {sid: len(topic.members) for sid, topic in topics}
 
     async def subscribe(
         self, subscriber: Subscriber, wanted: Sequence[tuple[str, str]]
@@ -239,11 +241,10 @@ def get_hub() -> Hub:
     return hub
 
 
-def _total(read: Callable[[Hub], int]) -> int:
-    return sum(read(hub) for hub in list(_hubs.values()))
+def subscribers() -> Counter[str]:
+    """Return how many subscribers each stream id has in this process."""
+    return sum((Counter(hub.subscribers()) for hub in list(_hubs.values())), Counter())
 
 
-metrics.gauge("streams", lambda: _total(lambda hub: len(hub.subscribers())))
-metrics.gauge(
-    "subscribers", lambda: _total(lambda hub: sum(hub.subscribers().values()))
-)
+metrics.gauge("streams", lambda: len(subscribers()))
+metrics.gauge("subscribers", lambda: subscribers().total())

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
+from typing import Any
 
 from django.dispatch import Signal
 
@@ -27,6 +28,7 @@ NAMES = {
     "replayed": "messages sent from the replay log to one that asked for them",
     "repaired": "messages that the layer lost and the replay log restored",
     "gaps": "times that a subscriber was told to refresh its page",
+    "granted": "subscriptions allowed",
     "refused": "subscriptions denied",
     "revoked": "subscriptions ended by the server",
     "bad_frames": "frames from clients that made no sense",
@@ -42,7 +44,8 @@ GAUGES = {
     "streams": "streams that they belong to",
 }
 
-#: Sent with ``name`` and ``value`` whenever something is counted.
+#: Sent with ``name`` and ``value`` whenever something is counted; some counts come with
+#: details, for the inspector and others who look closer.
 counted = Signal()
 
 _lock = Lock()  # owns _values
@@ -50,12 +53,12 @@ _values: dict[str, int] = dict.fromkeys(NAMES, 0)
 _gauges: dict[str, Callable[[], int]] = {}
 
 
-def count(name: str, value: int = 1) -> None:
-    """Add ``value`` to the counter ``name``."""
+def count(name: str, value: int = 1, **details: Any) -> None:
+    """Add ``value`` to the counter ``name``; ``details`` go with the signal."""
     with _lock:
         _values[name] += value
     if counted.receivers:
-        counted.send_robust(sender=None, name=name, value=value)
+        counted.send_robust(sender=None, name=name, value=value, **details)
 
 
 def gauge(name: str, read: Callable[[], int]) -> None:

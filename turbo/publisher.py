@@ -143,7 +143,7 @@ class Publisher:
         except IndexError:  # our thread was faster
             return
         self._lost[dropped.stream] = None
-        metrics.count("dropped")
+        metrics.count("dropped", sid=dropped.stream)
 
     def stop(self) -> None:
         """End the thread and close its connections; what waits is lost."""

@@ -111,7 +111,7 @@ class Topic:
         self.members[subscriber] = None
         complete = history.complete and history.epoch == self.epoch
         if not complete:
-            metrics.count("gaps")
+            metrics.count("gaps", sid=self.sid)
             return Arrival(self.sid, self.position, False, ())
         missed = [
             (entry.number, self._frame(entry, epoch=history.epoch))
@@ -161,7 +161,7 @@ class Topic:
         elif history.epoch:
             self.epoch, self.number = history.epoch, history.tip
             self._ahead.clear()
-            metrics.count("gaps", len(self.members))
+            metrics.count("gaps", len(self.members), sid=self.sid)
             self._deliver(0, self._frame(Entry(history.tip, None), epoch=self.epoch))
         return self.resume()
 

@@ -28,6 +28,7 @@ INSTALLED_APPS = [
     "turbo",
     "turbo.observers",
     "turbo.bindings",
+    "turbo.inspector",
     "chat",
     "board",
     "pocket",

@@ -17,3 +17,6 @@ urlpatterns = [
     path("turbo/", include("turbo.urls")),
     path("admin/", admin.site.urls),
 ]
+
+if settings.DEBUG:
+    urlpatterns += [path("__turbo__/", include("turbo.inspector.urls"))]

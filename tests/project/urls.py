@@ -14,5 +14,6 @@ urlpatterns = [
     path("rooms/<int:pk>/act/<str:how>/", views.act),
     path("boards/", include(boards)),
     path("turbo/", include("turbo.urls")),
+    path("__turbo__/", include("turbo.inspector.urls")),
     path("static/<path:path>", serve, {"insecure": True}),
 ]

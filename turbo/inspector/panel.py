@@ -1,0 +1,61 @@
+"""
+The panel for django-debug-toolbar: what this request has broadcast, and the report.
+
+Name it in ``DEBUG_TOOLBAR_PANELS``; nothing else imports this module, so that the
+toolbar is needed only by those who have it.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from contextvars import ContextVar
+from typing import Any
+
+from debug_toolbar.panels import Panel
+from django.http import HttpRequest, HttpResponse
+
+from turbo.inspector.notebook import notebook
+from turbo.inspector.report import report
+from turbo.recorders import recording
+
+__all__ = ["TurboPanel"]
+
+_current: ContextVar[object] = ContextVar("turbo.inspector.panel", default=None)
+
+
+class TurboPanel(Panel):
+    """The broadcasts of a request, and how things stand in its process."""
+
+    title = "Turbo Streams"
+    template = "turbo/inspector/panel.html"
+    is_async = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._stack = ExitStack()
+        self._sent: list[tuple[str, str]] = []
+
+    @property
+    def nav_subtitle(self) -> str:
+        """How much this request has broadcast."""
+        number = len(self.get_stats().get("sent", ()))
+        return f"{number} broadcast{'' if number == 1 else 's'}"
+
+    def enable_instrumentation(self) -> None:
+        """Look on at what is broadcast from here on, by this request."""
+        self._stack.close()
+        self._stack.callback(_current.set, _current.get())
+        _current.set(self)
+        self._stack.enter_context(recording(self._record))
+
+    def disable_instrumentation(self) -> None:
+        """Look away."""
+        self._stack.close()
+
+    def generate_stats(self, request: HttpRequest, response: HttpResponse) -> None:
+        """Keep what the panel shows, in a form that the toolbar can store."""
+        self.record_stats({"sent": self._sent, **report(notebook)})
+
+    def _record(self, name: str, data: str) -> None:
+        if _current.get() is self:
+            self._sent.append((name, data))

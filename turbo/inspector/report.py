@@ -1,0 +1,51 @@
+"""What the page and the panel show: how things stand in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from turbo.hub import subscribers
+from turbo.inspector.notebook import Notebook
+from turbo.metrics import GAUGES, NAMES, counters
+from turbo.registry import stream_classes
+from turbo.streams import Stream
+
+__all__ = ["report"]
+
+
+def report(notebook: Notebook) -> dict[str, Any]:
+    """
+    Return the context of ``turbo/inspector/report.html``.
+
+    Plain texts, numbers, lists and dicts: the debug toolbar stores it as JSON.
+    """
+    known = notebook.names()
+    subscribed = {known.get(sid, sid): number for sid, number in subscribers().items()}
+    return {
+        "broadcasts": [asdict(broadcast) for broadcast in notebook.broadcasts()],
+        "incidents": [asdict(incident) for incident in notebook.incidents()],
+        "subscribed": sorted(subscribed.items()),
+        "streams": [_row(cls, subscribed) for cls in stream_classes()],
+        "counters": [
+            (name, value, MEANINGS.get(name, "")) for name, value in counters().items()
+        ],
+    }
+
+
+MEANINGS = NAMES | GAUGES
+
+
+def _row(cls: type[Stream], subscribed: Mapping[str, int]) -> dict[str, Any]:
+    model = cls.options.model
+    return {
+        "label": cls.label,
+        "model": model._meta.label if model else "",
+        "permission": "tested" if cls.tests_user() else "public",
+        "subscribers": sum(
+            number
+            for name, number in subscribed.items()
+            if name == cls.label or name.startswith(f"{cls.label}:")
+        ),
+    }

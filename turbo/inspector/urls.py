@@ -1,0 +1,16 @@
+"""
+Where the inspector's page lives::
+
+    path("__turbo__/", include("turbo.inspector.urls")),
+"""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from turbo.inspector.views import inspector
+
+__all__ = ["app_name", "urlpatterns"]
+
+app_name = "turbo_inspector"
+urlpatterns = [path("", inspector, name="page")]

@@ -1,0 +1,39 @@
+"""The page of the inspector."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from turbo.inspector.notebook import notebook
+from turbo.inspector.report import report
+
+__all__ = ["inspector"]
+
+
+@login_not_required  # whoever may not look is not sent to log in: there is no page
+@never_cache
+@require_safe
+def inspector(request: HttpRequest) -> HttpResponse:
+    """Show what is going on, to those who may see everything."""
+    if not may_inspect(request):
+        raise Http404
+    return render(request, "turbo/inspector/page.html", report(notebook))
+
+
+def may_inspect(request: HttpRequest) -> bool:
+    """
+    Return whether the inspector is there for this request.
+
+    It shows what was sent to whomsoever: only in development, and only to staff or at
+    an address of ``INTERNAL_IPS``.
+    """
+    if not settings.DEBUG:
+        return False
+    is_internal = request.META.get("REMOTE_ADDR") in settings.INTERNAL_IPS
+    user = getattr(request, "user", None)
+    return is_internal or bool(user and user.is_active and user.is_staff)
