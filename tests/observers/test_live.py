@@ -11,15 +11,18 @@ from typing import Any
 import pytest
 import websockets
 
+from tests.node import node_modules
 from tests.observers.live import (
     APPLICATION,
     MakeProject,
     Script,
     live_settings,
-    node_modules,
     socket,
 )
 from tests.servers import Daphne, Project, Uvicorn
+
+#: The client that others wrote, and what it needs.
+PACKAGES = ("dcrf-client@0.3.0", "ws@8.18.3")
 
 SAVE = "from django.contrib.auth.models import User; u = User.objects.get(pk={}); "
 
@@ -110,7 +113,7 @@ def test_two_servers_and_a_restart(
 @pytest.fixture
 def dcrf_client(server: Daphne) -> Iterator[Script]:
     url = server.ws_url + "/ws/all/"
-    script = Script("dcrf_client.cjs", url, modules=node_modules())
+    script = Script("dcrf_client.cjs", url, modules=node_modules(*PACKAGES))
     try:
         yield script
     finally:

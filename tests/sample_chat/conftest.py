@@ -78,7 +78,7 @@ def demo(_demo: Path, tmp_path: Path) -> Path:
 def chat(_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleChat]:
     """The sample chat, running; the tests share it."""
     directory = tmp_path_factory.mktemp("chat")
-    yield from _serve(shutil.copytree(_demo, directory, dirs_exist_ok=True))
+    yield from serve(shutil.copytree(_demo, directory, dirs_exist_ok=True))
 
 
 @pytest.fixture
@@ -97,10 +97,11 @@ def pair(demo: Path, valkey: Valkey) -> Iterator[list[SampleChat]]:
 @pytest.fixture
 def own_chat(demo: Path) -> Iterator[SampleChat]:
     """The sample chat, running; the test may stop it and start it again."""
-    yield from _serve(demo)
+    yield from serve(demo)
 
 
-def _serve(directory: Path) -> Iterator[SampleChat]:
+def serve(directory: Path) -> Iterator[SampleChat]:
+    """Start the sample chat on a database, and stop it in the end."""
     server = SampleChat(directory)
     server.start()
     try:

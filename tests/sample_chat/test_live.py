@@ -220,4 +220,4 @@ async def test_pages_keep_to_the_policy(chat, log_in):
 
     assert said == []
     rules = "[...document.styleSheets].filter(s => s.cssRules.length).length"
-    assert await ada.evaluate(rules) == 4  # three of ours, and Turbo's progress bar
+    assert await ada.evaluate(rules) == 6  # five of ours, and Turbo's progress bar

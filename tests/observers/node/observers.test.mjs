@@ -269,6 +269,18 @@ test("silence is looked into and a dead connection is replaced", async () => {
   assert.equal(FakeSocket.all.length, 2)
 })
 
+test("a sign of life is asked of a consumer that is there", async () => {
+  client.close()
+  client = connect("ws://site.test/ws/", { ...options, multiplexed: true })
+  client.stream("people").observe(1)
+  await socket().accept()
+
+  await tick(30_000)
+
+  const ping = { action: "ping", request_id: 0 }
+  assert.deepEqual(socket().sent.at(-1), { stream: "people", payload: ping })
+})
+
 test("several consumers share one socket", async () => {
   client.close()
   client = connect("ws://site.test/ws/", { ...options, multiplexed: true })

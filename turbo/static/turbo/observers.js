@@ -190,6 +190,7 @@ class Socket {
   #isClosed = false
   #attempts = 0
   #lastId = 0
+  #lastStream = "" // of a multiplexer: one that is there to answer a ping
   #requests = new Map() // request id → {stream, payload, isSent, resolve, reject, timer}
   #subscriptions = new Map() // request id → {stream, subscription}
   #returning = null
@@ -317,6 +318,7 @@ class Socket {
 
   #send(stream, payload) {
     const { multiplexed } = this.options
+    this.#lastStream = stream
     this.#socket.send(JSON.stringify(multiplexed ? { stream, payload } : payload))
   }
 
@@ -356,7 +358,7 @@ class Socket {
     clearTimeout(this.#watching)
     if (!this.#isOpen) return
     this.#watching = setTimeout(() => this.#closed(), this.options.echo)
-    this.#send("", { action: "ping", request_id: 0 })
+    this.#send(this.#lastStream, { action: "ping", request_id: 0 })
   }
 
   #listen() {
