@@ -51,7 +51,8 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation with warnings as errors, and run its examples."""
-    session.install(*CHECKOUT, *group("docs"))
+    session.install(*CHECKOUT, *group("docs"), *group("test"))
+    session.run("python", "docs/screenshots.py")
     strict = ("-n", "-W", "--keep-going", "-q")
     session.run("sphinx-build", *strict, "-b", "html", "docs", "docs/_build/html")
     session.run("sphinx-build", *strict, "-b", "doctest", "docs", "docs/_build/doctest")

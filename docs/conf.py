@@ -41,9 +41,9 @@ nitpick_ignore_regex = [
     ("py:.*", r"(asyncio|collections|datetime|pathlib)\..*"),
     ("py:.*", r"(asgiref|channels|django|redis)\..*"),
     ("py:.*", r"(rest_framework|rest_framework_.*|playwright|selenium|uvicorn)\..*"),
-    # Type variables, and protocols that nobody has to name.
+    # Type variables, protocols and returned objects that nobody has to name.
     ("py:.*", r"turbo\.[\w.]+\.[A-Z]"),
-    ("py:.*", r"turbo\.http\.(Response|View)"),
+    ("py:.*", r"turbo\.(http\.(Response|View)|testing\.broadcasts\.BroadcastCapture)"),
     ("py:.*", r"turbo\.(rendering\.BackendTemplate|shortcuts\.(SafeHtml|Streaming))"),
 ]
 

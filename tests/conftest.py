@@ -21,6 +21,7 @@ from channels.layers import channel_layers
 from django.conf import settings
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.browsers import FLAGS, find_chromium
 from tests.servers import (
     Daphne,
     Postgres,
@@ -41,16 +42,6 @@ _NO_BROWSER = (
     "no Chromium: install the package 'chromium' of your system, "
     "or set TURBO_CHROMIUM to the program"
 )
-
-_CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def pytest_configure() -> None:
@@ -235,9 +226,7 @@ def uvicorn() -> Iterator[Callable[..., Uvicorn]]:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The Chromium of this machine; without one the test is skipped."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    paths = (os.environ.get("TURBO_CHROMIUM"), *map(shutil.which, names))
-    found = next(filter(None, paths), None)
+    found = find_chromium()
     if found is None:
         required = os.environ.get("TURBO_REQUIRE_BROWSER") == "1"
         (pytest.fail if required else pytest.skip)(_NO_BROWSER)
@@ -247,9 +236,7 @@ def chromium() -> str:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser(chromium: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=chromium, args=_CHROMIUM_FLAGS
-        )
+        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
         await browser.close()
 

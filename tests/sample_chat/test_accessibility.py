@@ -1,4 +1,4 @@
-"""The sample chat for those who use a keyboard, a screen reader, dark colours, a phone."""
+"""The sample chat by keyboard, by screen reader, in dark colours and on a phone."""
 
 from __future__ import annotations
 
