@@ -58,7 +58,7 @@ async def test_verdicts_come_in_the_order_of_the_names() -> None:
     room = await Room.objects.acreate(name="Lobby")
     closed = await Room.objects.acreate(name="Cellar", public=False)
     ann = await User.objects.acreate(username="ann")
-    before = metrics.counters()["refused"]
+    before = metrics.counters()
 
     answer = await reasons(
         [
@@ -74,7 +74,9 @@ async def test_verdicts_come_in_the_order_of_the_names() -> None:
     )
 
     assert answer == ["forged", "", "forbidden", "gone", "foreign", "", "unknown"]
-    assert metrics.counters()["refused"] == before + 5
+    after = metrics.counters()
+    assert after["refused"] == before["refused"] + 5
+    assert after["granted"] == before["granted"] + 2
 
 
 async def test_nothing_asked_is_nothing_answered() -> None:

@@ -44,3 +44,18 @@ def test_the_signal_tells_each_count_and_survives_a_bad_receiver() -> None:
         metrics.counted.disconnect(receiver)
 
     assert heard == [("dropped", 4)]
+
+
+def test_details_go_with_the_signal() -> None:
+    heard: list[dict[str, object]] = []
+
+    def receiver(name: str, value: int, **details: object) -> None:
+        heard.append({"name": name, "value": value, "sid": details["sid"]})
+
+    metrics.counted.connect(receiver)
+    try:
+        metrics.count("gaps", 2, sid="abc")
+    finally:
+        metrics.counted.disconnect(receiver)
+
+    assert heard == [{"name": "gaps", "value": 2, "sid": "abc"}]

@@ -19,7 +19,7 @@ import pytest
 import turbo
 
 ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = {".css", ".py", ".typed", ".js", ".html", ""}
+SHIPPED = {".css", ".html", ".js", ".py", ".svg", ".typed", ""}
 
 
 def hidden(path: Path) -> bool:

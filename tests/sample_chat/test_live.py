@@ -221,3 +221,23 @@ async def test_pages_keep_to_the_policy(chat, log_in):
     assert said == []
     rules = "[...document.styleSheets].filter(s => s.cssRules.length).length"
     assert await ada.evaluate(rules) == 6  # five of ours, and Turbo's progress bar
+
+
+async def test_inspector_follows_what_goes_on(chat, log_in):
+    ada = await log_in(chat, "ada")
+    grace = await log_in(chat, "grace")
+    said: list[str] = []
+    ada.on("console", lambda line: said.append(line.text))
+    await live(grace, "/rooms/1/")
+    await ada.goto("/__turbo__/")
+    source = ada.locator("turbo-channels-stream-source")
+    await expect(source).to_have_attribute("connected", "")
+
+    await send(grace, "Is anybody looking?")
+
+    shown = ada.get_by_label("Sent to chat:RoomStream:1").first
+    await expect(shown).to_contain_text("Is anybody looking?")
+    await expect(shown).to_contain_text('<turbo-stream action="append"')
+    assert said == []
+    answer = await grace.request.get("/__turbo__/")
+    assert answer.status == 404
