@@ -21,6 +21,9 @@ from turbo.asgi import get_application
 from turbo.doctor import Finding, examine_installation, probe_all
 from turbo.doctor.websocket import probe_websocket
 
+# A connection that opens looks after those of the database that other tests left.
+pytestmark = pytest.mark.django_db(transaction=True)
+
 APPS = ["daphne", *django_settings.INSTALLED_APPS]
 MIDDLEWARE = ["turbo.middleware.TurboMiddleware"]
 
