@@ -45,7 +45,7 @@ class Site:
 
     def run(self, *arguments: str) -> dict[str, float]:
         """Run the script that hands broadcasts over, in a process of its own."""
-        text = run_in_site("ours", "hand_over.py", self.python, self.env, *arguments)
+        text = run_in_site("hand_over.py", self.python, self.env, *arguments)
         found: dict[str, float] = json.loads(text)
         return found
 
@@ -55,7 +55,7 @@ def _site(redis: str, *, processes: int) -> Iterator[Site]:
     with ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
         python, env = django_site("ours", "pubsub", Path(name), redis)
-        page = page_of("ours", python, env)
+        page = page_of(python, env)
         servers = []
         for _ in range(processes):
             running = start_site("ours", FAST, Path(name), python, env, page)
@@ -70,8 +70,8 @@ def hand_over(redis: str) -> list[str]:
     for site, name in (("ours", "turbo"), ("turbo_django", "turbo-django")):
         with tempfile.TemporaryDirectory(prefix="bench-") as directory:
             python, env = django_site(site, "redis", Path(directory), redis)
-            run_in_site(site, "prepare.py", python, env)
-            found = json.loads(run_in_site(site, "hand_over.py", python, env, "rows"))
+            run_in_site("prepare.py", python, env)
+            found = json.loads(run_in_site("hand_over.py", python, env, "rows"))
         callers[site] = found["caller"]
         lines.append(
             f"{name}: a broadcast costs its caller {found['caller']:,.0f} µs on Redis; "

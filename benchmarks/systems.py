@@ -75,7 +75,7 @@ def _django(
 ) -> Callable[[Path, str], Running]:
     def start(directory: Path, redis: str) -> Running:
         python, env = django_site(site, layer, directory, redis)
-        page = page_of(site, python, env)
+        page = page_of(python, env)
         return start_site(site, command, directory, python, env, page)
 
     return start
@@ -101,9 +101,9 @@ def start_site(
     return Running(server, _handshake(site, page))
 
 
-def page_of(site: str, python: Path, env: dict[str, str]) -> dict[str, str]:
+def page_of(python: Path, env: dict[str, str]) -> dict[str, str]:
     """Fill a site's database; return what a page of it would hold."""
-    page: dict[str, str] = json.loads(run_in_site(site, "prepare.py", python, env))
+    page: dict[str, str] = json.loads(run_in_site("prepare.py", python, env))
     return page
 
 
@@ -112,7 +112,7 @@ def django_site(
 ) -> tuple[Path, dict[str, str]]:
     """Return the Python of one of the Django sites, and its environment."""
     ours = site == "ours"
-    path = [str(SITES / site), *([str(ROOT)] if ours else [])]
+    path = [str(SITES / "django"), str(SITES / site), *([str(ROOT)] if ours else [])]
     python = Path(sys.executable)
     if not ours:
         python = python_environment("turbo-django", *TURBO_DJANGO)
@@ -125,11 +125,9 @@ def django_site(
     }
 
 
-def run_in_site(
-    site: str, script: str, python: Path, env: dict[str, str], *arguments: str
-) -> str:
+def run_in_site(script: str, python: Path, env: dict[str, str], *arguments: str) -> str:
     """Run a script of a site; return what it prints."""
-    command = [str(python), str(SITES / site / script), *arguments]
+    command = [str(python), str(SITES / "django" / script), *arguments]
     return subprocess.run(
         command, env={**os.environ, **env}, check=True, capture_output=True, text=True
     ).stdout

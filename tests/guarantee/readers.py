@@ -73,8 +73,7 @@ def main(port: str, count: str, *signed: str) -> None:
     stdin: Any = sys.stdin
     while not select.select([stdin], [], [], 0)[0]:
         crowd.pump(0.05)
-    while crowd.pump(1.0):
-        pass  # what is still on its way
+    crowd.pump_until(lambda: len(set(crowd.counts())) == 1, timeout=10)
     print(json.dumps(sorted(delays.items())))
 
 

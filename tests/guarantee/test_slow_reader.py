@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 READERS = 500
 MESSAGES = 40
-PACE = 0.04
+PACE = 0.03
 #: What the slow client does not read, in pieces.
 BULK = "x" * 60_000
 CLOSED = "does not read and is closed"

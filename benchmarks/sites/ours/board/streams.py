@@ -6,6 +6,8 @@ import turbo
 from board.fragment import FRAGMENT
 from board.models import Room
 
+CONTENT = {"html": FRAGMENT}
+
 
 class RoomStream(turbo.ModelStream):
     class Meta:
@@ -15,4 +17,4 @@ class RoomStream(turbo.ModelStream):
         return bool(user.is_authenticated)
 
     def on_save(self, room: Room, created: bool, *args: Any, **kwargs: Any) -> None:
-        room.stream.append(html=FRAGMENT, id="messages")
+        room.stream.append(**CONTENT, id="messages")

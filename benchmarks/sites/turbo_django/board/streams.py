@@ -4,6 +4,8 @@ import turbo
 from board.fragment import FRAGMENT
 from board.models import Room
 
+CONTENT = {"text": FRAGMENT}
+
 
 class RoomStream(turbo.ModelStream):
     class Meta:
@@ -13,4 +15,4 @@ class RoomStream(turbo.ModelStream):
         return user.is_authenticated
 
     def on_save(self, room, created, *args, **kwargs):
-        room.stream.append(text=FRAGMENT, id="messages")
+        room.stream.append(**CONTENT, id="messages")

@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from board.fragment import FRAGMENT
 from board.models import Room
+from board.streams import CONTENT
 
 
 def publish(count: int) -> float:
@@ -25,7 +25,6 @@ def save(count: int) -> float:
     return time.monotonic()
 
 
-CONTENT = {"html": FRAGMENT}
 WORK = {"publish": publish, "save": save}
 
 

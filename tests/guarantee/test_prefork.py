@@ -1,0 +1,95 @@
+"""Servers and workers that fork after the application was loaded broadcast, too."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from celery import Celery
+
+from tests.clients import LivePage
+from tests.servers import ROOT, Daphne, Project, Valkey, WebServer, free_port
+from tests.testapp.streams import Announcements, RoomStream
+
+pytestmark = pytest.mark.slow
+
+COUNT = 20
+
+
+@pytest.fixture
+def project(make_project: Callable[..., Project]) -> Project:
+    return make_project("redis")
+
+
+@pytest.fixture
+async def page(
+    project: Project, daphne: Callable[..., Daphne]
+) -> AsyncIterator[LivePage]:
+    """A page of another server that shows what the workers broadcast."""
+    server = daphne(project)
+    names = [Announcements().signed_stream_name, RoomStream(1).signed_stream_name]
+    async with LivePage(server.ws_url, *names) as page:
+        yield page
+
+
+def heard(page: LivePage, text: str) -> int:
+    return sum(text in data for data in page.data)
+
+
+async def test_gunicorn_with_the_application_loaded_before_the_workers(
+    project: Project, page: LivePage
+) -> None:
+    port = free_port()
+    options = ["--preload", "--workers", "3", "--bind", f"127.0.0.1:{port}"]
+    command = ["gunicorn", *options, "tests.project.wsgi:application"]
+    server = WebServer(project, command, port, {"PYTHONPATH": str(ROOT)})
+    await asyncio.to_thread(server.start)
+    try:
+        async with httpx.AsyncClient(base_url=server.url, timeout=30) as http:
+            for number in range(COUNT):
+                url = f"/rooms/1/say/?text=from a worker {number}."
+                assert (await http.get(url)).status_code == 200
+        await page.until(lambda: heard(page, "from a worker") == COUNT)
+    finally:
+        await asyncio.to_thread(server.stop)
+
+    assert heard(page, "from the parent") == 1
+    assert page.gaps == 0
+
+
+@contextmanager
+def celery(project: Project, broker: str) -> Iterator[None]:
+    command = "celery --app tests.project.tasks worker --pool prefork --concurrency 3"
+    env = {**project.env, "TEST_BROKER": broker, "PYTHONPATH": str(ROOT)}
+    worker: Any = subprocess.Popen(
+        [sys.executable, "-m", *command.split()],
+        cwd=project.directory,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        worker.terminate()
+        worker.wait(30)
+
+
+async def test_celery_with_forked_workers(
+    project: Project, page: LivePage, valkey: Valkey
+) -> None:
+    broker = f"{valkey.url.rpartition('/')[0]}/1"
+    app = Celery("tests", broker=broker)
+    with celery(project, broker):
+        for number in range(COUNT):
+            app.send_task("tests.project.tasks.say", [f"from a worker {number}."])
+        await page.until(lambda: heard(page, "from a worker") == COUNT, timeout=60)
+
+    assert heard(page, "from the parent") == 1
+    assert page.gaps == 0
