@@ -18,9 +18,8 @@ sys.path.insert(0, str(ROOT / ".ci"))
 from environment import Environment  # noqa: E402
 from layers import core_files  # noqa: E402
 
-# Workers have servers of their own, and mostly wait for them; one that is done takes
-# work from another.
-PARALLEL = ("-n", "4", "--dist", "worksteal")
+# Two workers, each with servers of its own; one that is done takes work from the other.
+PARALLEL = ("-n", "2", "--dist", "worksteal")
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from turbo.broadcast import shut_down
 pytestmark = pytest.mark.slow
 
 READERS = 500
-MESSAGES = 40
+MESSAGES = 30
 PACE = 0.03
 #: What the slow client does not read, in pieces.
 BULK = "x" * 60_000

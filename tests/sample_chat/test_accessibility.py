@@ -38,7 +38,8 @@ PAGES = {
     "/__turbo__/": "article",
 }
 
-looks = pytest.mark.parametrize("scheme", ["light", "dark"])
+SCHEMES = ("light", "dark")
+
 widths = pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 
 
@@ -66,15 +67,20 @@ def closed_chat(demo: Path) -> Iterator[SampleChat]:
 
 
 async def found(page: Page, axe: str) -> list[str]:
-    """Return what is seriously wrong with the page, by rule and element."""
+    """Return what is seriously wrong with the page, light or dark."""
     await page.evaluate(axe)
-    result: dict[str, Any] = await page.evaluate("axe.run()")
-    return [
-        f"{page.url}: {violation['id']}: {node['html'][:120]} {node['failureSummary']}"
-        for violation in result["violations"]
-        if violation["impact"] in SERIOUS
-        for node in violation["nodes"]
-    ]
+    wrong = []
+    for scheme in SCHEMES:
+        await page.emulate_media(color_scheme=scheme)
+        result: dict[str, Any] = await page.evaluate("axe.run()")
+        wrong += [
+            f"{page.url} {scheme}: {violation['id']}: "
+            f"{node['html'][:120]} {node['failureSummary']}"
+            for violation in result["violations"]
+            if violation["impact"] in SERIOUS
+            for node in violation["nodes"]
+        ]
+    return wrong
 
 
 async def overflow(page: Page) -> list[str]:
@@ -86,11 +92,9 @@ async def overflow(page: Page) -> list[str]:
 # --- What axe finds
 
 
-@looks
 @widths
-async def test_nothing_serious_on_any_page(chat, log_in, axe, scheme, size):
-    look = {"color_scheme": scheme, "viewport": size, "bypass_csp": True}
-    page = await log_in(chat, "ada", **look)
+async def test_nothing_serious_on_any_page(chat, log_in, axe, size):
+    page = await log_in(chat, "ada", viewport=size, bypass_csp=True)
     await page.goto("/scores/")
     await page.get_by_role("button", name="I had a cup").click()
     wrong = []
@@ -103,11 +107,9 @@ async def test_nothing_serious_on_any_page(chat, log_in, axe, scheme, size):
     assert wrong == []
 
 
-@looks
 @widths
-async def test_nothing_serious_before_the_log_in(chat, new_page, axe, scheme, size):
-    look = {"color_scheme": scheme, "viewport": size, "bypass_csp": True}
-    page = await new_page(base_url=chat.url, **look)
+async def test_nothing_serious_before_the_log_in(chat, new_page, axe, size):
+    page = await new_page(base_url=chat.url, viewport=size, bypass_csp=True)
 
     await page.goto("/login/")
     wrong = await found(page, axe) + await overflow(page)
@@ -119,9 +121,8 @@ async def test_nothing_serious_before_the_log_in(chat, new_page, axe, scheme, si
     assert wrong + await found(page, axe) == []
 
 
-@looks
-async def test_nothing_serious_where_somebody_is_refused(chat, log_in, axe, scheme):
-    page = await log_in(chat, "grace", color_scheme=scheme, bypass_csp=True)
+async def test_nothing_serious_where_somebody_is_refused(chat, log_in, axe):
+    page = await log_in(chat, "grace", bypass_csp=True)
 
     await page.goto("/announcements/")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Not allowed")
@@ -132,9 +133,8 @@ async def test_nothing_serious_where_somebody_is_refused(chat, log_in, axe, sche
     assert wrong + await found(page, axe) == []
 
 
-@looks
-async def test_nothing_serious_where_nothing_is(closed_chat, log_in, axe, scheme):
-    page = await log_in(closed_chat, "ada", color_scheme=scheme, bypass_csp=True)
+async def test_nothing_serious_where_nothing_is(closed_chat, log_in, axe):
+    page = await log_in(closed_chat, "ada", bypass_csp=True)
 
     await page.goto("/nowhere/")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import OperationalError, connections, transaction
+from django.db import DatabaseError, connections, transaction
 
 import turbo
 from tests.bindings.app.bindings import Alphabet, Ranking, StoreProducts
@@ -66,8 +66,8 @@ class Command(BaseCommand):
         while time.monotonic() < end:
             try:
                 self.act()
-            except (OperationalError, Undo):
-                continue  # a deadlock, or as it was meant
+            except (DatabaseError, Undo):
+                continue  # a deadlock, a row that is gone by now, or as it was meant
             if self.chance.random() < 0.1:
                 self.look(self.chance.choice(BINDINGS)())
         failed = turbo.counters()["failed"]
