@@ -144,6 +144,18 @@ async def test_the_test_may_be_a_coroutine(declare: Any) -> None:
     assert await passes([stream], User()) == ["forbidden"]
 
 
+async def test_a_coroutine_finds_a_user_who_was_looked_up(declare: Any) -> None:
+    """In the event loop it could not be: a query is not allowed there."""
+    await User.objects.acreate(username="ann", is_staff=True)
+
+    async def only_staff(self: Any, user: Any) -> bool:
+        return bool(user.is_staff)
+
+    user = SimpleLazyObject(User.objects.get)
+
+    assert await reasons([declare(only_staff).signed_stream_name], user) == [""]
+
+
 async def test_a_test_that_fails_refuses_and_is_logged(
     declare: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

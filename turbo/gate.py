@@ -19,7 +19,7 @@ from turbo import metrics
 from turbo.exceptions import NameRefused, UnknownStreamError
 from turbo.identity import is_pending
 from turbo.model_streams import ModelStream
-from turbo.names import SignedName, verify
+from turbo.names import SignedName, user_key, verify
 from turbo.protocol import Subscription
 from turbo.registry import from_name
 from turbo.replay import get_replay
@@ -196,6 +196,7 @@ def _sync_reason(stream: Stream, user: Any) -> str | None:
     if not stream.tests_user():
         return ""
     if inspect.iscoroutinefunction(stream.user_passes_test):
+        user_key(user)  # looked up here, for where it is asked it cannot be
         return None
     try:
         return "" if stream.user_passes_test(user) else "forbidden"
