@@ -29,7 +29,7 @@ def group(name: str) -> list[str]:
 def tests(session: nox.Session) -> None:
     """Run the whole suite; pip takes the newest Django for the interpreter."""
     session.install(*CHECKOUT, *group("test"))
-    arguments = session.posargs or ["-n", "2", "--dist", "worksteal"]
+    arguments = session.posargs or ["-n", "3", "--dist", "worksteal"]
     session.run("python", "-m", "pytest", *arguments)
 
 

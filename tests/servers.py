@@ -228,6 +228,15 @@ class Postgres:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
+def unmeasured() -> dict[str, str]:
+    """Return this process's environment, for one whose coverage is not measured."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("COVERAGE_PROCESS")
+    }
+
+
 class Project:
     """The test project with settings of its own: a database, a channel layer."""
 
@@ -238,13 +247,8 @@ class Project:
     @property
     def env(self) -> dict[str, str]:
         """The environment of every process of this project, which is not measured."""
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("COVERAGE_PROCESS")
-        }
         return {
-            **inherited,
+            **unmeasured(),
             "DJANGO_SETTINGS_MODULE": "tests.settings",
             "TURBO_TEST_SETTINGS": json.dumps(self.settings),
             "PYTHONUNBUFFERED": "1",

@@ -169,6 +169,20 @@ async def test_logging_out_ends_the_subscriptions_of_that_session(
         assert await other.nothing()
 
 
+async def test_an_order_right_after_the_first_subscription_is_heard(
+    ann: User, cellar: Room
+) -> None:
+    """Of the first page that this process serves: nobody heeded orders before."""
+    signed = cellar.stream.sign(ann)
+    for _ in range(20):
+        client, session = await logged_in(ann)
+        async with Socket(ann, session=session) as socket:
+            await socket.subscribe(signed)
+            await client.get("/logout/")
+
+            assert await denied(socket) == [("denied", "revoked")]
+
+
 async def test_a_changed_password_ends_the_sessions_of_before(
     ann: User, cellar: Room
 ) -> None:

@@ -40,6 +40,9 @@ __all__ = ["Connection", "Hub", "get_hub", "subscribers"]
 
 logger = logging.getLogger("turbo.hub")
 
+#: Seconds for which a page may wait until its process hears orders.
+PATIENCE = 5.0
+
 
 class Connection(Subscriber, Protocol):
     """A subscriber that is also kept alive and told of revocations."""
@@ -58,6 +61,7 @@ class Hub:
         self._jobs = Errands()
         self._errands = Errands()
         self._mender = Mender(self._errands)
+        self._heeds = asyncio.Event()
 
     def connect(self, connection: Connection) -> None:
         """Take a connection on; the first one starts the hub."""
@@ -91,6 +95,8 @@ class Hub:
         topics = [self._claim(sid) for sid, _ in wanted]
         try:
             await self._membership.join(topics)
+            if subscriber is not self:
+                await self.heed()
             histories = await _read(wanted)
             arrivals = [
                 topic.admit(subscriber, history)
@@ -104,6 +110,15 @@ class Hub:
             if history.epoch != topic.epoch:
                 self._mender.repair([topic])
         return arrivals
+
+    async def heed(self, patience: float = PATIENCE) -> None:
+        """
+        Return when orders are heard: one that comes before must not be missed.
+
+        Raises :exc:`TimeoutError` when ``patience`` ends first.
+        """
+        async with asyncio.timeout(patience):
+            await self._heeds.wait()
 
     def settle(self, arrivals: Iterable[Arrival]) -> None:
         """Let the live messages flow, once the arrivals have been sent."""
@@ -195,15 +210,18 @@ class Hub:
 
     async def _heed_control(self) -> None:
         wanted = [(stream_id(CONTROL), "")]
-        pause = 0.05
+        failures = 0
         while True:
             try:
                 self.settle(await self.subscribe(self, wanted))
             except Exception:
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 2.0)
+                failures += 1
+                await asyncio.sleep(min(0.05 * 2**failures, 2.0))
             else:
-                return
+                break
+        self._heeds.set()
+        if failures:
+            await self._recheck()  # orders may have gone unheard
 
     def deliver(self, frame: Frame) -> None:
         """Pass an order of the control stream on to the connections."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page
 
-from tests.servers import ROOT, Process, Valkey, free_port
+from tests.servers import ROOT, Process, Valkey, free_port, unmeasured
 
 MANAGE = str(ROOT / "sample_chat" / "manage.py")
 
@@ -36,7 +35,7 @@ class SampleChat(Process):
 def environment(directory: Path) -> dict[str, str]:
     """The variables that a process of the sample chat needs."""
     return {
-        **os.environ,
+        **unmeasured(),
         "DATABASE": str(directory / "db.sqlite3"),
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "PYTHONPATH": str(ROOT),

@@ -96,7 +96,8 @@ class PubSubConsumer:
         hub, relay = get_hub(), get_relay()
         hub.connect(self)
         try:
-            await relay.open(PATIENCE)
+            ready = relay.open(PATIENCE), hub.heed(PATIENCE)
+            await asyncio.gather(*ready, return_exceptions=True)
             await self._receive()  # websocket.connect
             async with self._lasting:
                 await self._read()
