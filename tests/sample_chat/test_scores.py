@@ -54,15 +54,20 @@ async def test_a_restarted_server_is_found_again(own_chat, log_in):
     await expect(rows).to_have_text(["Grace: 2", "Ada: 1"], timeout=20_000)
 
 
-async def test_leaving_the_page_closes_its_socket(chat, log_in):
-    ada = await log_in(chat, "ada")
-    sockets = []
-    ada.on("websocket", lambda socket: sockets.append(socket))
+def of_the_scores(socket):
+    """Not the one that the page's streams come by."""
+    return socket.url.endswith("/ws/scores/")
+
+
+async def test_leaving_the_page_closes_its_socket(own_chat, log_in):
+    ada = await log_in(own_chat, "ada")
     await ada.goto("/scores/")
-    await expect(ada.get_by_role("list", name="Scores")).to_be_attached()
-    async with ada.expect_websocket(lambda socket: socket.url.endswith("/ws/scores/")):
+    await drink(ada)
+    async with ada.expect_websocket(of_the_scores) as opened:
         await ada.reload()
-    scores = sockets[-1]
+    scores = await opened.value
+    rows = ada.get_by_role("list", name="Scores").get_by_role("listitem")
+    await expect(rows.first).to_be_visible()
 
     async with scores.expect_event("close"):
         await ada.get_by_role("link", name="Rooms").first.click()
