@@ -18,9 +18,8 @@ sys.path.insert(0, str(ROOT / ".ci"))
 from environment import Environment  # noqa: E402
 from layers import core_files  # noqa: E402
 
-# Each worker has servers of its own, and waits for them a third of the time; one that
-# is done takes work from another.
-PARALLEL = ("-n", "3", "--dist", "worksteal")
+# Two workers, each with servers of its own; one that is done takes work from the other.
+PARALLEL = ("-n", "2", "--dist", "worksteal")
 
 
 def main() -> None:
