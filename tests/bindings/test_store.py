@@ -16,9 +16,10 @@ from hypothesis.stateful import (
 )
 
 from tests.bindings.worlds import World
-from tests.servers import Valkey
+from tests.servers import Valkey, wait_until
 from turbo.bindings.store import Applied, Listed, Read, Row, Slot, Store, Ticket
 from turbo.bindings.store.memory import MemoryStore
+from turbo.bindings.store.pools import Host
 from turbo.bindings.store.redis import RedisStore
 from turbo.bindings.versions import Version
 
@@ -438,3 +439,13 @@ def test_any_order_of_steps_comes_to_what_the_database_has(
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_a_host_that_is_left_behind_closes_its_connections(valkey: Valkey) -> None:
+    host = Host({"address": valkey.url}, timeout=1)
+    host.execute("PING")
+    with valkey.client() as client:
+        before = len(client.client_list())
+        del host
+
+        wait_until(lambda: len(client.client_list()) == before - 1)

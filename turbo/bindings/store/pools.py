@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
@@ -28,7 +28,7 @@ class Host:
     def __init__(self, address: Mapping[str, Any], *, timeout: float) -> None:
         self._address = address
         self._timeout = timeout
-        self._redis = Redis(connection_pool=self._pool())
+        self._connect()
         _all.add(self)
 
     def run(self, commands: Sequence[Command]) -> list[Any]:
@@ -50,8 +50,16 @@ class Host:
 
     def renew(self) -> None:
         """Open new connections: in a forked process, the old ones are the parent's."""
+        self._closing.detach()
         _inherited.append(self._redis)
-        self._redis = Redis(connection_pool=self._pool())
+        self._connect()
+
+    def _connect(self) -> None:
+        pool = self._pool()
+        self._redis = Redis(connection_pool=pool)
+        # A host that a changed setting leaves behind closes its connections.
+        self._closing = finalize(self, pool.disconnect)
+        self._closing.atexit = False
 
     def _send(self, commands: Sequence[Command], *, whole: bool) -> list[Any]:
         with self._redis.pipeline(transaction=False) as pipeline:
