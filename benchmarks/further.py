@@ -127,7 +127,7 @@ def storm(redis: str) -> list[str]:
             crowd.connect(RETURNING)
         position = POSITION.findall(b"".join(heard))[-1].decode()
         publisher.publish(MISSED)
-        time.sleep(3)
+        time.sleep(3)  # the server notices who has gone, and keeps the messages
         before, started = server.cost(), time.monotonic()
         with Crowd(running.port, _since(running.handshake, position)) as crowd:
             crowd.connect(RETURNING)

@@ -157,14 +157,8 @@ async def test_a_delivery_makes_no_task() -> None:
         written.append(json.dumps(message).encode())
 
     boxes = [
-        Outbox(
-            send,
-            make_message=lambda text: {"text": text},
-            limit=1_000,
-            on_slow=lambda: None,
-            transport=transport,
-        )
-        for transport in (Direct(), None)
+        Outbox({"extensions": extensions}, send, on_slow=lambda: None)
+        for extensions in ({"turbo.transport": Direct()}, {})
     ]
     tasks = asyncio.all_tasks()
 

@@ -431,3 +431,27 @@ async def test_without_a_layer_the_error_names_the_setting() -> None:
             get_layer()
         with pytest.raises(ConfigurationError):
             await Membership().receive()
+
+
+async def test_who_goes_costs_no_more_than_what_it_held(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many streams the other pages of this process show."""
+    hub, other = get_hub(), Page()
+    hub.connect(other)
+    for number in range(20):
+        await subscribe(other, f"s{number}")
+    await subscribe(page, "s0")
+    dropped: list[str] = []
+    drop = Topic.drop
+
+    def noted(topic: Topic, subscriber: Any) -> None:
+        dropped.append(topic.sid)
+        drop(topic, subscriber)
+
+    monkeypatch.setattr(Topic, "drop", noted)
+    await hub.disconnect(page)
+
+    assert dropped == ["s0"]
+    assert hub.subscribers()["s0"] == 1
+    await hub.disconnect(other)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from django.test import override_settings
+
 from turbo.frame import Frame
 from turbo.outbox import Outbox
 
@@ -46,19 +48,13 @@ class Pipe:
         self.aborted = True
 
 
-def message(text: str) -> dict[str, Any]:
-    return {"type": "websocket.send", "text": text}
-
-
-def outbox(send: Any, *, limit: int = 100, **options: Any) -> tuple[Outbox, list[str]]:
+def outbox(
+    send: Any, *, limit: int = 100, transport: Any = None
+) -> tuple[Outbox, list[str]]:
     slow: list[str] = []
-    box = Outbox(
-        send,
-        make_message=message,
-        limit=limit,
-        on_slow=lambda: slow.append("slow"),
-        **options,
-    )
+    scope = {"extensions": {"turbo.transport": transport} if transport else None}
+    with override_settings(TURBO={"QUEUE_BYTES": limit}):
+        box = Outbox(scope, send, on_slow=lambda: slow.append("slow"))
     return box, slow
 
 

@@ -18,15 +18,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import Any
 
 from turbo import metrics, serving
-from turbo.conf import get_settings
 from turbo.identity import with_visitor
 from turbo.outbox import Outbox
 from turbo.protocol import CloseCode
 from turbo.subscribers import LiveSubscriber
-from turbo.typing import ASGIApplication, Message, Receive, Scope, Send
+from turbo.typing import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["TurboStreamsConsumer"]
 
@@ -45,29 +43,16 @@ class TurboStreamsConsumer:
         self._send = send
         # Ends the reading when the client has proved to be slow, and never otherwise.
         self._patience = asyncio.timeout(None)
-        extensions: dict[str, Any] = scope.get("extensions") or {}
-        self._outbox = Outbox(
-            send,
-            make_message=_text_message,
-            limit=get_settings().queue_bytes,
-            on_slow=self._lose_patience,
-            transport=extensions.get("turbo.transport"),
-        )
+        self._outbox = Outbox(scope, send, on_slow=self._lose_patience)
 
     @classmethod
     def as_asgi(cls) -> ASGIApplication:
         """Return an ASGI application that serves each connection."""
-        serving.expect()
 
-        async def application(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "websocket":
-                raise ValueError(
-                    f"TurboStreamsConsumer serves WebSockets, not {scope['type']!r}: "
-                    f"put it under 'websocket' in ProtocolTypeRouter."
-                )
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             await cls(with_visitor(scope), receive, send).serve()
 
-        return application
+        return serving.websocket_application(serve, cls.__qualname__)
 
     async def serve(self) -> None:
         """Serve the connection until either side closes it."""
@@ -110,10 +95,6 @@ class TurboStreamsConsumer:
 
     async def _close(self, code: CloseCode) -> None:
         await self._send({"type": "websocket.close", "code": int(code)})
-
-
-def _text_message(text: str) -> Message:
-    return {"type": "websocket.send", "text": text}
 
 
 def _peer(scope: Scope) -> str:

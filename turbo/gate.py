@@ -56,7 +56,7 @@ async def admit(signed_names: Sequence[str], user: Any) -> list[Verdict]:
     checked = [item for item in verdicts if not isinstance(item, Refusal)]
     names = [name for _, name in checked]
     revoked = await _revoked(names)
-    reasons = await _reasons([grant.stream for grant, _ in checked], user, names)
+    reasons = await passes([grant.stream for grant, _ in checked], user, names)
     decided = iter(
         _decide(grant, is_revoked, reason)
         for (grant, _), is_revoked, reason in zip(
@@ -125,15 +125,14 @@ async def _revoked(names: Sequence[SignedName]) -> list[bool]:
     ]
 
 
-async def passes(streams: Sequence[Stream], user: Any) -> list[str]:
-    """Return for each stream why ``user`` may not see it, ``""`` where they may."""
-    return await _reasons(streams, user)
-
-
-async def _reasons(
+async def passes(
     streams: Sequence[Stream], user: Any, names: Sequence[SignedName] = ()
 ) -> list[str]:
-    """Say why not; ``names`` are those that the streams were asked for with."""
+    """
+    Return for each stream why ``user`` may not see it, ``""`` where they may.
+
+    ``names`` are those that the streams were asked for with, if they were.
+    """
     takes_database = any(isinstance(s, ModelStream) or s.tests_user() for s in streams)
     if is_pending(user):
         takes_database = takes_database or any(name.user for name in names)

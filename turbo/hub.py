@@ -57,6 +57,8 @@ class Hub:
     def __init__(self) -> None:
         self._topics: dict[str, Topic] = {}
         self._connections: dict[Connection, None] = {}
+        #: What each subscriber holds, so that to leave costs no more than that.
+        self._held: dict[Subscriber, set[str]] = {}
         self._membership = Membership()
         self._jobs = Errands()
         self._errands = Errands()
@@ -72,7 +74,7 @@ class Hub:
     async def disconnect(self, connection: Connection) -> None:
         """Forget a connection and its subscriptions; the last one ends the hub."""
         self._connections.pop(connection, None)
-        self.unsubscribe(connection, list(self._topics))
+        self.unsubscribe(connection, list(self._held.get(connection, ())))
         if not self._connections:
             _hubs.pop(asyncio.get_running_loop(), None)
             await self._stop()
@@ -102,6 +104,8 @@ class Hub:
                 topic.admit(subscriber, history)
                 for topic, history in zip(topics, histories, strict=True)
             ]
+            held = self._held.setdefault(subscriber, set())
+            held.update(topic.sid for topic in topics)
         finally:
             for topic in topics:
                 topic.unclaim()
@@ -111,13 +115,13 @@ class Hub:
                 self._mender.repair([topic])
         return arrivals
 
-    async def heed(self, patience: float = PATIENCE) -> None:
+    async def heed(self) -> None:
         """
         Return when orders are heard: one that comes before must not be missed.
 
-        Raises :exc:`TimeoutError` when ``patience`` ends first.
+        Raises :exc:`TimeoutError` when that takes too long.
         """
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(PATIENCE):
             await self._heeds.wait()
 
     def settle(self, arrivals: Iterable[Arrival]) -> None:
@@ -128,10 +132,14 @@ class Hub:
 
     def unsubscribe(self, subscriber: Subscriber, sids: Iterable[str]) -> None:
         """End a subscriber's subscriptions."""
-        for sid in sids:
-            if (topic := self._topics.get(sid)) is not None:
-                topic.drop(subscriber)
-                self._release(topic)
+        held = self._held.get(subscriber, set())
+        for sid in held.intersection(sids):
+            held.remove(sid)
+            topic = self._topics[sid]
+            topic.drop(subscriber)
+            self._release(topic)
+        if not held:
+            self._held.pop(subscriber, None)
 
     def _claim(self, sid: str) -> Topic:
         topic = self._topics.get(sid)
@@ -162,7 +170,7 @@ class Hub:
 
     async def _stop(self) -> None:
         await self._jobs.stop()
-        self.unsubscribe(self, list(self._topics))
+        self.unsubscribe(self, list(self._held.get(self, ())))
         await self._errands.stop(grace=2.0)
 
     async def _listen(self) -> None:

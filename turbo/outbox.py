@@ -1,10 +1,10 @@
 """
-The way out to one subscriber: as fast as the server takes it, bounded when it does not.
+The way out to one WebSocket: as fast as the server takes it, bounded when it does not.
 
 A frame is handed to the server at once, without a task: the coroutine of ASGI's
 ``send`` is stepped by hand, and mostly it ends within that step. If it waits instead
 (the client does not read), what remains of it becomes a task and the frames behind it
-queue up, to at most ``limit`` bytes; past that the subscriber counts as slow and is
+queue up, to at most ``QUEUE_BYTES``; past that the subscriber counts as slow and is
 closed.
 
 A server that offers the extension ``turbo.transport`` is written to directly; it says
@@ -20,8 +20,9 @@ from functools import partial
 from types import coroutine
 from typing import Any, Protocol
 
+from turbo.conf import get_settings
 from turbo.frame import Frame
-from turbo.typing import Message, Send
+from turbo.typing import Message, Scope, Send
 
 __all__ = ["Outbox", "Transport"]
 
@@ -53,7 +54,6 @@ class Outbox:
         "_closed",
         "_direct",
         "_limit",
-        "_make_message",
         "_on_slow",
         "_queue",
         "_room",
@@ -64,16 +64,15 @@ class Outbox:
 
     def __init__(
         self,
+        scope: Scope,
         send: Send,
         *,
-        make_message: Callable[[str], Message],
-        limit: int,
         on_slow: Callable[[], None],
-        transport: Transport | None = None,
     ) -> None:
+        extensions: dict[str, Any] = scope.get("extensions") or {}
+        transport: Transport | None = extensions.get("turbo.transport")
         self._send = send
-        self._make_message = make_message
-        self._limit = limit
+        self._limit = get_settings().queue_bytes
         self._on_slow = on_slow
         self._transport = transport
         # The way of nearly every frame, so it is one look-up: the transport's write,
@@ -148,7 +147,7 @@ class Outbox:
             self.put(self._take(self._queue))
 
     def _step(self, frame: Frame) -> None:
-        sending = self._send(self._make_message(frame.text)).__await__()
+        sending = self._send(_message(frame.text)).__await__()
         try:
             waits_for = next(sending)
         except StopIteration:
@@ -163,7 +162,7 @@ class Outbox:
         try:
             await _rest(sending, waits_for)
             while self._queue:
-                await self._send(self._make_message(self._take(self._queue).text))
+                await self._send(_message(self._take(self._queue).text))
         except Exception:
             self._shut()
         finally:
@@ -185,6 +184,10 @@ class Outbox:
         if self._room is not None:
             self._room.set()
             self._room = None
+
+
+def _message(text: str) -> Message:
+    return {"type": "websocket.send", "text": text}
 
 
 @coroutine

@@ -12,7 +12,16 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any
 
-__all__ = ["expect", "expected", "loop", "register", "run"]
+from turbo.typing import ASGIApplication, Receive, Scope, Send
+
+__all__ = [
+    "expect",
+    "expected",
+    "loop",
+    "register",
+    "run",
+    "websocket_application",
+]
 
 #: Seconds after which a loop that has not answered is looked at: it may have ended.
 PATIENCE = 1.0
@@ -25,6 +34,21 @@ def expect() -> None:
     """Note that an ASGI application was made, so that a server is likely to run."""
     global _expected
     _expected = True
+
+
+def websocket_application(serve: ASGIApplication, name: str) -> ASGIApplication:
+    """Return an application that serves WebSockets, and says so to whatever is none."""
+    expect()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            raise ValueError(
+                f"{name} serves WebSockets, not {scope['type']!r}: "
+                f"put it under 'websocket' in ProtocolTypeRouter."
+            )
+        await serve(scope, receive, send)
+
+    return application
 
 
 def expected() -> bool:

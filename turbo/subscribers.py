@@ -108,9 +108,13 @@ class LiveSubscriber:
 
     def obey(self, order: str | None) -> None:
         """Take an order of the control stream."""
+        parsed = Order.parse(order)
+        is_unknown = parsed.user and is_pending(self._user)
+        if not is_unknown and not self._is_meant(parsed):
+            return
         self._is_stale = True
         if self._session.subscriptions or self._lock.locked():
-            self._errands.run(self._obey(Order.parse(order)))
+            self._errands.run(self._obey(parsed))
 
     async def stop(self) -> None:
         """Leave everything."""
@@ -142,7 +146,9 @@ class LiveSubscriber:
 
     async def _obey(self, order: Order) -> None:
         async with self._lock:
-            if not await self._concerns_us(order):
+            if order.user and is_pending(self._user):
+                await database_sync_to_async(user_key)(self._user)
+            if not self._is_meant(order):
                 return
             held = order.matching(self._session.subscriptions.values())
             ended = await self._no_longer_passing(held) if order.recheck else held
@@ -153,12 +159,8 @@ class LiveSubscriber:
             )
             self._leave(ended)
 
-    async def _concerns_us(self, order: Order) -> bool:
-        user = self._user
-        if order.user and is_pending(user):
-            key = await database_sync_to_async(user_key)(user)
-        else:
-            key = user_key(user) if order.user else None
+    def _is_meant(self, order: Order) -> bool:
+        key = user_key(self._user) if order.user else None
         session = getattr(self._scope.get("session"), "session_key", None)
         return order.concerns(user=key, session=session_hash(session))
 
@@ -177,8 +179,12 @@ class LiveSubscriber:
         return [item for item, why in zip(tested, reasons, strict=True) if why]
 
     async def _reload_user(self) -> None:
-        self._user = await reload_user(self._scope, self._user)
-        self._is_stale = False
+        self._is_stale = False  # first, for an order may come meanwhile
+        try:
+            self._user = await reload_user(self._scope, self._user)
+        except Exception:
+            self._is_stale = True
+            raise
 
     def _held(self, wanted: Iterable[Wanted]) -> list[Subscription]:
         """Return what is subscribed already of what is asked for."""

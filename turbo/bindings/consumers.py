@@ -34,7 +34,7 @@ from turbo.exceptions import ConfigurationError, FrameError
 from turbo.frame import Frame
 from turbo.outbox import Outbox
 from turbo.protocol import CloseCode
-from turbo.typing import ASGIApplication, Message, Receive, Scope, Send
+from turbo.typing import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["BindingConsumer", "consumer_classes"]
 
@@ -79,28 +79,16 @@ class BindingConsumer:
         # Ends the conversation when the server wants it to, and never otherwise.
         self._limit = asyncio.timeout(None)
         self._code: int = CloseCode.SLOW
-        extensions: dict[str, Any] = scope.get("extensions") or {}
-        self._outbox = Outbox(
-            send,
-            make_message=_text_message,
-            limit=get_settings().queue_bytes,
-            on_slow=lambda: self.end(CloseCode.SLOW),
-            transport=extensions.get("turbo.transport"),
-        )
+        self._outbox = Outbox(scope, send, on_slow=lambda: self.end(CloseCode.SLOW))
 
     @classmethod
     def as_asgi(cls) -> ASGIApplication:
         """Return an ASGI application that serves each connection."""
-        serving.expect()
 
-        async def application(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "websocket":
-                raise ValueError(
-                    f"{cls.__name__} serves WebSockets, not {scope['type']!r}."
-                )
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             await cls(scope, receive, send).serve()
 
-        return application
+        return serving.websocket_application(serve, cls.__qualname__)
 
     def get_binding(self) -> Binding:
         """
@@ -212,7 +200,3 @@ class BindingConsumer:
                     pass
         if is_slow:
             self._outbox.abort()
-
-
-def _text_message(text: str) -> Message:
-    return {"type": "websocket.send", "text": text}

@@ -24,7 +24,6 @@ class Application:
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> ASGIApplication:
         """Return an ASGI application that serves each connection."""
-        serving.expect()
         if apps.ready and not apps.is_installed(APP):
             logger.warning(
                 "%s is served, but %r is not in INSTALLED_APPS: what a shell or a "
@@ -33,13 +32,8 @@ class Application:
                 APP,
             )
 
-        async def application(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "websocket":
-                raise ValueError(
-                    f"{cls.__qualname__} serves WebSockets, not {scope['type']!r}: "
-                    f"put it under 'websocket' in ProtocolTypeRouter."
-                )
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             endpoint: Any = cls(**initkwargs)
             await Socket(receive, send, scope).serve(endpoint, scope)
 
-        return application
+        return serving.websocket_application(serve, cls.__qualname__)

@@ -12,12 +12,11 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 from channels.exceptions import StopConsumer
 
 from turbo import metrics
-from turbo.conf import get_settings
 from turbo.frame import Frame
 from turbo.hub import get_hub
 from turbo.outbox import Outbox
@@ -85,14 +84,7 @@ class Socket:
         self._busy = False  # the endpoint acts on something
         self._slow = False
         self._code = 1006
-        extensions: dict[str, Any] = scope.get("extensions") or {}
-        self._outbox = Outbox(
-            send,
-            make_message=_text_message,
-            limit=get_settings().queue_bytes,
-            on_slow=self.end_as_slow,
-            transport=extensions.get("turbo.transport"),
-        )
+        self._outbox = Outbox(scope, send, on_slow=self.end_as_slow)
         self._endpoint: Endpoint | None = None
 
     async def serve(self, endpoint: Endpoint, scope: Scope) -> None:
@@ -218,7 +210,3 @@ async def _hang_up(endpoint: Endpoint, code: int) -> None:
     except Exception:
         logger.exception("A consumer failed after its connection had ended.")
         metrics.count("failed")
-
-
-def _text_message(text: str) -> Message:
-    return {"type": "websocket.send", "text": text}

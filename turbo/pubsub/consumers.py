@@ -38,7 +38,7 @@ from turbo.pubsub.protocol import (
 )
 from turbo.pubsub.relay import get_relay
 from turbo.revocation import Order
-from turbo.typing import ASGIApplication, Message, Receive, Scope, Send
+from turbo.typing import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["PubSubConsumer"]
 
@@ -67,37 +67,26 @@ class PubSubConsumer:
         self._code: CloseCode | None = None
         self._errands = Errands()
         self._lock = asyncio.Lock()  # one change of who is there at a time
-        extensions: dict[str, Any] = scope.get("extensions") or {}
-        self._outbox = Outbox(
-            send,
-            make_message=_text_message,
-            limit=get_settings().queue_bytes,
-            on_slow=self._end_as_slow,
-            transport=extensions.get("turbo.transport"),
-        )
+        self._outbox = Outbox(scope, send, on_slow=self._end_as_slow)
 
     @classmethod
     def as_asgi(cls) -> ASGIApplication:
         """Return an ASGI application that serves each connection."""
-        serving.expect()
 
-        async def application(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "websocket":
-                raise ValueError(
-                    f"PubSubConsumer serves WebSockets, not {scope['type']!r}: put it "
-                    f"under 'websocket' in ProtocolTypeRouter."
-                )
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             await cls(scope, receive, send).serve()
 
-        return application
+        return serving.websocket_application(serve, cls.__qualname__)
 
     async def serve(self) -> None:
         """Serve the connection until either side closes it."""
         hub, relay = get_hub(), get_relay()
         hub.connect(self)
         try:
-            ready = relay.open(PATIENCE), hub.heed(PATIENCE)
-            await asyncio.gather(*ready, return_exceptions=True)
+            with suppress(TimeoutError):  # asked again as soon as orders are heard
+                async with asyncio.timeout(PATIENCE):
+                    await relay.open(PATIENCE)
+                    await hub.heed()
             await self._receive()  # websocket.connect
             async with self._lasting:
                 await self._read()
@@ -255,7 +244,3 @@ class PubSubConsumer:
 
     async def _say_goodbye(self, code: CloseCode) -> None:
         await self._send({"type": "websocket.close", "code": int(code)})
-
-
-def _text_message(text: str) -> Message:
-    return {"type": "websocket.send", "text": text}
