@@ -36,7 +36,7 @@ from turbo.broadcast import shut_down
 from turbo.context import set_birth
 from turbo.replay.selection import forget_replay
 
-pytest_plugins = ["tests.declaring", "turbo.testing.pytest"]
+pytest_plugins = ["tests.alone", "tests.declaring", "turbo.testing.pytest"]
 
 _NO_BROWSER = (
     "no Chromium: install the package 'chromium' of your system, "

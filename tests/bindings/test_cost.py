@@ -21,6 +21,8 @@ from turbo.bindings import Binding, BoundModelViewSet
 from turbo.bindings.reading import forget_copies
 from turbo.broadcast import shut_down
 
+pytestmark = pytest.mark.alone
+
 ROWS = 1_000
 
 

@@ -11,7 +11,10 @@ from benchmarks.sockets import Crowd, Handshake
 from tests.pubsub.serving import PubSubServer
 from tests.pubsub.shop.models import Topping
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.django_db(transaction=True, databases=["default", "other"]),
+]
 
 SOCKETS = 200
 CHANGES = 30
