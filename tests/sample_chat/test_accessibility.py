@@ -14,7 +14,7 @@ from tests.node import node_modules
 from tests.sample_chat.conftest import SampleChat, serve
 from tests.sample_chat.test_live import live
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 AXE = "axe-core@4.11.0"
 SERIOUS = {"serious", "critical"}
