@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 from unittest.mock import patch
 
@@ -114,6 +117,42 @@ def test_a_page_of_a_logged_in_user_takes_one_visit_to_the_database(
 
     assert len(queries) == 3
     assert visits.call_count == 1
+
+
+def test_pages_that_connect_together_share_their_queries(
+    layer: type[Counting],
+) -> None:
+    """One for all sessions, one for all rooms; who the users are, each is asked for."""
+    pages = []
+    for number in range(20):
+        user = User.objects.create(username=str(number))
+        client = Client()
+        client.force_login(user)
+        cookie = client.cookies.output(header="", sep=";").strip().encode()
+        room = Room.objects.create(name=str(number))
+        pages.append((cookie, room.stream.sign(user)))
+
+    async def subscribe() -> None:
+        sockets = [Socket(headers=[(b"cookie", cookie)]) for cookie, _ in pages]
+        async with AsyncExitStack() as stack:
+            for socket in sockets:
+                await stack.enter_async_context(socket)
+            answers = await asyncio.gather(
+                *(
+                    socket.subscribe(name)
+                    for socket, (_, name) in zip(sockets, pages, strict=True)
+                )
+            )
+        assert {answer["type"] for (answer,) in answers} == {"subscribed"}
+
+    with CaptureQueriesContext(connection) as queries:
+        async_to_sync(subscribe)()
+
+    tables = Counter(re.findall(r'FROM "(\w+)"', " ".join(q["sql"] for q in queries)))
+    # The first is answered alone, the others while that one is.
+    assert tables["django_session"] <= 2
+    assert tables["testapp_room"] <= 2
+    assert tables["auth_user"] == len(pages)
 
 
 class Heard:

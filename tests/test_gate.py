@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -99,20 +100,19 @@ async def test_a_page_that_cannot_be_asked_for_fails_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Pages that come together visit the database together, but each for itself."""
-    room = await Room.objects.acreate(name="Lobby")
-    load = RoomStream.load
+    room, broken = [await Room.objects.acreate(name=name) for name in ("a", "b")]
 
-    def break_down(streams: Any) -> None:
-        if len(streams) > 1:
-            raise DatabaseError("too many")
-        load(streams)
+    def break_down(stream: Any) -> Room:
+        if stream.pk == broken.pk:
+            raise DatabaseError("unreadable")
+        return room
 
-    monkeypatch.setattr(RoomStream, "load", break_down)
-    signed = room.stream.signed_stream_name
+    signed = [stored.stream.signed_stream_name for stored in (broken, room)]
+    monkeypatch.setattr(RoomStream, "instance", property(break_down))
+    monkeypatch.setattr(RoomStream, "load", Mock(side_effect=DatabaseError))
 
     failed, admitted = await asyncio.gather(
-        admit([signed, signed], AnonymousUser()),
-        admit([signed], AnonymousUser()),
+        *(admit([name], AnonymousUser()) for name in signed),
         return_exceptions=True,
     )
 

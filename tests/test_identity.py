@@ -9,11 +9,14 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.db import SessionStore
-from django.test import AsyncClient, modify_settings
+from django.db import connection
+from django.test import AsyncClient, Client, modify_settings, override_settings
+from django.test.utils import CaptureQueriesContext
 from django.utils.functional import SimpleLazyObject
 
 from turbo.identity import (
     is_pending,
+    load_sessions,
     reload_user,
     scope_user,
     session_hash,
@@ -79,6 +82,16 @@ def cookie(text: str) -> dict[str, Any]:
     return {"headers": [(b"host", b"x"), (b"cookie", text.encode())]}
 
 
+def session_of(user: User, *, expiry: int = 60) -> str:
+    """Log ``user`` in for so many seconds; return what the cookie holds."""
+    client = Client()
+    client.force_login(user)
+    session = client.session
+    session.set_expiry(expiry)
+    session.save()
+    return str(session.session_key)
+
+
 async def test_the_user_of_a_session_is_looked_up_when_somebody_asks() -> None:
     ann = await User.objects.acreate(username="ann")
     client = AsyncClient()
@@ -99,6 +112,25 @@ async def test_a_session_that_has_ended_is_nobodys() -> None:
     user = scope_user(with_visitor(cookie("sessionid=ended")))
 
     assert not await sync_to_async(lambda: user.is_authenticated)()
+
+
+@pytest.mark.parametrize("engine", ["db", "cached_db"])
+def test_sessions_are_read_together_where_only_the_database_has_them(
+    engine: str,
+) -> None:
+    """One that has expired, or never was, is nobody's, whichever way it is read."""
+    ann = User.objects.create(username="ann")
+    with override_settings(SESSION_ENGINE=f"django.contrib.sessions.backends.{engine}"):
+        keys = [session_of(ann), session_of(ann), session_of(ann, expiry=-1), "never"]
+        users = [scope_user(with_visitor(cookie(f"sessionid={key}"))) for key in keys]
+
+        with CaptureQueriesContext(connection) as queries:
+            load_sessions([*users, users[0], AnonymousUser(), ann])
+
+        assert len(queries) == (engine == "db")
+        assert all(is_pending(user) for user in users)
+        assert [user.is_authenticated for user in users] == [True, True, False, False]
+    assert users[0] == ann
 
 
 @pytest.mark.parametrize(

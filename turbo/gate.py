@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,7 +18,7 @@ from channels.db import database_sync_to_async
 
 from turbo import metrics
 from turbo.exceptions import NameRefused, UnknownStreamError
-from turbo.identity import is_pending
+from turbo.identity import is_pending, load_sessions
 from turbo.model_streams import ModelStream
 from turbo.names import SignedName, user_key, verify
 from turbo.protocol import Subscription
@@ -136,8 +137,8 @@ async def passes(
     takes_database = any(isinstance(s, ModelStream) or s.tests_user() for s in streams)
     if is_pending(user):
         takes_database = takes_database or any(name.user for name in names)
-    page = streams, user, names
-    reasons = await _visit_database(page) if takes_database else _sync_reasons(*page)
+    page = _Page(streams, user, names)
+    reasons = await _visit_database(page) if takes_database else _sync_reasons(page)
     if isinstance(reasons, Exception):
         raise reasons
     return [
@@ -146,37 +147,47 @@ async def passes(
     ]
 
 
-_Page: TypeAlias = tuple[Sequence[Stream], Any, Sequence[SignedName]]
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Somebody who asks for streams; ``names`` says for whom those were signed."""
+
+    streams: Sequence[Stream]
+    user: Any
+    names: Sequence[SignedName]
+
+    def is_theirs(self) -> list[bool]:
+        """Return for each stream whether it was signed for whoever asks."""
+        if not self.names:
+            return [True] * len(self.streams)
+        return [name.is_for(self.user) for name in self.names]
+
+
 _Reasons: TypeAlias = list[str | None]
 
 
 @together
 async def _visit_database(pages: list[_Page]) -> list[_Reasons | Exception]:
-    answers: list[_Reasons | Exception]
-    answers = await database_sync_to_async(_each_alone)(pages)
+    answers: list[_Reasons | Exception] = await database_sync_to_async(_visit)(pages)
     return answers
 
 
-def _each_alone(pages: list[_Page]) -> list[_Reasons | Exception]:
-    """Ask for one page after the other, so that none fails for another."""
+def _visit(pages: list[_Page]) -> list[_Reasons | Exception]:
+    """Fetch at once what the pages need; decide one by one, so none fails another."""
+    with suppress(Exception):  # what is missing then, each page asks for itself
+        load_sessions(page.user for page in pages)
+        _load_instances(
+            stream
+            for page in pages
+            for stream, theirs in zip(page.streams, page.is_theirs(), strict=True)
+            if theirs
+        )
     answers: list[_Reasons | Exception] = []
     for page in pages:
         try:
-            answers.append(_sync_reasons(*page))
+            answers.append(_sync_reasons(page))
         except Exception as error:
             answers.append(error)
     return answers
-
-
-def _sync_reasons(
-    streams: Sequence[Stream], user: Any, names: Sequence[SignedName]
-) -> _Reasons:
-    is_theirs = [name.is_for(user) for name in names] or [True] * len(streams)
-    _load_instances(s for s, theirs in zip(streams, is_theirs, strict=True) if theirs)
-    return [
-        _sync_reason(stream, user) if theirs else "foreign"
-        for stream, theirs in zip(streams, is_theirs, strict=True)
-    ]
 
 
 def _load_instances(streams: Iterable[Stream]) -> None:
@@ -187,6 +198,13 @@ def _load_instances(streams: Iterable[Stream]) -> None:
             by_class.setdefault(type(stream), []).append(stream)
     for cls, group in by_class.items():
         cls.load(group)
+
+
+def _sync_reasons(page: _Page) -> _Reasons:
+    return [
+        _sync_reason(stream, page.user) if theirs else "foreign"
+        for stream, theirs in zip(page.streams, page.is_theirs(), strict=True)
+    ]
 
 
 def _sync_reason(stream: Stream, user: Any) -> str | None:

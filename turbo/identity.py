@@ -10,6 +10,7 @@ or a deactivated account then yield nobody.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -18,13 +19,22 @@ from channels.auth import get_user
 from channels.db import database_sync_to_async
 from django.apps import apps
 from django.conf import settings
+from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.http import parse_cookie
+from django.utils import timezone
 from django.utils.functional import SimpleLazyObject, empty
 
 from turbo.names import user_key
 from turbo.typing import Scope
 
-__all__ = ["is_pending", "reload_user", "scope_user", "session_hash", "with_visitor"]
+__all__ = [
+    "is_pending",
+    "load_sessions",
+    "reload_user",
+    "scope_user",
+    "session_hash",
+    "with_visitor",
+]
 
 
 def with_visitor(scope: Scope) -> Scope:
@@ -35,13 +45,38 @@ def with_visitor(scope: Scope) -> Scope:
     if not session_key:
         return scope
     session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    user = SimpleLazyObject(partial(get_user.func, {"session": session}))
-    return dict(scope, session=session, user=user)
+    return dict(scope, session=session, user=_Visitor(session))
+
+
+class _Visitor(SimpleLazyObject):  # type: ignore[type-arg]
+    """The user of a session, looked up when somebody first asks."""
+
+    def __init__(self, session: Any) -> None:
+        super().__init__(partial(get_user.func, {"session": session}))
+        vars(self)["_turbo_session"] = session
 
 
 def is_pending(user: Any) -> bool:
     """Return whether a user has yet to be looked up, which takes the database."""
     return getattr(user, "_wrapped", None) is empty
+
+
+def load_sessions(users: Iterable[Any]) -> None:
+    """Read the sessions of those who are pending: one query for all in a database."""
+    stores: dict[type[DatabaseStore], list[Any]] = {}
+    for user in users:
+        if is_pending(user) and isinstance(user, _Visitor):
+            store = vars(user)["_turbo_session"]
+            # Another engine that stands on this one may look elsewhere first.
+            if getattr(type(store), "load", None) is DatabaseStore.load:
+                stores.setdefault(type(store), []).append(store)
+    for group in stores.values():
+        keys = {store.session_key for store in group}
+        current = group[0].model.objects.filter(expire_date__gt=timezone.now())
+        rows = current.in_bulk(keys)
+        for store in group:
+            if row := rows.get(store.session_key):
+                store._session_cache = store.decode(row.session_data)
 
 
 def scope_user(scope: Scope) -> Any:
