@@ -86,6 +86,18 @@ async def test_the_path_is_the_settings() -> None:
         routing.other  # noqa: B018
 
 
+async def test_a_site_below_a_path_of_its_own_has_its_streams_there() -> None:
+    communicator = WebsocketCommunicator(
+        get_application(), "/site/ws/", headers=[(b"origin", b"http://testserver")]
+    )
+    communicator.scope["root_path"] = "/site"
+
+    connected, _ = await communicator.connect()
+
+    assert connected
+    await communicator.disconnect()
+
+
 async def test_the_consumer_works_alone_and_only_for_websockets() -> None:
     application = TurboStreamsConsumer.as_asgi()
 

@@ -7,8 +7,10 @@ Queries, layer sends, commands of Redis, tasks and encodings per message or conn
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -26,7 +28,7 @@ from django.test.utils import CaptureQueriesContext
 
 import turbo
 from tests.clients import Socket
-from tests.servers import channel_layer
+from tests.servers import ROOT, channel_layer
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
 from turbo.broadcast import shut_down
@@ -217,6 +219,33 @@ async def test_a_connection_has_one_task(layer: type[Counting]) -> None:
             await second.subscribe(Announcements().signed_stream_name)
 
             assert len(asyncio.all_tasks()) == before + 1
+
+
+async def test_what_a_page_that_stays_keeps_in_memory(
+    layer: type[Counting],
+) -> None:
+    """Of what this library allocates itself; the server's own is several times that."""
+    signed = Announcements().signed_stream_name
+    async with AsyncExitStack() as stack:
+
+        async def connect(count: int) -> None:
+            for _ in range(count):
+                socket = await stack.enter_async_context(Socket())
+                assert (await socket.subscribe(signed))[0]["type"] == "subscribed"
+
+        await connect(5)  # what is loaded once
+        tracemalloc.start()
+        try:
+            await connect(100)
+            gc.collect()
+            ours = tracemalloc.Filter(True, str(ROOT / "turbo" / "*"))
+            kept = tracemalloc.take_snapshot().filter_traces([ours])
+        finally:
+            tracemalloc.stop()
+
+    size = sum(trace.size for trace in kept.traces) / 100
+    print(f"{size:.0f} bytes for each page")
+    assert size < 3_500
 
 
 def test_a_batch_of_broadcasts_is_a_handful_of_commands(valkey: Any) -> None:

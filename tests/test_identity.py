@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.functional import SimpleLazyObject
 
 from turbo.identity import (
+    at_rest,
     is_pending,
     load_sessions,
     reload_user,
@@ -42,7 +43,7 @@ def test_a_session_is_named_without_giving_it_away() -> None:
 async def test_nobody_stays_nobody() -> None:
     nobody = AnonymousUser()
 
-    assert await reload_user({}, nobody) is nobody
+    assert await reload_user(None, nobody) is nobody
 
 
 async def test_a_user_without_a_session_is_read_from_the_database() -> None:
@@ -50,32 +51,32 @@ async def test_a_user_without_a_session_is_read_from_the_database() -> None:
     await User.objects.filter(pk=ann.pk).aupdate(first_name="new")
 
     held = SimpleLazyObject(lambda: ann)
-    assert await reload_user({}, held) is held, "nobody has asked who it is"
+    assert await reload_user(None, held) is held, "nobody has asked who it is"
     assert held.first_name == "old"
-    again = await reload_user({}, held)
+    again = await reload_user(None, held)
 
     assert again.first_name == "new"
     await User.objects.filter(pk=ann.pk).aupdate(is_active=False)
-    assert await reload_user({}, ann) == AnonymousUser()
+    assert await reload_user(None, ann) == AnonymousUser()
     await User.objects.filter(pk=ann.pk).adelete()
-    assert await reload_user({}, ann) == AnonymousUser()
+    assert await reload_user(None, ann) == AnonymousUser()
 
 
 async def test_a_user_that_is_no_model_is_taken_as_it_is() -> None:
     user: Any = SimpleNamespace(pk="x", is_authenticated=True)
 
-    assert await reload_user({}, user) is user
+    assert await reload_user(None, user) is user
 
 
 async def test_a_session_that_has_ended_yields_nobody() -> None:
     ann = await User.objects.acreate(username="ann")
     client = AsyncClient()
     await client.aforce_login(ann)
-    scope = {"session": SessionStore(client.cookies["sessionid"].value)}
+    session = SessionStore(client.cookies["sessionid"].value)
 
-    assert await reload_user(scope, ann) == ann
+    assert await reload_user(session, ann) == ann
     await client.alogout()
-    assert not (await reload_user(scope, ann)).is_authenticated
+    assert not (await reload_user(session, ann)).is_authenticated
 
 
 def cookie(text: str) -> dict[str, Any]:
@@ -106,6 +107,30 @@ async def test_the_user_of_a_session_is_looked_up_when_somebody_asks() -> None:
     assert await sync_to_async(lambda: user.is_authenticated)()
     assert not is_pending(user)
     assert user == ann
+
+
+async def test_what_is_remembered_of_a_visitor_is_the_key_and_who_it_is() -> None:
+    """Pages stay for hours; what their session holds need not."""
+    ann = await User.objects.acreate(username="ann")
+    key = await sync_to_async(session_of)(ann)
+    scope = with_visitor(cookie(f"sessionid={key}"))
+    session, user = scope["session"], scope_user(scope)
+
+    assert at_rest(session, user) == (session, user), "nobody has asked who it is"
+    await sync_to_async(str)(user)
+    kept, known = at_rest(session, user)
+
+    assert "_session_cache" in vars(session)
+    assert (kept.session_key, "_session_cache" in vars(kept)) == (key, False)
+    assert (type(known), known) == (User, ann)
+    assert at_rest(kept, known) == (kept, known)
+    assert await reload_user(kept, known) == ann
+
+
+async def test_what_a_middleware_has_found_is_kept_as_it_is() -> None:
+    session, user = object(), SimpleLazyObject(lambda: 1)
+
+    assert at_rest(session, user) == (session, user)
 
 
 async def test_a_session_that_has_ended_is_nobodys() -> None:

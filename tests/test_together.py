@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from turbo.together import MOST, each_once, together
+from turbo.together import MOST, at_most, each_once, together
 
 
 class Oracle:
@@ -120,6 +120,41 @@ async def test_it_is_nobodys_context_in_particular() -> None:
     mine.set("mine")
 
     assert await whose(1) == "nobody's"
+
+
+async def test_so_many_work_at_once_and_no_more() -> None:
+    inside = most = 0
+
+    @at_most(2)
+    async def work(number: int) -> int:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await asyncio.sleep(0)
+        inside -= 1
+        if number == 3:
+            raise ValueError("three")
+        return 2 * number
+
+    answers = await asyncio.gather(*map(work, range(7)), return_exceptions=True)
+
+    assert most == 2
+    assert isinstance(answers.pop(3), ValueError)
+    assert answers == [0, 2, 4, 8, 10, 12]
+
+
+def test_each_loop_counts_those_who_work_for_itself() -> None:
+    """A lock that somebody has waited for belongs to that one's loop."""
+
+    @at_most(1)
+    async def work() -> None:
+        await asyncio.sleep(0)
+
+    async def three() -> None:
+        await asyncio.gather(work(), work(), work())
+
+    for _ in range(2):
+        asyncio.run(three())
 
 
 async def test_no_question_is_asked_twice() -> None:

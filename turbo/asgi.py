@@ -14,17 +14,18 @@ The whole ASGI stack in one line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
-from django.urls import re_path
+from django.urls import URLPattern, re_path
 from django.utils.module_loading import import_string
 
 from turbo.routing import get_websocket_urlpatterns
+from turbo.typing import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["get_application"]
 
@@ -48,5 +49,21 @@ def get_application(
     if websocket_urlpatterns:
         further: Any = AuthMiddlewareStack(URLRouter(list(websocket_urlpatterns)))
         routes.append(re_path("", further))
-    websocket = AllowedHostsOriginValidator(URLRouter(routes))
+    websocket = AllowedHostsOriginValidator(_straight(routes[0], URLRouter(routes)))
     return ProtocolTypeRouter({"http": http, "websocket": websocket})
+
+
+def _straight(streams: URLPattern, router: ASGIApplication) -> ASGIApplication:
+    """
+    Take what asks for the streams there without the router.
+
+    A page stays for hours, and so would the router's copy of its scope.
+    """
+    path = "/" + str(streams.pattern)
+    consumer: Any = streams.callback
+
+    def application(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        chosen = consumer if scope["path"] == path else router
+        return chosen(scope, receive, send)
+
+    return application

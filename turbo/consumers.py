@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from contextlib import suppress
 
 from turbo import metrics, serving
@@ -49,8 +50,8 @@ class TurboStreamsConsumer:
     def as_asgi(cls) -> ASGIApplication:
         """Return an ASGI application that serves each connection."""
 
-        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            await cls(with_visitor(scope), receive, send).serve()
+        def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+            return cls(scope, receive, send).serve()
 
         return serving.websocket_application(serve, cls.__qualname__)
 
@@ -58,7 +59,7 @@ class TurboStreamsConsumer:
         """Serve the connection until either side closes it."""
         await self._receive()  # websocket.connect
         await self._send({"type": "websocket.accept"})
-        subscriber = LiveSubscriber(self._scope, self._outbox.put)
+        subscriber = LiveSubscriber(with_visitor(self._scope), self._outbox.put)
         try:
             async with self._patience:
                 await self._read(subscriber)
@@ -76,7 +77,10 @@ class TurboStreamsConsumer:
 
     async def _read(self, subscriber: LiveSubscriber) -> None:
         while (message := await self._receive())["type"] == "websocket.receive":
-            await subscriber.receive(message.get("text"))
+            text = message.get("text")
+            del message  # a page sends one frame and is silent for hours
+            await subscriber.receive(text)
+            del text
             await self._outbox.ready()
 
     def _lose_patience(self) -> None:

@@ -15,12 +15,17 @@ logger = logging.getLogger("turbo.hub")
 class Errands:
     """The background tasks of one owner."""
 
+    __slots__ = ("_tasks",)
+
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        # Most owners, one for each page, never have any.
+        self._tasks: set[asyncio.Task[None]] | None = None
 
     def run(self, errand: Coroutine[Any, Any, None]) -> None:
         """Start ``errand``; a failure of it is logged, not raised."""
         task = asyncio.ensure_future(_reported(errand))
+        if self._tasks is None:
+            self._tasks = set()
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         # One that is cancelled before its first step would never have been awaited.
@@ -32,6 +37,8 @@ class Errands:
 
     async def stop(self, *, grace: float = 0.0) -> None:
         """Cancel what has not ended within ``grace`` seconds."""
+        if not self._tasks:
+            return
         current = asyncio.current_task()
         tasks = {task for task in self._tasks if task is not current}
         if tasks and grace:

@@ -25,7 +25,7 @@ from turbo.protocol import Subscription
 from turbo.registry import from_name
 from turbo.replay import get_replay
 from turbo.streams import Stream
-from turbo.together import each_once, together
+from turbo.together import MOST, at_most, each_once, together
 
 __all__ = ["Grant", "Refusal", "Verdict", "admit", "forbidden_keys", "passes"]
 
@@ -51,6 +51,8 @@ class Refusal:
 Verdict: TypeAlias = Grant | Refusal
 
 
+# What waits to be decided is large, and a thousand pages may come back at once.
+@at_most(2 * MOST)
 async def admit(signed_names: Sequence[str], user: Any) -> list[Verdict]:
     """Return a verdict on each name, in order."""
     verdicts = [_read(signed) for signed in signed_names]

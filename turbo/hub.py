@@ -58,7 +58,7 @@ class Hub:
         self._topics: dict[str, Topic] = {}
         self._connections: dict[Connection, None] = {}
         #: What each subscriber holds, so that to leave costs no more than that.
-        self._held: dict[Subscriber, set[str]] = {}
+        self._held: dict[Subscriber, tuple[str, ...]] = {}
         self._membership = Membership()
         self._jobs = Errands()
         self._errands = Errands()
@@ -74,7 +74,7 @@ class Hub:
     async def disconnect(self, connection: Connection) -> None:
         """Forget a connection and its subscriptions; the last one ends the hub."""
         self._connections.pop(connection, None)
-        self.unsubscribe(connection, list(self._held.get(connection, ())))
+        self.unsubscribe(connection, self._held.get(connection, ()))
         if not self._connections:
             _hubs.pop(asyncio.get_running_loop(), None)
             await self._stop()
@@ -104,8 +104,8 @@ class Hub:
                 topic.admit(subscriber, history)
                 for topic, history in zip(topics, histories, strict=True)
             ]
-            held = self._held.setdefault(subscriber, set())
-            held.update(topic.sid for topic in topics)
+            held = {*self._held.get(subscriber, ()), *(sid for sid, _ in wanted)}
+            self._held[subscriber] = tuple(held)
         finally:
             for topic in topics:
                 topic.unclaim()
@@ -132,14 +132,14 @@ class Hub:
 
     def unsubscribe(self, subscriber: Subscriber, sids: Iterable[str]) -> None:
         """End a subscriber's subscriptions."""
-        held = self._held.get(subscriber, set())
-        for sid in held.intersection(sids):
-            held.remove(sid)
+        held = set(self._held.pop(subscriber, ()))
+        ended = held.intersection(sids)
+        if held > ended:
+            self._held[subscriber] = tuple(held - ended)
+        for sid in ended:
             topic = self._topics[sid]
             topic.drop(subscriber)
             self._release(topic)
-        if not held:
-            self._held.pop(subscriber, None)
 
     def _claim(self, sid: str) -> Topic:
         topic = self._topics.get(sid)
@@ -170,7 +170,7 @@ class Hub:
 
     async def _stop(self) -> None:
         await self._jobs.stop()
-        self.unsubscribe(self, list(self._held.get(self, ())))
+        self.unsubscribe(self, self._held.get(self, ()))
         await self._errands.stop(grace=2.0)
 
     async def _listen(self) -> None:

@@ -28,6 +28,7 @@ from turbo.names import user_key
 from turbo.typing import Scope
 
 __all__ = [
+    "at_rest",
     "is_pending",
     "load_sessions",
     "reload_user",
@@ -92,15 +93,20 @@ def session_hash(session_key: str | None) -> str:
     return hashlib.sha256(f"turbo.session{session_key}".encode()).hexdigest()[:32]
 
 
-async def reload_user(scope: Scope, user: Any) -> Any:
+def at_rest(session: Any, user: Any) -> tuple[Any, Any]:
+    """Return what a connection has to remember of them once the user is known."""
+    if is_pending(user) or not isinstance(user, _Visitor):
+        return session, user
+    return _unread(session), _unwrapped(user)
+
+
+async def reload_user(session: Any, user: Any) -> Any:
     """Return who the connection's user is by now."""
     if is_pending(user) or user_key(user) is None:
         return user
-    session = scope.get("session")
     if session is None or not getattr(session, "session_key", None):
         return await database_sync_to_async(_from_database)(user)
-    fresh = dict(scope, session=type(_unwrapped(session))(session.session_key))
-    return await get_user(fresh)
+    return await get_user({"session": _unread(session)})
 
 
 def _cookies(scope: Scope) -> dict[str, str]:
@@ -124,6 +130,10 @@ def _nobody() -> Any:
     from django.contrib.auth.models import AnonymousUser
 
     return AnonymousUser()
+
+
+def _unread(session: Any) -> Any:
+    return type(_unwrapped(session))(session.session_key)
 
 
 def _unwrapped(value: Any) -> Any:

@@ -19,7 +19,13 @@ from turbo.errands import Errands
 from turbo.frame import Frame
 from turbo.gate import Grant, Refusal, Verdict, admit, passes
 from turbo.hub import get_hub
-from turbo.identity import is_pending, reload_user, scope_user, session_hash
+from turbo.identity import (
+    at_rest,
+    is_pending,
+    reload_user,
+    scope_user,
+    session_hash,
+)
 from turbo.names import user_key
 from turbo.protocol import (
     Limits,
@@ -46,7 +52,7 @@ class LiveSubscriber:
     def __init__(self, scope: Scope, emit: Callable[[Frame], None]) -> None:
         settings = get_settings()
         self.deliver = emit
-        self._scope = scope
+        self._login = scope.get("session")  # what says who the user is
         self._user = scope_user(scope)
         self._is_stale = False  # whether something may have happened to the user
         self._session = Session(
@@ -104,6 +110,7 @@ class LiveSubscriber:
             self._welcome(grant, arrival)
         self._leave(held)
         self._hub.settle(arrivals)
+        self._login, self._user = at_rest(self._login, self._user)
         return verdicts
 
     def obey(self, order: str | None) -> None:
@@ -161,7 +168,7 @@ class LiveSubscriber:
 
     def _is_meant(self, order: Order) -> bool:
         key = user_key(self._user) if order.user else None
-        session = getattr(self._scope.get("session"), "session_key", None)
+        session = getattr(self._login, "session_key", None)
         return order.concerns(user=key, session=session_hash(session))
 
     async def _no_longer_passing(
@@ -181,7 +188,7 @@ class LiveSubscriber:
     async def _reload_user(self) -> None:
         self._is_stale = False  # first, for an order may come meanwhile
         try:
-            self._user = await reload_user(self._scope, self._user)
+            self._user = await reload_user(self._login, self._user)
         except Exception:
             self._is_stale = True
             raise

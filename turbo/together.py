@@ -14,11 +14,13 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
 from functools import wraps
 from itertools import chain
-from typing import Generic, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
-__all__ = ["each_once", "together"]
+__all__ = ["at_most", "each_once", "together"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Q = TypeVar("Q")
 A = TypeVar("A")
 K = TypeVar("K", bound=Hashable)
@@ -47,6 +49,28 @@ def together(
         return await table.ask(question)
 
     return ask
+
+
+def at_most(
+    count: int,
+) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
+    """Let so many calls of a coroutine function run at once; others wait outside."""
+
+    def decorate(work: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+        rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
+        rooms = WeakKeyDictionary()
+
+        @wraps(work)
+        async def enter(*args: P.args, **kwargs: P.kwargs) -> R:
+            loop = asyncio.get_running_loop()
+            if (room := rooms.get(loop)) is None:
+                room = rooms[loop] = asyncio.Semaphore(count)
+            async with room:
+                return await work(*args, **kwargs)
+
+        return enter
+
+    return decorate
 
 
 async def each_once(

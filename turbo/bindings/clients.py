@@ -244,7 +244,7 @@ class Client:
         if not self._audience.tests_user():
             return True
         before = user_key(self._user)
-        self._user = await reload_user(self._scope, self._user)
+        self._user = await reload_user(self._scope.get("session"), self._user)
         return user_key(self._user) == before and await self._passes()
 
     def _deny(self, reason: str) -> None:

@@ -61,7 +61,7 @@ async def _recheck(consumer: AsyncAPIConsumer) -> None:
 async def _look_again(consumer: AsyncAPIConsumer) -> bool:
     """Learn who the user is by now; return whether that is who it was."""
     before = scope_user(consumer.scope)
-    user = await reload_user(consumer.scope, before)
+    user = await reload_user(consumer.scope.get("session"), before)
     consumer.scope["user"] = user
     if user_key(user) == user_key(before):
         return True

@@ -201,7 +201,7 @@ class PubSubConsumer:
 
     async def _may_stay(self) -> bool:
         async with self._lock:
-            user = await reload_user(self._scope, self.user)
+            user = await reload_user(self._scope.get("session"), self.user)
             if user_key(user) != self.key:
                 return False
             self.user = user
