@@ -6,33 +6,28 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import websockets
 from channels.testing import WebsocketCommunicator
 
 from turbo.broadcast import flush
 from turbo.consumers import TurboStreamsConsumer
+from turbo.typing import ASGIApplication
 
-__all__ = ["LivePage", "Socket"]
+__all__ = ["LivePage", "Socket", "Staying", "Talk"]
 
 
-class Socket:
-    """
-    A WebSocket without a network: the consumer runs in the test's own loop.
+class Talk:
+    """A WebSocket without a network: the consumer runs in the test's own loop."""
 
-    Signs of life are passed over; everything else must be read in order.
-    """
-
-    def __init__(self, user: Any = None, **scope: Any) -> None:
-        self.communicator = WebsocketCommunicator(
-            TurboStreamsConsumer.as_asgi(), "/ws/"
-        )
+    def __init__(
+        self, application: ASGIApplication, path: str = "/ws/", **scope: Any
+    ) -> None:
+        self.communicator = WebsocketCommunicator(application, path)
         self.communicator.scope.update(scope)
-        if user is not None:
-            self.communicator.scope["user"] = user
 
-    async def __aenter__(self) -> Socket:
+    async def __aenter__(self) -> Self:
         connected, _ = await self.communicator.connect()
         assert connected
         return self
@@ -40,15 +35,32 @@ class Socket:
     async def __aexit__(self, *exc_info: Any) -> None:
         await self.communicator.disconnect()
 
-    async def send(self, **frame: Any) -> None:
-        await self.send_text(json.dumps(frame))
+    async def send(self, **message: Any) -> None:
+        await self.send_text(json.dumps(message))
 
     async def send_text(self, text: str) -> None:
         await self.communicator.send_to(text_data=text)
 
     async def receive(self, timeout: float = 5) -> dict[str, Any]:
         text = await self.communicator.receive_from(timeout)
-        frame: dict[str, Any] = json.loads(text)
+        message: dict[str, Any] = json.loads(text)
+        return message
+
+
+class Socket(Talk):
+    """
+    A page's conversation with its streams.
+
+    Signs of life are passed over; everything else must be read in order.
+    """
+
+    def __init__(self, user: Any = None, **scope: Any) -> None:
+        if user is not None:
+            scope["user"] = user
+        super().__init__(TurboStreamsConsumer.as_asgi(), **scope)
+
+    async def receive(self, timeout: float = 5) -> dict[str, Any]:
+        frame = await super().receive(timeout)
         return await self.receive(timeout) if frame["type"] == "ping" else frame
 
     async def subscribe(self, *signed: str, since: str = "") -> list[dict[str, Any]]:
@@ -70,7 +82,46 @@ class Socket:
         return await self.receive() == {"type": "pong"}
 
 
-class LivePage:
+class Staying:
+    """A client over the network that is there until its block ends."""
+
+    def __init__(self) -> None:
+        self._socket: Any = None
+        self._task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Condition()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.ensure_future(self._stay())
+        await self.until(self._has_arrived)
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def until(self, condition: Callable[[], bool], timeout: float = 30) -> None:
+        """Wait until something that this client has seen makes ``condition`` true."""
+        async with asyncio.timeout(timeout), self._changed:
+            await self._changed.wait_for(condition)
+
+    def cut(self) -> None:
+        """Break the connection as a dead network does: no close frame."""
+        if self._socket is not None:
+            self._socket.transport.abort()
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _stay(self) -> None:
+        raise NotImplementedError
+
+    def _has_arrived(self) -> bool:
+        raise NotImplementedError
+
+
+class LivePage(Staying):
     """
     What the browser's client does, without the browser: subscribe, resume, heal.
 
@@ -82,14 +133,12 @@ class LivePage:
     def __init__(
         self, url: str | Sequence[str], *signed: str, since: str = "", **options: Any
     ) -> None:
+        super().__init__()
         self._urls = itertools.cycle([url] if isinstance(url, str) else url)
         self._since = dict.fromkeys(signed, since)
         self._options = {"ping_interval": None} | options
         self._names: dict[str, str] = {}
         self._reached: dict[str, tuple[str, int]] = {}
-        self._socket: Any = None
-        self._task: asyncio.Task[None] | None = None
-        self._changed = asyncio.Condition()
         self.data: list[str] = []
         self.denied: list[str] = []
         self.codes: list[int | None] = []
@@ -97,25 +146,8 @@ class LivePage:
         self.doubled = 0
         self.subscribed = 0
 
-    async def __aenter__(self) -> LivePage:
-        self._task = asyncio.ensure_future(self._stay())
-        await self.until(lambda: self.subscribed + len(self.denied) >= len(self._since))
-        return self
-
-    async def __aexit__(self, *exc_info: Any) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-    async def until(self, condition: Callable[[], bool], timeout: float = 30) -> None:
-        """Wait until something that this page has seen makes ``condition`` true."""
-        async with asyncio.timeout(timeout), self._changed:
-            await self._changed.wait_for(condition)
-
-    def cut(self) -> None:
-        """Break the connection as a dead network does: no close frame."""
-        if self._socket is not None:
-            self._socket.transport.abort()
+    def _has_arrived(self) -> bool:
+        return self.subscribed + len(self.denied) >= len(self._since)
 
     async def _stay(self) -> None:
         pause = 0.0
@@ -166,8 +198,7 @@ class LivePage:
                 await asyncio.sleep(0.1)
                 again = {"name": frame["name"], "since": self._since[frame["name"]]}
                 await socket.send(json.dumps({"type": "subscribe", "streams": [again]}))
-        async with self._changed:
-            self._changed.notify_all()
+        await self._tell()
 
     def _reach(self, frame: dict[str, Any], *, force: bool = False) -> bool:
         epoch, _, number = frame["position"].rpartition(":")

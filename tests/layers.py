@@ -23,7 +23,7 @@ ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (2, ("async_verbs",)),
     (2, ("verbs",)),
     (3, ("changes", "replay.base", "replay.expiring", "replay.positions")),
-    (3, ("replay.clock", "replay.scripts", "replay.selection")),
+    (3, ("replay.clock", "replay.local", "replay.scripts", "replay.selection")),
     (3, ("replay.connections",)),
     (3, ("replay.hosts",)),
     (3, ("replay.dummy", "replay.memory", "replay.redis")),

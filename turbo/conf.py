@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 
 from turbo.exceptions import ConfigurationError
 
-__all__ = ["Settings", "get_settings", "layer_config"]
+__all__ = ["Settings", "get_settings", "layer_config", "read_section"]
 
+T = TypeVar("T")
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -80,15 +81,19 @@ class Settings:
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """Return the settings in force."""
-    given = getattr(django_settings, "TURBO", {})
-    known = {f.name.upper(): f.name for f in fields(Settings)}
-    unknown = sorted(key for key in given if key not in known)
+    return read_section("TURBO", getattr(django_settings, "TURBO", {}), Settings)
+
+
+def read_section(name: str, given: Mapping[str, Any], cls: type[T]) -> T:
+    """Return ``given`` as an object of a dataclass, which says what may be given."""
+    known = {f.name.upper(): f.name for f in fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(given.keys() - known.keys())
     if unknown:
         raise ConfigurationError(
-            f"TURBO has no setting {unknown[0]!r}. Known settings: "
+            f"{name} has no setting {unknown[0]!r}. Known settings: "
             f"{', '.join(sorted(known))}."
         )
-    return Settings(**{known[key]: value for key, value in given.items()})
+    return cls(**{known[key]: value for key, value in given.items()})
 
 
 def layer_config() -> Mapping[str, Any]:

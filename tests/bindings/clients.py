@@ -4,46 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import websockets
-from channels.testing import WebsocketCommunicator
 
+from tests import clients
 from turbo.bindings import BindingConsumer
 
 __all__ = ["Follower", "Rows", "Talk"]
 
 
-class Talk:
-    """A conversation with a consumer in the test's own loop, without a network."""
+class Talk(clients.Talk):
+    """A conversation with a consumer of bindings."""
 
     def __init__(
         self, consumer: type[BindingConsumer], *, version: str = "", **scope: Any
     ) -> None:
         path = f"/ws/?version={version}" if version else "/ws/"
-        self.communicator = WebsocketCommunicator(consumer.as_asgi(), path)
-        self.communicator.scope.update(scope)
-
-    async def __aenter__(self) -> Talk:
-        connected, _ = await self.communicator.connect()
-        assert connected
-        return self
-
-    async def __aexit__(self, *exc_info: Any) -> None:
-        await self.communicator.disconnect()
-
-    async def send(self, **message: Any) -> None:
-        await self.send_text(json.dumps(message))
-
-    async def send_text(self, text: str) -> None:
-        await self.communicator.send_to(text_data=text)
-
-    async def receive(self, timeout: float = 5) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(
-            await self.communicator.receive_from(timeout)
-        )
-        return message
+        super().__init__(consumer.as_asgi(), path, **scope)
 
     async def synced(self) -> list[dict[str, Any]]:
         """Return the messages up to the one that says that is all."""
@@ -95,37 +73,19 @@ class Rows:
             self.values[key] = message["payload"][0]
 
 
-class Follower:
-    """A client over the network that stays, whatever happens, and resumes."""
+class Follower(clients.Staying):
+    """A client that keeps the rows, whatever happens, and resumes."""
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         self._url = url
-        self._socket: Any = None
-        self._task: asyncio.Task[None] | None = None
-        self._changed = asyncio.Condition()
         self.rows = Rows()
         self.messages = 0
         self.syncs = 0
         self.connections = 0
 
-    async def __aenter__(self) -> Follower:
-        self._task = asyncio.ensure_future(self._stay())
-        await self.until(lambda: self.rows.version != "")
-        return self
-
-    async def __aexit__(self, *exc_info: Any) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-    async def until(self, condition: Callable[[], bool], timeout: float = 30) -> None:
-        async with asyncio.timeout(timeout), self._changed:
-            await self._changed.wait_for(condition)
-
-    def cut(self) -> None:
-        """Break the connection without a close frame."""
-        if self._socket is not None:
-            self._socket.transport.abort()
+    def _has_arrived(self) -> bool:
+        return self.rows.version != ""
 
     async def _stay(self) -> None:
         while True:
@@ -145,5 +105,4 @@ class Follower:
                 self.messages += 1
                 self.syncs += message.get("page") == 1
                 self.rows.take(message)
-                async with self._changed:
-                    self._changed.notify_all()
+                await self._tell()

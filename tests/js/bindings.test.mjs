@@ -3,25 +3,10 @@
 import assert from "node:assert/strict"
 import { afterEach, beforeEach, describe, mock, test } from "node:test"
 import { BoundList } from "../../turbo/static/turbo/bindings.js"
+import { FakeSocket } from "./sockets.mjs"
 
-class FakeSocket {
-  static all = []
-  sent = []
-  isClosed = false
-
-  constructor(url) {
-    this.url = url
-    FakeSocket.all.push(this)
-  }
-
-  send(text) {
-    this.sent.push(JSON.parse(text))
-  }
-
-  close() {
-    this.isClosed = true
-  }
-
+// Nothing that a list does waits, so neither does its server.
+class ListSocket extends FakeSocket {
   accept() {
     this.onopen()
   }
@@ -43,12 +28,12 @@ let list, events, page, socket
 const listen = () => {
   page = { window: new EventTarget(), document: new EventTarget() }
   page.document.baseURI = "https://shop.test/board/"
-  list = new BoundList("/ws/shop/", { WebSocket: FakeSocket, random: () => 0.5, ...page })
+  list = new BoundList("/ws/shop/", { WebSocket: ListSocket, random: () => 0.5, ...page })
   events = []
   for (const type of ["change", "connected", "disconnected", "denied", "message"]) {
     list.addEventListener(type, ({ detail }) => events.push([type, detail]))
   }
-  return FakeSocket.all.at(-1)
+  return ListSocket.all.at(-1)
 }
 
 // Timers that are set on the way come due as well.
@@ -58,7 +43,7 @@ const pass = (milliseconds) => {
 
 beforeEach(() => {
   mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1_000_000 })
-  FakeSocket.all = []
+  ListSocket.all = []
   socket = listen()
 })
 
@@ -123,7 +108,7 @@ describe("coming back", () => {
     socket.onclose({ code: 1006 })
     const meanwhile = list.entries()
     pass(250)
-    const next = FakeSocket.all.at(-1)
+    const next = ListSocket.all.at(-1)
     next.accept()
     next.say("update", { version: "k:2", keys: [1], payload: ["b"], index: 0 })
 
@@ -140,16 +125,16 @@ describe("coming back", () => {
     pass(250)
 
     assert.equal(list.size, 0)
-    assert.equal(FakeSocket.all.at(-1).url, "wss://shop.test/ws/shop/")
+    assert.equal(ListSocket.all.at(-1).url, "wss://shop.test/ws/shop/")
   })
 
   test("it waits longer each time, and at most twelve seconds", () => {
     const waits = []
     for (let attempt = 0; attempt < 8; attempt += 1) {
-      const before = FakeSocket.all.length
-      FakeSocket.all.at(-1).onclose({ code: 1006 })
+      const before = ListSocket.all.length
+      ListSocket.all.at(-1).onclose({ code: 1006 })
       let waited = 0
-      while (FakeSocket.all.length === before) mock.timers.tick(50), (waited += 50)
+      while (ListSocket.all.length === before) mock.timers.tick(50), (waited += 50)
       waits.push(waited)
     }
 
@@ -160,10 +145,10 @@ describe("coming back", () => {
     socket.accept()
     socket.onclose({ code: 1012 })
     mock.timers.tick(999)
-    const early = FakeSocket.all.length
+    const early = ListSocket.all.length
     mock.timers.tick(1)
 
-    assert.deepEqual([early, FakeSocket.all.length], [1, 2])
+    assert.deepEqual([early, ListSocket.all.length], [1, 2])
   })
 
   test("who is refused does not come back", () => {
@@ -173,7 +158,7 @@ describe("coming back", () => {
     pass(60_000)
     page.window.dispatchEvent(new Event("online"))
 
-    assert.equal(FakeSocket.all.length, 1)
+    assert.equal(ListSocket.all.length, 1)
     assert.deepEqual(events[0], ["denied", { reason: "forbidden" }])
   })
 
@@ -183,10 +168,10 @@ describe("coming back", () => {
     pass(59_000)
     socket.say("ping")
     pass(59_000)
-    const early = FakeSocket.all.length
+    const early = ListSocket.all.length
     pass(6_000)
 
-    assert.deepEqual([early, socket.isClosed, FakeSocket.all.length], [1, true, 2])
+    assert.deepEqual([early, socket.isClosed, ListSocket.all.length], [1, true, 2])
   })
 })
 
@@ -197,7 +182,7 @@ describe("the page's life", () => {
     pass(8_000)
 
     assert.deepEqual(socket.sent, [{ ping: true }])
-    assert.equal(FakeSocket.all.length, 2)
+    assert.equal(ListSocket.all.length, 2)
   })
 
   test("a page that the browser keeps aside holds no socket", () => {
@@ -205,10 +190,10 @@ describe("the page's life", () => {
     socket.sync("k:1", [[1, "a"]])
     page.window.dispatchEvent(Object.assign(new Event("pagehide"), { persisted: true }))
     pass(60_000)
-    const aside = FakeSocket.all.length
+    const aside = ListSocket.all.length
     page.window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }))
 
-    assert.deepEqual([socket.isClosed, aside, FakeSocket.all.length], [true, 1, 2])
+    assert.deepEqual([socket.isClosed, aside, ListSocket.all.length], [true, 1, 2])
   })
 
   test("who leaves says so, and is not heard of again", () => {
@@ -218,6 +203,6 @@ describe("the page's life", () => {
     pass(60_000)
 
     assert.deepEqual(socket.sent, [{ disconnect: true }])
-    assert.deepEqual([socket.isClosed, FakeSocket.all.length], [true, 1])
+    assert.deepEqual([socket.isClosed, ListSocket.all.length], [true, 1])
   })
 })

@@ -3,41 +3,11 @@
 
 import { mock } from "node:test"
 import { Connection, Source } from "../../turbo/static/turbo/turbo-channels.js"
+import { FakeSocket as PlainSocket, settle } from "./sockets.mjs"
 
-export class FakeSocket {
-  static all = []
+export { settle }
 
-  sent = []
-  isClosed = false
-  onopen = null
-  onmessage = null
-  onclose = null
-
-  constructor(url) {
-    this.url = url
-    FakeSocket.all.push(this)
-  }
-
-  send(text) {
-    this.sent.push(JSON.parse(text))
-  }
-
-  close() {
-    this.isClosed = true
-  }
-
-  // What a server does:
-
-  async accept() {
-    this.onopen?.()
-    await settle()
-  }
-
-  async say(frame) {
-    this.onmessage?.({ data: JSON.stringify(frame) })
-    await settle()
-  }
-
+export class FakeSocket extends PlainSocket {
   async subscribed(name, position, { stream = "id", recovered = true } = {}) {
     await this.say({ type: "subscribed", name, stream, position, recovered })
   }
@@ -45,15 +15,7 @@ export class FakeSocket {
   async message(position, { stream = "id", data = position } = {}) {
     await this.say({ type: "message", stream, position, data })
   }
-
-  async end(code) {
-    this.onclose?.({ code })
-    await settle()
-  }
 }
-
-// The clock is mocked, immediates are not.
-export const settle = () => new Promise((resolve) => setImmediate(resolve))
 
 // Knows how many listeners are on it.
 class FakeTarget extends EventTarget {

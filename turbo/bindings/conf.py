@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-from turbo.conf import get_settings
-from turbo.exceptions import ConfigurationError
+from turbo.conf import get_settings, read_section
 
 __all__ = ["BindingSettings", "get_binding_settings"]
 
@@ -37,12 +36,4 @@ class BindingSettings:
 
 def get_binding_settings() -> BindingSettings:
     """Return the settings in force."""
-    given = get_settings().bindings
-    known = {f.name.upper(): f.name for f in fields(BindingSettings)}
-    unknown = sorted(key for key in given if key not in known)
-    if unknown:
-        raise ConfigurationError(
-            f"TURBO['BINDINGS'] has no setting {unknown[0]!r}. Known settings: "
-            f"{', '.join(sorted(known))}."
-        )
-    return BindingSettings(**{known[key]: value for key, value in given.items()})
+    return read_section("TURBO['BINDINGS']", get_settings().bindings, BindingSettings)

@@ -36,6 +36,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from turbo.bindings.versions import Version
 from turbo.exceptions import FrameError
 from turbo.frame import Frame
+from turbo.protocol import decode
 
 __all__ = [
     "Signal",
@@ -136,16 +137,7 @@ class Signal:
 
 def parse_request(text: str | None, *, limit: int) -> dict[str, Any]:
     """Return the object that a client has sent."""
-    if text is None:
-        raise FrameError("binary", "Messages are JSON text, not bytes.")
-    if len(text) > limit:
-        raise FrameError("too_large", f"A message holds at most {limit} bytes.")
-    try:
-        request = json.loads(text)
-    except (ValueError, RecursionError):
-        raise FrameError("malformed", "The message is not JSON.") from None
-    if not isinstance(request, dict):
-        raise FrameError("not_object", "The message is not a JSON object.")
+    request = decode(text, limit=limit)
     if not request.keys() & {"disconnect", "ping", "version"}:
         raise FrameError(
             "unknown_type", "A message has 'version', 'ping' or 'disconnect'."

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.utils.module_loading import import_string
 
-from turbo.conf import get_settings
-from turbo.exceptions import ConfigurationError
+from turbo.conf import get_settings, read_section
 from turbo.observers.permissions import AllowAny
 
 __all__ = ["Options", "get_options"]
@@ -41,16 +40,9 @@ def _options(given: Mapping[str, Any]) -> Options:
 
 
 def _parse(given: Mapping[str, Any]) -> Options:
-    known = {f.name.upper(): f.name for f in fields(Options)}
-    unknown = sorted(given.keys() - known.keys())
-    if unknown:
-        raise ConfigurationError(
-            f"TURBO['OBSERVERS'] has no setting {unknown[0]!r}. Known settings: "
-            f"{', '.join(sorted(known))}."
-        )
-    values = {known[key]: value for key, value in given.items()}
-    if classes := values.get("permission_classes"):
-        values["permission_classes"] = tuple(
-            import_string(item) if isinstance(item, str) else item for item in classes
-        )
-    return Options(**values)
+    options = read_section("TURBO['OBSERVERS']", given, Options)
+    classes = tuple(
+        import_string(item) if isinstance(item, str) else item
+        for item in options.permission_classes
+    )
+    return replace(options, permission_classes=classes)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from channels_redis.utils import decode_hosts
 
-from turbo.conf import get_settings, layer_config
+from turbo.conf import get_settings, layer_config, read_section
 from turbo.exceptions import ConfigurationError
 from turbo.replay.selection import layer_is_redis
 
@@ -50,15 +50,7 @@ class PubSubSettings:
 
 def get_pubsub_settings() -> PubSubSettings:
     """Return the settings in force."""
-    given = get_settings().pubsub
-    known = {f.name.upper(): f.name for f in fields(PubSubSettings)}
-    unknown = sorted(key for key in given if key not in known)
-    if unknown:
-        raise ConfigurationError(
-            f"TURBO['PUBSUB'] has no setting {unknown[0]!r}. Known settings: "
-            f"{', '.join(sorted(known))}."
-        )
-    settings = PubSubSettings(**{known[key]: value for key, value in given.items()})
+    settings = read_section("TURBO['PUBSUB']", get_settings().pubsub, PubSubSettings)
     _validate(settings)
     return settings
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
-from turbo.replay.base import Append, Appended, History, ReplayLog
-from turbo.replay.expiring import ExpiringKeys
+from turbo.replay.base import Append, Appended, History
+from turbo.replay.local import LocalReplay
 
 __all__ = ["DummyReplay"]
 
 
-class DummyReplay(ReplayLog):
+class DummyReplay(LocalReplay):
     """
     No positions and no replay: what is sent while nobody listens is lost silently.
 
@@ -25,8 +24,6 @@ class DummyReplay(ReplayLog):
 
     def __init__(self, *, length: int = 1, age: float = 1.0) -> None:
         super().__init__(length=length, age=age)
-        self._forbidden = ExpiringKeys()
-        self._claims = ExpiringKeys()
 
     def moment(self) -> str:
         """Return ``"@"``: a moment of which nothing is known."""
@@ -43,19 +40,3 @@ class DummyReplay(ReplayLog):
     async def tips(self, streams: Sequence[str]) -> list[tuple[str, int] | None]:
         """Return positions without an epoch."""
         return [("", 0) for _ in streams]
-
-    async def sync_clock(self) -> None:
-        """Do nothing: there is no clock."""
-
-    async def claim(self, key: str, *, seconds: float) -> float:
-        """Take ``key`` within this process."""
-        return self._claims.claim(key, seconds=seconds)
-
-    async def forbid(self, keys: Sequence[str], *, seconds: int) -> None:
-        """Note the revocations within this process."""
-        for key in keys:
-            self._forbidden.put(key, time.time(), seconds=seconds)
-
-    async def forbidden(self, keys: Sequence[str]) -> list[float | None]:
-        """Return the revocations within this process."""
-        return [self._forbidden.get(key) for key in keys]

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from turbo.replay.base import Append, Appended, Entry, History, ReplayLog
-from turbo.replay.expiring import ExpiringKeys
+from turbo.replay.base import Append, Appended, Entry, History
+from turbo.replay.local import LocalReplay
 from turbo.replay.positions import Moment, Position, parse
 
 __all__ = ["MemoryReplay"]
@@ -37,7 +37,7 @@ class _Stream:
     held: deque[_Held] = field(default_factory=deque)
 
 
-class MemoryReplay(ReplayLog):
+class MemoryReplay(LocalReplay):
     """
     A log that ends with its process.
 
@@ -56,7 +56,7 @@ class MemoryReplay(ReplayLog):
         streams: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(length=length, age=age)
+        super().__init__(length=length, age=age, clock=clock)
         self._limit = streams
         self._clock = clock
         self._identity = secrets.token_hex(5)
@@ -64,8 +64,6 @@ class MemoryReplay(ReplayLog):
         self._tick = 0
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
         self._forgotten = 0  # last tick of the streams forgotten
-        self._forbidden = ExpiringKeys(clock=clock)
-        self._claims = ExpiringKeys(clock=clock)
 
     def moment(self) -> str:
         """Return the number of the next append: ``"@8.1f0c9a7d2e"``."""
@@ -86,22 +84,6 @@ class MemoryReplay(ReplayLog):
         with self._lock:
             known = [self._streams.get(stream) for stream in streams]
             return [(found.epoch, found.tip) if found else None for found in known]
-
-    async def sync_clock(self) -> None:
-        """Do nothing: the clock is at hand."""
-
-    async def claim(self, key: str, *, seconds: float) -> float:
-        """Take ``key`` within this process."""
-        return self._claims.claim(key, seconds=seconds)
-
-    async def forbid(self, keys: Sequence[str], *, seconds: int) -> None:
-        """Note the revocations within this process."""
-        for key in keys:
-            self._forbidden.put(key, time.time(), seconds=seconds)
-
-    async def forbidden(self, keys: Sequence[str]) -> list[float | None]:
-        """Return the revocations within this process."""
-        return [self._forbidden.get(key) for key in keys]
 
     def _open(self, name: str) -> _Stream:
         stream = self._streams.get(name)

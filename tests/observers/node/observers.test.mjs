@@ -1,6 +1,4 @@
 // The client without a server: a fake socket that the test answers on.
-//
-// The clock is mocked, immediates are not.
 
 import assert from "node:assert/strict"
 import { afterEach, beforeEach, mock, test } from "node:test"
@@ -9,48 +7,8 @@ import {
   Refusal,
   connect,
 } from "../../../turbo/static/turbo/observers.js"
+import { FakeSocket, settle } from "../../js/sockets.mjs"
 
-class FakeSocket {
-  static all = []
-
-  sent = []
-  isClosed = false
-  onopen = null
-  onmessage = null
-  onclose = null
-
-  constructor(url) {
-    this.url = url
-    FakeSocket.all.push(this)
-  }
-
-  send(text) {
-    this.sent.push(JSON.parse(text))
-  }
-
-  close() {
-    this.isClosed = true
-  }
-
-  // What a server does:
-
-  async accept() {
-    this.onopen?.()
-    await settle()
-  }
-
-  async say(message) {
-    this.onmessage?.({ data: JSON.stringify(message) })
-    await settle()
-  }
-
-  async end(code) {
-    this.onclose?.({ code })
-    await settle()
-  }
-}
-
-const settle = () => new Promise((resolve) => setImmediate(resolve))
 const socket = () => FakeSocket.all.at(-1)
 const options = { WebSocket: FakeSocket, random: () => 1 }
 const answer = (request_id, given = {}) => ({

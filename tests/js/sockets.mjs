@@ -1,0 +1,44 @@
+// A WebSocket whose server is the test.
+
+// The clock is mocked in these tests, immediates are not.
+export const settle = () => new Promise((resolve) => setImmediate(resolve))
+
+export class FakeSocket {
+  static all = []
+
+  sent = []
+  isClosed = false
+  onopen = null
+  onmessage = null
+  onclose = null
+
+  constructor(url) {
+    this.url = url
+    this.constructor.all.push(this)
+  }
+
+  send(text) {
+    this.sent.push(JSON.parse(text))
+  }
+
+  close() {
+    this.isClosed = true
+  }
+
+  // What a server does:
+
+  async accept() {
+    this.onopen?.()
+    await settle()
+  }
+
+  async say(message) {
+    this.onmessage?.({ data: JSON.stringify(message) })
+    await settle()
+  }
+
+  async end(code) {
+    this.onclose?.({ code })
+    await settle()
+  }
+}
