@@ -41,6 +41,7 @@ def set_up() -> None:
     """Start the sample chat with an empty database and what the examples speak of."""
     sys.path.insert(0, str(ROOT / "sample_chat"))
     os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+    os.environ.setdefault("SECRET_KEY", "only for these examples")
     os.environ["DATABASE"] = ":memory:"
     import django
     from django.core.management import call_command

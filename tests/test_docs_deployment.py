@@ -11,6 +11,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.clients import LivePage
 from tests.documents import DOCS, ROOT, Block, blocks
-from tests.servers import Process, Valkey, free_port, wait_until
+from tests.servers import Process, Valkey, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -66,9 +67,11 @@ class Site:
 
     def start_server(self, number: str) -> None:
         """Start what ``chat@NUMBER.service`` would."""
-        unit = block("/etc/systemd/system/chat@.service").code
-        command = re.findall(r"ExecStart=(.*)", unit)[0].replace("%i", number)
-        _, *arguments = shlex.split(command.replace("/run/chat", str(self.directory)))
+        text = block("/etc/systemd/system/chat@.service").code
+        text = text.replace("%i", number).replace("/run/chat", str(self.directory))
+        unit = dict(re.findall(r"(?m)^(Exec\w+)=(.*)", text))
+        _, *arguments = shlex.split(unit["ExecStart"])
+        subprocess.run(shlex.split(unit["ExecStartPre"]), check=True)
         with (self.directory / f"daphne-{number}.log").open("ab") as log:
             self.servers[number] = subprocess.Popen(
                 [sys.executable, "-m", "daphne", *arguments],
@@ -76,8 +79,7 @@ class Site:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        socket = self.directory / f"{number}.sock"
-        wait_until(socket.exists, timeout=30, what=f"{number} listens")
+        subprocess.run(shlex.split(unit["ExecStartPost"]), check=True, timeout=30)
 
     def stop_server(self, number: str) -> None:
         server = self.servers.pop(number)
@@ -189,6 +191,15 @@ async def test_the_site_of_the_how_to_and_its_rolling_restart(site: Site) -> Non
         script = re.findall(r'src="(/static/turbo/turbo-channels\.\w+\.js)"', html)[0]
         csrf = {"X-CSRFToken": http.cookies["csrftoken"]}
 
+        answers: Counter[int] = Counter()
+
+        async def probe() -> None:
+            """Visit as everybody else does meanwhile."""
+            while True:
+                answers[(await http.get("/login/")).status_code] += 1
+                await asyncio.sleep(0.02)
+
+        probing = asyncio.ensure_future(probe())
         async with live(site, html, http.cookies["sessionid"]) as page:
             for n in range(20):
                 text = {"text": f"message {n}"}
@@ -201,7 +212,9 @@ async def test_the_site_of_the_how_to_and_its_rolling_restart(site: Site) -> Non
                     await asyncio.wait_for(starting, 60)
             shown = lambda: [t for t in page.data if 'target="messages"' in t]  # noqa: E731
             await page.until(lambda: len(shown()) == 20)
+        probing.cancel()
 
+        assert answers.keys() == {200}, answers
         assert (await http.get(script)).status_code == 200
     order = [int(re.findall(r"message (\d+)<", text)[0]) for text in shown()]
     assert order == list(range(20))

@@ -1,16 +1,19 @@
 from django.conf import settings
 from django.db import models
+from django.db.models.functions import Coalesce, NullIf
 from django.urls import reverse
 
 
 class RoomQuerySet(models.QuerySet):
     def with_summary(self):
         """Add what the room list shows: how many messages, and the last one."""
+        first_name = NullIf("author__first_name", models.Value(""))
         latest = Message.objects.filter(room=models.OuterRef("pk")).order_by("-pk")
+        latest = latest.annotate(name=Coalesce(first_name, "author__username"))
         return self.annotate(
             message_count=models.Count("messages"),
             last_text=models.Subquery(latest.values("text")[:1]),
-            last_author=models.Subquery(latest.values("author__first_name")[:1]),
+            last_author=models.Subquery(latest.values("name")[:1]),
         )
 
 
