@@ -156,6 +156,25 @@ async def test_a_coroutine_finds_a_user_who_was_looked_up(declare: Any) -> None:
     assert await reasons([declare(only_staff).signed_stream_name], user) == [""]
 
 
+async def test_a_coroutine_that_hangs_keeps_only_its_own_page_waiting(
+    declare: Any,
+) -> None:
+    async def never(self: Any, user: Any) -> bool:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    signed = declare(never).signed_stream_name
+    hanging = [asyncio.ensure_future(reasons([signed])) for _ in range(500)]
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(5):
+        assert await reasons([Announcements().signed_stream_name]) == [""]
+    assert not any(task.done() for task in hanging)
+    for task in hanging:
+        task.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
+
+
 async def test_a_test_that_fails_refuses_and_is_logged(
     declare: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -51,24 +51,33 @@ class Refusal:
 Verdict: TypeAlias = Grant | Refusal
 
 
-# What waits to be decided is large, and a thousand pages may come back at once.
-@at_most(2 * MOST)
 async def admit(signed_names: Sequence[str], user: Any) -> list[Verdict]:
     """Return a verdict on each name, in order."""
+    verdicts = await _look_up(signed_names, user)
+    for place, verdict in enumerate(verdicts):
+        if isinstance(verdict, Grant):
+            reason = await _last_reason(verdict.stream, user)
+            verdicts[place] = _decide(verdict, revoked=False, reason=reason)
+    _count(verdicts)
+    return verdicts
+
+
+# What waits to be decided is large, and a thousand pages may come back at once. Tests
+# that are coroutines are asked outside: if one hangs, the others need not wait for it.
+@at_most(2 * MOST)
+async def _look_up(signed_names: Sequence[str], user: Any) -> list[Verdict]:
     verdicts = [_read(signed) for signed in signed_names]
     checked = [item for item in verdicts if not isinstance(item, Refusal)]
     names = [name for _, name in checked]
     revoked = await _revoked(names)
-    reasons = await passes([grant.stream for grant, _ in checked], user, names)
+    reasons = await _reasons([grant.stream for grant, _ in checked], user, names)
     decided = iter(
         _decide(grant, is_revoked, reason)
         for (grant, _), is_revoked, reason in zip(
             checked, revoked, reasons, strict=True
         )
     )
-    result = [v if isinstance(v, Refusal) else next(decided) for v in verdicts]
-    _count(result)
-    return result
+    return [v if isinstance(v, Refusal) else next(decided) for v in verdicts]
 
 
 def _count(verdicts: Sequence[Verdict]) -> None:
@@ -128,14 +137,19 @@ async def _revoked(names: Sequence[SignedName]) -> list[bool]:
     ]
 
 
-async def passes(
+async def passes(streams: Sequence[Stream], user: Any) -> list[str]:
+    """Return for each stream why ``user`` may not see it, ``""`` where they may."""
+    reasons = await _reasons(streams, user)
+    return [
+        reason or await _last_reason(stream, user)
+        for stream, reason in zip(streams, reasons, strict=True)
+    ]
+
+
+async def _reasons(
     streams: Sequence[Stream], user: Any, names: Sequence[SignedName] = ()
 ) -> list[str]:
-    """
-    Return for each stream why ``user`` may not see it, ``""`` where they may.
-
-    ``names`` are those that the streams were asked for with, if they were.
-    """
+    """Say why not; ``names`` are those that the streams were asked for with."""
     takes_database = any(isinstance(s, ModelStream) or s.tests_user() for s in streams)
     if is_pending(user):
         takes_database = takes_database or any(name.user for name in names)
@@ -143,10 +157,7 @@ async def passes(
     reasons = await _visit_database(page) if takes_database else _sync_reasons(page)
     if isinstance(reasons, Exception):
         raise reasons
-    return [
-        await _async_reason(stream, user) if reason is None else reason
-        for stream, reason in zip(streams, reasons, strict=True)
-    ]
+    return reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +175,13 @@ class _Page:
         return [name.is_for(self.user) for name in self.names]
 
 
-_Reasons: TypeAlias = list[str | None]
-
-
 @together
-async def _visit_database(pages: list[_Page]) -> list[_Reasons | Exception]:
-    answers: list[_Reasons | Exception] = await database_sync_to_async(_visit)(pages)
+async def _visit_database(pages: list[_Page]) -> list[list[str] | Exception]:
+    answers: list[list[str] | Exception] = await database_sync_to_async(_visit)(pages)
     return answers
 
 
-def _visit(pages: list[_Page]) -> list[_Reasons | Exception]:
+def _visit(pages: list[_Page]) -> list[list[str] | Exception]:
     """Fetch at once what the pages need; decide one by one, so none fails another."""
     with suppress(Exception):  # what is missing then, each page asks for itself
         load_sessions(page.user for page in pages)
@@ -183,7 +191,7 @@ def _visit(pages: list[_Page]) -> list[_Reasons | Exception]:
             for stream, theirs in zip(page.streams, page.is_theirs(), strict=True)
             if theirs
         )
-    answers: list[_Reasons | Exception] = []
+    answers: list[list[str] | Exception] = []
     for page in pages:
         try:
             answers.append(_sync_reasons(page))
@@ -202,28 +210,35 @@ def _load_instances(streams: Iterable[Stream]) -> None:
         cls.load(group)
 
 
-def _sync_reasons(page: _Page) -> _Reasons:
+def _sync_reasons(page: _Page) -> list[str]:
     return [
         _sync_reason(stream, page.user) if theirs else "foreign"
         for stream, theirs in zip(page.streams, page.is_theirs(), strict=True)
     ]
 
 
-def _sync_reason(stream: Stream, user: Any) -> str | None:
+def _test_waits(stream: Stream) -> bool:
+    return inspect.iscoroutinefunction(stream.user_passes_test)
+
+
+def _sync_reason(stream: Stream, user: Any) -> str:
     if isinstance(stream, ModelStream) and not stream.exists():
         return "gone"
     if not stream.tests_user():
         return ""
-    if inspect.iscoroutinefunction(stream.user_passes_test):
+    if _test_waits(stream):
         user_key(user)  # looked up here, for where it is asked it cannot be
-        return None
+        return ""
     try:
         return "" if stream.user_passes_test(user) else "forbidden"
     except Exception:
         return _failed(stream)
 
 
-async def _async_reason(stream: Stream, user: Any) -> str:
+async def _last_reason(stream: Stream, user: Any) -> str:
+    """Ask a test that is a coroutine, after all that could be decided without it."""
+    if not _test_waits(stream):
+        return ""
     try:
         return "" if await stream.user_passes_test(user) else "forbidden"  # type: ignore[misc]
     except Exception:
