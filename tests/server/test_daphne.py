@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import pytest
+from twisted.internet.testing import StringTransport
+from twisted.web.http import HTTPChannel, Request
 
 from turbo.daphne import DaphneTransport, with_transport
 from turbo.frame import Frame
@@ -86,6 +90,24 @@ def test_it_takes_the_place_of_the_request_as_the_producer(
     transport.on_room(lambda: None)
 
     assert protocol.producer is transport
+
+
+def test_the_request_that_asked_for_the_upgrade_is_let_go(
+    protocol: Protocol, transport: DaphneTransport
+) -> None:
+    """It and its channel hold each other, until the collector looks at old objects."""
+    channel = HTTPChannel()
+    channel.makeConnection(StringTransport())
+    channel.requests.append(Request(channel))
+    protocol.transport.producer = channel  # type: ignore[attr-defined]
+    kept = weakref.ref(channel.requests[0])
+    gc.disable()
+    try:
+        transport.on_room(lambda: None)
+        assert kept() is None
+    finally:
+        gc.enable()
+        channel.setTimeout(None)
 
 
 def test_room_is_what_twisted_says(
