@@ -235,6 +235,7 @@ async def test_the_page_that_caused_a_refresh_is_not_refreshed_again(
     assert await site.times_shown("bob") == 2
 
 
+@pytest.mark.alone
 async def test_100_changes_in_one_second_are_4_refreshes_at_most(
     site: BoardSite, page: Page
 ) -> None:
