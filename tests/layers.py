@@ -45,7 +45,7 @@ ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (4, ("broadcast", "membership", "mender")),
     (4, ("hub",)),
     (5, ("identity", "options", "registry")),
-    (5, ("streams",)),
+    (5, ("budgets", "streams")),
     (5, ("conventions",)),
     (5, ("model_streams", "components")),
     (5, ("gate",)),

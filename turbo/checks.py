@@ -13,6 +13,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.template import TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import get_template
 
+from turbo.budgets import check_limits
 from turbo.conf import get_settings, layer_config
 from turbo.conventions import INSERTS, parent_field, parent_stream_class
 from turbo.exceptions import ConfigurationError
@@ -28,6 +29,7 @@ def check_setup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Check the settings, the channel layer and the server."""
     try:
         get_settings()
+        check_limits()
     except ConfigurationError as error:
         return [Error(str(error), hint="Correct the TURBO setting.", id="turbo.E009")]
     if not layer_config():

@@ -18,7 +18,7 @@ from django.core.signals import setting_changed
 
 from turbo.exceptions import ConfigurationError
 
-__all__ = ["Settings", "get_settings", "layer_config", "read_section"]
+__all__ = ["Settings", "get_section", "get_settings", "layer_config", "read_section"]
 
 T = TypeVar("T")
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -70,6 +70,10 @@ class Settings:
     refresh_max_wait: float = 2.0
     #: Whether fixtures (``raw=True``) are changes like any other.
     announce_raw: bool = False
+    #: See ``turbo.budgets``: what one connection may ask for.
+    connection_limits: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
+    #: See ``turbo.budgets``: what one user may ask for over all connections.
+    user_limits: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
     #: See ``turbo.observers``.
     observers: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
     #: See ``turbo.bindings``.
@@ -82,6 +86,18 @@ class Settings:
 def get_settings() -> Settings:
     """Return the settings in force."""
     return read_section("TURBO", getattr(django_settings, "TURBO", {}), Settings)
+
+
+def get_section(key: str, cls: type[T]) -> T:
+    """Return ``TURBO[key]``, a dict, as an object of a dataclass."""
+    if key not in _sections:
+        given = getattr(get_settings(), key.lower())
+        _sections[key] = read_section(f"TURBO[{key!r}]", given, cls)
+    section: T = _sections[key]
+    return section
+
+
+_sections: dict[str, Any] = {}
 
 
 def read_section(name: str, given: Mapping[str, Any], cls: type[T]) -> T:
@@ -106,6 +122,7 @@ def layer_config() -> Mapping[str, Any]:
 def _forget(*, setting: str, **kwargs: Any) -> None:
     if setting == "TURBO":
         get_settings.cache_clear()
+        _sections.clear()
 
 
 setting_changed.connect(_forget, dispatch_uid="turbo.conf")

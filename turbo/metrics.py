@@ -31,6 +31,7 @@ NAMES = {
     "granted": "subscriptions allowed",
     "refused": "subscriptions denied",
     "revoked": "subscriptions ended by the server",
+    "limited": "times that a client asked for more than its budget",
     "bad_frames": "frames from clients that made no sense",
     "closed_slow": "connections closed because they did not read",
     "dropped": "messages that were dropped before they reached the layer",
