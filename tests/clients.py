@@ -13,9 +13,17 @@ from channels.testing import WebsocketCommunicator
 
 from turbo.broadcast import flush
 from turbo.consumers import TurboStreamsConsumer
+from turbo.replay import get_replay
 from turbo.typing import ASGIApplication
 
-__all__ = ["LivePage", "Socket", "Staying", "Talk"]
+__all__ = ["LivePage", "Socket", "Staying", "Talk", "signed_now"]
+
+
+async def signed_now(stream: Any, user: Any = None) -> str:
+    """Return a signed name as of now; that moment is known, however slow Redis is."""
+    while not get_replay().moment():
+        await get_replay().sync_clock()
+    return str(stream.sign(user, since=get_replay().moment()))
 
 
 class Talk:

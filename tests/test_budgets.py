@@ -13,8 +13,9 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.test import override_settings
 
 from turbo import counters
-from turbo.budgets import ConnectionBudget, accounts, check_limits
+from turbo.budgets import ConnectionBudget, accounts
 from turbo.exceptions import ConfigurationError
+from turbo.limits import check_limits
 
 
 def limits(*, connection: dict[str, Any] | None = None, user: Any = None) -> Any:

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.test import Client, override_settings
 
 import turbo
-from tests.clients import Socket
+from tests.clients import Socket, signed_now
 from tests.servers import channel_layer
 from tests.testapp.models import Message, Room
 from tests.testapp.streams import Announcements
@@ -61,16 +61,15 @@ async def test_a_saved_message_is_appended_replaced_and_removed(
 
 async def test_what_was_missed_is_replayed_in_order_once(layer: str) -> None:
     stream = Announcements()
+    signed = await signed_now(stream)
     async with Socket() as socket:
-        (answer,) = await socket.subscribe(stream.signed_stream_name)
+        (answer,) = await socket.subscribe(signed)
     stream.update(text="1", id="news")
     stream.update(text="2", id="news")
     await sync_to_async(turbo.flush)()
 
     async with Socket() as socket:
-        (again,) = await socket.subscribe(
-            stream.signed_stream_name, since=answer["position"]
-        )
+        (again,) = await socket.subscribe(signed, since=answer["position"])
         stream.update(text="3", id="news")
         sent = await socket.messages(3)
         silent = await socket.nothing()

@@ -21,6 +21,7 @@ from turbo.exceptions import ConfigurationError
 from turbo.gate import passes
 from turbo.registry import from_name, resolve
 from turbo.testing import StreamElement, capture_broadcasts
+from turbo.visitors import Visitor
 
 pytestmark = pytest.mark.django_db
 
@@ -428,7 +429,7 @@ async def test_everybody_may_hear_of_the_collection_unless_the_class_says_who() 
 
     assert not collection.tests_user()
     assert collection.user_passes_test(AnonymousUser())
-    assert await passes([collection], AnonymousUser()) == [""]
+    assert await passes([collection], Visitor({"user": AnonymousUser()})) == [""]
 
 
 @pytest.mark.usefixtures("declaring")
@@ -456,7 +457,10 @@ async def test_the_class_says_who_may_hear_of_the_collection() -> None:
     collections = [Private.collection(), Later.collection()]
 
     assert [collection.tests_user() for collection in collections] == [True, True]
-    assert await passes(collections, AnonymousUser()) == ["forbidden", "forbidden"]
+    assert await passes(collections, Visitor({"user": AnonymousUser()})) == [
+        "forbidden",
+        "forbidden",
+    ]
 
 
 # --- The parent

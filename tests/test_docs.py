@@ -154,6 +154,7 @@ def test_every_reason_of_a_denial_has_an_entry() -> None:
         | sources(r'NameRefused\("(\w+)"\)')
         | sources(r'deny\([\w.]+, reason="(\w+)"\)')
         | set(re.findall(r'(?:return|else) "(\w+)"', source("gate")))
+        | sources(r'FORBIDDEN = "(\w+)"')
     )
 
     assert set(re.findall(r"(?m)^``(\w+)`` ", table)) - {"reason"} == reasons

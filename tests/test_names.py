@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
@@ -12,6 +11,8 @@ from django.test import override_settings
 
 from turbo.exceptions import NameRefused
 from turbo.names import (
+    SALT,
+    SignedName,
     decode_args,
     encode_args,
     group_name,
@@ -29,12 +30,15 @@ def refusal(signed: str) -> str:
 
 
 def test_a_name_survives_signing() -> None:
-    before = time.time()
+    name = verify(sign("chat:RoomStream:1", since="@17.1f0c"))
 
-    name = verify(sign("chat:RoomStream:1"))
+    assert name == SignedName("chat:RoomStream:1", None, "@17.1f0c")
 
-    assert (name.name, name.user) == ("chat:RoomStream:1", None)
-    assert before - 1 <= name.issued <= time.time()
+
+@pytest.mark.parametrize("payload", [["chat:RoomStream:1"], ["chat:RoomStream:1", "7"]])
+def test_a_name_of_an_older_form_is_expired(payload: list[str]) -> None:
+    """It was signed by us, so the page may fetch another: it is not forged."""
+    assert refusal(signing.dumps(payload, salt=SALT)) == "expired"
 
 
 def test_a_name_is_bound_to_the_user_it_was_signed_for() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from itertools import chain
-from time import time
 from typing import Any
 
 import pytest
@@ -27,6 +26,7 @@ from tests.replay_backends import (
 from tests.servers import Valkey
 from turbo.replay import Append, Appended, Entry, History, ReplayLog
 from turbo.replay.memory import MemoryReplay
+from turbo.replay.positions import Moment, bounded, parse
 
 ROOM = "z7r3l7mdrbvujpqa35bauqyha7"
 HALL = "a2k6onl3x4ykqyjvmcyyt7hb4e"
@@ -343,6 +343,63 @@ async def test_moment_of_another_log_is_incomplete(
     assert not (await read_one(log, ROOM, forged)).complete
 
 
+# --- The moment from which on a stream may be seen
+
+
+async def test_a_floor_hides_what_came_before_it(log: ReplayLog) -> None:
+    """Whatever position a stranger makes up, history begins at the floor."""
+    start = await position(log, ROOM)
+    await send(log, ROOM, "before")
+    floor = await moment_after(log, ROOM)
+    await send(log, ROOM, "a", "b")
+
+    history = await read_one(log, ROOM, bounded(start, floor))
+
+    assert texts(history) == ["a", "b"]
+    assert [entry.number for entry in history.entries] == [2, 3]
+
+
+async def test_a_floor_leaves_alone_what_came_after_it(log: ReplayLog) -> None:
+    floor = await moment_after(log, ROOM)
+    await send(log, ROOM, "a")
+    since = await position(log, ROOM)
+    await send(log, ROOM, "b")
+
+    assert texts(await read_one(log, ROOM, bounded(since, floor))) == ["b"]
+    assert texts(await read_one(log, ROOM, bounded(floor, floor))) == ["a", "b"]
+
+
+async def test_what_was_trimmed_below_the_floor_is_not_missed(log: ReplayLog) -> None:
+    start = await position(log, ROOM)
+    await send(log, ROOM, "x", "y")
+    floor = await moment_after(log, ROOM)
+    await send(log, ROOM, "a", "b")  # the log keeps three
+
+    assert texts(await read_one(log, ROOM, bounded(start, floor))) == ["a", "b"]
+
+
+async def test_what_was_trimmed_above_the_floor_is_missed(log: ReplayLog) -> None:
+    start = await position(log, ROOM)
+    floor = await moment_after(log, ROOM)
+    await send(log, ROOM, "a", "b", "c", "d")
+
+    assert not (await read_one(log, ROOM, bounded(start, floor))).complete
+
+
+async def test_a_floor_of_another_log_proves_nothing(log: ReplayLog) -> None:
+    start = await position(log, ROOM)
+    await send(log, ROOM, "a")
+
+    assert not (await read_one(log, ROOM, f"{start}@17.1f0c")).complete
+
+
+async def test_a_floor_of_another_epoch_proves_nothing(log: ReplayLog) -> None:
+    floor = await moment_after(log, ROOM)
+    await send(log, ROOM, "a")
+
+    assert not (await read_one(log, ROOM, bounded("x:0", floor))).complete
+
+
 async def test_moment_in_the_future_is_incomplete(log: ReplayLog) -> None:
     """The log's clock has been set back, or somebody plays."""
     identity = log.moment().split(".")[1]
@@ -511,19 +568,35 @@ async def test_claim_admits_one_at_a_time(log: ReplayLog) -> None:
 
 
 async def test_forbidden_tells_when(log: ReplayLog) -> None:
-    """The latest revocation of each key counts."""
-    start = time()
+    """The latest revocation of each key counts, by the clock of the moments."""
+    before = _time_of(log.moment())
     await log.forbid(["ann", "bob"], seconds=60)
-    middle = time()
+    between = _time_of(await moment_after_revocation(log, "ann"))
     await log.forbid(["bob"], seconds=60)
 
     ann, bob, eve = await log.forbidden(["ann", "bob", "eve"])
 
     assert ann is not None
     assert bob is not None
-    assert start - 0.001 <= ann <= middle + 0.001 <= bob + 0.002
+    assert before <= ann < between <= bob
     assert eve is None
     assert await log.forbidden([]) == []
+
+
+async def moment_after_revocation(log: ReplayLog, key: str) -> str:
+    """Return a moment that follows the revocation: moments lie a little in the past."""
+    [noted] = await log.forbidden([key])
+    assert noted is not None
+    while True:
+        if _time_of(moment := log.moment()) > noted:
+            return moment
+        await asyncio.sleep(0.005)
+
+
+def _time_of(moment: str) -> int:
+    parsed = parse(moment)
+    assert isinstance(parsed, Moment)
+    return parsed.time
 
 
 async def test_forbidden_ends(log: ReplayLog) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +18,10 @@ import turbo
 from tests.clients import Socket
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
-from turbo.protocol import Subscription
+from turbo.identity import session_hash
 from turbo.recorders import recording
 from turbo.revocation import Order, recheck, revoke_session
+from turbo.visitors import Visitor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -227,20 +229,16 @@ def test_ending_no_session_and_rechecking_nobody_says_nothing() -> None:
     assert sent == []
 
 
-HELD = [Subscription("s1", "a:B", "x"), Subscription("s2", "a:C", "y")]
-
-
 def test_an_order_concerns_whom_it_names() -> None:
-    assert Order().concerns(user=None, session="")
-    assert Order(user="1").concerns(user="1", session="")
-    assert not Order(user="1").concerns(user="2", session="")
-    assert not Order(user="1").concerns(user=None, session="")
-    assert not Order(session="a").concerns(user="1", session="b")
+    ann = Visitor({"user": User(pk=1), "session": SimpleNamespace(session_key="s")})
+    nobody = Visitor({})
 
-
-def test_an_order_means_the_stream_it_names_or_all() -> None:
-    assert Order().matching(HELD) == HELD
-    assert Order(stream="a:C").matching(HELD) == HELD[1:]
+    assert Order().concerns(nobody)
+    assert Order(user="1").concerns(ann)
+    assert not Order(user="2").concerns(ann)
+    assert not Order(user="1").concerns(nobody)
+    assert Order(session=session_hash("s")).concerns(ann)
+    assert not Order(session=session_hash("t")).concerns(ann)
 
 
 @pytest.mark.parametrize("text", [None, "", "{}"])

@@ -16,6 +16,7 @@ from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Counter
 from turbo.hub import get_hub
 from turbo.names import sign, stream_id
+from turbo.replay import get_replay
 from turbo.replay.memory import MemoryReplay
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -92,15 +93,16 @@ async def test_a_frame_that_makes_no_sense_is_answered_and_survived() -> None:
 
 async def test_the_answer_to_an_arrival_is_followed_by_what_was_missed() -> None:
     stream = Counter(1)
+    names = [stream.signed_stream_name, stream.sign(since=get_replay().moment())]
     async with Socket() as socket:
-        (answer,) = await socket.subscribe(stream.signed_stream_name)
+        (answer,) = await socket.subscribe(names[0])
         stream.update(text="a", id="x")
         stream.update(text="b", id="x")
         await socket.messages(2)
 
         await socket.send(
             type="subscribe",
-            streams=[{"name": stream.sign(), "since": answer["position"]}],
+            streams=[{"name": names[1], "since": answer["position"]}],
         )
         frames = [await socket.receive() for _ in range(3)]
 

@@ -148,7 +148,7 @@ def test_subscribe_says_when_the_page_was_born() -> None:
 
     html = page('{% turbo_subscribe "tests:News" %}', request=request)
 
-    assert html == source(News().sign(), since="@5")
+    assert html == source(News().sign(since="@5"), since="@5")
 
 
 @pytest.mark.usefixtures("stamp")

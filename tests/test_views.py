@@ -12,6 +12,7 @@ import httpx
 import pytest
 from django.test import AsyncClient, Client, override_settings
 
+from tests.clients import signed_now
 from tests.servers import channel_layer
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
@@ -68,9 +69,9 @@ async def test_events_arrive_and_resume_where_they_broke_off(
 ) -> None:
     server = request.getfixturevalue(server_kind)(make_project("redis"))
     stream = Announcements()
-    signed = stream.signed_stream_name
     layers = {"default": channel_layer("redis", valkey.url)}
     with override_settings(CHANNEL_LAYERS=layers):
+        signed = await signed_now(stream)
         async with events(server.url, signed) as first:
             stream.update(html="<b>\n1</b>", id="x")
             heard = [await first.data()]

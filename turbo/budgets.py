@@ -15,116 +15,51 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Hashable
+from typing import Any, get_args
 
 from turbo import metrics
-from turbo.conf import get_section
-from turbo.exceptions import ConfigurationError
 from turbo.identity import is_pending, session_hash
+from turbo.limits import Held, Rate, get_limits
 from turbo.names import user_key
 from turbo.typing import Scope
 
-__all__ = [
-    "ConnectionBudget",
-    "ConnectionLimits",
-    "Held",
-    "Rate",
-    "UserLimits",
-    "accounts",
-    "check_limits",
-]
+__all__ = ["ConnectionBudget", "accounts"]
 
 logger = logging.getLogger("turbo.budgets")
 
-#: What is counted by the minute.
-Rate: TypeAlias = Literal["frames", "names", "tests", "replay_bytes"]
-#: What is counted while it is held.
-Held: TypeAlias = Literal["actions", "keys", "lists", "subscriptions", "waiting"]
-
 MINUTE = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionLimits:
-    """Every key of ``TURBO["CONNECTION_LIMITS"]``; ``None`` stands for no limit."""
-
-    #: Frames of a client, in a minute. Further ones are read as time allows.
-    frames: int | None = 3_000
-    #: Signed names that are decided, in a minute.
-    names: int | None = 1_000
-    #: Permission tests that are asked, in a minute.
-    tests: int | None = 600
-    #: Bytes that are sent from the replay log, in a minute.
-    replay_bytes: int | None = 16_777_216
-    #: Detached actions that run.
-    actions: int | None = 20
-    #: Rows that list views remember.
-    keys: int | None = 50_000
-    #: List views.
-    lists: int | None = 20
-    #: Subscriptions; pages have ``MAX_STREAMS``, which is asked first.
-    subscriptions: int | None = 1_000
-    #: Subscriptions that wait to be decided.
-    waiting: int | None = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserLimits(ConnectionLimits):
-    """Every key of ``TURBO["USER_LIMITS"]``; for all connections of one user."""
-
-    frames: int | None = 15_000
-    names: int | None = 5_000
-    tests: int | None = 2_000
-    replay_bytes: int | None = 67_108_864
-    actions: int | None = 60
-    keys: int | None = 100_000
-    lists: int | None = 60
-    subscriptions: int | None = 3_000
-    waiting: int | None = 500
-
-
-def check_limits() -> None:
-    """Raise :exc:`ConfigurationError` for limits that are none."""
-    for name in _SECTIONS:
-        limits = _limits(name)
-        for field in fields(limits):
-            value = getattr(limits, field.name)
-            if value is not None and not (type(value) is int and value > 0):
-                raise ConfigurationError(
-                    f"TURBO[{name!r}][{field.name.upper()!r}] is {value!r}, which is "
-                    f"neither a positive whole number nor None."
-                )
-
-
-_SECTIONS: dict[str, type[ConnectionLimits]] = {
-    "CONNECTION_LIMITS": ConnectionLimits,
-    "USER_LIMITS": UserLimits,
-}
-
-
-def _limits(section: str) -> ConnectionLimits:
-    return get_section(section, _SECTIONS[section])
 
 
 class _Account:
     """What has been used of one set of limits."""
 
-    __slots__ = ("_full", "_held", "_section", "_told", "connections", "name")
+    # A page has one for as long as it stays, so it is small.
+    __slots__ = (
+        "actions",
+        "frames",
+        "keys",
+        "lists",
+        "names",
+        "replay_bytes",
+        "section",
+        "subscriptions",
+        "tests",
+        "told",
+        "waiting",
+    )
 
-    def __init__(self, section: str, name: str = "") -> None:
-        self._section = section
-        self.name = name
-        #: How many connections share this; an account of a user lives as long as any.
-        self.connections = 0
+    def __init__(self, section: str) -> None:
+        self.section = section
         # When the allowance of a rate will be whole again.
-        self._full: dict[str, float] = {}
-        self._held: dict[str, int] = {}
-        self._told: dict[str, float] = {}
+        self.frames = self.names = self.tests = self.replay_bytes = 0.0
+        # How much is held.
+        self.actions = self.keys = self.lists = self.subscriptions = self.waiting = 0
+        #: When the last word was said about what.
+        self.told: dict[str, float] | None = None
 
     def limit(self, what: str) -> int | None:
-        value: int | None = getattr(_limits(self._section), what)
+        value: int | None = getattr(get_limits(self.section), what)
         return value
 
     def delay(self, what: Rate, amount: int) -> float:
@@ -132,48 +67,61 @@ class _Account:
         if (limit := self.limit(what)) is None:
             return 0.0
         cost = min(amount / limit, 1.0) * MINUTE  # more than a minute's: wait for all
-        return max(0.0, self._full.get(what, 0.0) + cost - MINUTE - time.monotonic())
+        return max(0.0, float(getattr(self, what)) + cost - MINUTE - time.monotonic())
 
-    def spend(self, what: Rate, amount: int) -> None:
+    def take(self, what: Rate, amount: int) -> None:
         if (limit := self.limit(what)) is not None:
-            now = time.monotonic()
-            whole = max(self._full.get(what, 0.0), now)
-            self._full[what] = whole + amount / limit * MINUTE
+            whole = max(getattr(self, what), time.monotonic())
+            setattr(self, what, whole + amount / limit * MINUTE)
 
     def has_room(self, what: Held, amount: int) -> bool:
         limit = self.limit(what)
-        return limit is None or self._held.get(what, 0) + amount <= limit
+        return limit is None or getattr(self, what) + amount <= limit
 
-    def hold(self, what: Held, amount: int) -> None:
-        self._held[what] = self._held.get(what, 0) + amount
+    def change(self, what: Held, amount: int) -> None:
+        setattr(self, what, getattr(self, what) + amount)
+
+    def may_tell(self, what: str) -> bool:
+        """Return whether the last word about ``what`` was said a minute ago."""
+        told, now = self.told or {}, time.monotonic()
+        if now - told.get(what, -MINUTE) < MINUTE:
+            return False
+        self.told = told | {what: now}
+        return True
+
+
+class _UserAccount(_Account):
+    """That of a user; it lives on for as long as it is needed."""
+
+    __slots__ = ("connections", "name")
+
+    def __init__(self, name: str) -> None:
+        super().__init__("USER_LIMITS")
+        self.name = name
+        self.connections = 0
 
     def is_used(self) -> bool:
         """Return whether anything is left to be remembered."""
         now = time.monotonic()
-        return self.connections > 0 or any(full > now for full in self._full.values())
-
-    def may_tell(self, what: str) -> bool:
-        """Return whether the last word about ``what`` was said a minute ago."""
-        now = time.monotonic()
-        if now - self._told.get(what, -MINUTE) < MINUTE:
-            return False
-        self._told[what] = now
-        return True
+        return self.connections > 0 or any(getattr(self, r) > now for r in _RATES)
 
 
-class ConnectionBudget:
+_RATES: tuple[Rate, ...] = get_args(Rate)
+_HELD: tuple[Held, ...] = get_args(Held)
+
+
+class ConnectionBudget(_Account):
     """
     The budget of one connection, with that of its user behind it.
 
     What is asked must fit into both. Belongs to the event loop of its connection.
     """
 
-    __slots__ = ("_holding", "_own", "_user")
+    __slots__ = ("_user",)
 
     def __init__(self, scope: Scope) -> None:
-        self._own = _Account("CONNECTION_LIMITS")
-        self._holding: dict[Held, int] = {}
-        self._user: _Account | None = None
+        super().__init__("CONNECTION_LIMITS")
+        self._user: _UserAccount | None = None
         self.identify(scope.get("user"), scope.get("session"))
 
     def identify(self, user: Any, session: Any) -> None:
@@ -187,8 +135,13 @@ class ConnectionBudget:
         if name:
             self._user = _account_of(name)
             self._user.connections += 1
-            for what, amount in self._holding.items():
-                self._user.hold(what, amount)
+            for what in _HELD:
+                self._user.change(what, getattr(self, what))
+
+    @property
+    def owner(self) -> Hashable:
+        """Return what all connections of the user have in common."""
+        return self._user.name if self._user else id(self)
 
     def spend(self, what: Rate, amount: int = 1) -> bool:
         """Take ``amount``, and return whether there was enough left."""
@@ -196,7 +149,7 @@ class ConnectionBudget:
             self._tell(what)
             return False
         for account in self._accounts():
-            account.spend(what, amount)
+            account.take(what, amount)
         return True
 
     def hold(self, what: Held, amount: int = 1) -> bool:
@@ -204,12 +157,14 @@ class ConnectionBudget:
         if not all(account.has_room(what, amount) for account in self._accounts()):
             self._tell(what)
             return False
-        self._change(what, amount)
+        for account in self._accounts():
+            account.change(what, amount)
         return True
 
     def release(self, what: Held, amount: int = 1) -> None:
         """Give back what was held."""
-        self._change(what, -amount)
+        for account in self._accounts():
+            account.change(what, -amount)
 
     async def next_frame(self, on_limit: Callable[[], None] | None = None) -> None:
         """
@@ -224,44 +179,38 @@ class ConnectionBudget:
                 on_limit()
             await asyncio.sleep(delay)
         for account in self._accounts():
-            account.spend("frames", 1)
+            account.take("frames", 1)
 
     def close(self) -> None:
         """Give back everything: the connection has ended."""
         self._leave_user()
-        self._holding.clear()
 
     def _accounts(self) -> tuple[_Account, ...]:
-        return (self._own,) if self._user is None else (self._own, self._user)
-
-    def _change(self, what: Held, amount: int) -> None:
-        self._holding[what] = self._holding.get(what, 0) + amount
-        for account in self._accounts():
-            account.hold(what, amount)
+        return (self,) if self._user is None else (self, self._user)
 
     def _leave_user(self) -> None:
         if (account := self._user) is not None:
             self._user = None
             account.connections -= 1
-            for what, amount in self._holding.items():
-                account.hold(what, -amount)
+            for what in _HELD:
+                account.change(what, -getattr(self, what))
 
     def _tell(self, what: str) -> bool:
         """Count a refusal; log it, and return true, once in a minute."""
         metrics.count("limited", what=what)
-        account = self._accounts()[-1]
-        if not account.may_tell(what):
+        user = self._user
+        if not (user or self).may_tell(what):
             return False
         logger.warning(
             "%s asks for more %s than is allowed.",
-            (account.name or "a connection without a session").capitalize(),
+            user.name.capitalize() if user else "A connection without a session",
             what.replace("_", " "),
         )
         return True
 
 
 # Accounts of users, by name. Those that are not used go when there are many.
-_accounts: dict[str, _Account] = {}
+_accounts: dict[str, _UserAccount] = {}
 _many = 1_024
 
 
@@ -270,13 +219,13 @@ def accounts() -> int:
     return len(_accounts)
 
 
-def _account_of(name: str) -> _Account:
+def _account_of(name: str) -> _UserAccount:
     global _many
     if (account := _accounts.get(name)) is None:
         if len(_accounts) >= _many:
             _forget_unused()
             _many = max(1_024, 2 * len(_accounts))
-        account = _accounts[name] = _Account("USER_LIMITS", name)
+        account = _accounts[name] = _UserAccount(name)
     return account
 
 

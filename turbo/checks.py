@@ -13,10 +13,10 @@ from django.core.exceptions import FieldDoesNotExist
 from django.template import TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import get_template
 
-from turbo.budgets import check_limits
 from turbo.conf import get_settings, layer_config
 from turbo.conventions import INSERTS, parent_field, parent_stream_class
 from turbo.exceptions import ConfigurationError
+from turbo.limits import check_limits
 from turbo.model_streams import ModelStream, StreamDescriptor
 from turbo.options import Options
 from turbo.registry import stream_classes

@@ -38,6 +38,8 @@ class Settings:
     signed_name_max_age: int = 86_400
     #: Seconds between two tests of streams that override ``user_passes_test``.
     recheck_interval: float = 60.0
+    #: Threads in which permission tests are asked that take long.
+    permission_threads: int = 4
     #: Bytes that may wait for one subscriber before it is closed as slow.
     queue_bytes: int = 1_048_576
     #: Bytes of one frame from a client.
@@ -70,9 +72,9 @@ class Settings:
     refresh_max_wait: float = 2.0
     #: Whether fixtures (``raw=True``) are changes like any other.
     announce_raw: bool = False
-    #: See ``turbo.budgets``: what one connection may ask for.
+    #: See ``turbo.limits``: what one connection may ask for.
     connection_limits: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
-    #: See ``turbo.budgets``: what one user may ask for over all connections.
+    #: See ``turbo.limits``: what one user may ask for over all connections.
     user_limits: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
     #: See ``turbo.observers``.
     observers: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)

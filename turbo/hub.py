@@ -40,6 +40,8 @@ __all__ = ["Connection", "Hub", "get_hub", "subscribers"]
 
 logger = logging.getLogger("turbo.hub")
 
+#: Parts into which the connections are divided that are asked again one after another.
+PARTS = 16
 #: Seconds for which a page may wait until its process hears orders.
 PATIENCE = 5.0
 
@@ -64,6 +66,7 @@ class Hub:
         self._errands = Errands()
         self._mender = Mender(self._errands)
         self._heeds = asyncio.Event()
+        self._part = 0
 
     def connect(self, connection: Connection) -> None:
         """Take a connection on; the first one starts the hub."""
@@ -166,7 +169,7 @@ class Hub:
         self._jobs.repeat(settings.tip_interval, self._compare_tips)
         self._jobs.repeat(min(expiry / 3, 3_600), self._join_again)
         self._jobs.repeat(settings.heartbeat, self._beat)
-        self._jobs.repeat(settings.recheck_interval, self._recheck)
+        self._jobs.repeat(settings.recheck_interval / PARTS, self._recheck_part)
 
     async def _stop(self) -> None:
         await self._jobs.stop()
@@ -241,6 +244,13 @@ class Hub:
         frame = Frame(PING)
         for connection in list(self._connections):
             connection.deliver(frame)
+
+    async def _recheck_part(self) -> None:
+        """Let some ask again: all at once would keep the others waiting."""
+        self._part = (self._part + 1) % PARTS
+        for connection in list(self._connections):
+            if hash(connection) % PARTS == self._part:
+                connection.obey(RECHECK)
 
     async def _recheck(self) -> None:
         for connection in list(self._connections):

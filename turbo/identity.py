@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 from channels.auth import get_user
-from channels.db import database_sync_to_async
 from django.apps import apps
 from django.conf import settings
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
@@ -25,6 +25,8 @@ from django.utils import timezone
 from django.utils.functional import SimpleLazyObject, empty
 
 from turbo.names import user_key
+from turbo.threads import in_thread
+from turbo.together import together
 from turbo.typing import Scope
 
 __all__ = [
@@ -101,12 +103,42 @@ def at_rest(session: Any, user: Any) -> tuple[Any, Any]:
 
 
 async def reload_user(session: Any, user: Any) -> Any:
-    """Return who the connection's user is by now."""
+    """Return who the connection's user is by now; those who ask together share it."""
     if is_pending(user) or user_key(user) is None:
         return user
-    if session is None or not getattr(session, "session_key", None):
-        return await database_sync_to_async(_from_database)(user)
-    return await get_user({"session": _unread(session)})
+    found = await _reload((session, user))
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+@together
+async def _reload(logins: list[tuple[Any, Any]]) -> list[Any]:
+    return await in_thread(_reload_all, logins)
+
+
+def _reload_all(logins: list[tuple[Any, Any]]) -> list[Any]:
+    """Return who each user is by now, or the error; a session is looked at once."""
+    visitors: dict[str, _Visitor] = {}
+    for session, _ in logins:
+        if key := getattr(session, "session_key", None):
+            visitors.setdefault(key, _Visitor(_unread(session)))
+    with suppress(Exception):  # what is missing then, each asks for itself
+        load_sessions(visitors.values())
+    return [
+        _reload_one(visitors.get(getattr(session, "session_key", None) or ""), user)
+        for session, user in logins
+    ]
+
+
+def _reload_one(visitor: _Visitor | None, user: Any) -> Any:
+    try:
+        if visitor is None:
+            return _from_database(user)
+        user_key(visitor)  # looks it up
+        return _unwrapped(visitor)
+    except Exception as error:
+        return error
 
 
 def _cookies(scope: Scope) -> dict[str, str]:
@@ -122,7 +154,15 @@ def _from_database(user: Any) -> Any:
     if manager is None:
         return user
     found = manager.filter(pk=user.pk).first()
-    return found if found is not None and found.is_active else _nobody()
+    if found is None or not getattr(found, "is_active", True):
+        return _nobody()
+    return found if _fingerprint(found) == _fingerprint(user) else _nobody()
+
+
+def _fingerprint(user: Any) -> str:
+    """Return what changes with the password."""
+    get_hash = getattr(user, "get_session_auth_hash", None)
+    return str(get_hash()) if get_hash else ""
 
 
 def _nobody() -> Any:

@@ -4,7 +4,8 @@ Names of streams: the plain one, the signed one that a page holds, and the group
 The *name* is ``"<app label>:<class>"``, with the arguments of the stream behind a
 second colon: ``"chat:Announcements"``, ``"chat:RoomStream:1"``. The *stream id* is a
 hash of it that fits into every channel layer's rules for group names. The *signed name*
-carries the name, the user for whom it was made, and the time.
+carries the name, the user for whom it was made, and where the streams stood when the
+request began that it was made for: nothing from before that is replayed to its bearer.
 """
 
 from __future__ import annotations
@@ -41,11 +42,16 @@ CONTROL = "turbo:control"
 
 @dataclass(frozen=True, slots=True)
 class SignedName:
-    """What a verified name says: the stream, for whom, and when it was signed."""
+    """
+    What a verified name says: the stream, for whom, and since when.
+
+    ``since`` is a moment of the replay log; what else it may be says that the moment
+    was not known.
+    """
 
     name: str
     user: str | None
-    issued: float
+    since: str
 
     def is_for(self, user: Any) -> bool:
         """Return whether ``user`` may use it: some are for whoever holds them."""
@@ -76,10 +82,9 @@ def user_key(user: Any) -> str | None:
     return str(user.pk)
 
 
-def sign(name: str, *, user: Any = None) -> str:
+def sign(name: str, *, user: Any = None, since: str = "") -> str:
     """Return ``name`` signed for ``user``, to be put on a page."""
-    payload = [name] if (key := user_key(user)) is None else [name, key]
-    return signing.dumps(payload, salt=SALT)
+    return signing.dumps([name, user_key(user), since], salt=SALT)
 
 
 def verify(signed: str) -> SignedName:
@@ -87,7 +92,7 @@ def verify(signed: str) -> SignedName:
     Return what a signed name says.
 
     Raises :exc:`~turbo.exceptions.NameRefused` when it was not signed here, or is older
-    than ``SIGNED_NAME_MAX_AGE``.
+    than ``SIGNED_NAME_MAX_AGE``, or of the form that an older version signed.
     """
     try:
         payload = signing.loads(
@@ -97,13 +102,10 @@ def verify(signed: str) -> SignedName:
         raise NameRefused("expired") from error
     except (signing.BadSignature, ValueError) as error:
         raise NameRefused("forged") from error
-    name, owner = payload[0], payload[1] if len(payload) > 1 else None
-    return SignedName(name=name, user=owner, issued=_issued(signed))
-
-
-def _issued(signed: str) -> float:
-    stamp = signed.rsplit(":", 2)[1]
-    return float(signing.b62_decode(stamp))
+    if len(payload) != 3:
+        raise NameRefused("expired")
+    name, user, since = payload
+    return SignedName(name=name, user=user, since=since)
 
 
 def encode_args(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

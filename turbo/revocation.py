@@ -9,21 +9,26 @@ cannot come back with a name from before.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
+from turbo import metrics
 from turbo.broadcast import broadcast, get_publisher
 from turbo.conf import get_settings
+from turbo.errands import Errands
 from turbo.gate import forbidden_keys
 from turbo.identity import session_hash
 from turbo.names import CONTROL, user_key
-from turbo.protocol import Subscription
 from turbo.registry import resolve
+from turbo.visitors import Visitor
 
-__all__ = ["Order", "recheck", "revoke", "revoke_session"]
+__all__ = ["Order", "Owner", "RevocationHandler", "recheck", "revoke", "revoke_session"]
+
+H = TypeVar("H")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +52,13 @@ class Order:
         given = json.loads(text) if text else {}
         return cls(**given) if given else cls(recheck=True)
 
-    def concerns(self, *, user: str | None, session: str) -> bool:
-        """Return whether a connection of this user and session is meant."""
-        return self.user in ("", user) and self.session in ("", session)
-
-    def matching(self, subscriptions: Iterable[Subscription]) -> list[Subscription]:
-        """Return those subscriptions that are meant."""
-        return [held for held in subscriptions if self.stream in ("", held.name)]
+    def concerns(self, visitor: Visitor) -> bool:
+        """Return whether a connection of this visitor is meant, or may be."""
+        if self.session not in ("", visitor.session_hash):
+            return False
+        if not self.user or visitor.is_pending:
+            return True
+        return self.user == user_key(visitor.user)
 
     def send(self) -> None:
         """Tell all processes."""
@@ -65,6 +70,75 @@ class Order:
         }
         order = {name: value for name, value in values.items() if value}
         broadcast(CONTROL, json.dumps(order))
+
+
+class Owner(Protocol[H]):
+    """A connection, as the handler of its revocations sees it."""
+
+    def held(self) -> Sequence[H]:
+        """Return what the client is subscribed to."""
+
+    async def ended_with(self, stream: str, held: Sequence[H]) -> Sequence[H]:
+        """Return what ends when access to the stream of this name is revoked."""
+
+    async def refused(self, held: Sequence[H]) -> Sequence[H]:
+        """Ask again; return what the client may not have any more."""
+
+    async def end(self, ended: Sequence[H]) -> None:
+        """End what was revoked; called, perhaps with nothing, after each order."""
+
+
+class RevocationHandler(Generic[H]):
+    """
+    What becomes of one connection's subscriptions, whatever they are to.
+
+    Whoever subscribes holds :attr:`lock` from before the permission is asked until the
+    subscription is held: an order that comes meanwhile waits for that, and then finds
+    it. :attr:`generation` tells those who cannot hold it that there was one.
+    """
+
+    __slots__ = ("_errands", "_owner", "_visitor", "generation", "lock")
+
+    def __init__(self, owner: Owner[H], visitor: Visitor) -> None:
+        self._owner = owner
+        self._visitor = visitor
+        self._errands = Errands()
+        self.lock = asyncio.Lock()
+        #: Counts the orders that have come.
+        self.generation = 0
+
+    def take(self, text: str | None) -> None:
+        """Take an order of the control stream; neither blocks nor raises."""
+        order = Order.parse(text)
+        if not order.concerns(self._visitor):
+            return
+        self.generation += 1
+        self._visitor.is_stale = True
+        # Whose user nobody has asked for yet holds nothing that could be ended.
+        if not self._visitor.is_pending or self.lock.locked():
+            self._errands.run(self._carry_out(order))
+
+    async def stop(self) -> None:
+        """Carry nothing out any more."""
+        await self._errands.stop()
+
+    async def _carry_out(self, order: Order) -> None:
+        async with self.lock:
+            if order.user:
+                await self._visitor.look_up()
+                if not order.concerns(self._visitor):
+                    return
+            ended = await self._ended_by(order, self._owner.held())
+            metrics.count("revoked", len(ended))
+            await self._owner.end(ended)
+
+    async def _ended_by(self, order: Order, held: Sequence[H]) -> Sequence[H]:
+        if order.recheck:
+            is_same = await self._visitor.reload()
+            return await self._owner.refused(held) if is_same else held
+        if not order.stream:
+            return held
+        return await self._owner.ended_with(order.stream, held)
 
 
 def revoke(user: Any = None, stream: Any = None) -> None:

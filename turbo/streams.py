@@ -18,8 +18,9 @@ from typing import Any, ClassVar
 
 from django.utils.safestring import SafeString
 
-from turbo.broadcast import broadcast
+from turbo.broadcast import broadcast, moment
 from turbo.conf import get_settings
+from turbo.context import birth
 from turbo.exceptions import ConfigurationError
 from turbo.names import decode_args, encode_args, sign, stream_id
 from turbo.options import Options
@@ -83,11 +84,17 @@ class Stream(Verbs[None]):
     @property
     def signed_stream_name(self) -> str:
         """Return the name as a page holds it, bound to no user."""
-        return sign(self.stream_name)
+        return self.sign()
 
-    def sign(self, user: Any = None) -> str:
-        """Return the name as a page rendered for ``user`` holds it."""
-        return sign(self.stream_name, user=user)
+    def sign(self, user: Any = None, *, since: str = "") -> str:
+        """
+        Return the name as a page rendered for ``user`` holds it.
+
+        Nothing from before ``since`` is replayed to that page. It is a moment of the
+        replay log; left out, it is the beginning of the current request, or now.
+        """
+        since = since or birth() or moment()
+        return sign(self.stream_name, user=user, since=since)
 
     @property
     def stream_id(self) -> str:

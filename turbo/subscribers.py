@@ -1,5 +1,5 @@
 """
-One subscriber: a socket or an SSE response, with its session, its user and the hub.
+One subscriber: a socket or an SSE response, with its protocol, its visitor and the hub.
 
 What it is told goes through ``emit``, in order; how it is closed is its transport's
 business.
@@ -7,26 +7,15 @@ business.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
-
-from channels.db import database_sync_to_async
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 from turbo import metrics
 from turbo.conf import get_settings
-from turbo.errands import Errands
 from turbo.frame import Frame
 from turbo.gate import Grant, Refusal, Verdict, admit, passes
 from turbo.hub import get_hub
-from turbo.identity import (
-    at_rest,
-    is_pending,
-    reload_user,
-    scope_user,
-    session_hash,
-)
-from turbo.names import user_key
 from turbo.protocol import (
     Limits,
     Pinged,
@@ -37,13 +26,21 @@ from turbo.protocol import (
     Wanted,
 )
 from turbo.registry import from_name
-from turbo.revocation import Order
+from turbo.replay.positions import bounded, earliest, parse
+from turbo.revocation import RevocationHandler
 from turbo.topic import Arrival
 from turbo.typing import Scope
+from turbo.visitors import Visitor
 
 __all__ = ["LiveSubscriber"]
 
 logger = logging.getLogger("turbo.subscribers")
+
+#: Streams whose histories are read at once.
+STREAMS = 10
+
+#: A stream, and the position or moment since which it is asked for.
+_Place: TypeAlias = tuple[str, str]
 
 
 class LiveSubscriber:
@@ -52,9 +49,7 @@ class LiveSubscriber:
     def __init__(self, scope: Scope, emit: Callable[[Frame], None]) -> None:
         settings = get_settings()
         self.deliver = emit
-        self._login = scope.get("session")  # what says who the user is
-        self._user = scope_user(scope)
-        self._is_stale = False  # whether something may have happened to the user
+        self.visitor = Visitor(scope)
         self._session = Session(
             Limits(
                 frame_bytes=settings.max_frame_bytes,
@@ -62,19 +57,17 @@ class LiveSubscriber:
                 name_chars=4 * settings.max_name_length,
             )
         )
+        self._revocations = RevocationHandler[Subscription](self, self.visitor)
         self._hub = get_hub()
         self._hub.connect(self)
-        self._errands = Errands()
-        self._lock = asyncio.Lock()  # one change of the subscriptions at a time
 
     async def receive(self, text: str | None) -> None:
         """Act on one frame of the client."""
         match self._session.receive(text):
             case Subscribe(wanted):
-                async with self._lock:
-                    await self.subscribe(wanted)
+                await self.subscribe(wanted)
             case Unsubscribe(ended, frames):
-                async with self._lock:
+                async with self._revocations.lock:
                     self._leave(ended)
                     self._say(frames)
             case Pinged(frame):
@@ -85,48 +78,53 @@ class LiveSubscriber:
 
     async def subscribe(self, wanted: Sequence[Wanted]) -> list[Verdict]:
         """Subscribe to what the user may see of ``wanted``, and say how it went."""
-        try:
-            if self._is_stale:
-                await self._reload_user()
-            verdicts = await admit([item.signed for item in wanted], self._user)
+        async with self._revocations.lock:
+            try:
+                if self.visitor.is_stale:
+                    await self.visitor.reload()
+                verdicts = await admit([item.signed for item in wanted], self.visitor)
+            except Exception as error:
+                self._postpone([item.signed for item in wanted], error)
+                return []
             grants = self._within_limits(verdicts)
-            arrivals = await self._hub.subscribe(
-                self, [(g.subscription.sid, _since(g, wanted)) for g in grants]
-            )
-        except Exception as error:
-            logger.info("Subscriptions must wait: %s", error)
-            held = self._held(wanted)
-            self._say(self._session.retry(item.signed) for item in wanted)
-            self._leave(held)
-            return []
-        # From here to settle() nothing is awaited: arrivals come before live messages.
-        held = self._held(wanted)
-        self._say(
-            self._session.deny(verdict.signed, reason=verdict.reason)
-            for verdict in verdicts
-            if isinstance(verdict, Refusal)
-        )
-        for grant, arrival in zip(grants, arrivals, strict=True):
-            self._welcome(grant, arrival)
-        self._leave(held)
-        self._hub.settle(arrivals)
-        self._login, self._user = at_rest(self._login, self._user)
-        return verdicts
+            self._refuse(item for item in verdicts if isinstance(item, Refusal))
+            since = {item.signed: item.since for item in wanted}
+            places = list(_by_place(grants, since))
+            for start in range(0, len(places), STREAMS):
+                await self._join(dict(places[start : start + STREAMS]))
+            self.visitor.rest()
+            return verdicts
 
     def obey(self, order: str | None) -> None:
         """Take an order of the control stream."""
-        parsed = Order.parse(order)
-        is_unknown = parsed.user and is_pending(self._user)
-        if not is_unknown and not self._is_meant(parsed):
-            return
-        self._is_stale = True
-        if self._session.subscriptions or self._lock.locked():
-            self._errands.run(self._obey(parsed))
+        self._revocations.take(order)
 
     async def stop(self) -> None:
         """Leave everything."""
-        await self._errands.stop()
+        await self._revocations.stop()
+        self.visitor.budget.close()
         await self._hub.disconnect(self)
+
+    async def _join(self, places: dict[_Place, list[Grant]]) -> None:
+        """Subscribe to streams, each with all the names that mean it."""
+        asked = [g.subscription for names in places.values() for g in names]
+        try:
+            arrivals = await self._hub.subscribe(self, list(places))
+        except Exception as error:
+            self._postpone([item.signed for item in asked], error)
+            return
+        # From here to settle() nothing is awaited: arrivals come before live messages.
+        for names, arrival in zip(places.values(), arrivals, strict=True):
+            size = sum(frame.size for frame in arrival.frames)
+            if not size or self.visitor.budget.spend("replay_bytes", size):
+                self._welcome(names, arrival)
+            else:
+                self._refuse(
+                    Refusal(grant.subscription.signed, "limit", passes=True)
+                    for grant in names
+                )
+        self._leave(asked)
+        self._hub.settle(arrivals)
 
     def _within_limits(self, verdicts: list[Verdict]) -> list[Grant]:
         grants: list[Grant] = []
@@ -143,60 +141,61 @@ class LiveSubscriber:
                 grants.append(verdict)
         return grants
 
-    def _welcome(self, grant: Grant, arrival: Arrival) -> None:
-        accepted = self._session.accept(
-            grant.subscription, position=arrival.position, recovered=arrival.recovered
+    def _welcome(self, names: Iterable[Grant], arrival: Arrival) -> None:
+        self._say(
+            self._session.accept(
+                grant.subscription,
+                position=arrival.position,
+                recovered=arrival.recovered,
+            )
+            for grant in names
         )
-        self._say([accepted])
         for frame in arrival.frames:
             self.deliver(frame)
 
-    async def _obey(self, order: Order) -> None:
-        async with self._lock:
-            if order.user and is_pending(self._user):
-                await database_sync_to_async(user_key)(self._user)
-            if not self._is_meant(order):
-                return
-            held = order.matching(self._session.subscriptions.values())
-            ended = await self._no_longer_passing(held) if order.recheck else held
-            metrics.count("revoked", len(ended))
-            self._say(
-                self._session.deny(subscription.signed, reason="revoked")
-                for subscription in ended
-            )
-            self._leave(ended)
+    def _refuse(self, refusals: Iterable[Refusal]) -> None:
+        refusals = list(refusals)
+        held = self._held(refusal.signed for refusal in refusals)
+        self._say(
+            self._session.retry(refusal.signed, reason=refusal.reason)
+            if refusal.passes
+            else self._session.deny(refusal.signed, reason=refusal.reason)
+            for refusal in refusals
+        )
+        self._leave(held)
 
-    def _is_meant(self, order: Order) -> bool:
-        key = user_key(self._user) if order.user else None
-        session = getattr(self._login, "session_key", None)
-        return order.concerns(user=key, session=session_hash(session))
+    def _postpone(self, signed_names: Sequence[str], error: Exception) -> None:
+        logger.info("Subscriptions must wait: %s", error)
+        self._refuse(Refusal(name, "unavailable", passes=True) for name in signed_names)
 
-    async def _no_longer_passing(
-        self, held: Sequence[Subscription]
-    ) -> list[Subscription]:
-        streams = {item.signed: from_name(item.name) for item in held}
-        tested = [item for item in held if streams[item.signed].tests_user()]
-        if not tested:
-            return []
-        before = user_key(self._user)
-        await self._reload_user()
-        if user_key(self._user) != before:
-            return list(held)
-        reasons = await passes([streams[item.signed] for item in tested], self._user)
+    # --- For the handler of revocations
+
+    def held(self) -> Sequence[Subscription]:
+        """Return what the page is subscribed to."""
+        return list(self._session.subscriptions.values())
+
+    async def ended_with(
+        self, stream: str, held: Sequence[Subscription]
+    ) -> Sequence[Subscription]:
+        """Return the subscriptions to a stream."""
+        return [item for item in held if item.name == stream]
+
+    async def refused(self, held: Sequence[Subscription]) -> Sequence[Subscription]:
+        """Ask the tests of streams again; return what the user may not see any more."""
+        streams = {item.name: from_name(item.name) for item in held}
+        tested = [item for item in held if streams[item.name].tests_user()]
+        reasons = await passes([streams[item.name] for item in tested], self.visitor)
         return [item for item, why in zip(tested, reasons, strict=True) if why]
 
-    async def _reload_user(self) -> None:
-        self._is_stale = False  # first, for an order may come meanwhile
-        try:
-            self._user = await reload_user(self._login, self._user)
-        except Exception:
-            self._is_stale = True
-            raise
+    async def end(self, ended: Sequence[Subscription]) -> None:
+        """End what was revoked."""
+        self._say(self._session.deny(item.signed, reason="revoked") for item in ended)
+        self._leave(ended)
 
-    def _held(self, wanted: Iterable[Wanted]) -> list[Subscription]:
+    def _held(self, signed_names: Iterable[str]) -> list[Subscription]:
         """Return what is subscribed already of what is asked for."""
         held = self._session.subscriptions
-        return [held[item.signed] for item in wanted if item.signed in held]
+        return [held[name] for name in signed_names if name in held]
 
     def _leave(self, ended: Iterable[Subscription]) -> None:
         """Leave the streams of ``ended`` that no name of this page means any more."""
@@ -209,6 +208,21 @@ class LiveSubscriber:
             self.deliver(Frame(frame))
 
 
-def _since(grant: Grant, wanted: Sequence[Wanted]) -> str:
-    signed = grant.subscription.signed
-    return next(item.since for item in wanted if item.signed == signed)
+def _by_place(
+    grants: Iterable[Grant], since: dict[str, str]
+) -> Iterator[tuple[_Place, list[Grant]]]:
+    """
+    Yield each stream with the names that mean it, and the earliest of their positions.
+
+    What many names want of one stream is read and sent once. Only moments are kept
+    apart from positions, for nobody can say which of them comes first.
+    """
+    groups: dict[tuple[str, type], list[tuple[Grant, str]]] = {}
+    for grant in grants:
+        place = bounded(since[grant.subscription.signed], grant.since)
+        key = grant.subscription.sid, type(parse(place))
+        groups.setdefault(key, []).append((grant, place))
+    for (sid, _), group in groups.items():
+        places = {place for _, place in group}
+        first = earliest(places) if len(places) > 1 else places.pop()
+        yield (sid, first), [grant for grant, _ in group]

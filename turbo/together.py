@@ -3,7 +3,8 @@ Questions that come together are answered together.
 
 A thousand pages that come back at once would take a thousand visits to the database and
 as many round trips to Redis. Whoever asks while an answer is on its way waits for the
-next one, which is for all who wait.
+next one, which is for all who wait. If an answer takes long, the next one does not wait
+for it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
 from functools import wraps
 from itertools import chain
-from typing import Generic, ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 __all__ = ["at_most", "each_once", "together"]
@@ -27,6 +28,10 @@ K = TypeVar("K", bound=Hashable)
 
 #: Questions answered at once.
 MOST = 50
+#: Seconds after which those who wait do not wait for the answer on its way any longer.
+PATIENCE = 0.1
+#: Answers that may be on their way at once.
+OVERLAPPING = 3
 
 
 def together(
@@ -89,24 +94,41 @@ class _Table(Generic[Q, A]):
     def __init__(self, answer: Callable[[list[Q]], Awaitable[Sequence[A]]]) -> None:
         self._answer = answer
         self._waiting: deque[tuple[Q, asyncio.Future[A]]] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def ask(self, question: Q) -> A:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[A] = loop.create_future()
         self._waiting.append((question, future))
-        if self._task is None:
-            self._task = loop.create_task(self._work(), context=Context())
+        if not self._tasks:
+            self._start()
+        elif self._timer is None:
+            self._timer = loop.call_later(PATIENCE, self._overlap)
         return await future
+
+    def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._tasks.add(loop.create_task(self._work(), context=Context()))
+
+    def _overlap(self) -> None:
+        self._timer = None
+        if not self._waiting:
+            return
+        if len(self._tasks) < OVERLAPPING:
+            self._start()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(PATIENCE, self._overlap)
 
     async def _work(self) -> None:
         try:
             while self._waiting:
                 await self._reply(self._take())
         finally:
-            self._task = None
-            for _, future in self._take():
-                future.cancel()  # the loop ends
+            self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            if not self._tasks:
+                for _, future in self._take():
+                    future.cancel()  # the loop ends
 
     def _take(self) -> list[tuple[Q, asyncio.Future[A]]]:
         count = min(MOST, len(self._waiting))

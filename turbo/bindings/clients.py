@@ -27,11 +27,11 @@ from turbo.bindings.versions import Version
 from turbo.errands import Errands
 from turbo.frame import Frame
 from turbo.hub import get_hub
-from turbo.identity import reload_user, scope_user, session_hash
-from turbo.names import stream_id, user_key
+from turbo.names import stream_id
 from turbo.protocol import CloseCode
-from turbo.revocation import Order
+from turbo.revocation import RevocationHandler
 from turbo.typing import Scope
+from turbo.visitors import Visitor
 
 __all__ = ["Audience", "Client", "Way"]
 
@@ -81,9 +81,9 @@ class Client:
         self._audience = audience
         self._event = audience.event or binding.label
         self._binding = binding
-        self._scope = scope
         self._way = way
-        self._user = scope_user(scope)
+        self._visitor = Visitor(scope)
+        self._revocations = RevocationHandler[Client](self, self._visitor)
         self._line = Line()
         self._sid = stream_id(stream_name(binding.slot))
         groups = map(group_stream_name, audience.get_groups())
@@ -97,10 +97,12 @@ class Client:
 
     async def start(self, since: Version | None) -> None:
         """Test the user, subscribe, and tell what has happened since a version."""
-        if not await self._passes():
-            self._deny("forbidden")
-            return
-        if not await self._subscribe():
+        async with self._revocations.lock:
+            if not await self._passes():
+                self._deny("forbidden")
+                return
+            is_heard = await self._subscribe()
+        if not is_heard:
             self._errands.run(self._subscribe_later())
         await self.resume(since)
 
@@ -110,7 +112,9 @@ class Client:
 
     async def stop(self) -> None:
         """Leave everything."""
+        await self._revocations.stop()
         await self._errands.stop()
+        self._visitor.budget.close()
         await self._hub.disconnect(self)
 
     def say(self, action: str, **fields: Any) -> None:
@@ -132,7 +136,7 @@ class Client:
 
     def obey(self, order: str | None) -> None:
         """Take an order of the control stream."""
-        self._errands.run(self._obey(Order.parse(order)))
+        self._revocations.take(order)
 
     async def _subscribe(self) -> bool:
         try:
@@ -221,31 +225,31 @@ class Client:
             return True
         try:
             if inspect.iscoroutinefunction(test):
-                return bool(await test(self._user))
-            return bool(await database_sync_to_async(test)(self._user))
+                return bool(await test(self._visitor.user))
+            return bool(await database_sync_to_async(test)(self._visitor.user))
         except Exception:
             logger.exception("%r.user_passes_test() failed.", self._audience)
             metrics.count("failed")
             return False
 
-    async def _obey(self, order: Order) -> None:
-        session = getattr(self._scope.get("session"), "session_key", None)
-        if not order.concerns(user=user_key(self._user), session=session_hash(session)):
-            return
-        if order.stream not in ("", stream_name(self._binding.slot)):
-            return
-        if order.recheck and await self._still_passes():
-            return
-        if not self._is_denied:  # by another order, while this one asked the user
-            metrics.count("revoked")
-            self._deny("revoked")
+    # --- For the handler of revocations
 
-    async def _still_passes(self) -> bool:
-        if not self._audience.tests_user():
-            return True
-        before = user_key(self._user)
-        self._user = await reload_user(self._scope.get("session"), self._user)
-        return user_key(self._user) == before and await self._passes()
+    def held(self) -> Sequence[Client]:
+        """Return the one thing that there is to lose: to be told."""
+        return [] if self._is_denied else [self]
+
+    async def ended_with(self, stream: str, held: Sequence[Client]) -> Sequence[Client]:
+        """Return this client if it is the binding that was revoked."""
+        return held if stream == stream_name(self._binding.slot) else []
+
+    async def refused(self, held: Sequence[Client]) -> Sequence[Client]:
+        """Ask again whether the user may listen."""
+        return [] if await self._passes() else held
+
+    async def end(self, ended: Sequence[Client]) -> None:
+        """End the connection if it was revoked."""
+        if ended:
+            self._deny("revoked")
 
     def _deny(self, reason: str) -> None:
         self._is_denied = True

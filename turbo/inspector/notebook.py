@@ -141,10 +141,10 @@ class Notebook:
 def _read(refusal: Refusal) -> tuple[str, str]:
     """Return which stream was refused, and why."""
     try:
-        name, *owner = signing.loads(refusal.signed, salt=SALT)
+        name, user, *_ = signing.loads(refusal.signed, salt=SALT)
     except (signing.BadSignature, ValueError):
         return f"{refusal.signed[:60]}…", refusal.reason
-    whose = f", on a page made for user {owner[0]}" if owner else ""
+    whose = f", on a page made for user {user}" if user else ""
     return name, f"{refusal.reason}{whose}"
 
 

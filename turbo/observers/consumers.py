@@ -17,7 +17,6 @@ Whatever goes wrong is answered in the same envelope, and the connection lives o
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -39,10 +38,12 @@ from turbo.observers.envelopes import as_api_exception, envelope, errors_list
 from turbo.observers.options import get_options
 from turbo.observers.permissions import BasePermission, adapt, ask
 from turbo.observers.requests import Call, check_arguments, check_request_id
-from turbo.observers.revocations import concerns, obey
+from turbo.observers.revocations import RevocableConsumer
+from turbo.observers.sockets import Link
 from turbo.observers.subscriptions import Subscription
-from turbo.revocation import Order
-from turbo.typing import Message
+from turbo.revocation import RevocationHandler
+from turbo.typing import Message, Scope
+from turbo.visitors import Visitor
 
 __all__ = ["AsyncAPIConsumer"]
 
@@ -63,16 +64,25 @@ class AsyncAPIConsumer(JsonConnection):
     permission_classes: Sequence[Any] | None = None
     #: The methods that clients may call, by the name of the action.
     available_actions: ClassVar[dict[str, str]] = {}
-    #: Counts the orders to ask permissions again, so that nobody slips in meanwhile.
-    generation = 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.available_actions = find_actions(cls)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.revoking = asyncio.Lock()  # held while an order is carried out
+    def attach(self, scope: Scope, link: Link) -> None:
+        """Take a connection on."""
+        super().attach(scope, link)
+        self.visitor = Visitor(self.scope)
+        revocable = RevocableConsumer(self)
+        self.revocations = RevocationHandler[Subscription](revocable, self.visitor)
+
+    async def websocket_disconnect(self, message: Message) -> None:
+        """Leave everything."""
+        await self.revocations.stop()
+        try:
+            await super().websocket_disconnect(message)
+        finally:
+            self.visitor.budget.close()
 
     async def websocket_connect(self, message: Message) -> None:
         """Ask the permissions whether the client may connect."""
@@ -115,7 +125,7 @@ class AsyncAPIConsumer(JsonConnection):
             await self.lane.run(partial(self._answer, call))
 
     async def _answer(self, call: Call) -> None:
-        afterwards = Afterwards(call, generation=self.generation)
+        afterwards = Afterwards(call, generation=self.revocations.generation)
         try:
             await self.check_permissions(call.action, **call.arguments)
             if (method := self._method(call.action)) is None:
@@ -203,10 +213,7 @@ class AsyncAPIConsumer(JsonConnection):
 
     def obey(self, order: str | None) -> None:
         """Take an order of the control stream: a log-out, a revocation, a re-check."""
-        parsed = Order.parse(order)
-        if concerns(parsed, order, self):
-            self.generation += 1  # what is about to be subscribed to was asked before
-            self.errands.run(obey(self, parsed))
+        self.revocations.take(order)
 
     async def hold(self, key: Any, subscription: Subscription) -> None:
         """
@@ -214,10 +221,11 @@ class AsyncAPIConsumer(JsonConnection):
 
         What was revoked since its permissions were asked is asked again.
         """
-        asked = begun_in(self.generation)
-        while asked != self.generation:
-            async with self.revoking:
-                asked = self.generation
+        revocations = self.revocations
+        asked = begun_in(revocations.generation)
+        while asked != revocations.generation:
+            async with revocations.lock:
+                asked = revocations.generation
             if (error := await subscription.why_refused()) is not None:
                 subscription.stop()
                 raise error

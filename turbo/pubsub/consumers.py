@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
@@ -20,7 +21,6 @@ from turbo.conf import get_settings
 from turbo.errands import Errands
 from turbo.frame import Frame
 from turbo.hub import get_hub
-from turbo.identity import reload_user, scope_user, session_hash
 from turbo.names import user_key
 from turbo.outbox import Outbox
 from turbo.protocol import CloseCode
@@ -37,8 +37,9 @@ from turbo.pubsub.protocol import (
     receive,
 )
 from turbo.pubsub.relay import get_relay
-from turbo.revocation import Order
+from turbo.revocation import RevocationHandler
 from turbo.typing import ASGIApplication, Receive, Scope, Send
+from turbo.visitors import Visitor
 
 __all__ = ["PubSubConsumer"]
 
@@ -59,14 +60,13 @@ class PubSubConsumer:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self.user = scope_user(scope)
-        self.key: str | None = None
+        self.visitor = Visitor(scope)
+        self._revocations = RevocationHandler[PubSubConsumer](self, self.visitor)
         self._is_in = False
         self._early: list[Frame] | None = []  # until it has been greeted
         self._lasting = asyncio.timeout(None)  # until it is ended from this side
         self._code: CloseCode | None = None
         self._errands = Errands()
-        self._lock = asyncio.Lock()  # one change of who is there at a time
         self._outbox = Outbox(scope, send, on_slow=self._end_as_slow)
 
     @classmethod
@@ -101,7 +101,9 @@ class PubSubConsumer:
             raise
         finally:
             relay.dismiss(self)
+            await self._revocations.stop()
             await self._errands.stop()
+            self.visitor.budget.close()
             await self._outbox.close()
             await hub.disconnect(self)
             await relay.close()
@@ -120,8 +122,7 @@ class PubSubConsumer:
 
     def obey(self, order: str | None) -> None:
         """Take an order of the control stream."""
-        if self._is_in:
-            self._errands.run(self._obey(Order.parse(order)))
+        self._revocations.take(order)
 
     async def _read(self) -> None:
         await self._welcome()
@@ -133,7 +134,8 @@ class PubSubConsumer:
         """Accept the connection, when it is known whom to tell of what comes."""
         token = self._query_token()
         if token is None:
-            admitted = await self._admit(self.user, self._scope.get("session"))
+            async with self._revocations.lock:
+                admitted = await self._admit()
             await self._send({"type": "websocket.accept"})
             if admitted:
                 await self._greet()
@@ -158,23 +160,33 @@ class PubSubConsumer:
         if user is None:
             self._deny("token")
             return
-        # The session, if any, is another user's.
-        self._scope = {k: v for k, v in self._scope.items() if k != "session"}
-        if not await self._admit(user, None):
+        async with self._revocations.lock:
+            self.visitor.become(user)  # the session, if any, is another user's
+            # Something may have happened to the user while the token was looked at.
+            admitted = await self.visitor.reload() and await self._admit()
+        if not admitted:
             self._deny("forbidden")
             return
         self._outbox.put(Frame(AUTHENTICATED))
         await self._greet()
 
-    async def _admit(self, user: Any, session: Any) -> bool:
-        """Let a user in, or not; from then on every change is theirs to hear."""
-        async with self._lock:
-            if not await may_connect(user, session):
-                return False
-            self.user, self.key = user, user_key(user)
-            self._is_in = True
-            get_relay().admit(self)
-            return True
+    @property
+    def user(self) -> Any:
+        """Return who is there."""
+        return self.visitor.user
+
+    @property
+    def key(self) -> str | None:
+        """Return what identifies the user."""
+        return user_key(self.visitor.user)
+
+    async def _admit(self) -> bool:
+        """Let the visitor in, or not; then every change is theirs to hear."""
+        if not await may_connect(self.visitor.user, self.visitor.session):
+            return False
+        self._is_in = True
+        get_relay().admit(self)
+        return True
 
     async def _greet(self) -> None:
         if self._early is None:
@@ -190,22 +202,28 @@ class PubSubConsumer:
         if not self._is_in:
             self._deny("timeout")
 
-    async def _obey(self, order: Order) -> None:
-        session = getattr(self._scope.get("session"), "session_key", None)
-        concerned = order.concerns(user=self.key, session=session_hash(session))
-        if order.stream or not concerned:
-            return
-        if not order.recheck or not await self._may_stay():
-            metrics.count("revoked")
-            self._deny("revoked")
+    # --- For the handler of revocations
 
-    async def _may_stay(self) -> bool:
-        async with self._lock:
-            user = await reload_user(self._scope.get("session"), self.user)
-            if user_key(user) != self.key:
-                return False
-            self.user = user
-            return await may_connect(user, self._scope.get("session"))
+    def held(self) -> Sequence[PubSubConsumer]:
+        """Return the one thing that there is to lose: being let in."""
+        return [self] if self._is_in else []
+
+    async def ended_with(
+        self, stream: str, held: Sequence[PubSubConsumer]
+    ) -> Sequence[PubSubConsumer]:
+        """Return nothing: changes are of models, not of streams."""
+        return []
+
+    async def refused(self, held: Sequence[PubSubConsumer]) -> Sequence[PubSubConsumer]:
+        """Ask again whether the visitor may be here."""
+        may_stay = await may_connect(self.visitor.user, self.visitor.session)
+        return [] if may_stay else held
+
+    async def end(self, ended: Sequence[PubSubConsumer]) -> None:
+        """End the connection if it was revoked."""
+        if ended:
+            self._is_in = False
+            self._deny("revoked")
 
     def _query_token(self) -> str | None:
         if not get_pubsub_settings().query_token:

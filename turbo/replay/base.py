@@ -135,7 +135,8 @@ class ReplayLog(ABC):
         Return what happened in each ``(stream, since)``, in one round trip.
 
         ``since`` is a position, a moment, ``""`` for nothing but the tip, or ``"?"``
-        (and whatever cannot be understood) for an incomplete history.
+        (and whatever cannot be understood) for an incomplete history. A position may
+        be followed by a moment (``"k3:8@17.1f0c"``); what came before that is left out.
         """
 
     @abstractmethod
@@ -159,8 +160,13 @@ class ReplayLog(ABC):
         """Note for some seconds that each key was revoked now."""
 
     @abstractmethod
-    async def forbidden(self, keys: Sequence[str]) -> list[float | None]:
-        """Return when each key was last revoked (Unix time), ``None`` if it was not."""
+    async def forbidden(self, keys: Sequence[str]) -> list[int | None]:
+        """
+        Return when each key was last revoked, ``None`` if it was not.
+
+        That is a time of the log, as moments have it: a page was made before the
+        revocation if its moment is not later.
+        """
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""

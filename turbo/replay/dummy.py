@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from turbo.replay.base import Append, Appended, History
 from turbo.replay.local import LocalReplay
+from turbo.replay.positions import Moment
 
 __all__ = ["DummyReplay"]
 
@@ -14,9 +16,9 @@ class DummyReplay(LocalReplay):
     """
     No positions and no replay: what is sent while nobody listens is lost silently.
 
-    There are no epochs, so a page only ever says ``since="@"`` or ``since=""``. Any
-    history is empty and called complete: to call it incomplete would make every page
-    refresh itself for ever. Revocations hold within this process.
+    There are no epochs, so a page only ever says a moment or nothing. Any history is
+    empty and called complete: to call it incomplete would make every page refresh
+    itself for ever. Revocations hold within this process.
     """
 
     supports_processes = True
@@ -26,8 +28,12 @@ class DummyReplay(LocalReplay):
         super().__init__(length=length, age=age)
 
     def moment(self) -> str:
-        """Return ``"@"``: a moment of which nothing is known."""
-        return "@"
+        """Return the time of this machine, with which revocations are compared."""
+        return str(Moment(time.time_ns() // 1_000, ("dummy",)))
+
+    def tick(self) -> int:
+        """Return the time of this machine."""
+        return time.time_ns() // 1_000
 
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
         """Return no positions: the epoch is empty and the number 0."""

@@ -18,30 +18,30 @@ class ExpiringKeys:
         self._limit = limit
         self._clock = clock
         self._lock = threading.Lock()  # owns _held
-        self._held: dict[str, tuple[float, float]] = {}  # key: value, deadline
+        self._held: dict[str, tuple[int, float]] = {}  # key: value, deadline
 
-    def put(self, key: str, value: float, *, seconds: float) -> None:
+    def put(self, key: str, value: int, *, seconds: float) -> None:
         """Keep ``value`` for some seconds, in place of what was kept."""
         with self._lock:
             self._put(key, value, seconds)
 
-    def get(self, key: str) -> float | None:
+    def get(self, key: str) -> int | None:
         """Return the value kept, or ``None``."""
         with self._lock:
-            value, deadline = self._held.get(key, (0.0, 0.0))
+            value, deadline = self._held.get(key, (0, 0.0))
             return value if deadline > self._clock() else None
 
     def claim(self, key: str, *, seconds: float) -> float:
         """Take ``key`` and return ``0.0``, or the seconds until it is free."""
         with self._lock:
-            _, deadline = self._held.get(key, (0.0, 0.0))
+            _, deadline = self._held.get(key, (0, 0.0))
             remaining = deadline - self._clock()
             if remaining > 0:
                 return remaining
-            self._put(key, 0.0, seconds)
+            self._put(key, 0, seconds)
             return 0.0
 
-    def _put(self, key: str, value: float, seconds: float) -> None:
+    def _put(self, key: str, value: int, seconds: float) -> None:
         now = self._clock()
         self._held.pop(key, None)
         if len(self._held) >= self._limit:

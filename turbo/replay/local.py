@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
 from turbo.replay.base import ReplayLog
@@ -34,9 +35,14 @@ class LocalReplay(ReplayLog):
 
     async def forbid(self, keys: Sequence[str], *, seconds: int) -> None:
         """Note the revocations within this process."""
+        now = self.tick()
         for key in keys:
-            self._forbidden.put(key, time.time(), seconds=seconds)
+            self._forbidden.put(key, now, seconds=seconds)
 
-    async def forbidden(self, keys: Sequence[str]) -> list[float | None]:
+    @abstractmethod
+    def tick(self) -> int:
+        """Return a time of this log that no moment after now has."""
+
+    async def forbidden(self, keys: Sequence[str]) -> list[int | None]:
         """Return the revocations within this process."""
         return [self._forbidden.get(key) for key in keys]

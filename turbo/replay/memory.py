@@ -69,6 +69,12 @@ class MemoryReplay(LocalReplay):
         """Return the number of the next append: ``"@8.1f0c9a7d2e"``."""
         return str(Moment(self._tick + 1, (self._identity,)))
 
+    def tick(self) -> int:
+        """Return the number of the next append, and skip it."""
+        with self._lock:
+            self._tick += 1
+            return self._tick
+
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
         """Number and keep messages; never waits."""
         with self._lock:
@@ -148,12 +154,25 @@ class MemoryReplay(LocalReplay):
         self, stream: _Stream, place: Position
     ) -> Iterable[_Held] | None:
         missed = stream.tip - place.number
-        if place.epoch != stream.epoch or not 0 <= missed <= len(stream.held):
+        if place.epoch != stream.epoch or missed < 0:
             return None
-        return islice(stream.held, len(stream.held) - missed, None)
+        if place.floor is None:
+            return self._last(stream, missed)
+        if not self._knows(place.floor):
+            return None
+        if missed > len(stream.held):  # unless what was trimmed is not to be seen
+            return self._since_moment(stream, place.floor)
+        since = place.floor.time
+        return (h for h in self._last(stream, missed) or () if h.tick >= since)
+
+    def _last(self, stream: _Stream, count: int) -> Iterable[_Held] | None:
+        first = len(stream.held) - count
+        return None if first < 0 else islice(stream.held, first, None)
 
     def _since_moment(self, stream: _Stream, place: Moment) -> Iterable[_Held] | None:
-        known = place.hosts == (self._identity,) and place.time <= self._tick + 1
-        if not known or stream.cut >= place.time:
+        if not self._knows(place) or stream.cut >= place.time:
             return None
         return (held for held in stream.held if held.tick >= place.time)
+
+    def _knows(self, moment: Moment) -> bool:
+        return moment.hosts == (self._identity,) and moment.time <= self._tick + 1

@@ -142,17 +142,17 @@ class RedisReplay(ReplayLog):
 
     async def forbid(self, keys: Sequence[str], *, seconds: int) -> None:
         """Note the revocations for all processes."""
-        args = (f"{time.time():.6f}", seconds * 1_000)
+        milliseconds = seconds * 1_000
         await self._hosts.ask(
-            [self._key_call(scripts.FORBID, key, "forbid", *args) for key in keys]
+            [self._key_call(scripts.FORBID, k, "forbid", milliseconds) for k in keys]
         )
 
-    async def forbidden(self, keys: Sequence[str]) -> list[float | None]:
+    async def forbidden(self, keys: Sequence[str]) -> list[int | None]:
         """Return the revocations by all processes."""
         replies = await self._hosts.ask(
             [self._key_call(scripts.FORBIDDEN, key, "forbid") for key in keys]
         )
-        return [None if reply is None else float(reply) for reply in replies]
+        return [None if reply is None else int(reply) for reply in replies]
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
@@ -218,6 +218,7 @@ class RedisReplay(ReplayLog):
         epoch, number, moment = "", 0, ""
         if isinstance(place, Position):
             epoch, number = place.epoch, place.number
+            moment = str(place.floor.time) if place.floor else ""
         elif isinstance(place, Moment):
             moment = str(place.time)
         args = (secrets.token_hex(5), self._meta_ms, epoch, number, moment)
@@ -227,7 +228,8 @@ class RedisReplay(ReplayLog):
     def _proves(
         self, place: Position | Moment | None, host: int, reading: Reading
     ) -> bool:
-        return not isinstance(place, Moment) or self._hosts.vouch(place, host, reading)
+        moment = place.floor if isinstance(place, Position) else place
+        return moment is None or self._hosts.vouch(moment, host, reading)
 
     def _doubt(self, appends: Sequence[Append]) -> None:
         self._doubts.update(dict.fromkeys(item.token for item in appends))

@@ -148,7 +148,8 @@ return {epoch, tip, contended}
 """
 )
 
-# ARGV: …, an epoch ('' for none), a number, a moment ('' for none).
+# ARGV: …, an epoch ('' for none), a number, a moment ('' for none). With both, what is
+# asked for is what came after the number and not before the moment.
 # Returns epoch, tip, whether complete, then the data of each entry up to the tip.
 READ = Script(
     _OPEN
@@ -157,15 +158,15 @@ if begun then
     save()
 end
 local entries, complete = {}, 0
-if ARGV[3] == epoch then
-    local missed = tip - ARGV[4]
-    if missed == 0 then
-        complete = 1
-    elseif missed > 0 and missed <= redis.call('XLEN', log) then
-        entries = redis.call('XREVRANGE', log, '+', '-', 'COUNT', missed)
-        complete = 1
-    end
-elseif ARGV[5] ~= '' and tonumber(ARGV[5]) <= now then
+local missed = tip - ARGV[4]
+if ARGV[3] == epoch and missed == 0 then
+    complete = 1
+elseif ARGV[3] == epoch and missed > 0 and missed <= redis.call('XLEN', log) then
+    local lowest = ARGV[5] == '' and '-' or ARGV[5]
+    entries = redis.call('XREVRANGE', log, '+', lowest, 'COUNT', missed)
+    complete = 1
+elseif (ARGV[3] == '' or ARGV[3] == epoch and missed > 0)
+    and ARGV[5] ~= '' and tonumber(ARGV[5]) <= now then
     local moment = tonumber(ARGV[5])
     if last < moment then
         complete = 1
@@ -217,6 +218,11 @@ return math.max(1, redis.call('PTTL', KEYS[1]))
 """
 )
 
-# KEYS: the revocation. ARGV: when it happened; milliseconds.
-FORBID = Script("redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])")
+# KEYS: the revocation. ARGV: milliseconds.
+FORBID = Script(
+    _PROCESS
+    + """
+redis.call('SET', KEYS[1], string.format('%.0f', microseconds()), 'PX', ARGV[1])
+"""
+)
 FORBIDDEN = Script("return redis.call('GET', KEYS[1])")

@@ -60,8 +60,8 @@ def _source(context: Context, item: Any, transport: str) -> SafeString:
     except UnknownStreamError as error:
         raise TemplateSyntaxError(f"turbo_subscribe: {error}") from error
     request = _request(context)
-    signed = stream.sign(getattr(request, "user", None))
     since = _since(request)
+    signed = stream.sign(getattr(request, "user", None), since=since)
     if transport == "websocket":
         return elements.source(signed, since)
     query = urlencode({"stream": signed, "since": since})

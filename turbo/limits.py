@@ -1,0 +1,86 @@
+"""The limits of what clients may ask for: ``CONNECTION_LIMITS`` and ``USER_LIMITS``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal, TypeAlias
+
+from turbo.conf import get_section
+from turbo.exceptions import ConfigurationError
+
+__all__ = [
+    "ConnectionLimits",
+    "Held",
+    "Rate",
+    "UserLimits",
+    "check_limits",
+    "get_limits",
+]
+
+#: What is counted by the minute.
+Rate: TypeAlias = Literal["frames", "names", "tests", "replay_bytes"]
+#: What is counted while it is held.
+Held: TypeAlias = Literal["actions", "keys", "lists", "subscriptions", "waiting"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """Every key of ``TURBO["CONNECTION_LIMITS"]``; ``None`` stands for no limit."""
+
+    #: Frames of a client, in a minute. Further ones are read as time allows.
+    frames: int | None = 3_000
+    #: Signed names that are decided, in a minute.
+    names: int | None = 1_000
+    #: Permission tests that are asked, in a minute.
+    tests: int | None = 600
+    #: Bytes that are sent from the replay log, in a minute.
+    replay_bytes: int | None = 16_777_216
+    #: Detached actions that run.
+    actions: int | None = 20
+    #: Rows that list views remember.
+    keys: int | None = 50_000
+    #: List views.
+    lists: int | None = 20
+    #: Subscriptions; pages have ``MAX_STREAMS``, which is asked first.
+    subscriptions: int | None = 1_000
+    #: Subscriptions that wait to be decided.
+    waiting: int | None = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserLimits(ConnectionLimits):
+    """Every key of ``TURBO["USER_LIMITS"]``; for all connections of one user."""
+
+    frames: int | None = 15_000
+    names: int | None = 5_000
+    tests: int | None = 2_000
+    replay_bytes: int | None = 67_108_864
+    actions: int | None = 60
+    keys: int | None = 100_000
+    lists: int | None = 60
+    subscriptions: int | None = 3_000
+    waiting: int | None = 500
+
+
+def check_limits() -> None:
+    """Raise :exc:`ConfigurationError` for limits that are none."""
+    for name in _SECTIONS:
+        limits = get_limits(name)
+        for field in fields(limits):
+            value = getattr(limits, field.name)
+            if value is not None and not (type(value) is int and value > 0):
+                raise ConfigurationError(
+                    f"TURBO[{name!r}][{field.name.upper()!r}] is {value!r}, which is "
+                    f"neither a positive whole number nor None."
+                )
+
+
+_SECTIONS: dict[str, type[ConnectionLimits]] = {
+    "CONNECTION_LIMITS": ConnectionLimits,
+    "USER_LIMITS": UserLimits,
+}
+
+
+def get_limits(section: str) -> ConnectionLimits:
+    """Return the limits of a section of the settings."""
+    return get_section(section, _SECTIONS[section])

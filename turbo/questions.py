@@ -1,0 +1,201 @@
+"""
+Asking ``user_passes_test``: once for each visitor and stream, in turns.
+
+Whoever asks the same before a question has begun shares its answer; who asks while it
+is being asked waits for the next, for it may be that something has changed since. So no
+question is asked twice at a time, and no answer is older than its question.
+
+A test that takes a moment only needs no turn: it is asked along with whatever else is
+read from the database. Which ones those are, the last time has shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from turbo import metrics
+from turbo.names import user_key
+from turbo.streams import Stream
+from turbo.threads import in_turns
+from turbo.visitors import Visitor
+
+__all__ = ["ask", "ask_quickly"]
+
+logger = logging.getLogger("turbo.gate")
+
+#: What a page is told that may not see a stream.
+FORBIDDEN = "forbidden"
+
+
+class _Question:
+    """Whether a visitor may see a stream."""
+
+    def __init__(self, stream: Stream, user: Any, before: _Question | None) -> None:
+        self.stream = stream
+        self.has_begun = False
+        self.answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._user = user
+        self._before = before  # the same question, which is being asked
+        self._answer = FORBIDDEN
+        self._waiting = 0
+        self._task: asyncio.Task[None] | None = None
+
+    async def wait(self) -> str:
+        """Return the answer; a coroutine that nobody waits for any more is ended."""
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self.answer)
+        finally:
+            self._waiting -= 1
+            if self._task is not None and not self._waiting:
+                self._task.cancel()
+                self.tell()
+
+    def begin(self) -> None:
+        """Ask a coroutine, beside everything else."""
+        self._task = asyncio.ensure_future(self.aask())
+
+    def ask(self) -> None:
+        """Ask a plain test; for threads."""
+        self.has_begun = True
+        begun = time.monotonic()
+        self._answer = _reason(self.stream, self._user)
+        _costs[type(self.stream)] = time.monotonic() - begun
+
+    async def aask(self) -> None:
+        """Async version of ask()."""
+        if self._before is not None:
+            await asyncio.wait([self._before.answer], timeout=PATIENCE)
+            self._before = None
+        self.has_begun = True
+        try:
+            passed = await self.stream.user_passes_test(self._user)  # type: ignore[misc]
+            self._answer = "" if passed else FORBIDDEN
+        except Exception:
+            self._answer = _failed(self.stream)
+        self.tell()
+
+    def tell(self) -> None:
+        """Give the answer to all who wait for it; to be called in the loop."""
+        if not self.answer.done():
+            self.answer.set_result(self._answer)
+
+
+def test_waits(stream: Stream) -> bool:
+    """Return whether a stream's test is a coroutine."""
+    return inspect.iscoroutinefunction(stream.user_passes_test)
+
+
+def _reason(stream: Stream, user: Any) -> str:
+    try:
+        return "" if stream.user_passes_test(user) else FORBIDDEN
+    except Exception:
+        return _failed(stream)
+
+
+def _failed(stream: Stream) -> str:
+    logger.exception(
+        "%r.user_passes_test() failed; the subscription is refused.", stream
+    )
+    metrics.count("failed")
+    return FORBIDDEN
+
+
+#: Seconds after which a test that hangs holds up nobody who asks the same.
+PATIENCE = 60.0
+#: Seconds within which a test is asked along with others.
+QUICK = 0.01
+
+# What the last test of each class of streams took, and when one that runs has begun.
+# Any thread writes to them; each entry stands for itself.
+_costs: dict[type[Stream], float] = {}
+_begun: dict[type[Stream], float] = {}
+# The questions that have not been answered, by event loop: the latest of each kind.
+_open: WeakKeyDictionary[
+    asyncio.AbstractEventLoop, dict[tuple[Hashable, str], _Question]
+] = WeakKeyDictionary()
+# What asks them goes on when the visitor leaves who began it, for others may wait.
+_tasks: set[asyncio.Task[None]] = set()
+
+
+async def ask(streams: Mapping[str, Stream], visitor: Visitor) -> dict[str, str]:
+    """
+    Return why ``visitor`` may not see each of ``streams``, by name.
+
+    ``""`` stands where they may.
+    """
+    new: list[_Question] = []
+    asked = {name: _question(name, streams[name], visitor, new) for name in streams}
+    plain = [question for question in new if not test_waits(question.stream)]
+    if plain:
+        _run(_ask_plain(plain, visitor.budget.owner))
+    for question in new:
+        if test_waits(question.stream):
+            question.begin()
+    answers = await asyncio.gather(*(question.wait() for question in asked.values()))
+    return dict(zip(asked, answers, strict=True))
+
+
+def ask_quickly(stream: Stream, user: Any) -> str | None:
+    """
+    Return why ``user`` may not see ``stream``, ``""`` if they may; for threads.
+
+    ``None`` says that to ask may take long, and so has to be done apart.
+    """
+    if test_waits(stream):
+        user_key(user)  # looked up here, for where it is asked it cannot be
+        return None
+    cls, begun = type(stream), time.monotonic()
+    if _costs.get(cls, 0.0) > QUICK or begun - _begun.get(cls, begun) > QUICK:
+        return None
+    _begun[cls] = begun
+    try:
+        return _reason(stream, user)
+    finally:
+        _begun.pop(cls, None)
+        _costs[cls] = time.monotonic() - begun
+
+
+def _question(
+    name: str, stream: Stream, visitor: Visitor, new: list[_Question]
+) -> _Question:
+    """Return the question to wait for; one that is made is added to ``new``."""
+    known = _open.setdefault(asyncio.get_running_loop(), {})
+    key = visitor.key, name
+    question = known.get(key)
+    if question is not None and not question.has_begun:
+        return question
+    made = known[key] = _Question(stream, visitor.user, before=question)
+    new.append(made)
+
+    def close(_: asyncio.Future[str]) -> None:
+        if known.get(key) is made:
+            del known[key]
+
+    made.answer.add_done_callback(close)
+    return made
+
+
+async def _ask_plain(questions: Sequence[_Question], owner: Hashable) -> None:
+    def tell(question: _Question) -> Callable[[], None]:
+        loop = asyncio.get_running_loop()
+
+        def step() -> None:
+            question.ask()
+            loop.call_soon_threadsafe(question.tell)
+
+        return step
+
+    await in_turns(owner, [tell(question) for question in questions])
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.ensure_future(work)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
