@@ -59,7 +59,7 @@ class UserLimits(ConnectionLimits):
     keys: int | None = 100_000
     lists: int | None = 60
     subscriptions: int | None = 3_000
-    waiting: int | None = 500
+    waiting: int | None = 1_000
 
 
 def check_limits() -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
 from typing import Any
 
 from tests.testapp.models import (
@@ -83,3 +86,19 @@ class Counter(Stream):
 
     def get_init_kwargs(self) -> dict[str, Any]:
         return {"name": self.name} if self.name else {}
+
+
+class Gated(Counter):
+    """
+    A stream whose test takes, for eve, until a door is opened.
+
+    The door is a file, which the environment names; beside it stands who has asked.
+    """
+
+    def user_passes_test(self, user: Any) -> bool:
+        door = Path(os.environ["TURBO_TEST_DOOR"])
+        with door.with_suffix(".asked").open("a") as asked:
+            asked.write(f"{user.username} {self.number}\n")
+        while user.username == "eve" and not door.exists():
+            time.sleep(0.005)
+        return True
