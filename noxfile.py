@@ -72,6 +72,13 @@ def package(session: nox.Session) -> None:
 
 
 @nox.session
+def timing(session: nox.Session) -> None:
+    """Hold what takes time against its limits; needs a machine that is idle."""
+    session.install(*CHECKOUT, *group("test"))
+    session.run("python", "-m", "pytest", "-s", "benchmarks/timing", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure everything side by side; needs Linux and two idle cores."""
     session.install(*CHECKOUT, *group("test"), *group("bench"))

@@ -11,6 +11,7 @@ from typing import Any, Self
 import websockets
 from channels.testing import WebsocketCommunicator
 
+from tests.servers import PATIENCE
 from turbo.broadcast import flush
 from turbo.consumers import TurboStreamsConsumer
 from turbo.replay import get_replay
@@ -36,12 +37,12 @@ class Talk:
         self.communicator.scope.update(scope)
 
     async def __aenter__(self) -> Self:
-        connected, _ = await self.communicator.connect()
+        connected, _ = await self.communicator.connect(PATIENCE)
         assert connected
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
-        await self.communicator.disconnect()
+        await self.communicator.disconnect(timeout=PATIENCE)
 
     async def send(self, **message: Any) -> None:
         await self.send_text(json.dumps(message))
@@ -49,7 +50,7 @@ class Talk:
     async def send_text(self, text: str) -> None:
         await self.communicator.send_to(text_data=text)
 
-    async def receive(self, timeout: float = 5) -> dict[str, Any]:
+    async def receive(self, timeout: float = PATIENCE) -> dict[str, Any]:
         text = await self.communicator.receive_from(timeout)
         message: dict[str, Any] = json.loads(text)
         return message
@@ -67,7 +68,7 @@ class Socket(Talk):
             scope["user"] = user
         super().__init__(TurboStreamsConsumer.as_asgi(), **scope)
 
-    async def receive(self, timeout: float = 5) -> dict[str, Any]:
+    async def receive(self, timeout: float = PATIENCE) -> dict[str, Any]:
         frame = await super().receive(timeout)
         return await self.receive(timeout) if frame["type"] == "ping" else frame
 
@@ -85,7 +86,7 @@ class Socket(Talk):
 
     async def nothing(self) -> bool:
         """Return whether there is nothing to hear of all that was broadcast before."""
-        await asyncio.to_thread(flush)
+        await asyncio.to_thread(flush, PATIENCE)
         await self.send(type="ping")
         return await self.receive() == {"type": "pong"}
 
@@ -108,9 +109,9 @@ class Staying:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    async def until(self, condition: Callable[[], bool], timeout: float = 30) -> None:
+    async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something that this client has seen makes ``condition`` true."""
-        async with asyncio.timeout(timeout), self._changed:
+        async with asyncio.timeout(PATIENCE), self._changed:
             await self._changed.wait_for(condition)
 
     def cut(self) -> None:
@@ -144,7 +145,7 @@ class LivePage(Staying):
         super().__init__()
         self._urls = itertools.cycle([url] if isinstance(url, str) else url)
         self._since = dict.fromkeys(signed, since)
-        self._options = {"ping_interval": None} | options
+        self._options = {"ping_interval": None, "open_timeout": PATIENCE} | options
         self._names: dict[str, str] = {}
         self._reached: dict[str, tuple[str, int]] = {}
         self.data: list[str] = []

@@ -19,10 +19,11 @@ import pytest
 import pytest_asyncio
 from channels.layers import channel_layers
 from django.conf import settings
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.browsers import FLAGS, find_chromium
 from tests.servers import (
+    PATIENCE,
     Daphne,
     Postgres,
     Project,
@@ -36,7 +37,7 @@ from turbo.broadcast import shut_down
 from turbo.context import set_birth
 from turbo.replay.selection import forget_replay
 
-pytest_plugins = ["tests.alone", "tests.declaring", "turbo.testing.pytest"]
+pytest_plugins = ["tests.declaring", "turbo.testing.pytest"]
 
 _NO_BROWSER = (
     "no Chromium: install the package 'chromium' of your system, "
@@ -46,6 +47,7 @@ _NO_BROWSER = (
 
 def pytest_configure() -> None:
     settings.SCRATCH.mkdir(exist_ok=True)
+    expect.set_options(timeout=1_000 * PATIENCE)
 
 
 def pytest_unconfigure() -> None:
@@ -249,6 +251,7 @@ async def new_page(browser: Browser) -> AsyncIterator[Callable[[], Awaitable[Pag
 
     async def open_page(**options: Any) -> Page:
         context = await browser.new_context(**options)
+        context.set_default_timeout(1_000 * PATIENCE)
         contexts.append(context)
         page = await context.new_page()
         page.on("pageerror", lambda error: errors.append(error))

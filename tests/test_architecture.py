@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.layers import ROWS, layer_of, modules, row_of
+from tests.servers import PATIENCE
 
 MODULES = modules()
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
@@ -210,7 +211,7 @@ def test_import_turbo_loads_no_optional_library() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=2 * PATIENCE,
     )
 
     assert done.stdout.strip() == ""

@@ -12,7 +12,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.test import override_settings
 from django.urls import path
 
-from tests.servers import ROOT
+from tests.servers import PATIENCE, ROOT
 from turbo import routing
 from turbo.asgi import get_application
 from turbo.consumers import TurboStreamsConsumer
@@ -20,12 +20,16 @@ from turbo.consumers import TurboStreamsConsumer
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-async def connects(application: Any, path: str = "/ws/", origin: str = "") -> bool:
+def visit(application: Any, path: str, origin: str) -> WebsocketCommunicator:
     headers = [(b"origin", origin.encode())] if origin else []
-    communicator = WebsocketCommunicator(application, path, headers=headers)
-    connected, _ = await communicator.connect()
+    return WebsocketCommunicator(application, path, headers=headers)
+
+
+async def connects(application: Any, path: str = "/ws/", origin: str = "") -> bool:
+    communicator = visit(application, path, origin)
+    connected, _ = await communicator.connect(PATIENCE)
     if connected:
-        await communicator.disconnect()
+        await communicator.disconnect(timeout=PATIENCE)
     return connected
 
 
@@ -43,7 +47,7 @@ async def test_http_goes_to_django() -> None:
     communicator = HttpCommunicator(get_application(), "GET", "/")
 
     response = await communicator.get_response()
-    await communicator.wait()
+    await communicator.wait(PATIENCE)
 
     assert response["body"] == b"ok"
 
@@ -72,8 +76,9 @@ async def test_further_consumers_find_the_user_in_their_scope() -> None:
     assert not await connects(application, "/own/3/", "http://testserver")
     assert asked == [("/own/3/", AnonymousUser(), {"pk": 3})]
     assert await connects(application, "/ws/", "http://testserver")
+    nowhere = visit(application, "/nowhere/", "http://testserver")
     with pytest.raises(ValueError, match="No route found"):
-        await connects(application, "/nowhere/", "http://testserver")
+        await nowhere.wait(PATIENCE)
 
 
 async def test_the_path_is_the_settings() -> None:
@@ -92,10 +97,10 @@ async def test_a_site_below_a_path_of_its_own_has_its_streams_there() -> None:
     )
     communicator.scope["root_path"] = "/site"
 
-    connected, _ = await communicator.connect()
+    connected, _ = await communicator.connect(PATIENCE)
 
     assert connected
-    await communicator.disconnect()
+    await communicator.disconnect(timeout=PATIENCE)
 
 
 async def test_the_consumer_works_alone_and_only_for_websockets() -> None:

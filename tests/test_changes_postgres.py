@@ -12,7 +12,7 @@ from django.db import IntegrityError, connections, transaction
 from pytest_django import DjangoDbBlocker
 
 from tests.listening import Listen, listening, rolled_back
-from tests.servers import Postgres
+from tests.servers import PATIENCE, Postgres
 from tests.testapp.models import Room, Sheet, Tag, Tagged
 
 ALIAS = "postgres"
@@ -66,7 +66,7 @@ def test_two_open_transactions_do_not_mix(listen: Listen) -> None:
     def work() -> None:
         try:
             with transaction.atomic(using=ALIAS):
-                assert opened.wait(10)
+                assert opened.wait(PATIENCE)
                 Room.objects.using(ALIAS).create(name="thread").save()
                 saved.set()
         finally:
@@ -77,7 +77,7 @@ def test_two_open_transactions_do_not_mix(listen: Listen) -> None:
     with rolled_back(using=ALIAS):
         Room.objects.using(ALIAS).create(name="dropped")
         opened.set()
-        assert saved.wait(10)
+        assert saved.wait(PATIENCE)
         Room.objects.using(ALIAS).create(name="dropped")
     thread.join()
 

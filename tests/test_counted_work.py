@@ -28,7 +28,7 @@ from django.test.utils import CaptureQueriesContext
 
 import turbo
 from tests.clients import Socket
-from tests.servers import ROOT, channel_layer
+from tests.servers import PATIENCE, ROOT, channel_layer
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
 from turbo.broadcast import shut_down
@@ -134,7 +134,18 @@ def test_pages_that_connect_together_share_their_queries(
         room = Room.objects.create(name=str(number))
         pages.append((cookie, room.stream.sign(user)))
 
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def turns() -> None:
+        for _ in range(100):
+            await asyncio.sleep(0)
+
+    def after_all_have_asked(execute: Any, *query: Any) -> Any:
+        asyncio.run_coroutine_threadsafe(turns(), loops[0]).result(PATIENCE)
+        return execute(*query)
+
     async def subscribe() -> None:
+        loops.append(asyncio.get_running_loop())
         sockets = [Socket(headers=[(b"cookie", cookie)]) for cookie, _ in pages]
         async with AsyncExitStack() as stack:
             for socket in sockets:
@@ -147,7 +158,10 @@ def test_pages_that_connect_together_share_their_queries(
             )
         assert {answer["type"] for (answer,) in answers} == {"subscribed"}
 
-    with CaptureQueriesContext(connection) as queries:
+    with (
+        CaptureQueriesContext(connection) as queries,
+        connection.execute_wrapper(after_all_have_asked),
+    ):
         async_to_sync(subscribe)()
 
     tables = Counter(re.findall(r'FROM "(\w+)"', " ".join(q["sql"] for q in queries)))
@@ -253,11 +267,11 @@ def test_a_batch_of_broadcasts_is_a_handful_of_commands(valkey: Any) -> None:
     config = {"default": channel_layer("pubsub", valkey.url)}
     with override_settings(CHANNEL_LAYERS=config), valkey.client() as client:
         Announcements().append(text="warm", id="list")
-        assert turbo.flush(5)
+        assert turbo.flush(PATIENCE)
         before = calls(client)
         for number in range(20):
             Announcements().append(text=str(number), id="list")
-            assert turbo.flush(5)
+            assert turbo.flush(PATIENCE)
         counted = calls(client)
         shut_down(5)
 

@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.clients import LivePage
 from tests.documents import DOCS, ROOT, Block, blocks
-from tests.servers import Process, Valkey, free_port
+from tests.servers import PATIENCE, Process, Valkey, free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 HOST = "chat.example.com"
 HEADERS = {"Host": HOST, "Referer": f"https://{HOST}/"}
@@ -79,12 +79,12 @@ class Site:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        subprocess.run(shlex.split(unit["ExecStartPost"]), check=True, timeout=30)
+        subprocess.run(shlex.split(unit["ExecStartPost"]), check=True, timeout=PATIENCE)
 
     def stop_server(self, number: str) -> None:
         server = self.servers.pop(number)
         server.terminate()
-        server.wait(20)
+        server.wait(PATIENCE)
 
     def start_nginx(self) -> None:
         certificate(self.directory)
@@ -182,7 +182,9 @@ async def test_the_site_of_the_how_to_and_its_rolling_restart(site: Site) -> Non
         site.start_server(number)
     site.start_nginx()
     options = {"headers": HEADERS, "verify": False, "follow_redirects": True}
-    async with httpx.AsyncClient(base_url=site.url, timeout=30, **options) as http:  # type: ignore[arg-type]
+    async with httpx.AsyncClient(
+        base_url=site.url, timeout=PATIENCE, **options
+    ) as http:  # type: ignore[arg-type]
         await http.get("/login/")
         csrf = {"X-CSRFToken": http.cookies["csrftoken"]}
         data = {"username": "ada", "password": "ada"}
@@ -209,7 +211,7 @@ async def test_the_site_of_the_how_to_and_its_rolling_restart(site: Site) -> Non
                     number = str(1 + n // 10)
                     await sync_to_async(site.stop_server)(number)
                     starting = sync_to_async(site.start_server)(number)
-                    await asyncio.wait_for(starting, 60)
+                    await asyncio.wait_for(starting, PATIENCE)
             shown = lambda: [t for t in page.data if 'target="messages"' in t]  # noqa: E731
             await page.until(lambda: len(shown()) == 20)
         probing.cancel()

@@ -17,6 +17,7 @@ from django.core.management import get_commands
 
 from tests.documents import DOCS, ROOT, Block, blocks, pages
 from tests.layers import PACKAGE
+from tests.servers import PATIENCE
 
 #: The tutorial's code is put together and run by ``test_docs_tutorial``.
 RUN = [page for page in pages() if page.parent != DOCS / "tutorial"]
@@ -31,7 +32,7 @@ def failures() -> list[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=4 * PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     found: list[str] = json.loads(done.stdout)

@@ -15,9 +15,9 @@ import pytest
 
 from tests.clients import LivePage
 from tests.documents import DOCS, ROOT, blocks
-from tests.servers import WebServer, free_port
+from tests.servers import PATIENCE, WebServer, free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 #: All in one process, for starting one takes longer.
@@ -37,7 +37,9 @@ class Chatter:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         django = [sys.executable, "-m", "django", "startproject", "config", "."]
-        subprocess.run(django, cwd=directory, env=self._bare, check=True, timeout=60)
+        subprocess.run(
+            django, cwd=directory, env=self._bare, check=True, timeout=2 * PATIENCE
+        )
 
     @property
     def _bare(self) -> dict[str, str]:
@@ -58,7 +60,7 @@ class Chatter:
             env=self.env,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=2 * PATIENCE,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

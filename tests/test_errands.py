@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tests.servers import PATIENCE
 from turbo.errands import Errands
 
 
@@ -16,7 +17,7 @@ async def test_an_errand_runs_and_is_forgotten() -> None:
         done.set()
 
     errands.run(errand())
-    await asyncio.wait_for(done.wait(), 1)
+    await asyncio.wait_for(done.wait(), PATIENCE)
     await errands.stop()
 
 
@@ -42,7 +43,7 @@ async def test_a_job_is_repeated_through_its_failures_until_the_end() -> None:
 
     errands.repeat(0.001, job)
     for _ in range(3):
-        await asyncio.wait_for(calls.acquire(), 1)
+        await asyncio.wait_for(calls.acquire(), PATIENCE)
     await errands.stop()
 
     assert calls.locked()
@@ -57,4 +58,4 @@ async def test_stop_from_within_an_errand_does_not_wait_for_itself() -> None:
 
     errands.run(errand())
 
-    await asyncio.wait_for(done.wait(), 1)
+    await asyncio.wait_for(done.wait(), PATIENCE)

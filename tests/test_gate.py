@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.functional import SimpleLazyObject
 
 import turbo
+from tests.servers import PATIENCE
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Counter, RoomStream
 from turbo import metrics, registry
@@ -178,7 +179,7 @@ async def test_a_coroutine_that_hangs_keeps_only_its_own_page_waiting(
     hanging = [asyncio.ensure_future(reasons([signed])) for _ in range(500)]
     await asyncio.sleep(0)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert await reasons([Announcements().signed_stream_name]) == [""]
     assert not any(task.done() for task in hanging)
     for task in hanging:

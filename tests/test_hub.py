@@ -15,6 +15,7 @@ import pytest
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.test import override_settings
 
+from tests.servers import PATIENCE
 from turbo import hub as module
 from turbo import metrics
 from turbo.exceptions import ConfigurationError
@@ -82,13 +83,13 @@ class Page:
         self.told.set()
 
     async def until(self, *heard: str) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while self.heard != list(heard):
                 self.told.clear()
                 await self.told.wait()
 
     async def ordered(self, *orders: str | None) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while self.orders[: len(orders)] != list(orders):
                 self.told.clear()
                 await self.told.wait()
@@ -146,7 +147,7 @@ async def controlled() -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 - the hub tells nobody
             await asyncio.sleep(0.01)
 

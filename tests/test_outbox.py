@@ -8,6 +8,7 @@ from typing import Any
 
 from django.test import override_settings
 
+from tests.servers import PATIENCE
 from turbo.frame import Frame
 from turbo.outbox import Outbox
 
@@ -94,7 +95,7 @@ async def test_a_client_that_stops_reading_gets_the_rest_in_order_later() -> Non
 async def test_ready_returns_at_once_when_nothing_waits() -> None:
     box, _ = outbox(Server().send)
 
-    await asyncio.wait_for(box.ready(), 1)
+    await asyncio.wait_for(box.ready(), PATIENCE)
 
 
 async def test_several_may_wait_for_room() -> None:
@@ -108,7 +109,7 @@ async def test_several_may_wait_for_room() -> None:
     assert not waiting.done()
     server.reading.set()
 
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, PATIENCE)
 
 
 async def test_over_its_limit_the_subscriber_is_slow_and_gets_no_more() -> None:
@@ -144,7 +145,7 @@ async def test_a_client_that_goes_while_it_is_waited_for() -> None:
     box, _ = outbox(send)
 
     box.put(Frame("a"))
-    await asyncio.wait_for(box.ready(), 1)
+    await asyncio.wait_for(box.ready(), PATIENCE)
     box.put(Frame("b"))
 
     assert box.waiting == 0
@@ -182,7 +183,7 @@ async def test_close_forgets_what_waits() -> None:
     box.put(Frame("c"))
 
     assert server.sent == ["a"]
-    await asyncio.wait_for(box.ready(), 1)
+    await asyncio.wait_for(box.ready(), PATIENCE)
 
 
 async def test_a_transport_is_written_to_until_it_is_full_and_when_it_has_room() -> (

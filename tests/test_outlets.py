@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from tests.servers import PATIENCE
 from turbo.outlets import Outlets
 
 
@@ -49,7 +50,7 @@ async def test_an_outlet_is_made_once_and_works() -> None:
     assert outlets.get(Drawer) is drawer
     assert outlets.waiting() == 2
     drawer.open.set()
-    await asyncio.wait_for(empty.wait(), 5)
+    await asyncio.wait_for(empty.wait(), PATIENCE)
 
     assert outlets.waiting() == 0
     await outlets.stop()

@@ -17,6 +17,7 @@ from types import ModuleType
 import pytest
 
 import turbo
+from tests.servers import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = {".css", ".html", ".js", ".py", ".svg", ".typed", ""}
@@ -33,7 +34,10 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("dist")
     build = [sys.executable, "-m", "build", "--no-isolation", "--outdir"]
     done = subprocess.run(
-        [*build, str(directory), str(ROOT)], capture_output=True, text=True, timeout=100
+        [*build, str(directory), str(ROOT)],
+        capture_output=True,
+        text=True,
+        timeout=4 * PATIENCE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return directory

@@ -24,7 +24,7 @@ from tests.replay_backends import (
     send,
     texts,
 )
-from tests.servers import Valkey
+from tests.servers import PATIENCE, Valkey
 from turbo.exceptions import ConfigurationError
 from turbo.replay import Append, Appended, History, connections
 from turbo.replay.clock import LIFETIME
@@ -331,7 +331,7 @@ async def test_error_of_one_message_is_raised(log: RedisReplay, valkey: Valkey) 
 
 async def test_append_that_timed_out_is_stored_once(valkey: Valkey) -> None:
     """The server may carry out what nobody waits for any more."""
-    log = RedisReplay(hosts=[{"address": valkey.url, "socket_timeout": 0.2}])
+    log = RedisReplay(hosts=[{"address": valkey.url, "socket_timeout": 1.0}])
     since = await position(log, ROOM)
     batch = [Append(ROOM, "a"), Append(ROOM, "b")]
 
@@ -567,7 +567,7 @@ def test_fork_leaves_the_parents_connections_alone(valkey: Valkey) -> None:
         [sys.executable, "-W", "default", "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=2 * PATIENCE,
     )
 
     assert done.stdout.split() == ["1", "2", "3"], done.stderr

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
+from tests.servers import PATIENCE
 from turbo.exceptions import ConfigurationError
 from turbo.replay import check_replay, get_replay, selection
 from turbo.replay.dummy import DummyReplay
@@ -158,7 +159,10 @@ def test_import_loads_no_redis() -> None:
     code = "import sys, turbo.replay; print('redis' in sys.modules)"
 
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
     )
 
     assert done.stdout == "False\n", done.stderr

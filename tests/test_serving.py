@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers import PATIENCE
 from turbo import serving
 
 
@@ -104,7 +105,7 @@ async def test_nobody_waits_for_a_loop_that_has_ended(
     assert not asking.done()
     stopped.close()
 
-    assert await asyncio.wait_for(asking, 5)
+    assert await asyncio.wait_for(asking, PATIENCE)
     assert not called
 
 

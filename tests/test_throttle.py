@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from tests.servers import PATIENCE
 from turbo.replay.base import Append
 from turbo.replay.memory import MemoryReplay
 from turbo.throttle import Throttle
@@ -58,7 +59,7 @@ class Sent(list[str | None]):
         """Wait for so many messages, and for whatever else was about to be sent."""
         while len(self) < number:
             self._changed.clear()
-            await asyncio.wait_for(self._changed.wait(), 5)
+            await asyncio.wait_for(self._changed.wait(), PATIENCE)
         await asyncio.sleep(0)
         return list(self)
 
@@ -200,4 +201,4 @@ async def test_stop_forgets_what_waits(turns: Callable[..., None]) -> None:
 
 async def finished(throttle: Throttle) -> None:
     """Wait for the tasks of the throttle."""
-    await asyncio.wait_for(asyncio.gather(*throttle._tasks.values()), 5)
+    await asyncio.wait_for(asyncio.gather(*throttle._tasks.values()), PATIENCE)

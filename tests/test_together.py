@@ -28,6 +28,12 @@ class Oracle:
         return [2 * question for question in questions]
 
 
+async def settle() -> None:
+    """Let every task come to where it waits."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
 async def test_who_asks_alone_is_answered_alone() -> None:
     oracle = Oracle()
 
@@ -40,9 +46,9 @@ async def test_who_asks_meanwhile_is_answered_with_the_others() -> None:
     oracle = Oracle()
     oracle.gate.clear()
     asking = [asyncio.ensure_future(oracle.ask(1))]
-    await asyncio.sleep(0.01)
+    await settle()
     asking += [asyncio.ensure_future(oracle.ask(number)) for number in (2, 3, 4)]
-    await asyncio.sleep(0.01)
+    await settle()
     oracle.gate.set()
 
     assert await asyncio.gather(*asking) == [2, 4, 6, 8]
@@ -72,7 +78,7 @@ async def test_who_has_gone_is_not_answered(number: int) -> None:
     oracle = Oracle()
     oracle.gate.clear()
     gone = asyncio.ensure_future(oracle.ask(number))
-    await asyncio.sleep(0.01)
+    await settle()
     gone.cancel()
     oracle.gate.set()
 
@@ -88,9 +94,9 @@ def test_a_loop_that_ends_leaves_nobody_waiting() -> None:
         oracle = Oracle()
         oracle.gate.clear()
         asking.append(asyncio.ensure_future(oracle.ask(1)))
-        await asyncio.sleep(0.01)
+        await settle()
         asking.append(asyncio.ensure_future(oracle.ask(2)))
-        await asyncio.sleep(0.01)
+        await settle()
 
     asyncio.run(end_too_early())
 

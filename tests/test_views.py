@@ -13,7 +13,7 @@ import pytest
 from django.test import AsyncClient, Client, override_settings
 
 from tests.clients import signed_now
-from tests.servers import channel_layer
+from tests.servers import PATIENCE, channel_layer
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
 from turbo.broadcast import shut_down
@@ -52,7 +52,7 @@ async def events(
     path = f"/turbo/sse/?stream={quote(signed)}&since={quote(since)}"
     headers = {"Last-Event-ID": last_id} if last_id else {}
     async with (
-        httpx.AsyncClient(base_url=url, timeout=10) as http,
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE) as http,
         http.stream("GET", path, headers=headers) as response,
     ):
         assert response.status_code == 200

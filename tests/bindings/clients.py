@@ -9,6 +9,7 @@ from typing import Any
 import websockets
 
 from tests import clients
+from tests.servers import PATIENCE
 from turbo.bindings import BindingConsumer
 
 __all__ = ["Follower", "Rows", "Talk"]
@@ -32,7 +33,7 @@ class Talk(clients.Talk):
 
     async def closed(self) -> int:
         """Return the code with which the server closes."""
-        message = await self.communicator.receive_output(5)
+        message = await self.communicator.receive_output(PATIENCE)
         assert message["type"] == "websocket.close"
         return int(message["code"])
 
@@ -97,7 +98,9 @@ class Follower(clients.Staying):
     async def _visit(self) -> None:
         origin: Any = self._url.replace("ws", "http", 1)
         url = f"{self._url}?version={self.rows.version}"
-        async with websockets.connect(url, origin=origin, ping_interval=None) as socket:
+        async with websockets.connect(
+            url, origin=origin, ping_interval=None, open_timeout=PATIENCE
+        ) as socket:
             self._socket = socket
             self.connections += 1
             async for text in socket:

@@ -16,7 +16,7 @@ import turbo.bindings
 from tests.bindings.app.bindings import StoreProducts
 from tests.bindings.app.models import Product
 from tests.bindings.conftest import Bind
-from tests.servers import ROOT, Project
+from tests.servers import PATIENCE, ROOT, Project
 from turbo.bindings import BindingConsumer
 from turbo.bindings.checks import check_consumers, check_querysets, check_store
 
@@ -179,7 +179,7 @@ def test_import_needs_no_rest_framework() -> None:
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=2 * PATIENCE,
     )
 
     assert done.stdout.strip() == "Binding", done.stderr

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.bindings.clients import Follower
-from tests.servers import Daphne, Project
+from tests.servers import PATIENCE, Daphne, Project
 
 WRITERS = 8
 ROWS = 500
@@ -33,7 +33,7 @@ async def write(project: Project, on_the_way: Callable[[], None]) -> list[Any]:
     arguments = (str(WRITERS), str(SECONDS), str(project.directory))
     command = asyncio.ensure_future(
         asyncio.to_thread(
-            project.manage, "write_randomly", *arguments, timeout=SECONDS + 60
+            project.manage, "write_randomly", *arguments, timeout=SECONDS + 2 * PATIENCE
         )
     )
     while not command.done():
@@ -45,7 +45,6 @@ async def write(project: Project, on_the_way: Callable[[], None]) -> list[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 async def test_whatever_the_interleaving_it_comes_out_right(
     make_project: Callable[..., Project], daphne: Callable[..., Daphne]
 ) -> None:

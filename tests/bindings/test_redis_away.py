@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from threading import get_ident
 
 import pytest
 from django.db import connections, transaction
@@ -15,6 +16,7 @@ from pytest_django.asserts import assertNumQueries
 
 from tests.bindings.app.models import Product
 from tests.bindings.conftest import Bind
+from tests.connects import counting_connects
 from tests.servers import Valkey, channel_layer, wait_until
 from turbo.bindings import Binding
 from turbo.bindings.outage import is_reachable
@@ -30,7 +32,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def redis(valkey: Valkey) -> Iterator[Valkey]:
     layers = {"default": channel_layer("redis", valkey.url)}
-    turbo = {"BINDINGS": {"TIMEOUT": 0.3}}
+    turbo = {"BINDINGS": {"TIMEOUT": 2}}
     with override_settings(CHANNEL_LAYERS=layers, TURBO=turbo):
         yield valkey
         if valkey.running:
@@ -83,16 +85,15 @@ def test_frozen_for_a_while(redis: Valkey, binding: Binding) -> None:
     before = binding.version
 
     redis.pause()
-    started = time.monotonic()
-    for number in range(10):
-        Product.objects.create(name=str(number))
-    waited = time.monotonic() - started
-    during = names(binding)
+    with counting_connects() as connects:
+        for number in range(10):
+            Product.objects.create(name=str(number))
+        during = names(binding)
     redis.resume()
     wait_until(is_reachable)
     after = names(binding)
 
-    assert waited < 2
+    assert connects.count(get_ident()) <= 1, "the others know that it is away"
     assert during == after
     assert len(after) == 11
     epoch, number_before = before.split(":")

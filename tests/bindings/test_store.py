@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from tests.bindings.worlds import World
-from tests.servers import Valkey, wait_until
+from tests.servers import PATIENCE, Valkey, wait_until
 from turbo.bindings.store import Applied, Listed, Read, Row, Slot, Store, Ticket
 from turbo.bindings.store.memory import MemoryStore
 from turbo.bindings.store.pools import Host
@@ -28,10 +29,32 @@ PLACES = st.integers(0, 7)
 MakeStore = Callable[..., Store]
 
 
+class Clock:
+    """The time of the stores in memory."""
+
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+CLOCK = Clock()
+
+
+def outlast(store: Store, slot: Slot) -> None:
+    """Let the tickets that are out grow too old."""
+    if isinstance(store, MemoryStore):
+        CLOCK.now += store.patience + 1
+        return
+    patience, store.patience = store.patience, -1.0
+    store.peek(slot)
+    store.patience = patience
+
+
 @pytest.fixture(params=["memory", "redis"])
 def make_store(request: pytest.FixtureRequest) -> Iterator[MakeStore]:
     if request.param == "memory":
-        yield MemoryStore
+        yield partial(MemoryStore, clock=CLOCK)
         return
     valkey: Valkey = request.getfixturevalue("valkey")
 
@@ -176,11 +199,11 @@ def test_changes_lead_from_version_to_version(make_store: MakeStore) -> None:
 
 def test_a_lost_writer_makes_it_be_filled_again(make_store: MakeStore) -> None:
     """Whoever takes a ticket and is not heard of again has a change that is missing."""
-    store = make_store(patience=0.02)
+    store = make_store()
     version = fill(store, SLOT, 1).version
     lost = take(store, SLOT, 1)
 
-    time.sleep(0.05)
+    outlast(store, SLOT)
 
     assert store.peek(SLOT) is None
     assert store.read(SLOT) is None
@@ -190,11 +213,13 @@ def test_a_lost_writer_makes_it_be_filled_again(make_store: MakeStore) -> None:
 
 
 def test_a_lost_filler_is_replaced(make_store: MakeStore) -> None:
-    store = make_store(patience=0.02)
+    store = make_store()
+    fill(store, SLOT, 1)
+    store.invalidate(SLOT)
     lost = store.begin(SLOT, alone=True)
     assert lost is not None
 
-    time.sleep(0.05)
+    outlast(store, SLOT)
     fill(store, SLOT, 1)
 
     assert store.replace(SLOT, lost, rows(7)) is None
@@ -262,10 +287,11 @@ def test_somebody_listens_for_some_time(make_store: MakeStore) -> None:
         return applied.heeded
 
     assert not heeded()
-    store.listen(SLOT, seconds=0.05)
+    store.listen(SLOT, seconds=0.001)
+    CLOCK.now += 1
+    wait_until(lambda: not heeded())
+    store.listen(SLOT, seconds=600)
     assert heeded()
-    time.sleep(0.06)
-    assert not heeded()
 
 
 @pytest.mark.parametrize("part", ["book", "rows", "order", "slots"])
@@ -415,25 +441,14 @@ def test_any_order_of_steps_comes_to_what_the_database_has(
     make_store: MakeStore, kind: str
 ) -> None:
     """Also with writers that are lost, and for a client that follows every change."""
-    in_memory = make_store is MemoryStore
-    patience = 10.0 if in_memory else 0.02
 
     def make() -> World:
-        now = [1_000_000.0]
-
-        def outlast() -> None:
-            now[0] += patience + 1
-            if not in_memory:
-                time.sleep(patience * 1.5)
-
-        options = {"clock": lambda: now[0]} if in_memory else {}
-        store = make_store(patience=patience, length=20, **options)
-        return World(store, kind=kind, outlast=outlast)
+        return World(make_store(length=20), kind=kind, outlast=outlast)
 
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine(make),
         settings=settings(
-            max_examples=150 if in_memory else 25,
+            max_examples=150 if isinstance(make_store(), MemoryStore) else 25,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
@@ -442,7 +457,7 @@ def test_any_order_of_steps_comes_to_what_the_database_has(
 
 
 def test_a_host_that_is_left_behind_closes_its_connections(valkey: Valkey) -> None:
-    host = Host({"address": valkey.url}, timeout=1)
+    host = Host({"address": valkey.url}, timeout=PATIENCE)
     host.execute("PING")
     with valkey.client() as client:
         before = len(client.client_list())

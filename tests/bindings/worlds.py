@@ -32,7 +32,9 @@ Work: TypeAlias = Generator[None, None, None]
 class World:
     """One slot of a store, its database, and everybody at work on it."""
 
-    def __init__(self, store: Store, *, kind: str, outlast: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, *, kind: str, outlast: Callable[[Store, Slot], None]
+    ) -> None:
         self.store = store
         self.is_keyed = kind != "unkeyed"
         self.slot = Slot("world", "", kind != "sorted")
@@ -88,7 +90,7 @@ class World:
     def settle(self) -> None:
         """Let everybody finish; then what is kept is what the database has."""
         if self.abandoned:
-            self.outlast()
+            self.outlast(self.store, self.slot)
         while self.work:
             self.step(0)
         while self.store.read(self.slot) is None:

@@ -34,14 +34,16 @@ class BoardTests(ChannelsLiveServerTestCase):
             )
             page = browser.new_page()
             page.goto(f"{self.live_server_url}/boards/{board.pk}/")
-            wait_for_streams(page)
+            wait_for_streams(page, timeout=60)
 
             Card.objects.create(board=board, title="Rake")
             with assert_broadcasts(board, action="append", deliver=True):
                 Card.objects.create(board=board, title="Hoe")
-            turbo.flush(timeout=5)
+            turbo.flush(timeout=60)
 
-            expect(page.locator("#cards li")).to_have_text(["Rake", "Hoe"])
+            expect(page.locator("#cards li")).to_have_text(
+                ["Rake", "Hoe"], timeout=60_000
+            )
             browser.close()
 
 

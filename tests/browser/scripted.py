@@ -23,6 +23,8 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from tests.servers import PATIENCE
+
 STATIC = Path(__file__).resolve().parents[2] / "turbo" / "static" / "turbo"
 
 #: What a careful site sends. Turbo's progress bar brings a style of its own.
@@ -202,7 +204,7 @@ class Site:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until a frame, a request or a connection makes ``condition`` true."""
-        async with asyncio.timeout(15), self._changed:
+        async with asyncio.timeout(PATIENCE), self._changed:
             await self._changed.wait_for(condition)
 
     async def requested(self, path: str, number: int) -> None:

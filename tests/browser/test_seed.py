@@ -10,6 +10,8 @@ import httpx
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.servers import PATIENCE
+
 pytestmark = pytest.mark.browser
 
 
@@ -40,7 +42,7 @@ async def test_two_windows_show_what_is_saved_and_nothing_else(
     for window, url in zip(windows, [urls[0], urls[-1]], strict=True):
         await open_room(window, url)
 
-    async with httpx.AsyncClient(base_url=urls[0], timeout=30) as http:
+    async with httpx.AsyncClient(base_url=urls[0], timeout=PATIENCE) as http:
 
         async def act(how: str, text: str) -> None:
             answer = await http.get(f"/rooms/1/act/{how}/", params={"text": text})
@@ -78,7 +80,7 @@ async def test_who_is_not_of_the_room_is_refused_and_told_so(
 
     await open_room(inside, urls[0], user="ann", room=2)
     await open_room(outside, urls[-1], user="eve", room=2)
-    async with httpx.AsyncClient(base_url=urls[0], timeout=30) as http:
+    async with httpx.AsyncClient(base_url=urls[0], timeout=PATIENCE) as http:
         await http.get("/rooms/2/act/view/?text=secret")
 
     await expect(inside.locator("#messages li")).to_have_text(["secret"])

@@ -14,7 +14,7 @@ from playwright.async_api import Page
 from playwright.sync_api import Page as SyncPage
 from playwright.sync_api import sync_playwright
 
-from tests.servers import ROOT
+from tests.servers import PATIENCE, ROOT
 from turbo.testing import await_for_streams, wait_for_streams
 
 pytestmark = pytest.mark.browser
@@ -61,8 +61,8 @@ def connected(page: SyncPage) -> int:
 def test_the_synchronous_api(url: str, in_browser: Callable[..., Any]) -> None:
     def use(page: SyncPage) -> int:
         page.goto(f"{url}/boards/1/")
-        wait_for_streams(page)
-        wait_for_streams(page, count=2)
+        wait_for_streams(page, timeout=PATIENCE)
+        wait_for_streams(page, count=2, timeout=PATIENCE)
         return connected(page)
 
     assert in_browser(use) == 2
@@ -71,7 +71,7 @@ def test_the_synchronous_api(url: str, in_browser: Callable[..., Any]) -> None:
 def test_a_driver_of_selenium(url: str, in_browser: Callable[..., Any]) -> None:
     def use(page: SyncPage) -> int:
         page.goto(f"{url}/boards/1/")
-        wait_for_streams(Driver(page))
+        wait_for_streams(Driver(page), timeout=PATIENCE)
         with pytest.raises(AssertionError, match="Expected 3 sources"):
             wait_for_streams(Driver(page), count=3, timeout=0.1)
         return connected(page)
@@ -82,7 +82,7 @@ def test_a_driver_of_selenium(url: str, in_browser: Callable[..., Any]) -> None:
 def test_server_sent_events(url: str, in_browser: Callable[..., Any]) -> None:
     def use(page: SyncPage) -> Any:
         page.goto(f"{url}/boards/1/?transport=sse")
-        wait_for_streams(page)
+        wait_for_streams(page, timeout=PATIENCE)
         code = "document.querySelector('turbo-stream-source').streamSource.readyState"
         return page.evaluate(code)
 
@@ -99,7 +99,7 @@ def test_a_live_server_of_channels(
         env=make_project("redis").env,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=4 * PATIENCE,
     )
 
     assert done.returncode == 0, done.stderr
@@ -123,7 +123,7 @@ async def test_a_denial_is_told_at_once(url: str, page: Page) -> None:
     await page.goto(f"{url}/login/eve/?next=/rooms/2/")
 
     with pytest.raises(AssertionError) as caught:
-        await await_for_streams(page, timeout=60)
+        await await_for_streams(page, timeout=PATIENCE)
 
     assert re.fullmatch(
         r"Expected all sources to be connected:\n  forbidden: \S+", str(caught.value)
@@ -144,4 +144,4 @@ async def test_another_error_is_raised_as_it_is(url: str, page: Page) -> None:
     await page.close()
 
     with pytest.raises(Exception, match="closed"):
-        await await_for_streams(page)
+        await await_for_streams(page, timeout=PATIENCE)

@@ -7,6 +7,8 @@ from typing import Any
 
 from playwright.async_api import Page
 
+from tests.servers import PATIENCE
+
 SOURCE = "turbo-channels-stream-source"
 
 
@@ -23,7 +25,7 @@ async def shows(page: Page, *expected: str, stream: str = "chat") -> None:
             return JSON.stringify(items.map((item) => item.textContent)) === expected
         }""",
         arg=[stream, _json(expected)],
-        timeout=15_000,
+        timeout=1_000 * PATIENCE,
     )
 
 
@@ -33,7 +35,7 @@ async def connected(page: Page, number: int = 1) -> None:
         """([selector, number]) =>
             document.querySelectorAll(`${selector}[connected]`).length === number""",
         arg=[SOURCE, number],
-        timeout=15_000,
+        timeout=1_000 * PATIENCE,
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.servers import ROOT, Daphne, Project, Valkey
+from tests.servers import PATIENCE, ROOT, Daphne, Project, Valkey
 from turbo.testing import await_for_streams
 
 pytestmark = pytest.mark.browser
@@ -70,7 +70,7 @@ async def visit(page: Page, url: str) -> None:
     if ORIGINAL:
         await asyncio.sleep(2)  # it does not say when it is subscribed
     else:
-        await await_for_streams(page)
+        await await_for_streams(page, timeout=PATIENCE)
 
 
 async def test_the_quickstart(site: Site, url: str, page: Page) -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.clients import LivePage
+from tests.servers import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +51,7 @@ async def test_no_message_is_missing_or_doubled_in_1000_births(
             await say(http)
             await asyncio.sleep(random.uniform(0, 0.02))
 
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as http:
         await say(http)
         for _ in range(BIRTHS // AT_ONCE):
             last = asyncio.get_running_loop().create_future()

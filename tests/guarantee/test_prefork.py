@@ -14,7 +14,7 @@ import pytest
 from celery import Celery
 
 from tests.clients import LivePage
-from tests.servers import ROOT, Daphne, Project, Valkey, WebServer, free_port
+from tests.servers import PATIENCE, ROOT, Daphne, Project, Valkey, WebServer, free_port
 from tests.testapp.streams import Announcements, RoomStream
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,7 @@ async def test_gunicorn_with_the_application_loaded_before_the_workers(
     server = WebServer(project, command, port, {"PYTHONPATH": str(ROOT)})
     await asyncio.to_thread(server.start)
     try:
-        async with httpx.AsyncClient(base_url=server.url, timeout=30) as http:
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as http:
             for number in range(COUNT):
                 url = f"/rooms/1/say/?text=from a worker {number}."
                 assert (await http.get(url)).status_code == 200
@@ -78,7 +78,7 @@ def celery(project: Project, broker: str) -> Iterator[None]:
         yield
     finally:
         worker.terminate()
-        worker.wait(30)
+        worker.wait(PATIENCE)
 
 
 async def test_celery_with_forked_workers(
@@ -89,7 +89,7 @@ async def test_celery_with_forked_workers(
     with celery(project, broker):
         for number in range(COUNT):
             app.send_task("tests.project.tasks.say", [f"from a worker {number}."])
-        await page.until(lambda: heard(page, "from a worker") == COUNT, timeout=60)
+        await page.until(lambda: heard(page, "from a worker") == COUNT)
 
     assert heard(page, "from the parent") == 1
     assert page.gaps == 0

@@ -39,7 +39,7 @@ async def test_redis_killed_and_restarted_empty_among_2000_messages(
             await sync_to_async(valkey.start)()
     last = ">199<"
     await asyncio.gather(
-        *(page.until(lambda p=page: last in (p.data or [""])[-1], 20) for page in pages)
+        *(page.until(lambda p=page: last in (p.data or [""])[-1]) for page in pages)
     )
     for page in pages:
         await page.__aexit__()

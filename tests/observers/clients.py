@@ -9,6 +9,7 @@ from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 
 import turbo
+from tests.servers import PATIENCE
 
 __all__ = ["Client"]
 
@@ -29,13 +30,13 @@ class Client:
         self._last_id = 0
 
     async def __aenter__(self) -> Client:
-        connected, _ = await self.communicator.connect(timeout=5)
+        connected, _ = await self.communicator.connect(timeout=PATIENCE)
         assert connected
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
         await sync_to_async(turbo.flush)()  # while this loop still runs
-        await self.communicator.disconnect(timeout=5)
+        await self.communicator.disconnect(timeout=PATIENCE)
 
     async def send(self, **message: Any) -> None:
         await self.send_text(json.dumps(message))
@@ -43,7 +44,7 @@ class Client:
     async def send_text(self, text: str) -> None:
         await self.communicator.send_to(text_data=text)
 
-    async def next(self, timeout: float = 5) -> dict[str, Any]:
+    async def next(self, timeout: float = PATIENCE) -> dict[str, Any]:
         message: dict[str, Any] = json.loads(
             await self.communicator.receive_from(timeout)
         )

@@ -14,7 +14,7 @@ import websockets.sync.client
 from django.conf import settings
 
 from tests.node import node_path, node_program
-from tests.servers import Project, WebServer
+from tests.servers import PATIENCE, Project, WebServer
 
 APPLICATION = "tests.observers.asgi:application"
 APPS = [
@@ -42,7 +42,7 @@ class Socket:
         self._socket.send(json.dumps(message))
         return self.next()
 
-    def next(self, timeout: float = 10) -> Any:
+    def next(self, timeout: float = PATIENCE) -> Any:
         return json.loads(self._socket.recv(timeout=timeout))
 
 
@@ -81,12 +81,12 @@ class Script:
         assert self._popen.stdout is not None
         line = self._popen.stdout.readline()
         if not line:
-            raise RuntimeError(f"The script ended with {self._popen.wait(10)}.")
+            raise RuntimeError(f"The script ended with {self._popen.wait(PATIENCE)}.")
         return json.loads(line)
 
     def end(self) -> None:
         self._popen.terminate()
-        self._popen.wait(10)
+        self._popen.wait(PATIENCE)
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         self._popen.stdin.close()

@@ -16,6 +16,7 @@ from rest_framework import exceptions
 from tests.observers.app.consumers import PersonConsumer
 from tests.observers.app.models import Person, Team
 from tests.observers.clients import Client
+from tests.servers import PATIENCE
 from turbo.exceptions import ConfigurationError
 from turbo.observers import (
     AsyncAPIConsumer,
@@ -307,7 +308,7 @@ async def test_an_action_may_end_the_connection() -> None:
         await client.send(action="hang_up")
 
         assert await client.next() == {"bye": True}
-        end = await client.communicator.receive_output(5)
+        end = await client.communicator.receive_output(PATIENCE)
         assert end == {"type": "websocket.close", "code": 4001}
 
 

@@ -18,6 +18,7 @@ import turbo
 from tests.observers.app.consumers import PersonConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
+from tests.servers import PATIENCE
 from turbo.exceptions import ConfigurationError
 from turbo.hub import get_hub
 from turbo.observers import AsyncAPIConsumer, action, model_observer
@@ -40,13 +41,13 @@ async def test_what_is_sent_before_the_acceptance_follows_it() -> None:
     communicator = WebsocketCommunicator(RecordingConsumer.as_asgi(), "/ws/")
     await communicator.send_input({"type": "websocket.connect"})
 
-    assert await communicator.receive_output(5) == {
+    assert await communicator.receive_output(PATIENCE) == {
         "type": "websocket.accept",
         "subprotocol": "json",
         "headers": [(b"x-own", b"1")],
     }
-    assert await communicator.receive_json_from(5) == {"before": "acceptance"}
-    await communicator.disconnect(code=4321)
+    assert await communicator.receive_json_from(PATIENCE) == {"before": "acceptance"}
+    await communicator.disconnect(code=4321, timeout=PATIENCE)
     assert RecordingConsumer.events == [4321]
 
 
@@ -70,7 +71,7 @@ async def test_a_failing_connect_is_refused(caplog: pytest.LogCaptureFixture) ->
 
     communicator = WebsocketCommunicator(Consumer.as_asgi(), "/ws/")
 
-    assert await communicator.connect(timeout=5) == (False, 1011)
+    assert await communicator.connect(timeout=PATIENCE) == (False, 1011)
     assert "a bug" in caplog.text
 
 
@@ -92,15 +93,15 @@ async def test_refusing_by_closing() -> None:
 
     communicator = WebsocketCommunicator(Consumer.as_asgi(), "/ws/")
 
-    assert await communicator.connect(timeout=5) == (False, 4000)
+    assert await communicator.connect(timeout=PATIENCE) == (False, 4000)
 
 
 async def test_a_server_that_ends_asks_to_come_back() -> None:
     communicator = WebsocketCommunicator(PersonConsumer.as_asgi(), "/ws/")
-    await communicator.connect(timeout=5)
+    await communicator.connect(timeout=PATIENCE)
     communicator.future.cancel()
 
-    assert await communicator.receive_output(5) == {
+    assert await communicator.receive_output(PATIENCE) == {
         "type": "websocket.close",
         "code": 1012,
     }
@@ -137,7 +138,7 @@ async def test_a_client_that_does_not_read_is_closed() -> None:
             for _ in range(30):
                 await ann.asave()
                 assert (await client.next())["action"] == "update"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             reads.set()
             await closed
             await serving
@@ -159,14 +160,14 @@ async def test_a_handler_that_lags_ends_its_connection(
 
     monkeypatch.setattr("turbo.observers.lanes.LIMIT", 3)
     communicator = WebsocketCommunicator(Consumer.as_asgi(), "/ws/")
-    await communicator.connect(timeout=5)
+    await communicator.connect(timeout=PATIENCE)
     for _ in range(6):
         await Person.objects.acreate(name="Ann")
     await sync_to_async(turbo.flush)()
 
-    end = await communicator.receive_output(5)
+    end = await communicator.receive_output(PATIENCE)
     assert end == {"type": "websocket.close", "code": 4008}
-    await communicator.disconnect()
+    await communicator.disconnect(timeout=PATIENCE)
 
 
 async def test_bytes_can_be_sent() -> None:
@@ -250,7 +251,7 @@ async def test_only_websockets_are_served() -> None:
     with pytest.raises(
         ValueError, match="PersonConsumer serves WebSockets, not 'http'"
     ):
-        await communicator.wait(5)
+        await communicator.wait(PATIENCE)
 
 
 def test_a_project_without_the_app_is_told(
@@ -300,8 +301,8 @@ async def test_accepting_and_refusing_as_channels_does(
             raise StopConsumer
 
     communicator = WebsocketCommunicator(Consumer.as_asgi(), "/ws/")
-    assert await communicator.connect(timeout=5) == expected
-    await communicator.disconnect(timeout=5)
+    assert await communicator.connect(timeout=PATIENCE) == expected
+    await communicator.disconnect(timeout=PATIENCE)
 
 
 async def test_an_end_without_a_code_is_a_normal_one() -> None:
@@ -313,5 +314,5 @@ async def test_an_end_without_a_code_is_a_normal_one() -> None:
     async with Client(Consumer) as client:
         await client.send(action="leave")
 
-        end = await client.communicator.receive_output(5)
+        end = await client.communicator.receive_output(PATIENCE)
         assert end == {"type": "websocket.close", "code": 1000}

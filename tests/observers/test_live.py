@@ -19,7 +19,7 @@ from tests.observers.live import (
     live_settings,
     socket,
 )
-from tests.servers import Daphne, Project, Uvicorn
+from tests.servers import PATIENCE, Daphne, Project, Uvicorn
 
 #: The client that others wrote, and what it needs.
 PACKAGES = ("dcrf-client@0.3.0", "ws@8.18.3")
@@ -221,7 +221,7 @@ async def test_everybody_is_told_of_everything(
             await client.send(json.dumps(subscribe))
             assert json.loads(await client.recv())["response_status"] == 201
         await asyncio.to_thread(project.shell, save)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             heard = [
                 [json.loads(await client.recv()) for _ in range(20)]
                 for client in sockets

@@ -16,6 +16,7 @@ import turbo
 from tests.observers.app.consumers import PersonConsumer, TokenConsumer
 from tests.observers.app.models import Person, Token
 from tests.observers.clients import Client
+from tests.servers import PATIENCE
 from turbo.observers import AsyncAPIConsumer, IsAuthenticated, Multiplexer, action
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -201,7 +202,7 @@ async def test_a_client_whom_nobody_wants_is_refused() -> None:
 
     communicator = WebsocketCommunicator(Members.as_asgi(), "/ws/")
 
-    assert await communicator.connect(timeout=5) == (False, 4403)
+    assert await communicator.connect(timeout=PATIENCE) == (False, 4403)
 
 
 async def test_revocations_reach_every_stream() -> None:

@@ -13,6 +13,7 @@ from rest_framework import permissions as drf
 from tests.observers.app.consumers import PersonConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
+from tests.servers import PATIENCE
 from turbo.observers import (
     AllowAny,
     AsyncAPIConsumer,
@@ -63,9 +64,9 @@ async def connects(consumer: type[Any], user: Any = None) -> bool:
     communicator = WebsocketCommunicator(consumer.as_asgi(), "/ws/")
     if user is not None:
         communicator.scope["user"] = user
-    connected, code = await communicator.connect(timeout=5)
+    connected, code = await communicator.connect(timeout=PATIENCE)
     assert connected or code == 4403
-    await communicator.disconnect(timeout=5)
+    await communicator.disconnect(timeout=PATIENCE)
     return connected
 
 

@@ -17,6 +17,7 @@ from tests.observers.app.consumers import PersonConsumer, TeamConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
 from tests.observers.test_permissions import IsOwner, OwnPeopleConsumer, Toggle
+from tests.servers import PATIENCE
 from tests.testapp.models import Room
 from turbo.observers import AllowAny, BasePermission, IsAuthenticated
 
@@ -175,7 +176,7 @@ async def test_logging_out_ends_the_connection_of_the_session(
         await sync_to_async(browser.get)("/logout/")
 
         assert ended(await client.next())
-        end = await client.communicator.receive_output(5)
+        end = await client.communicator.receive_output(PATIENCE)
         assert end == {"type": "websocket.close", "code": 4403}
 
 

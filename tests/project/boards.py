@@ -85,6 +85,12 @@ def touch(request: HttpRequest, pk: int) -> HttpResponse:
     return HttpResponse("done")
 
 
+def flush(request: HttpRequest) -> HttpResponse:
+    """Send what waits for its turn."""
+    turbo.flush()
+    return HttpResponse("done")
+
+
 def change(pk: int, by: str, times: int, start: str | None = None) -> None:
     """Rename the board so often, evenly within the second after ``start``, if given."""
     board = Board.objects.get(pk=pk)
@@ -111,5 +117,6 @@ urlpatterns = [
     path("<int:pk>/cards/", CardCreate.as_view(), name="new-card"),
     path("<int:pk>/touch/", touch),
     path("<int:pk>/notify/", notify),
+    path("flush/", flush),
     path("shown/<str:visitor>/", times_shown),
 ]

@@ -20,7 +20,7 @@ from tests.testapp.streams import Announcements  # noqa: E402
 app = Celery("tests", broker=os.environ["TEST_BROKER"])
 
 Announcements().append(text="from the parent", id="list")
-turbo.flush(10)
+turbo.flush(60)
 
 
 @app.task

@@ -15,4 +15,4 @@ import turbo  # noqa: E402
 from tests.testapp.streams import Announcements  # noqa: E402
 
 Announcements().append(text="from the parent", id="list")
-turbo.flush(10)
+turbo.flush(60)

@@ -15,7 +15,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from websockets.exceptions import ConnectionClosed
 
-from tests.servers import Project, Valkey, WebServer, free_port
+from tests.servers import PATIENCE, Project, Valkey, WebServer, free_port
 
 
 class PubSubServer(WebServer):
@@ -37,7 +37,7 @@ class Socket:
     def send(self, **frame: Any) -> None:
         self.connection.send(json.dumps(frame))
 
-    def next(self, timeout: float = 10) -> Any:
+    def next(self, timeout: float = PATIENCE) -> Any:
         return json.loads(self.connection.recv(timeout=timeout))
 
     def nothing(self) -> bool:
@@ -45,7 +45,7 @@ class Socket:
         self.send(type="ping")
         return bool(self.next() == {"type": "pong"})
 
-    def code(self, timeout: float = 10) -> int | None:
+    def code(self, timeout: float = PATIENCE) -> int | None:
         """Return the close code, once everything has been read."""
         deadline = time.monotonic() + timeout
         try:
@@ -100,7 +100,7 @@ class Subscriber:
         self._pubsub = self._client.pubsub()
         self._pubsub.subscribe(*channels)
         for _ in channels:
-            assert self._pubsub.get_message(timeout=5)
+            assert self._pubsub.get_message(timeout=PATIENCE)
 
     def __enter__(self) -> Subscriber:
         return self
@@ -109,7 +109,7 @@ class Subscriber:
         self._pubsub.close()
         self._client.close()
 
-    def next(self, timeout: float = 10) -> tuple[str, Any]:
+    def next(self, timeout: float = PATIENCE) -> tuple[str, Any]:
         """Return the next channel, and what is said on it of a model."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
+from benchmarks.sockets import Crowd, Handshake
 from tests.listening import rolled_back
 from tests.pubsub.serving import (
     PubSubServer,
@@ -19,7 +20,7 @@ from tests.pubsub.serving import (
     user,
 )
 from tests.pubsub.shop.models import Crate, Pizza, Topping
-from tests.servers import Valkey
+from tests.servers import PATIENCE, Valkey
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -164,6 +165,18 @@ def test_one_subscription_serves_all_sockets(
             [(_, count)] = redis.pubsub_numsub("turbo:pubsub")
 
     assert count == 1
+
+
+def test_200_sockets_hear_of_each_commit_once(server: PubSubServer) -> None:
+    handshake = Handshake(path="/", frames=(('{"type":"ping"}', '"pong"'),))
+    names = [f"{'x' * 200} {number}" for number in range(30)]
+    with Crowd(server.port, handshake) as crowd:
+        crowd.connect(200)
+        for name in names:
+            Topping.objects.create(name=name)
+        crowd.pump_until(lambda: crowd.fewest() >= len(names), timeout=PATIENCE)
+
+        assert crowd.counts() == [len(names)] * 200
 
 
 def test_nonsense_on_the_channel_is_survived(client: Socket, valkey: Valkey) -> None:

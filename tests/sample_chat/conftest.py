@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page
 
-from tests.servers import ROOT, Process, Valkey, free_port, unmeasured
+from tests.servers import PATIENCE, ROOT, Process, Valkey, free_port, unmeasured
 
 MANAGE = str(ROOT / "sample_chat" / "manage.py")
 
@@ -52,7 +52,7 @@ def manage(directory: Path, *arguments: str, **variables: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=2 * PATIENCE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -178,8 +178,8 @@ async def test_badge_turns_grey_and_the_page_catches_up(own_chat, log_in):
     own_chat.stop()
     await expect(badge).to_have_text("Offline")
     own_chat.start()
-    await expect(badge).to_have_text("Live", timeout=20_000)
-    await expect(grace.locator("connection-badge")).to_have_text("Live", timeout=20_000)
+    await expect(badge).to_have_text("Live")
+    await expect(grace.locator("connection-badge")).to_have_text("Live")
     await send(grace, "Here we are again")
 
     await expect(ada.locator(".message").last).to_contain_text("Here we are again")

@@ -51,7 +51,7 @@ async def test_a_restarted_server_is_found_again(own_chat, log_in):
     await grace.goto("/scores/")
     await drink(grace, 2)
 
-    await expect(rows).to_have_text(["Grace: 2", "Ada: 1"], timeout=20_000)
+    await expect(rows).to_have_text(["Grace: 2", "Ada: 1"])
 
 
 def of_the_scores(socket):

@@ -12,6 +12,7 @@ import pytest
 from twisted.internet.testing import StringTransport
 from twisted.web.http import HTTPChannel, Request
 
+from tests.servers import PATIENCE
 from turbo.daphne import DaphneTransport, with_transport
 from turbo.frame import Frame
 
@@ -219,6 +220,7 @@ settings.configure(INSTALLED_APPS=["daphne", "turbo"])
 django.setup()
 from daphne.management.commands.runserver import Command
 from daphne.server import Server
+from tests.servers import PATIENCE
 from turbo.daphne import with_transport
 for server in (Command.server_cls, daphne.cli.CommandLineInterface.server_class):
     assert server is not Server and with_transport(server) is server, server
@@ -227,6 +229,7 @@ for server in (Command.server_cls, daphne.cli.CommandLineInterface.server_class)
 ELSEWHERE = """
 import sys, django
 from django.conf import settings
+from tests.servers import PATIENCE
 settings.configure(INSTALLED_APPS=["turbo"])
 django.setup()
 assert not {"daphne.server", "twisted.internet.reactor"} & set(sys.modules)
@@ -236,7 +239,10 @@ assert not {"daphne.server", "twisted.internet.reactor"} & set(sys.modules)
 @pytest.mark.parametrize("code", [RUNSERVER, ELSEWHERE], ids=["daphne", "elsewhere"])
 def test_the_app_puts_it_in_place_where_daphne_is_and_only_there(code: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
     )
 
     assert done.returncode == 0, done.stderr

@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 import turbo
-from tests.servers import Uvicorn
+from tests.servers import PATIENCE, Uvicorn
 from tests.testapp.streams import Announcements
 from turbo.broadcast import shut_down
 
@@ -52,7 +52,7 @@ async def subscribed(
 
 
 async def receive(socket: ClientConnection) -> dict[str, Any]:
-    frame: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), 10))
+    frame: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), PATIENCE))
     return frame
 
 

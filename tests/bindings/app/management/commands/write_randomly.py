@@ -51,7 +51,7 @@ class Command(BaseCommand):
         try:
             report = self.write(seed, seconds)
             (directory / f"{seed}.json").write_text(json.dumps(report))
-            assert turbo.flush(30)
+            assert turbo.flush(60)
         except BaseException:
             traceback.print_exc()
             os._exit(1)

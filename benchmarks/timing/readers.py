@@ -1,5 +1,5 @@
 """
-Many pages in a process of their own: ``python -m tests.guarantee.readers``.
+Many pages in a process of their own: ``python -m benchmarks.timing.readers``.
 
 Prints ``ready`` when all are subscribed, reads until a line comes in, and then
 prints how late each message was, as a JSON list of ``[moment, delays]``. A message says
@@ -32,7 +32,7 @@ class Readers:
     """Pages that read, as a test drives them."""
 
     def __init__(self, port: int, count: int, *signed: str) -> None:
-        command = [sys.executable, "-m", "tests.guarantee.readers"]
+        command = [sys.executable, "-m", "benchmarks.timing.readers"]
         self._process = subprocess.Popen(
             [*command, str(port), str(count), *signed],
             stdin=subprocess.PIPE,

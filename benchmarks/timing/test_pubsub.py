@@ -11,10 +11,7 @@ from benchmarks.sockets import Crowd, Handshake
 from tests.pubsub.serving import PubSubServer
 from tests.pubsub.shop.models import Topping
 
-pytestmark = [
-    pytest.mark.alone,
-    pytest.mark.django_db(transaction=True, databases=["default", "other"]),
-]
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
 SOCKETS = 200
 CHANGES = 30

@@ -1,0 +1,116 @@
+"""What a read costs beside the query that it replaces: ratios of one run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.test import override_settings
+from pytest_django import DjangoDbBlocker
+from pytest_django.asserts import assertNumQueries
+from rest_framework import permissions, renderers, serializers
+from rest_framework.test import APIRequestFactory
+
+from tests.bindings.app.models import Product
+from tests.bindings.conftest import Bind
+from tests.bindings.databases import ALIAS, postgres_database
+from tests.servers import Postgres, Valkey, channel_layer
+from turbo.bindings import Binding, BoundModelViewSet
+from turbo.bindings.reading import forget_copies
+from turbo.broadcast import shut_down
+
+ROWS = 1_000
+
+
+@pytest.fixture(scope="module")
+def database(postgres: Postgres, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    yield from postgres_database(postgres, django_db_blocker, name="bindings-cost")
+
+
+@pytest.fixture
+def binding(database: str, valkey: Valkey, bind: Bind) -> Iterator[Binding]:
+    layers = {"default": channel_layer("redis", valkey.url)}
+    with override_settings(CHANNEL_LAYERS=layers):
+        objects = Product.objects.using(ALIAS)
+        if not objects.exists():
+            objects.bulk_create(Product(name=f"Product {n}") for n in range(ROWS))
+        yield bind(Product, using=ALIAS, filters={"venue": "store"})()
+        shut_down()
+    forget_copies()
+
+
+def best(work: Callable[[], Any], *, times: int = 15) -> float:
+    """Return the shortest time in milliseconds; what takes longer is the machine's."""
+    durations = []
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        durations.append(time.perf_counter() - started)
+    return min(durations) * 1_000
+
+
+def test_all_is_faster_than_its_query(
+    binding: Binding, record_property: Callable[[str, Any], None]
+) -> None:
+    """From the copy of this process, and after a change of one row."""
+    product = Product.objects.using(ALIAS).first()
+    assert product is not None
+
+    def query() -> dict[int, Product]:
+        return {row.pk: row for row in binding.ordered_queryset()}
+
+    assert binding.all() == query()
+    with assertNumQueries(0, using=ALIAS):
+        assert len(binding.all()) == ROWS
+
+    from_database, from_cache = best(query), best(binding.all)
+
+    def after_change() -> float:
+        product.stock += 1
+        product.save(using=ALIAS)
+        return best(binding.all, times=1)
+
+    changed = min(after_change() for _ in range(10))
+    record_property("query_ms", from_database)
+    record_property("all_ms", from_cache)
+    record_property("all_after_a_change_ms", changed)
+    print(
+        f"\n{ROWS} rows: query {from_database:.2f} ms, all() {from_cache:.2f} ms "
+        f"({from_database / from_cache:.1f} times), after a change {changed:.2f} ms"
+    )
+    assert from_cache < from_database
+    assert changed < from_database
+
+
+def test_304_is_faster_than_200(
+    binding: Binding, record_property: Callable[[str, Any], None]
+) -> None:
+    class ProductSerializer(serializers.ModelSerializer[Product]):
+        class Meta:
+            model = Product
+            fields = ("id", "name", "venue")
+
+    attributes = {
+        "binding": binding,
+        "serializer_class": ProductSerializer,
+        "authentication_classes": [],
+        "permission_classes": [permissions.AllowAny],
+        "renderer_classes": [renderers.JSONRenderer],
+    }
+    view: Any = type("View", (BoundModelViewSet,), attributes).as_view({"get": "list"})
+    factory = APIRequestFactory()
+
+    def get(**headers: str) -> Any:
+        response = view(factory.get("/products/", headers=headers))
+        return response.render()
+
+    etag = {"If-None-Match": get()["ETag"]}
+    assert (get().status_code, get(**etag).status_code) == (200, 304)
+
+    full, unchanged = best(get), best(lambda: get(**etag))
+    record_property("full_ms", full)
+    record_property("unchanged_ms", unchanged)
+    print(f"\n200 {full:.2f} ms, 304 {unchanged:.2f} ms ({full / unchanged:.0f} times)")
+    assert unchanged * 5 < full
