@@ -7,6 +7,7 @@ import gc
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -510,6 +511,43 @@ def test_loops_close_their_connections_when_they_end(valkey: Valkey) -> None:
 
     assert len(log._hosts._clients._leases) == 0
     assert asyncio.run(read_one(log, ROOM, "")).tip == 3
+
+
+def test_a_forgotten_log_keeps_its_connections_until_the_loop_ends(
+    valkey: Valkey,
+) -> None:
+    """Changed settings make another log; the collector finds nothing left open."""
+
+    async def use_and_forget(count: int) -> None:
+        for _ in range(count):
+            await send(redis_log(valkey), ROOM, "a")
+            gc.collect()
+
+    with warnings.catch_warnings(record=True) as said, valkey.client() as client:
+        warnings.simplefilter("always")
+        before = len(client.client_list())
+        asyncio.run(use_and_forget(3))
+        gc.collect()
+
+        assert len(client.client_list()) == before
+    assert [str(warning.message) for warning in said] == []
+
+
+def test_loops_that_are_closed_without_more_ado_are_forgotten(valkey: Valkey) -> None:
+    """Their connections cannot be closed any more, and need not be kept."""
+    log = redis_log(valkey)
+    kept = len(connections._open)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(3):
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(send(log, ROOM, "a"))
+            loop.close()
+        asyncio.run(send(log, ROOM, "a"))
+        del log, loop
+        gc.collect()
+
+    assert len(connections._open) == kept
 
 
 async def test_aclose_may_come_twice_and_before_anything(valkey: Valkey) -> None:

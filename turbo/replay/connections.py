@@ -3,7 +3,8 @@ Connections to Redis, kept per event loop.
 
 A connection belongs to the loop that opened it. Each loop gets its own clients, which
 live inside an asynchronous generator: they are closed when the loop shuts down its
-generators, as ``asyncio.run`` does.
+generators, as ``asyncio.run`` does. Until then the generator is kept here, for a log
+may be forgotten before its loops end: the garbage collector cannot close a connection.
 """
 
 from __future__ import annotations
@@ -126,6 +127,7 @@ class Clients:
         clients = await anext(generator)  # does not wait
         with self._lock:
             self._leases[loop] = generator, clients
+        _keep(generator, loop)
         return clients
 
     async def _lease(
@@ -136,7 +138,9 @@ class Clients:
             yield clients
         finally:
             with self._lock:
-                self._leases.pop(loop, None)
+                lease = self._leases.pop(loop, None)
+            if lease is not None:
+                _open.pop(lease[0], None)
             for client in clients:
                 await client.aclose()
 
@@ -154,14 +158,23 @@ class Clients:
         It shares its parent's sockets and epoll descriptors, and to close them properly
         would cut the parent off.
         """
-        _abandoned.append(dict(self._leases))
         self._lock = threading.Lock()
         self._leases = WeakKeyDictionary()
 
 
 _Lease: TypeAlias = tuple[AsyncGenerator[list[Client], None], list[Client]]
 _all: WeakSet[Clients] = WeakSet()
-_abandoned: list[object] = []
+#: What holds the clients of each loop, until it ends; in a forked process for ever.
+_open: dict[AsyncGenerator[list[Client], None], asyncio.AbstractEventLoop] = {}
+
+
+def _keep(
+    generator: AsyncGenerator[list[Client], None], loop: asyncio.AbstractEventLoop
+) -> None:
+    for kept, of in list(_open.items()):
+        if of.is_closed():  # without shutting down its generators
+            _open.pop(kept, None)
+    _open[generator] = loop
 
 
 def _after_fork() -> None:
