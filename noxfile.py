@@ -1,11 +1,13 @@
 """
-The project's tasks: ``nox`` runs them all, ``nox --session lint`` one of them.
+The project's tasks: ``nox`` runs those that a change must pass, ``nox --session lint``
+one of them. ``full``, ``timing`` and ``bench`` are only run when they are named.
 
 ``python3 tests/run.py`` runs the tests without nox, on the interpreter at hand.
 """
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nox
@@ -16,7 +18,10 @@ nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["tests", "lint", "types", "docs", "package"]
 
+#: The oldest interpreter that is supported, and the newest that is here.
+ENDS = ["3.11", "3.14" if shutil.which("python3.14") else "3.13"]
 CHECKOUT = ("--editable", ".[rest,uvicorn]")
 
 
@@ -31,6 +36,15 @@ def tests(session: nox.Session) -> None:
     session.install(*CHECKOUT, *group("test"))
     arguments = session.posargs or ["-n", "2", "--dist", "worksteal"]
     session.run("python", "-m", "pytest", *arguments)
+
+
+@nox.session(python=ENDS)
+def full(session: nox.Session) -> None:
+    """Run the whole suite on both ends, and let the soaks take half a minute each."""
+    session.install(*CHECKOUT, *group("test"))
+    arguments = session.posargs or ["-n", "2", "--dist", "worksteal"]
+    env = {"TURBO_SOAK_SECONDS": "30", "TURBO_REQUIRE_BROWSER": "1"}
+    session.run("python", "-m", "pytest", *arguments, env=env)
 
 
 @nox.session

@@ -17,7 +17,7 @@ from tests.servers import PATIENCE, Daphne, Project
 WRITERS = 8
 ROWS = 500
 
-#: How long they write; ``.ci/run`` asks for the whole half minute.
+#: How long they write; ``nox --session full`` asks for half a minute.
 SECONDS = float(os.environ.get("TURBO_SOAK_SECONDS", "4"))
 
 CREATE = (

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 WRITERS = 8
 ROWS = 10
-#: How long they write; ``.ci/run`` asks for the whole half minute.
+#: How long they write; ``nox --session full`` asks for half a minute.
 SECONDS = float(os.environ.get("TURBO_SOAK_SECONDS", "8"))
 
 WRITER = f"""
