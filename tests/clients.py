@@ -17,7 +17,13 @@ from turbo.consumers import TurboStreamsConsumer
 from turbo.replay import get_replay
 from turbo.typing import ASGIApplication
 
-__all__ = ["LivePage", "Socket", "Staying", "Talk", "signed_now"]
+__all__ = ["LivePage", "Socket", "Staying", "Talk", "connect", "signed_now"]
+
+
+def connect(url: str, **options: Any) -> websockets.connect:
+    """Connect over the network, and leave it to the test how long that may last."""
+    patient: dict[str, Any] = {"ping_interval": None, "open_timeout": PATIENCE}
+    return websockets.connect(url, **(patient | options))
 
 
 async def signed_now(stream: Any, user: Any = None) -> str:
@@ -145,7 +151,7 @@ class LivePage(Staying):
         super().__init__()
         self._urls = itertools.cycle([url] if isinstance(url, str) else url)
         self._since = dict.fromkeys(signed, since)
-        self._options = {"ping_interval": None, "open_timeout": PATIENCE} | options
+        self._options = options
         self._names: dict[str, str] = {}
         self._reached: dict[str, tuple[str, int]] = {}
         self.data: list[str] = []
@@ -174,7 +180,7 @@ class LivePage(Staying):
     async def _visit(self, url: str) -> None:
         options: dict[str, Any] = {"origin": url.replace("ws", "http", 1)}
         options |= self._options
-        async with websockets.connect(f"{url}/ws/", **options) as socket:
+        async with connect(f"{url}/ws/", **options) as socket:
             self._socket = socket
             streams = [{"name": n, "since": s} for n, s in self._since.items()]
             await socket.send(json.dumps({"type": "subscribe", "streams": streams}))

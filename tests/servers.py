@@ -33,7 +33,7 @@ from psycopg.conninfo import conninfo_to_dict
 ROOT = Path(__file__).resolve().parent.parent
 #: Seconds after which what a test waits for will not come. Only a test that fails waits
 #: so long: the end is far off, for the machine may be busy with other work.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 # pytest-randomly seeds the shared generator alike in every worker.
 _random = SystemRandom()

@@ -24,7 +24,7 @@ def sqlite_database(path: Path) -> dict[str, Any]:
         "NAME": str(path),
         "TEST": {"NAME": str(path)},
         "OPTIONS": {
-            "timeout": 20,
+            "timeout": 60,
             "transaction_mode": "IMMEDIATE",
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;",
         },

@@ -106,7 +106,9 @@ def served(chatter: Chatter) -> Iterator[Served]:
 @contextmanager
 def visitor(server: Served, name: str) -> Iterator[httpx.Client]:
     """Yield a browser in which somebody has logged in."""
-    with httpx.Client(base_url=server.url, follow_redirects=True) as client:
+    with httpx.Client(
+        base_url=server.url, follow_redirects=True, timeout=PATIENCE
+    ) as client:
         client.get("/login/")
         post(client, "/login/", username=name, password=name)
         yield client

@@ -98,9 +98,7 @@ class Follower(clients.Staying):
     async def _visit(self) -> None:
         origin: Any = self._url.replace("ws", "http", 1)
         url = f"{self._url}?version={self.rows.version}"
-        async with websockets.connect(
-            url, origin=origin, ping_interval=None, open_timeout=PATIENCE
-        ) as socket:
+        async with clients.connect(url, origin=origin) as socket:
             self._socket = socket
             self.connections += 1
             async for text in socket:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import websockets
 
-from tests.clients import LivePage
+from tests.clients import LivePage, connect
 from tests.testapp.streams import Announcements, Counter
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
@@ -53,7 +53,7 @@ async def test_random_frames_get_answers_and_memory_stays_flat(
     process = psutil.Process(server.pid)
     async with LivePage(server.ws_url, signed) as good:
         origin: Any = server.url
-        async with websockets.connect(f"{server.ws_url}/ws/", origin=origin) as hostile:
+        async with connect(f"{server.ws_url}/ws/", origin=origin) as hostile:
             await hostile.send(
                 json.dumps({"type": "subscribe", "streams": [{"name": signed}]})
             )
@@ -90,7 +90,7 @@ async def test_ten_thousand_subscriptions_in_a_row_are_answered(
     signed = Announcements().signed_stream_name
     frame = json.dumps({"type": "subscribe", "streams": [{"name": signed}]})
     origin: Any = server.url
-    async with websockets.connect(f"{server.ws_url}/ws/", origin=origin) as socket:
+    async with connect(f"{server.ws_url}/ws/", origin=origin) as socket:
         answers = []
         for _ in range(100):
             for _ in range(100):
@@ -111,7 +111,7 @@ async def test_more_streams_than_allowed_are_denied_one_by_one(
     server = daphne(make_project("redis", TURBO={"MAX_STREAMS": 3}))
     names = [Counter(n).signed_stream_name for n in range(5)]
     origin: Any = server.url
-    async with websockets.connect(f"{server.ws_url}/ws/", origin=origin) as socket:
+    async with connect(f"{server.ws_url}/ws/", origin=origin) as socket:
         for name in names:
             await socket.send(
                 json.dumps({"type": "subscribe", "streams": [{"name": name}]})
@@ -128,7 +128,7 @@ async def test_ten_megabytes_in_one_frame_end_only_that_connection(
     server = daphne(make_project("redis"))
     origin: Any = server.url
     async with LivePage(server.ws_url, Announcements().signed_stream_name) as good:
-        async with websockets.connect(f"{server.ws_url}/ws/", origin=origin) as socket:
+        async with connect(f"{server.ws_url}/ws/", origin=origin) as socket:
             await socket.send("x" * 100_000)
             answer = json.loads(await socket.recv())
             with suppress(websockets.ConnectionClosed):

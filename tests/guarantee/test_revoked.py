@@ -10,7 +10,7 @@ import pytest
 import websockets
 
 import turbo
-from tests.clients import LivePage
+from tests.clients import LivePage, connect
 from tests.testapp.streams import Announcements, Counter
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
@@ -51,6 +51,6 @@ async def test_an_origin_that_is_not_ours_is_not_let_in(
     evil: Any = "https://evil.example"
 
     with pytest.raises(websockets.InvalidStatus) as caught:
-        await websockets.connect(f"{server.ws_url}/ws/", origin=evil)
+        await connect(f"{server.ws_url}/ws/", origin=evil)
 
     assert caught.value.response.status_code == 403

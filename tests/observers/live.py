@@ -48,7 +48,8 @@ class Socket:
 
 @contextmanager
 def socket(server: WebServer, path: str = "/ws/") -> Iterator[Socket]:
-    with websockets.sync.client.connect(server.ws_url + path) as connection:
+    url = server.ws_url + path
+    with websockets.sync.client.connect(url, open_timeout=PATIENCE) as connection:
         yield Socket(connection)
 
 

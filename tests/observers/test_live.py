@@ -9,8 +9,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-import websockets
 
+from tests.clients import connect
 from tests.node import node_modules
 from tests.observers.live import (
     APPLICATION,
@@ -213,9 +213,7 @@ async def test_everybody_is_told_of_everything(
     save = f"{SAVE.format(1)}\nfor _ in range(20): u.save()"
     url = f"{server.ws_url}/ws/"
     async with AsyncExitStack() as stack:
-        sockets = [
-            await stack.enter_async_context(websockets.connect(url)) for _ in range(60)
-        ]
+        sockets = [await stack.enter_async_context(connect(url)) for _ in range(60)]
         for number, client in enumerate(sockets):
             subscribe = {"action": "subscribe_instance", "request_id": number, "pk": 1}
             await client.send(json.dumps(subscribe))

@@ -62,6 +62,7 @@ def socket(
 ) -> Iterator[Socket]:
     """Connect, with the session of a log-in if given."""
     headers = {"Cookie": f"sessionid={session}"} if session else {}
+    options.setdefault("open_timeout", PATIENCE)
     with websockets.sync.client.connect(
         server.ws_url + path, additional_headers=headers, **options
     ) as connection:
@@ -71,7 +72,9 @@ def socket(
 def refusal(server: WebServer, **options: Any) -> HTTPStatus:
     """Return the status with which a connection is refused."""
     try:
-        with websockets.sync.client.connect(server.ws_url, **options):
+        with websockets.sync.client.connect(
+            server.ws_url, open_timeout=PATIENCE, **options
+        ):
             raise AssertionError("not refused")
     except websockets.InvalidStatus as error:
         return HTTPStatus(error.response.status_code)

@@ -127,7 +127,7 @@ def test_a_saved_user_is_read_anew(server: PubSubServer) -> None:
         client.next()
         cook.is_staff = True
         cook.save()
-        for number in range(200):
+        for number in range(3_000):
             Topping.objects.create(name="MSG", secret=True)
             public = Topping.objects.create(name=str(number))
             if client.next()["pk"] != public.pk:
@@ -178,7 +178,7 @@ def test_a_page_of_another_site_is_refused(server: PubSubServer) -> None:
 
 
 def test_http_is_told_to_upgrade(server: PubSubServer) -> None:
-    response = httpx.get(server.url)
+    response = httpx.get(server.url, timeout=PATIENCE)
 
     assert (response.status_code, response.text) == (426, "Connect with a WebSocket.\n")
 

@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 import turbo
+from tests.clients import connect
 from tests.servers import PATIENCE, Uvicorn
 from tests.testapp.streams import Announcements
 from turbo.broadcast import shut_down
@@ -42,9 +43,7 @@ async def subscribed(
     server: Uvicorn, **options: Any
 ) -> AsyncIterator[ClientConnection]:
     origin: Any = server.url
-    async with websockets.connect(
-        f"{server.ws_url}/ws/", origin=origin, **options
-    ) as socket:
+    async with connect(f"{server.ws_url}/ws/", origin=origin, **options) as socket:
         streams = [{"name": Announcements().signed_stream_name, "since": ""}]
         await socket.send(json.dumps({"type": "subscribe", "streams": streams}))
         assert (await receive(socket))["type"] == "subscribed"
