@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from turbo.unreadable import Unreadable
+
 __all__ = ["MESSAGES", "Envelope", "envelopes"]
 
 #: The channel layer's ``type`` of a broadcast.
@@ -47,8 +49,29 @@ class Envelope:
 
     @classmethod
     def unpack(cls, message: Mapping[str, Any]) -> Envelope:
-        """Return the envelope that :meth:`pack` wrote."""
-        return cls(message["s"], message["e"], message["n"], tuple(message["d"]))
+        """
+        Return the envelope that :meth:`pack` wrote.
+
+        Anything else raises :exc:`~turbo.unreadable.Unreadable`.
+        """
+        match message:
+            case {
+                "type": str(kind),
+                "s": str(sid),
+                "e": str(epoch),
+                "n": number,
+                "d": [*data],
+            } if kind == MESSAGES and _is_number(number) and all(map(_is_data, data)):
+                return cls(sid, epoch, number, tuple(data))
+        raise Unreadable(f"{message!r:.100}")
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_data(value: object) -> bool:
+    return value is None or isinstance(value, str)
 
 
 def envelopes(

@@ -24,8 +24,9 @@ from weakref import WeakKeyDictionary
 
 from turbo import metrics, serving
 from turbo.conf import get_settings
-from turbo.envelope import MESSAGES, Envelope
+from turbo.envelope import Envelope
 from turbo.errands import Errands
+from turbo.exceptions import ConfigurationError
 from turbo.frame import Frame
 from turbo.membership import Membership, get_layer
 from turbo.mender import Mender
@@ -34,7 +35,8 @@ from turbo.protocol import PING
 from turbo.replay import get_replay
 from turbo.replay.base import History
 from turbo.together import each_once, together
-from turbo.topic import Arrival, Subscriber, Topic
+from turbo.topic import Arrival, Subscriber, Topic, deliver
+from turbo.unreadable import Unreadable, drop, is_about_content
 
 __all__ = ["Connection", "Hub", "get_hub", "subscribers"]
 
@@ -180,16 +182,25 @@ class Hub:
         while True:
             try:
                 message = await self._membership.receive()
-            except Exception as error:
+            except ConfigurationError as error:
                 await self._survive(error)
+            except Exception as error:
+                if is_about_content(error):
+                    drop("on the channel layer", repr(error))
+                    await asyncio.sleep(0)
+                else:
+                    await self._survive(error)
             else:
                 self._take(message)
 
-    def _take(self, message: dict[str, Any]) -> None:
-        if message.get("type") == MESSAGES:
+    def _take(self, message: Any) -> None:
+        try:
             envelope = Envelope.unpack(message)
-            if (topic := self._topics.get(envelope.sid)) is not None:
-                self._mender.take(topic, [envelope])
+        except Unreadable as problem:
+            drop("on the channel layer", problem)
+            return
+        if (topic := self._topics.get(envelope.sid)) is not None:
+            self._mender.take(topic, [envelope])
 
     async def _survive(self, error: Exception) -> None:
         """Return when the layer is there again, with nothing lost unnoticed."""
@@ -236,14 +247,10 @@ class Hub:
 
     def deliver(self, frame: Frame) -> None:
         """Pass an order of the control stream on to the connections."""
-        order = json.loads(frame.text).get("data")
-        for connection in list(self._connections):
-            connection.obey(order)
+        self._order(json.loads(frame.text).get("data"))
 
     async def _beat(self) -> None:
-        frame = Frame(PING)
-        for connection in list(self._connections):
-            connection.deliver(frame)
+        deliver(Frame(PING), list(self._connections))
 
     async def _recheck_part(self) -> None:
         """Let some ask again: all at once would keep the others waiting."""
@@ -253,8 +260,18 @@ class Hub:
                 connection.obey(RECHECK)
 
     async def _recheck(self) -> None:
+        self._order(RECHECK)
+
+    def _order(self, order: str | None) -> None:
         for connection in list(self._connections):
-            connection.obey(RECHECK)
+            try:
+                connection.obey(order)
+            except Unreadable as problem:
+                drop("orders to end subscriptions", problem)
+                return  # the others do not understand it either
+            except Exception:
+                logger.exception("A connection cannot carry out an order.")
+                metrics.count("failed")
 
 
 @together

@@ -33,6 +33,7 @@ NAMES = {
     "revoked": "subscriptions ended by the server",
     "limited": "times that a client asked for more than its budget",
     "bad_frames": "frames from clients that made no sense",
+    "unreadable": "messages between processes that were dropped, not understood",
     "closed_slow": "connections closed because they did not read",
     "dropped": "messages that were dropped before they reached the layer",
     "failed": "hooks, templates and publications that raised",

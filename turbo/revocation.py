@@ -24,6 +24,7 @@ from turbo.gate import forbidden_keys
 from turbo.identity import session_hash
 from turbo.names import CONTROL, user_key
 from turbo.registry import resolve
+from turbo.unreadable import json_object, require
 from turbo.visitors import Visitor
 
 __all__ = ["Order", "Owner", "RevocationHandler", "recheck", "revoke", "revoke_session"]
@@ -48,9 +49,16 @@ class Order:
     @classmethod
     @lru_cache(maxsize=16)  # every connection asks the same
     def parse(cls, text: str | None) -> Order:
-        """Return the order in a message; ``None`` (lost ones) asks everybody again."""
-        given = json.loads(text) if text else {}
-        return cls(**given) if given else cls(recheck=True)
+        """
+        Return the order in a message; ``None`` (lost ones) asks everybody again.
+
+        So does one of which only keys are there that a later version has added. What
+        is no order at all raises :exc:`~turbo.unreadable.Unreadable`.
+        """
+        given = json_object(text) if text else {}
+        known = {name: given[name] for name in _TYPES if given.get(name)}
+        require(known, **{name: _TYPES[name] for name in known})
+        return cls(**known) if known else cls(recheck=True)
 
     def concerns(self, visitor: Visitor) -> bool:
         """Return whether a connection of this visitor is meant, or may be."""
@@ -70,6 +78,9 @@ class Order:
         }
         order = {name: value for name, value in values.items() if value}
         broadcast(CONTROL, json.dumps(order))
+
+
+_TYPES = {"user": str, "session": str, "stream": str, "recheck": bool}
 
 
 class Owner(Protocol[H]):

@@ -8,7 +8,8 @@ or after a subscriber's arrival, never in between.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import logging
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,8 +18,11 @@ from turbo.envelope import Envelope
 from turbo.frame import Frame
 from turbo.protocol import message_frame
 from turbo.replay.base import Entry, History
+from turbo.unreadable import Unreadable, drop
 
-__all__ = ["Arrival", "Subscriber", "Topic"]
+__all__ = ["Arrival", "Subscriber", "Topic", "deliver"]
+
+logger = logging.getLogger("turbo.hub")
 
 
 class Subscriber(Protocol):
@@ -36,6 +40,21 @@ class Arrival:
     position: str
     recovered: bool
     frames: tuple[Frame, ...]
+
+
+def deliver(frame: Frame, subscribers: Collection[Subscriber]) -> None:
+    """Hand a frame to each subscriber; one that fails keeps it from no other."""
+    problem: Unreadable | None = None
+    for subscriber in subscribers:
+        try:
+            subscriber.deliver(frame)
+        except Unreadable as error:
+            problem = error
+        except Exception:
+            logger.exception("A subscriber cannot take a message.")
+            metrics.count("failed")
+    if problem is not None:
+        drop("in a stream", problem)
 
 
 class Topic:
@@ -183,8 +202,7 @@ class Topic:
         if self.claims:
             self._recent.append((number, frame))
         members = self._due(number) if self._ahead else self.members
-        for subscriber in members:
-            subscriber.deliver(frame)
+        deliver(frame, members)
         metrics.count("delivered", len(members))
 
     def _due(self, number: int) -> list[Subscriber]:

@@ -16,10 +16,11 @@ from tests.bindings.app.models import Item, Product
 from tests.bindings.clients import Rows, Talk
 from tests.bindings.conftest import Bind
 from tests.servers import Valkey, channel_layer
+from turbo import metrics
 from turbo.bindings import BindingConsumer, send_to_group
 from turbo.bindings.binding import Binding
 from turbo.bindings.reading import forget_copies
-from turbo.bindings.telling import stream_name
+from turbo.bindings.telling import group_stream_name, stream_name
 from turbo.broadcast import broadcast, shut_down
 from turbo.recorders import recording
 
@@ -268,6 +269,28 @@ async def test_messages_that_overtake_each_other_are_put_in_order(
         in_order = [(await talk.receive())["keys"] for _ in range(2)]
 
     assert in_order == [[101], [102]]
+
+
+async def test_what_is_no_change_is_dropped(consumer: Callable[..., Any]) -> None:
+    """And the version that it names is not taken for reached."""
+    shop = consumer(groups=["staff"])
+    nonsense = ["no json", "5", "{}", '{"action":5}']
+    changes = [*nonsense, '{"action":"update"}', '{"action":"order"}']
+
+    async with Talk(shop) as talk:
+        epoch, number = (await talk.synced())[-1]["version"].split(":")
+        slot = await sync_to_async(lambda: shop.binding().slot)()
+        before = metrics.counters()["unreadable"]
+        for text in changes:
+            broadcast(stream_name(slot), f"{epoch}:{int(number) + 1} {text}")
+        for text in nonsense:
+            broadcast(group_stream_name("staff"), text)
+        await create("a")
+
+        told = await talk.receive()
+
+    assert told["payload"][0]["fields"]["name"] == "a"
+    assert metrics.counters()["unreadable"] == before + 10
 
 
 async def test_a_lost_message_is_read_from_the_store(

@@ -129,7 +129,8 @@ class Client:
             self._errands.run(self._stay())
         elif signal.stream == self._sid:
             # A gap has no version: something is missing.
-            self._pass_on(self._line.take(*parse_told(signal.data)))
+            told = frame.wire("turbo.bindings.told", lambda _: parse_told(signal.data))
+            self._pass_on(self._line.take(*told))
             self._heal()
         elif signal.kind == "message":
             self._way.put(group_frame(self._event, signal.data))

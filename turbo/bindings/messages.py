@@ -37,6 +37,7 @@ from turbo.bindings.versions import Version
 from turbo.exceptions import FrameError
 from turbo.frame import Frame
 from turbo.protocol import decode
+from turbo.unreadable import Unreadable, json_object, require
 
 __all__ = [
     "Signal",
@@ -44,6 +45,7 @@ __all__ = [
     "group_frame",
     "message",
     "parse_request",
+    "read_change",
     "sync_messages",
 ]
 
@@ -71,7 +73,7 @@ def change_frame(event: str, version: Version, change: str) -> Frame:
     >>> change_frame("scores", Version("k3", 10), '{"action":"delete","pk":1}').text
     '{"event":"scores","action":"delete","version":"k3:10","keys":[1],"payload":[{"pk":1}]}'
     """
-    given = json.loads(change)
+    given = read_change(change)
     action = given["action"]
     told: dict[str, Any] = {"version": str(version)}
     if action == "order":
@@ -91,7 +93,22 @@ def group_frame(event: str, data: str) -> Frame:
     >>> group_frame("scores", '{"action":"notice","payload":"Hi"}').text
     '{"event":"scores","action":"notice","payload":"Hi"}'
     """
-    return Frame(message(event, **json.loads(data)))
+    given = json_object(data)
+    require(given, action=str)
+    return Frame(message(event, given["action"], payload=given.get("payload")))
+
+
+def read_change(change: str) -> dict[str, Any]:
+    """Return a change as the store logs it, or raise :exc:`Unreadable`."""
+    given = json_object(change)
+    match given:
+        case {"action": "order", "order": [*_]}:
+            return given
+        case {"action": "delete", "pk": _}:
+            return given
+        case {"action": "create" | "update", "pk": _, "value": _, "index": _}:
+            return given
+    raise Unreadable(f"{change:.200}")
 
 
 def sync_messages(

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
 
+from turbo.bindings.messages import read_change
 from turbo.bindings.store import Applied, Slot
 from turbo.bindings.versions import Version
 from turbo.broadcast import broadcast
@@ -68,8 +69,13 @@ def parse_told(data: str) -> tuple[Version | None, str]:
 
     >>> parse_told('k3:8 {"action":"delete","pk":1}')
     (Version(epoch='k3', number=8), '{"action":"delete","pk":1}')
+
+    What is no change raises :exc:`~turbo.unreadable.Unreadable`. It cannot be told from
+    one of a later version, which leaves a hole that its followers make known.
     """
     version, _, change = data.partition(" ")
+    if change:
+        read_change(change)
     return Version.parse(version), change
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from channels.layers import get_channel_layer
 
-from turbo import metrics
 from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
+from turbo.unreadable import drop, is_about_content
 
 __all__ = ["LayerGroups"]
 
@@ -80,6 +80,10 @@ class LayerGroups:
                 async with asyncio.timeout(JOIN_AGAIN):
                     message = await self.layer.receive(self.channel)
             except Exception as error:
+                if is_about_content(error):
+                    drop("on the channel of a consumer", repr(error))
+                    await asyncio.sleep(0)
+                    continue
                 if not isinstance(error, TimeoutError):
                     logger.info("A consumer's channel is out of reach: %s", error)
                     await asyncio.sleep(pause)
@@ -94,11 +98,11 @@ class LayerGroups:
             for name in list(self.names):
                 await self.layer.group_add(name, self.channel)
 
-    def _dispatch(self, message: dict[str, Any]) -> None:
-        name = str(message.get("type", "")).replace(".", "_")
-        handler = getattr(self._consumer, name, None)
-        if handler is None or not name or name.startswith("_"):
-            logger.error("A consumer has no method for a message: %r", name)
-            metrics.count("failed")
+    def _dispatch(self, message: Any) -> None:
+        kind = message.get("type") if isinstance(message, dict) else None
+        name = kind.replace(".", "_") if isinstance(kind, str) else ""
+        handler = getattr(self._consumer, name, None) if name else None
+        if name.startswith("_") or not callable(handler):
+            drop("A consumer has no method for a message", repr(name or message))
             return
         self._consumer.lane.put(partial(handler, message))

@@ -45,6 +45,7 @@ from turbo.changes import ModelChange, watch
 from turbo.observers.envelopes import encode
 from turbo.observers.handlers import BaseObserver, Event
 from turbo.observers.pointers import Pointer
+from turbo.unreadable import Unreadable, drop
 
 __all__ = ["Action", "ModelObserver", "model_observer"]
 
@@ -177,18 +178,29 @@ class ModelObserver(BaseObserver):
         self, contents: Sequence[Mapping[str, Any]]
     ) -> list[Event | Exception | None]:
         """Return the event in each message; rows are read once for all clients."""
-        pointers = [Pointer.unpack(content) for content in contents]
-        if self.serializes and any(p.action != "delete" for p in pointers):
+        pointers = [self._pointer(content) for content in contents]
+        if self.serializes and any(p and p.action != "delete" for p in pointers):
             bodies = await database_sync_to_async(self._bodies)(pointers)
         else:
             bodies = self._bodies(pointers)
         return [
-            Event(body, {"action": pointer.action}) if isinstance(body, str) else body
+            Event(body, {"action": pointer.action})
+            if pointer and isinstance(body, str)
+            else body
             for pointer, body in zip(pointers, bodies, strict=True)
         ]
 
-    def _bodies(self, pointers: Sequence[Pointer]) -> list[str | Exception | None]:
-        return [self._attempt(pointer) for pointer in pointers]
+    def _pointer(self, content: Mapping[str, Any]) -> Pointer | None:
+        try:
+            return Pointer.unpack(content)
+        except Unreadable as problem:
+            drop("events of observers", problem)
+            return None
+
+    def _bodies(
+        self, pointers: Sequence[Pointer | None]
+    ) -> list[str | Exception | None]:
+        return [self._attempt(pointer) if pointer else None for pointer in pointers]
 
     def _attempt(self, pointer: Pointer) -> str | Exception | None:
         try:

@@ -16,16 +16,19 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, get_args
 
 from django.apps import apps
+from django.core.exceptions import ValidationError
+from django.db import connections
 from django.db.models import Model
 
 from turbo.changes import ModelChange
 from turbo.frame import Frame
 from turbo.observers.envelopes import encode
 from turbo.typing import ChangeAction
+from turbo.unreadable import Unreadable, drop, json_object, require
 
 __all__ = [
     "Arrived",
@@ -44,11 +47,13 @@ class Arrived:
     A message of a stream, as it reached this process.
 
     Without ``content`` some messages may be missing. ``origin`` is the process in which
-    the message was made, and the moment, by that process's own clock.
+    the message was made, and the moment, by that process's own clock. One that is not
+    ``readable`` tells nobody anything.
     """
 
     content: Mapping[str, Any] | None
     position: str
+    readable: bool = True
 
     @classmethod
     def of(cls, frame: Frame) -> Arrived:
@@ -64,9 +69,12 @@ class Arrived:
     @classmethod
     def _parse(cls, text: str) -> Arrived:
         given = json.loads(text)
-        data = given.get("data")
-        content = None if data is None else json.loads(data)
-        return cls(content, given.get("position", ""))
+        data, position = given.get("data"), given.get("position", "")
+        try:
+            return cls(None if data is None else _content(data), position)
+        except Unreadable as problem:
+            drop("events of observers", problem)
+            return cls(None, position, readable=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +106,19 @@ class Pointer:
 
     @classmethod
     def unpack(cls, content: Mapping[str, Any]) -> Pointer:
-        """Return the pointer that :meth:`pack` wrote."""
-        given = {key: value for key, value in content.items() if key != "origin"}
-        return cls(**given)
+        """
+        Return the pointer that :meth:`pack` wrote.
+
+        Keys of later versions are passed over; without the known ones it raises
+        :exc:`~turbo.unreadable.Unreadable`.
+        """
+        names = {field.name for field in fields(cls)}
+        given = {name: value for name, value in content.items() if name in names}
+        require(given, action=str, model=str, using=str)
+        pointer = cls(**{"pk": None, **given})
+        if pointer.pk is None or not pointer._is_known():
+            raise Unreadable(f"{given!r:.200}")
+        return pointer
 
     def pack(self) -> str:
         """Return the message; to be called after the commit."""
@@ -117,6 +135,16 @@ class Pointer:
             values["body"] = self.body
         return encode(values)
 
+    def _is_known(self) -> bool:
+        try:
+            keys = apps.get_model(self.model)._meta.pk_fields
+            parts = self.pk if isinstance(self.pk, list) else [self.pk]
+            for field, part in zip(keys, parts, strict=True):
+                field.to_python(part)
+        except (LookupError, TypeError, ValueError, ValidationError):
+            return False
+        return self.action in get_args(ChangeAction) and self.using in connections
+
     @property
     def key(self) -> str:
         """Return the primary key as text."""
@@ -128,6 +156,14 @@ class Pointer:
         rows = model._base_manager.using(self.using)
         row: Model | None = rows.filter(pk=pk_value(model, self.pk)).first()
         return row
+
+
+def _content(data: str) -> Mapping[str, Any]:
+    content = json_object(data)
+    match content.get("origin", ("", 0)):
+        case [str(), int()]:
+            return content
+    raise Unreadable(f"origin is {content['origin']!r:.100}")
 
 
 _TOKEN = os.urandom(6).hex()

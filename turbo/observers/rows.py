@@ -21,6 +21,7 @@ from turbo.observers.pointers import Arrived, Pointer
 from turbo.observers.refusals import without_refused
 from turbo.observers.seats import Seat, Telling
 from turbo.observers.views import ListView, Row, View
+from turbo.unreadable import Unreadable, drop
 
 __all__ = ["RowDesk"]
 
@@ -64,7 +65,11 @@ class RowDesk(Desk):
 
 def _jobs(frame: Frame, seats: Sequence[Seat]) -> Iterator[Job]:
     arrived = Arrived.of(frame)
-    pointer = Pointer.unpack(arrived.content) if arrived.content else None
+    try:
+        pointer = Pointer.unpack(arrived.content) if arrived.content else None
+    except Unreadable as problem:
+        drop("events of observers", problem)
+        return
     by_view: dict[View, list[Seat]] = {}
     for seat in seats:
         if seat.awaits(arrived):

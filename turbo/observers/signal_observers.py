@@ -34,6 +34,7 @@ from turbo.context import suppressed
 from turbo.observers.envelopes import encode
 from turbo.observers.handlers import BaseObserver, Event
 from turbo.observers.pointers import this_moment
+from turbo.unreadable import drop
 
 __all__ = ["Observer", "observer"]
 
@@ -77,7 +78,13 @@ class Observer(BaseObserver):
         self, contents: Sequence[Mapping[str, Any]]
     ) -> list[Event | Exception | None]:
         """Return the event in each message."""
-        return [Event(encode(content["body"]), {}) for content in contents]
+        return [self._event(content) for content in contents]
+
+    def _event(self, content: Mapping[str, Any]) -> Event | None:
+        if "body" in content:
+            return Event(encode(content["body"]), {})
+        drop("events of observers", f"{content!r:.200}")
+        return None
 
     def _receive(self, **kwargs: Any) -> None:
         if suppressed():

@@ -82,7 +82,8 @@ class Subscription:
 
     def awaits(self, arrived: Arrived) -> bool:
         """Return whether the client is to be told of a message."""
-        return self.active and not arrived.is_older_than(self.begun)
+        is_news = arrived.readable and not arrived.is_older_than(self.begun)
+        return self.active and is_news
 
     def stop(self) -> None:
         """Leave the stream, and say nothing more."""

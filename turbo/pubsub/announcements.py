@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, fields
+from types import NoneType
+from typing import Any, Literal, TypeAlias, get_args
 
 from django.core.serializers.json import DjangoJSONEncoder
+
+from turbo.unreadable import Unreadable, json_object, require
 
 __all__ = ["GAP", "Action", "Announcement", "to_json"]
 
@@ -86,9 +89,21 @@ class Announcement:
 
     @classmethod
     def unpack(cls, text: str) -> Announcement | None:
-        """Return what :meth:`pack` wrote; ``None`` stands for :data:`GAP`."""
-        given = json.loads(text)
-        return cls(**given) if given else None
+        """
+        Return what :meth:`pack` wrote; ``None`` stands for :data:`GAP`.
+
+        Keys of later versions are passed over; without the known ones it raises
+        :exc:`~turbo.unreadable.Unreadable`.
+        """
+        given = json_object(text)
+        if not given:
+            return None
+        names = {field.name for field in fields(cls)}
+        known = {name: value for name, value in given.items() if name in names}
+        require(known, app=str, model=str, using=str, row=(dict, NoneType))
+        if known.get("action") not in get_args(Action) or known.get("pk") is None:
+            raise Unreadable(f"{given!r:.200}")
+        return cls(**known)
 
     def _public(self) -> dict[str, Any]:
         return {

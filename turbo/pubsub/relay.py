@@ -27,6 +27,7 @@ from turbo.pubsub.courier import server_channel
 from turbo.pubsub.protocol import GAP_FRAME
 from turbo.pubsub.subscription import BREAK, hear
 from turbo.pubsub.verdicts import Verdict, judge
+from turbo.unreadable import Unreadable, drop
 
 __all__ = ["Listener", "Relay", "get_relay"]
 
@@ -100,7 +101,13 @@ class Relay:
         async for text in hear(host, server_channel()):
             self._ready.set()
             if self._listeners:
-                self._put(None if text is BREAK else _unpacked(text))
+                self._hear(text)
+
+    def _hear(self, text: str | None) -> None:
+        try:
+            self._put(None if text is BREAK else Announcement.unpack(text))
+        except Unreadable as problem:
+            drop("changes for pub/sub clients", problem)
 
     def _put(self, item: Announcement | None) -> None:
         if len(self._queue) >= get_settings().publish_queue:
@@ -149,14 +156,6 @@ class Relay:
     def _tell_all(self, frame: Frame) -> None:
         for listener in list(self._listeners):
             listener.tell(frame)
-
-
-def _unpacked(text: str) -> Announcement | None:
-    try:
-        return Announcement.unpack(text)
-    except (TypeError, ValueError):
-        logger.error("A message on %r makes no sense.", server_channel())
-        return None
 
 
 _relays: WeakKeyDictionary[asyncio.AbstractEventLoop, Relay] = WeakKeyDictionary()

@@ -12,12 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.core.exceptions import ValidationError
+from django.db import connections
 from django.db.models import Model
 
 from turbo import metrics
 from turbo.pubsub.announcements import Announcement, to_json
 from turbo.pubsub.listening import Listening, Users, find
 from turbo.pubsub.rows import pk_from_json, read_row
+from turbo.unreadable import Unreadable, drop
 
 __all__ = ["Verdict", "judge"]
 
@@ -55,11 +58,16 @@ def _read(known: Sequence[tuple[Listening, Announcement]]) -> dict[Any, Model]:
     found: dict[Any, Model] = {}
     wanted: dict[tuple[type[Model], str], dict[Any, Announcement]] = {}
     for listening, item in known:
-        if item.row is not None:
-            found[_key(item)] = read_row(item.row, listening.model, item.using)
-        else:
+        try:
+            if item.using not in connections:
+                raise Unreadable(f"there is no database {item.using!r:.100}")
             pk = pk_from_json(listening.model, item.pk)
-            wanted.setdefault((listening.model, item.using), {})[pk] = item
+            if item.row is not None:
+                found[_key(item)] = read_row(item.row, listening.model, item.using)
+            else:
+                wanted.setdefault((listening.model, item.using), {})[pk] = item
+        except (TypeError, ValueError, ValidationError) as problem:
+            drop("changes for pub/sub clients", problem)
     for (model, using), items in wanted.items():
         there = model._base_manager.using(using).in_bulk(list(items))
         found |= {_key(items[pk]): instance for pk, instance in there.items()}

@@ -10,6 +10,7 @@ may be forgotten before its loops end: the garbage collector cannot close a conn
 from __future__ import annotations
 
 import asyncio
+import codecs
 import os
 import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -196,12 +197,22 @@ def connection_options(host: Mapping[str, Any]) -> dict[str, Any]:
     options.pop("retry_on_error", None)
     options["retry"] = Retry(NoBackoff(), 0)
     options["decode_responses"] = True
-    options["encoding"], options["encoding_errors"] = "utf-8", "surrogatepass"
+    options["encoding"], options["encoding_errors"] = "utf-8", "turbo"
     for name, limit in _LIMITS.items():
         options[name] = options.get(name) or limit
     if "master_name" in options:
         options["sentinel_kwargs"] = _LIMITS | (options.get("sentinel_kwargs") or {})
     return options
 
+
+def _lenient(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Keep lone surrogates both ways; what is no text at all can still be read."""
+    try:
+        return codecs.lookup_error("surrogatepass")(error)
+    except UnicodeError:
+        return codecs.replace_errors(error)
+
+
+codecs.register_error("turbo", _lenient)
 
 _LIMITS = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": SOCKET_TIMEOUT}
