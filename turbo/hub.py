@@ -19,6 +19,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextvars import Context
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -73,7 +74,8 @@ class Hub:
     def connect(self, connection: Connection) -> None:
         """Take a connection on; the first one starts the hub."""
         if not self._connections:
-            self._start()
+            # The hub works for all, and for longer than the request that came first.
+            Context().run(self._start)
         self._connections[connection] = None
 
     async def disconnect(self, connection: Connection) -> None:

@@ -12,7 +12,10 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
+from weakref import finalize
 
+from asgiref.sync import SyncToAsync
+from django.db import connections, transaction
 from django.http import (
     HttpRequest,
     HttpResponse,
@@ -24,6 +27,7 @@ from django.views.decorators.http import require_GET
 from turbo import metrics, serving
 from turbo.conf import get_settings
 from turbo.elements import element
+from turbo.errands import Errands
 from turbo.eventstream import comment, event, retry
 from turbo.frame import Frame
 from turbo.protocol import Wanted
@@ -37,6 +41,7 @@ RETRY = 1_500
 _REFRESH = str(element("refresh"))
 
 
+@transaction.non_atomic_requests
 @require_GET
 async def event_stream(request: HttpRequest) -> HttpResponseBase:
     """
@@ -56,25 +61,80 @@ async def event_stream(request: HttpRequest) -> HttpResponseBase:
     }
     serving.expect()
     subscriber = LiveSubscriber(scope, events.put)
-    await subscriber.subscribe([Wanted(signed, since)])
+    try:
+        await subscriber.subscribe([Wanted(signed, since)])
+    except BaseException:  # the browser has gone
+        await subscriber.stop()
+        raise
     if (refusal := events.refusal()) is not None:
         await subscriber.stop()
         return refusal
-    response = StreamingHttpResponse(
-        _stream(subscriber, events), content_type="text/event-stream"
-    )
+    stream = _Stream(subscriber, events)
+    response = StreamingHttpResponse(stream, content_type="text/event-stream")
     response["Cache-Control"] = "no-cache, no-transform"
     response["X-Accel-Buffering"] = "no"  # nginx would hold the events back
     return response
 
 
-async def _stream(subscriber: LiveSubscriber, events: _Events) -> AsyncIterator[str]:
-    try:
-        yield retry(RETRY)
-        async for text in events:
-            yield text
-    finally:
-        await subscriber.stop()
+class _Stream:
+    """
+    The content of a response, which ends the subscription when it ends.
+
+    The browser may leave before Django has begun with the content, which then is never
+    asked for anything: to let go of it ends the subscription as well.
+    """
+
+    def __init__(self, subscriber: LiveSubscriber, events: _Events) -> None:
+        self._subscriber = subscriber
+        self._events = events
+        loop = asyncio.get_running_loop()
+        self._unused = finalize(self, _stop_soon, loop, subscriber)
+        self._unused.atexit = False
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        self._unused.detach()
+        try:
+            if _is_cancelled():
+                return
+            await _release_thread()
+            yield retry(RETRY)
+            async for text in self._events:
+                yield text
+        finally:
+            await self._subscriber.stop()
+
+
+def _stop_soon(loop: asyncio.AbstractEventLoop, subscriber: LiveSubscriber) -> None:
+    """Stop a subscriber from wherever its stream was let go, in any thread."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(lambda: _stopping.run(subscriber.stop()))
+
+
+_stopping = Errands()
+
+
+def _is_cancelled() -> bool:
+    # Django cancels a request whose browser has left, once. A middleware that is not
+    # async swallows that, and the stream would go on for ever with nobody there.
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _release_thread() -> None:
+    """
+    End the thread that Django keeps for this request, and its database connections.
+
+    All that remains to be done needs none. What does later on, such as a middleware
+    that closes something, is given a new one.
+    """
+    context = SyncToAsync.thread_sensitive_context.get(None)
+    if context is None:
+        return
+    executor = SyncToAsync.context_to_thread_executor.pop(context, None)
+    if executor is not None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(executor, connections.close_all)
+        executor.shutdown(wait=False)
 
 
 class _Events:

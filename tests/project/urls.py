@@ -7,6 +7,8 @@ from tests.project import boards, views
 
 urlpatterns = [
     path("", views.health),
+    path("counters/", views.counters),
+    path("let-go/", views.let_go),
     path("login/<str:username>/", views.log_in),
     path("logout/", views.log_out),
     path("rooms/<int:pk>/", views.room),

@@ -4,18 +4,45 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model, login, logout
 from django.db import connection, transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 
+import turbo
 from tests.testapp.models import Message, Room
 
 
 def health(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok", content_type="text/plain")
+
+
+def counters(request: HttpRequest) -> JsonResponse:
+    return JsonResponse(turbo.counters())
+
+
+_held = threading.Event()
+
+
+def hold(get_response: Callable[[HttpRequest], HttpResponse]) -> Any:
+    """Middleware that is not async; with ``?hold`` it waits until it is let go."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        get_user_model()._default_manager.exists()
+        if "hold" in request.GET:
+            _held.wait(60)
+        return response
+
+    return middleware
+
+
+def let_go(request: HttpRequest) -> HttpResponse:
+    _held.set()
+    return HttpResponse("done")
 
 
 def log_in(request: HttpRequest, username: str) -> HttpResponse:
