@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from channels.testing import HttpCommunicator, WebsocketCommunicator
@@ -21,7 +22,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def visit(application: Any, path: str, origin: str) -> WebsocketCommunicator:
-    headers = [(b"origin", origin.encode())] if origin else []
+    host = urlsplit(origin).netloc or "testserver"
+    headers = [(b"host", host.encode())]
+    headers += [(b"origin", origin.encode())] if origin else []
     return WebsocketCommunicator(application, path, headers=headers)
 
 
@@ -38,8 +41,8 @@ async def test_pages_of_allowed_hosts_connect_and_others_do_not() -> None:
 
     with override_settings(ALLOWED_HOSTS=["good.example"]):
         application = get_application()
-        assert await connects(application, origin="https://good.example")
-        assert not await connects(application, origin="https://evil.example")
+        assert await connects(application, origin="http://good.example")
+        assert not await connects(application, origin="http://evil.example")
         assert not await connects(application)
 
 
@@ -92,8 +95,9 @@ async def test_the_path_is_the_settings() -> None:
 
 
 async def test_a_site_below_a_path_of_its_own_has_its_streams_there() -> None:
+    headers = [(b"host", b"testserver"), (b"origin", b"http://testserver")]
     communicator = WebsocketCommunicator(
-        get_application(), "/site/ws/", headers=[(b"origin", b"http://testserver")]
+        get_application(), "/site/ws/", headers=headers
     )
     communicator.scope["root_path"] = "/site"
 

@@ -19,11 +19,11 @@ from typing import Any
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
 from django.urls import URLPattern, re_path
 from django.utils.module_loading import import_string
 
+from turbo.origin import OriginValidator
 from turbo.routing import get_websocket_urlpatterns
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 
@@ -36,7 +36,8 @@ def get_application(
     """
     Return Django over HTTP, and over WebSocket the streams behind origin and log-in.
 
-    A WebSocket is taken only from pages of ``ALLOWED_HOSTS``. Further consumers go into
+    A WebSocket is taken only from pages of this site, as
+    :class:`~turbo.origin.OriginValidator` sees to. Further consumers go into
     ``websocket_urlpatterns``, and find the user in their scope; they come after the
     streams' own path. As they mostly need models, which cannot be imported before
     Django is set up, the patterns may be named by their dotted path:
@@ -49,7 +50,7 @@ def get_application(
     if websocket_urlpatterns:
         further: Any = AuthMiddlewareStack(URLRouter(list(websocket_urlpatterns)))
         routes.append(re_path("", further))
-    websocket = AllowedHostsOriginValidator(_straight(routes[0], URLRouter(routes)))
+    websocket = OriginValidator(_straight(routes[0], URLRouter(routes)))
     return ProtocolTypeRouter({"http": http, "websocket": websocket})
 
 

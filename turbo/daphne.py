@@ -49,9 +49,20 @@ class _OffersTransport:
     def create_application(self, protocol: Any, scope: Scope) -> Any:
         """Make the application, with the extension in its scope."""
         if scope["type"] == "websocket":
+            # Daphne itself says so of HTTP only.
+            scope.setdefault("scheme", _scheme(protocol))
             extensions = scope.setdefault("extensions", {})
             extensions["turbo.transport"] = DaphneTransport(protocol)
         return super().create_application(protocol, scope)  # type: ignore[misc]
+
+
+def _scheme(protocol: Any) -> str:
+    """Return ``wss`` where the browser speaks TLS, to Daphne or to its proxy."""
+    scheme = getattr(protocol, "client_scheme", None)  # with --proxy-headers
+    if scheme is None:
+        tls = import_module("twisted.internet.interfaces").ISSLTransport
+        scheme = "https" if tls.providedBy(protocol.transport) else "http"
+    return "wss" if scheme in ("https", "wss") else "ws"
 
 
 class DaphneTransport:

@@ -11,21 +11,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from turbo import metrics
+from turbo.once import once_a_minute
 
 __all__ = ["Unreadable", "drop", "is_about_content", "json_object", "require"]
 
 logger = logging.getLogger("turbo.hub")
-
-#: Seconds between two log lines about messages of one kind.
-PAUSE = 60.0
-
-#: When each kind was logged last; there are as many as places that call :func:`drop`.
-_logged: dict[str, float] = {}
 
 #: What decoding raises, here and in the channel layers.
 _CONTENT_ERRORS = (
@@ -44,9 +38,7 @@ class Unreadable(ValueError):
 def drop(kind: str, problem: object) -> None:
     """Count a message that is passed over, and log it unless that was done lately."""
     metrics.count("unreadable")
-    now = time.monotonic()
-    if now - _logged.get(kind, -PAUSE) >= PAUSE:
-        _logged[kind] = now
+    if once_a_minute(f"unreadable {kind}"):
         logger.warning(
             "Messages that cannot be understood are dropped: %s: %.200s", kind, problem
         )

@@ -21,7 +21,11 @@ def turbo_settings(**pubsub: Any) -> dict[str, Any]:
 def project_settings(valkey: Valkey, **pubsub: Any) -> dict[str, Any]:
     """Return the settings that the server and the tests' own process share."""
     layers = {"default": channel_layer("redis", valkey.url)}
-    return {"CHANNEL_LAYERS": layers, "TURBO": turbo_settings(**pubsub)}
+    return {
+        "CHANNEL_LAYERS": layers,
+        "TURBO": turbo_settings(**pubsub),
+        "CSRF_TRUSTED_ORIGINS": ["http://localhost:8000"],  # the site's own server
+    }
 
 
 def databases() -> dict[str, Any]:

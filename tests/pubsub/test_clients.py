@@ -171,10 +171,13 @@ def test_bad_input_gets_an_answer(
 
 def test_a_page_of_another_site_is_refused(server: PubSubServer) -> None:
     """Its visitor's cookie would come along; a program names no origin."""
-    with socket(server, origin="http://localhost:8000") as client:
-        assert client.next() == {"hello": ""}
+    for ours in (server.url, "http://localhost:8000"):
+        with socket(server, origin=ours) as client:
+            assert client.next() == {"hello": ""}
 
-    assert refusal(server, origin="http://evil.example") == 403
+    for other in ("http://localhost:8001", "http://evil.example"):
+        assert refusal(server, origin=other) == 403
+    assert refusal(server, origin="http://[::1") in (400, 403)  # Daphne's own is 400
 
 
 def test_http_is_told_to_upgrade(server: PubSubServer) -> None:

@@ -46,8 +46,8 @@ async def _talk(socket: _Socket, where: str) -> Finding:
     if answer["type"] != "websocket.accept":
         return Finding.failure(
             f"{where} refuses the WebSocket of a page of {_host()!r}.",
-            "An origin that is not in ALLOWED_HOSTS is refused; else ask whoever "
-            "stands before TurboStreamsConsumer.",
+            "An origin that is not in ALLOWED_HOSTS is refused; the log says more. "
+            "Else ask whoever stands before TurboStreamsConsumer.",
         )
     socket.say({"type": "websocket.receive", "text": json.dumps({"type": "ping"})})
     answer = await socket.answer()

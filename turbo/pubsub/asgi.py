@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 
+from turbo.origin import OriginValidator
 from turbo.pubsub.consumers import PubSubConsumer
-from turbo.typing import ASGIApplication, Receive, Scope, Send
+from turbo.typing import Receive, Scope, Send
 
 __all__ = ["get_application"]
 
@@ -22,18 +20,8 @@ def get_application() -> ProtocolTypeRouter:
     browsers name no origin, and are welcome.
     """
     consumer = AuthMiddlewareStack(PubSubConsumer.as_asgi())
-    websocket = _from_allowed_origins(consumer)
+    websocket = OriginValidator(consumer, required=False)
     return ProtocolTypeRouter({"http": _explain, "websocket": websocket})
-
-
-def _from_allowed_origins(application: ASGIApplication) -> ASGIApplication:
-    checked: Any = AllowedHostsOriginValidator(application)
-
-    async def choose(scope: Scope, receive: Receive, send: Send) -> None:
-        has_origin = any(name == b"origin" for name, _ in scope["headers"])
-        await (checked if has_origin else application)(scope, receive, send)
-
-    return choose
 
 
 async def _explain(scope: Scope, receive: Receive, send: Send) -> None:
