@@ -14,9 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import EmptyResultSet, FullResultSet
-from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Field, Model, QuerySet
+from django.utils import timezone, translation
+from django.utils.module_loading import import_string
 
 from turbo.bindings.ordering import Ordering
 from turbo.bindings.rows import RowFormat, pk_text
@@ -69,10 +71,18 @@ class Form:
     def _value(self, instance: Model) -> str:
         if self._serializer_class is None:
             return self._format.write(instance)
-        data = self._serializer_class(instance).data
-        return json.dumps(
-            data, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":")
-        )
+        # Whoever writes may have another language and time zone than whoever reads.
+        with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
+            data = self._serializer_class(instance).data
+            return json.dumps(
+                data, cls=_encoder(), ensure_ascii=False, separators=(",", ":")
+            )
+
+
+def _encoder() -> type[json.JSONEncoder]:
+    """Return what makes the JSON of a response; needs the extra ``rest``."""
+    encoder: Any = import_string("rest_framework.utils.encoders.JSONEncoder")
+    return encoder  # type: ignore[no-any-return]
 
 
 def describe_serializer(serializer_class: Any) -> Any:

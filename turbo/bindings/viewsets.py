@@ -10,23 +10,39 @@ Needs the extra ``rest``::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
-from django.http import Http404
 from rest_framework import status
 from rest_framework.exceptions import APIException
-from rest_framework.pagination import CursorPagination
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.response import Response
 from rest_framework.viewsets import ModelViewSet, ReadOnlyModelViewSet
 
 from turbo.bindings.binding import Binding
 from turbo.bindings.forms import describe_serializer
+from turbo.bindings.overrides import (
+    is_json,
+    is_neutral_locale,
+    keeps,
+    lists_as_ever,
+    looks_at_context,
+    only_declares,
+    shown,
+    shows_columns,
+    takes_lists,
+    tests_objects,
+)
 from turbo.bindings.store import State
-from turbo.bindings.validators import Validators, request_parts, vary
+from turbo.bindings.validators import (
+    Validators,
+    empty,
+    is_conditional,
+    request_parts,
+    vary,
+)
 from turbo.exceptions import ConfigurationError
 from turbo.names import user_key
 
@@ -43,19 +59,49 @@ class PreconditionFailed(APIException):
     default_code = "precondition_failed"
 
 
+#: What makes a response of rows, and is the framework's where nothing else shows.
+_MAKING = (
+    "dispatch",
+    "finalize_response",
+    "get_paginated_response",
+    "get_renderer_context",
+    "get_serializer_class",
+    "get_serializer_context",
+)
+
+
+@dataclass
+class _Reading:
+    """What is known of a response: where the binding stood, and what was proved."""
+
+    state: State | None = None
+    #: Whether all users are shown the same, if they are shown it.
+    is_alike: bool = False
+    #: Whether nothing is shown but what the rows of the binding hold.
+    shows_rows: bool = False
+
+    @property
+    def is_versioned(self) -> bool:
+        """Return whether the version says by itself whether a copy is still good."""
+        return self.is_alike and self.shows_rows
+
+
 class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
     """
     Lists and retrieves from a binding, and answers 304 where nothing has changed.
 
-    A 304 costs one round trip to the store and no query of ours. Filters, a cursor, and
-    a ``get_queryset`` of the view's own work on the database, with the version of the
-    binding.
+    What answers is the binding where the database would answer the same, and the
+    database everywhere else: for filters, a cursor, and whatever a project has
+    overridden. A 304 costs one round trip to the store and no query where nothing but
+    columns of the rows is shown; elsewhere the response is made first, and compared.
     """
 
     #: A class of bindings, or one of them.
     binding: ClassVar[Any] = None
     #: Whether users get different responses. If not, say so: caches may share them.
     per_user: ClassVar[bool] = True
+
+    _reading: _Reading | None = None  # once list() or retrieve() has been called
 
     def get_binding(self) -> Binding:
         """Return the binding, made of the URL's arguments if it has parameters."""
@@ -69,7 +115,9 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
         return binding(**{name: self.kwargs[name] for name in binding.params})
 
     def get_queryset(self) -> QuerySet[Any]:
-        """Return the rows as the database has them."""
+        """Return the rows as the database has them; ``queryset`` narrows them down."""
+        if self._has_queryset():
+            return super().get_queryset()
         return self.get_binding().database_queryset()
 
     def get_serializer_class(self) -> Any:
@@ -92,102 +140,157 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
     def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
         """Refuse a write whose author has seen another state."""
         super().initial(request, *args, **kwargs)
-        if request.method not in SAFE_METHODS and _is_conditional(request):
+        if request.method not in SAFE_METHODS and is_conditional(request):
             validators = self._validators(self.get_binding().state())
-            if validators is None or validators.status(request) is not None:
+            if validators is None or not validators.permit_write(request):
                 raise PreconditionFailed
 
     def list(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """Return the rows of the binding, or 304."""
-        return self._conditional(self._list)
+        binding = self.get_binding()
+        if not self._lists_from(binding):
+            self._read(binding)
+            queryset: Any = self.get_queryset()
+            if not getattr(queryset, "ordered", True):
+                queryset = binding.form.ordering.apply(queryset)
+            return self._listed(self.filter_queryset(queryset), is_kept=False)
+        reading = self._reading = self._reading_of(binding, "list")
+        reading.is_alike &= only_declares(type(self.paginator))
+        if reading.is_versioned:
+            reading.state = binding.state()
+            if response := self._not_modified(reading):
+                return response
+        snapshot = binding.snapshot()
+        reading.state = snapshot.state
+        rows = list(snapshot.all().values())
+        return self._listed(rows, is_kept=binding.serializer_class is not None)
 
     def retrieve(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """Return one row of the binding, or 304."""
-        return self._conditional(self._retrieve)
+        binding = self.get_binding()
+        if not self._retrieves_from(binding):
+            self._read(binding)
+            return Response(self.get_serializer(self.get_object()).data)
+        reading = self._reading = self._reading_of(binding, "retrieve")
+        key = self.kwargs[self.lookup_url_kwarg or self.lookup_field]
+        reading.state, row = binding.stamped_row(key)
+        if row is None:  # only the database can say that there is no such row
+            reading.state = None
+            return Response(self.get_serializer(self.get_object()).data)
+        self.check_object_permissions(self.request, row)
+        if reading.is_versioned and (response := self._not_modified(reading)):
+            return response
+        is_kept = binding.serializer_class is not None
+        return Response(row if is_kept else self.get_serializer(row).data)
 
-    def _conditional(
-        self, respond: Callable[[], tuple[State | None, Response]]
-    ) -> Response:
-        validators = self._validators(self.get_binding().state())
-        status = validators.status(self.request) if validators else None
-        if status is not None:
-            response = Response(status=status)
-        else:
-            state, response = respond()
-            validators = self._validators(state)
+    def finalize_response(
+        self, request: Any, response: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Say how long the response is good, and answer 304 if the client has it."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        reading = self._reading
+        if reading is None or response.status_code not in (200, 304, 412):
+            return response
+        validators = self._validators(reading.state)
+        if validators is not None and not reading.is_versioned:
+            is_made_here = keeps(self, _View, "dispatch", "finalize_response")
+            data = shown(response) if is_made_here else None
+            validators = validators.of_content(data) if data is not None else None
+            if validators is not None and validators.status(request) == 304:
+                empty(response)
         if validators is not None:
             validators.mark(response)
-        vary(response, per_user=self.per_user)
+        vary(response, per_user=self.per_user or not reading.is_alike)
         return response
+
+    def _has_queryset(self) -> bool:
+        given: Any = vars(self).get("queryset", type(self).queryset)
+        return given is not None
 
     def _validators(self, state: State | None) -> Validators | None:
         if state is None:
             return None
-        binding = self.get_binding()
-        slot = binding.slot
+        slot = self.get_binding().slot
         return Validators.of(state, [slot.group, slot.name, *self.get_etag_parts()])
 
-    def _list(self) -> tuple[State | None, Response]:
-        state, rows, is_kept = self._rows()
+    def _not_modified(self, reading: _Reading) -> Response | None:
+        validators = self._validators(reading.state)
+        code = validators.status(self.request) if validators else None
+        return None if code is None else Response(status=code)
+
+    def _listed(self, rows: Any, *, is_kept: bool) -> Response:
         page = self.paginate_queryset(rows)
-        if page is None:
-            return state, Response(self._represent(rows, is_kept=is_kept))
-        data = self._represent(page, is_kept=is_kept)
-        return state, self.get_paginated_response(data)
+        shown = rows if page is None else page
+        data = shown if is_kept else self.get_serializer(shown, many=True).data
+        return Response(data) if page is None else self.get_paginated_response(data)
 
-    def _rows(self) -> tuple[State | None, Any, bool]:
-        """Return a state, rows no older than it, and whether the binding holds them."""
-        binding = self.get_binding()
-        if self._is_unfiltered() and not isinstance(self.paginator, CursorPagination):
-            snapshot = binding.snapshot()
-            return snapshot.state, list(snapshot.all().values()), True
-        state = binding.state() or binding.snapshot().state
-        queryset = self.get_queryset()
-        if not queryset.ordered:
-            queryset = binding.form.ordering.apply(queryset)
-        return state, self.filter_queryset(queryset), False
+    def _read(self, binding: Binding) -> None:
+        """Note where the binding stands, before the database is read."""
+        self._reading = _Reading(binding.state() or binding.snapshot().state)
 
-    def _retrieve(self) -> tuple[State | None, Response]:
-        binding = self.get_binding()
-        if self._is_unfiltered() and self.lookup_field in ("pk", _pk_name(binding)):
-            key = self.kwargs[self.lookup_url_kwarg or self.lookup_field]
-            state, row = binding.stamped_row(key)
-            if row is None:
-                raise Http404
-            self.check_object_permissions(self.request, row)
-            [data] = self._represent([row], is_kept=True)
-        else:
-            state = binding.state() or binding.snapshot().state
-            data = self.get_serializer(self.get_object()).data
-        return state, Response(data)
+    def _reading_of(self, binding: Binding, action: str) -> _Reading:
+        shown_by = self.get_serializer_class()
+        is_kept = binding.serializer_class is not None
+        return _Reading(
+            is_alike=self.action == action
+            and keeps(self, _View, action, *_MAKING)
+            and is_json(self.request.accepted_renderer)
+            and not looks_at_context(shown_by),
+            shows_rows=is_kept or shows_columns(shown_by, binding.model),
+        )
+
+    def _lists_from(self, binding: Binding) -> bool:
+        return (
+            keeps(self, _View, "paginate_queryset", "paginator")
+            and takes_lists(self.paginator)
+            and self._serializes_from(binding)
+            and self._is_unfiltered()
+        )
+
+    def _retrieves_from(self, binding: Binding) -> bool:
+        meta = binding.model._meta
+        # The kept values are no objects that could be tested.
+        has_objects = binding.serializer_class is None or (
+            keeps(self, _View, "check_object_permissions")
+            and not tests_objects(self.get_permissions())
+        )
+        return (
+            has_objects
+            and keeps(self, _View, "get_object")
+            and len(meta.pk_fields) == 1
+            and self.lookup_field in ("pk", meta.pk.name)
+            and self._serializes_from(binding)
+            and self._is_unfiltered()
+        )
+
+    def _serializes_from(self, binding: Binding) -> bool:
+        """Return whether the rows of the binding are serialised as ever."""
+        own, asked = binding.serializer_class, self.get_serializer_class()
+        if not (keeps(self, _View, "get_serializer") and lists_as_ever(asked)):
+            return False
+        return own is None or (
+            own is asked
+            and keeps(self, _View, "get_serializer_context")
+            and is_json(self.request.accepted_renderer)
+            and is_neutral_locale()
+            and not looks_at_context(own)
+        )
 
     def _is_unfiltered(self) -> bool:
         """Return whether nobody narrows down what the binding holds."""
-        if type(self).get_queryset is not BoundReadOnlyModelViewSet.get_queryset:
-            return False
+        proved = (
+            not self._has_queryset()
+            and keeps(self, _View, "get_queryset", "filter_queryset")
+            and all(map(only_declares, self.filter_backends))
+        )
+        if not (proved and self.filter_backends):
+            return proved
         queryset = self.get_queryset()
         return self.filter_queryset(queryset) is queryset
-
-    def _represent(self, rows: Any, *, is_kept: bool) -> Any:
-        own = self.get_binding().serializer_class
-        if is_kept and own is not None:
-            if self.get_serializer_class() is not own:
-                raise ConfigurationError(
-                    f"{type(self).__name__} cannot use a serializer of its own: its "
-                    f"binding keeps what {own.__name__} has made."
-                )
-            return rows
-        return self.get_serializer(rows, many=True).data
 
 
 class BoundModelViewSet(BoundReadOnlyModelViewSet, ModelViewSet[Any]):
     """All that ``ModelViewSet`` does; what is read comes from the binding."""
 
 
-def _pk_name(binding: Binding) -> str:
-    return str(binding.model._meta.pk.name)
-
-
-def _is_conditional(request: Any) -> bool:
-    names = ("If-Match", "If-None-Match", "If-Unmodified-Since")
-    return any(name in request.headers for name in names)
+_View = BoundReadOnlyModelViewSet
