@@ -14,6 +14,8 @@ http = get_asgi_application()
 
 from tests.observers.documented.consumers import (  # noqa: E402
     Everything,
+    GuardedConsumer,
+    GuardedEverything,
     PeopleConsumer,
     UserConsumer,
 )
@@ -22,5 +24,7 @@ routes: list[Any] = [
     path("ws/", UserConsumer.as_asgi()),
     path("ws/people/", PeopleConsumer.as_asgi()),
     path("ws/all/", Everything.as_asgi()),
+    path("ws/guarded/", GuardedConsumer.as_asgi()),
+    path("ws/guarded/all/", GuardedEverything.as_asgi()),
 ]
 application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(routes)})

@@ -38,7 +38,7 @@ class Client:
         await sync_to_async(turbo.flush)()  # while this loop still runs
         await self.communicator.disconnect(timeout=PATIENCE)
 
-    async def send(self, **message: Any) -> None:
+    async def send(self, /, **message: Any) -> None:
         await self.send_text(json.dumps(message))
 
     async def send_text(self, text: str) -> None:
@@ -50,7 +50,7 @@ class Client:
         )
         return message
 
-    async def ask(self, action: str, **arguments: Any) -> dict[str, Any]:
+    async def ask(self, action: str, /, **arguments: Any) -> dict[str, Any]:
         """Send an action and return the next message, which must be its answer."""
         self._last_id += 1
         request_id = arguments.setdefault("request_id", self._last_id)

@@ -37,7 +37,12 @@ from turbo.observers.connections import JsonConnection
 from turbo.observers.envelopes import as_api_exception, envelope, errors_list
 from turbo.observers.options import get_options
 from turbo.observers.permissions import BasePermission, adapt, ask
-from turbo.observers.requests import Call, check_arguments, check_request_id
+from turbo.observers.requests import (
+    Call,
+    check_arguments,
+    check_names,
+    check_request_id,
+)
 from turbo.observers.revocations import RevocableConsumer
 from turbo.observers.sockets import Link
 from turbo.observers.subscriptions import Subscription
@@ -49,8 +54,8 @@ __all__ = ["AsyncAPIConsumer"]
 
 logger = logging.getLogger("turbo.observers")
 
-#: Arguments that every action is given anyway.
-_GIVEN = frozenset({"action", "request_id", "self"})
+#: What every action is given anyway; ``get_action_name()`` may have left it there.
+_GIVEN = frozenset({"action", "request_id"})
 
 
 class AsyncAPIConsumer(JsonConnection):
@@ -99,12 +104,14 @@ class AsyncAPIConsumer(JsonConnection):
         except ValidationError as error:
             await self.refuse_frame(error)
             return
+        name = None
         try:
             name, arguments = await self.get_action_name(content, **kwargs)
+            kept = {k: v for k, v in arguments.items() if k not in _GIVEN}
+            check_names(self._method(name), kept)
         except Exception as error:
-            await self.handle_exception(error, action=None, request_id=request_id)
+            await self.handle_exception(error, action=name, request_id=request_id)
             return
-        kept = {k: v for k, v in arguments.items() if k not in _GIVEN}
         await self.handle_action(name, request_id=request_id, **kept)
 
     async def get_action_name(

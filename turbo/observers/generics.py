@@ -12,6 +12,7 @@ from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.response import Response
 
 from turbo.exceptions import ConfigurationError
+from turbo.observers.answers import current_call
 from turbo.observers.consumers import AsyncAPIConsumer
 from turbo.observers.permissions import ask_now
 from turbo.observers.requests import http_request
@@ -109,9 +110,16 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
         return instance
 
     def check_object_permissions(
-        self, obj: Any, action: str = "retrieve", **kwargs: Any
+        self, obj: Any, action: str | None = None, **kwargs: Any
     ) -> None:
-        """Raise ``PermissionDenied`` unless the client may do this with ``obj``."""
+        """
+        Raise ``PermissionDenied`` unless the client may do this with ``obj``.
+
+        The ``action`` is by default the one that runs.
+        """
+        if action is None:
+            call = current_call()
+            action = "retrieve" if call is None else call.action
         for permission in self.permissions_now(action, **kwargs):
             asked = permission.has_object_permission
             if permission.asks_objects() and not ask_now(

@@ -133,9 +133,10 @@ class InstanceChanges:
 
 def _find(consumer: Any, call: Call) -> Place:
     """Look the object up, as ``retrieve`` does; for threads."""
-    arguments = {**call.arguments, "action": call.action}
     try:
-        instance = consumer.get_object(request_id=call.request_id, **arguments)
+        instance = consumer.get_object(
+            action=call.action, request_id=call.request_id, **call.arguments
+        )
     except Http404:
         if call.arguments.get("since") and consumer.lookup_field == "pk":
             return _place_of_lost(consumer, call)

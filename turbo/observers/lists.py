@@ -94,7 +94,7 @@ def _place(consumer: Any, call: Call) -> Place:
     arguments = {
         k: v for k, v in call.arguments.items() if k not in ("since", "snapshot")
     }
-    queryset = consumer.get_queryset(**{**arguments, "action": "list"})
+    queryset = consumer.get_queryset(action="list", **arguments)
     model = queryset.model._meta.concrete_model
     require_observed(type(consumer), observed=observes_lists(model))
     using = queryset._db or router.db_for_write(model)

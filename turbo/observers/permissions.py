@@ -8,6 +8,9 @@ they see the message as an HTTP request (see :mod:`turbo.observers.requests`).
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -18,7 +21,31 @@ from turbo.identity import scope_user
 from turbo.observers.requests import http_request
 from turbo.typing import Scope
 
-__all__ = ["AllowAny", "BasePermission", "IsAuthenticated", "adapt", "ask", "ask_now"]
+__all__ = [
+    "AllowAny",
+    "BasePermission",
+    "IsAuthenticated",
+    "about_event",
+    "adapt",
+    "ask",
+    "ask_now",
+]
+
+_about_event: ContextVar[bool] = ContextVar("turbo_about_event", default=False)
+
+
+@contextmanager
+def about_event() -> Iterator[None]:
+    """
+    Ask permissions about an event, and not about an action.
+
+    Said beside the arguments and not among them, where what a client sends stands.
+    """
+    token = _about_event.set(True)
+    try:
+        yield
+    finally:
+        _about_event.reset(token)
 
 
 class _Combinable(type):
@@ -72,8 +99,10 @@ class BasePermission(metaclass=_Combinable):
         """
         Return whether the client may do this.
 
-        Before an event the ``action`` is ``"create"``, ``"update"`` or ``"delete"``,
-        and ``kwargs`` has ``event=True``.
+        ``kwargs`` are the arguments of the client's message. Before an event the
+        ``action`` is ``"create"``, ``"update"`` or ``"delete"``, the arguments are
+        those of the subscription, and the library adds ``event=True``, which no
+        client can say.
         """
         return True
 
@@ -124,9 +153,8 @@ class _FromDRF(BasePermission):
     def has_permission(
         self, scope: Scope, consumer: Any, action: str, **kwargs: Any
     ) -> Any:
-        return self._inner.has_permission(
-            http_request(scope, _asked(action, kwargs), kwargs), consumer
-        )
+        request = http_request(scope, _asked(action), kwargs)
+        return self._inner.has_permission(request, consumer)
 
     def can_connect(self, scope: Scope, consumer: Any, message: Any = None) -> Any:
         request = http_request(scope, "connect", {})
@@ -135,18 +163,17 @@ class _FromDRF(BasePermission):
     def has_object_permission(
         self, scope: Scope, consumer: Any, action: str, obj: Any, **kwargs: Any
     ) -> Any:
-        return self._inner.has_object_permission(
-            http_request(scope, _asked(action, kwargs), kwargs), consumer, obj
-        )
+        request = http_request(scope, _asked(action), kwargs)
+        return self._inner.has_object_permission(request, consumer, obj)
 
     def asks_objects(self) -> bool:
         own = type(self._inner).has_object_permission
         return own is not drf.BasePermission.has_object_permission
 
 
-def _asked(action: str, kwargs: dict[str, Any]) -> str:
+def _asked(action: str) -> str:
     # To be told that an object was updated is to read it.
-    return "retrieve" if kwargs.get("event") else action
+    return "retrieve" if _about_event.get() else action
 
 
 #: Looked up by type: a subclass may ask for more.
@@ -175,7 +202,7 @@ class _And(_Operator):
     async def has_object_permission(self, *args: Any, **kwargs: Any) -> bool:
         return await self._all("has_object_permission", *args, **kwargs)
 
-    async def _all(self, method: str, *args: Any, **kwargs: Any) -> bool:
+    async def _all(self, method: str, /, *args: Any, **kwargs: Any) -> bool:
         for operand in self._operands:
             if not await ask(getattr(operand, method), *args, **kwargs):
                 return False
@@ -202,7 +229,7 @@ class _Or(_Operator):
                 return True
         return False
 
-    async def _any(self, method: str, *args: Any, **kwargs: Any) -> bool:
+    async def _any(self, method: str, /, *args: Any, **kwargs: Any) -> bool:
         for operand in self._operands:
             if await ask(getattr(operand, method), *args, **kwargs):
                 return True
@@ -242,14 +269,14 @@ _OPERATORS: dict[type, type[_Operator]] = {
 }
 
 
-async def ask(method: Any, *args: Any, **kwargs: Any) -> bool:
+async def ask(method: Any, /, *args: Any, **kwargs: Any) -> bool:
     """Return the answer of a permission's method, whichever kind that is."""
     if inspect.iscoroutinefunction(method):
         return bool(await method(*args, **kwargs))
     return bool(await database_sync_to_async(method)(*args, **kwargs))
 
 
-def ask_now(method: Any, *args: Any, **kwargs: Any) -> bool:
+def ask_now(method: Any, /, *args: Any, **kwargs: Any) -> bool:
     """Return the answer of a permission's method; for threads."""
     if inspect.iscoroutinefunction(method):
         method = async_to_sync(method)

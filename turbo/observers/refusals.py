@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ from rest_framework.exceptions import PermissionDenied
 
 from turbo import metrics
 from turbo.observers.consumers import AsyncAPIConsumer
-from turbo.observers.permissions import adapt
+from turbo.observers.permissions import about_event, adapt
 from turbo.observers.seats import Seat, Telling
 
 __all__ = ["without_refused"]
@@ -31,7 +31,8 @@ async def without_refused(tellings: Sequence[Telling]) -> list[Telling]:
     asked = [telling for telling in tellings if telling.seat.view.asks]
     if not asked:
         return list(tellings)
-    refused = await _refusals(asked)
+    with about_event():
+        refused = await _refusals(asked)
     for telling, error in refused.values():
         if not telling.seat.active:
             continue
@@ -42,21 +43,33 @@ async def without_refused(tellings: Sequence[Telling]) -> list[Telling]:
 
 async def _end_if_revoked(seat: Seat, instance: Any) -> None:
     """End a subscription that would be refused if it were asked for now."""
-    if seat.active and await _ask_consumer(seat, seat.call.action, instance):
+    if seat.active and await _error_of_call(seat, instance):
         seat.consumer.subscriptions.discard(seat)
         metrics.count("revoked")
 
 
-async def _ask_consumer(
-    seat: Seat, action: str, instance: Any, **extra: Any
-) -> Exception | None:
-    """Return the error that ``check_permissions()`` and its kin raise, if any."""
-    consumer, arguments = seat.consumer, {**seat.call.arguments, **extra}
+async def _error_of_call(seat: Seat, instance: Any) -> Exception | None:
+    """Return the error that the client would get for its subscription now, if any."""
+    consumer, action, arguments = seat.consumer, seat.call.action, seat.call.arguments
     try:
         await consumer.check_permissions(action, **arguments)
         if instance is not None:
             check = database_sync_to_async(consumer.check_object_permissions)
             await check(instance, action=action, **arguments)
+    except Exception as error:
+        return error
+    return None
+
+
+async def _error_of_event(telling: Telling) -> Exception | None:
+    """Return the error that a ``check_permissions()`` of the project's own raises."""
+    consumer, arguments = telling.seat.consumer, telling.seat.call.arguments
+    action, instance = telling.action, telling.instance
+    try:
+        await consumer.check_permissions(action, event=True, **arguments)
+        if instance is not None:
+            check = database_sync_to_async(consumer.check_object_permissions)
+            await check(instance, action=action, event=True, **arguments)
     except Exception as error:
         return error
     return None
@@ -69,9 +82,7 @@ async def _refusals(tellings: Sequence[Telling]) -> Refused:
     for telling in tellings:
         consumer = telling.seat.consumer
         if type(consumer).check_permissions is not AsyncAPIConsumer.check_permissions:
-            seat, action, instance = telling.seat, telling.action, telling.instance
-            error = await _ask_consumer(seat, action, instance, event=True)
-            if error is not None:
+            if (error := await _error_of_event(telling)) is not None:
                 refused[id(telling)] = telling, error
             continue
         permissions = await consumer.get_permissions(telling.action)
@@ -95,8 +106,8 @@ class Question:
     about: tuple[Any, ...]
 
     @property
-    def arguments(self) -> dict[str, Any]:
-        return {**self.telling.seat.call.arguments, "event": True}
+    def arguments(self) -> Mapping[str, Any]:
+        return self.telling.seat.call.arguments
 
     @property
     def refusal(self) -> tuple[Telling, Exception]:
@@ -116,7 +127,9 @@ def _questions(telling: Telling, permissions: Iterable[Any]) -> Iterator[Questio
 
 async def _take_async(question: Question, refused: Refused) -> None:
     try:
-        answer = await question.method(*question.about, **question.arguments)
+        answer = await question.method(
+            *question.about, event=True, **question.arguments
+        )
     except Exception as error:
         refused[id(question.telling)] = question.telling, error
     else:
@@ -129,7 +142,7 @@ def _take_all(questions: Iterable[Question], refused: Refused) -> None:
         if id(question.telling) in refused:
             continue
         try:
-            answer = question.method(*question.about, **question.arguments)
+            answer = question.method(*question.about, event=True, **question.arguments)
         except Exception as error:
             refused[id(question.telling)] = question.telling, error
         else:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
@@ -26,21 +26,36 @@ from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 
 from turbo.conf import get_settings
+from turbo.exceptions import ConfigurationError
 from turbo.identity import scope_user
 from turbo.observers.envelopes import TooLarge, encode
 from turbo.typing import Scope
 
 __all__ = [
+    "RESERVED",
+    "TOLD",
     "Call",
     "check_arguments",
+    "check_names",
     "check_request_id",
+    "check_signature",
     "http_request",
     "query_of",
     "text_of",
 ]
 
-#: Arguments that methods of consumers have themselves.
-RESERVED = frozenset({"instance", "queryset", "self", "serializer"})
+#: What the library says to permissions, querysets and actions. No client says it.
+TOLD = frozenset({"action", "consumer", "event", "obj", "request_id", "scope", "self"})
+#: Further names of its parameters; an action may have them as arguments of its own.
+RESERVED = TOLD | {
+    "instance",
+    "method",
+    "queryset",
+    "request",
+    "serializer",
+    "user",
+    "view",
+}
 MAX_REQUEST_ID = 255
 
 #: The HTTP method that an action is to DRF's permissions.
@@ -84,19 +99,48 @@ def check_request_id(value: Any) -> None:
     raise ValidationError({"request_id": ["A number or a short string is expected."]})
 
 
+def check_names(method: Callable[..., Any] | None, given: Mapping[str, Any]) -> None:
+    """
+    Refuse arguments that are called as something that the library says.
+
+    A permission is told ``event=True``, for one, and no client may tell it the same.
+    """
+    reserved = RESERVED & given.keys()
+    if reserved and method is not None:
+        reserved -= _named(method) - TOLD
+    _refuse({}, reserved)
+
+
+def check_signature(function: Callable[..., Any]) -> None:
+    """Raise :exc:`ConfigurationError` for an action that no client could ask for."""
+    needed = {p.name for p in _parameters(function) if p.default is p.empty}
+    if taken := (TOLD - {"action", "request_id"}) & needed:
+        raise ConfigurationError(
+            f"{function.__qualname__}() needs {', '.join(map(repr, sorted(taken)))}, "
+            f"which clients cannot give: that is what the library says to "
+            f"permissions. Give the argument another name."
+        )
+
+
 def check_arguments(method: Callable[..., Any], given: Mapping[str, Any]) -> None:
     """Refuse arguments that ``method`` does not take, and miss those that it needs."""
     parameters = _parameters(getattr(method, "__func__", method))
-    named = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
-    refused = (RESERVED & given.keys()) - named
-    if len(named) == len(parameters):
-        refused |= given.keys() - named
+    named = _named(method)
+    refused = given.keys() - named if len(named) == len(parameters) else set()
     needed = {p.name for p in parameters if p.default is p.empty and p.name in named}
-    missing = needed - given.keys() - {"action", "request_id"}
+    _refuse(needed - given.keys() - {"action", "request_id"}, refused)
+
+
+def _refuse(missing: Iterable[str], refused: Iterable[str]) -> None:
     errors = {name: ["This field is required."] for name in sorted(missing)}
     errors |= {name: ["This field is not expected."] for name in sorted(refused)}
     if errors:
         raise ValidationError(errors)
+
+
+def _named(method: Callable[..., Any]) -> set[str]:
+    parameters = _parameters(getattr(method, "__func__", method))
+    return {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
 
 
 @lru_cache(maxsize=512)

@@ -76,7 +76,7 @@ class View:
         model: type[Model],
         using: str,
     ) -> None:
-        self.arguments = {**arguments, "action": self.action}
+        self.arguments = arguments
         self.model = model
         self.using = using
         #: Whether an event may be refused to some and not to others.
@@ -134,8 +134,8 @@ class View:
 
     def queryset(self, consumer: GenericAsyncAPIConsumer) -> QuerySet[Any]:
         """Return all rows that can be seen."""
-        queryset = consumer.get_queryset(**self.arguments)
-        return consumer.filter_queryset(queryset, **self.arguments)
+        queryset = consumer.get_queryset(action=self.action, **self.arguments)
+        return consumer.filter_queryset(queryset, action=self.action, **self.arguments)
 
     async def why_refused(
         self, consumer: GenericAsyncAPIConsumer, call: Call
@@ -219,7 +219,7 @@ class InstanceView(View):
         if not self._own_lookup:
             return super().find(consumer, pks, using=using)
         try:
-            return [consumer.get_object(**self.arguments)]
+            return [consumer.get_object(action=self.action, **self.arguments)]
         except Exception as error:
             if as_api_exception(error) is None:
                 raise
@@ -230,7 +230,7 @@ class InstanceView(View):
         if not self._own_retrieve:
             return super().data_of(row, consumer)
         retrieve: Any = async_to_sync(consumer.retrieve)  # type: ignore[attr-defined]
-        data, _ = retrieve(**self.arguments)
+        data, _ = retrieve(action=self.action, **self.arguments)
         return data, True
 
 
@@ -262,7 +262,7 @@ class ListView(View):
 
     def snapshot(self, consumer: GenericAsyncAPIConsumer) -> Any:
         """Return what ``list`` answers; for threads."""
-        return consumer.list_data(**self.arguments)
+        return consumer.list_data(action=self.action, **self.arguments)
 
     def read_all(self) -> dict[Hashable, str]:
         """Start over: return what ``list`` answers each audience; for threads."""

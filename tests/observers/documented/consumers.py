@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from django.contrib.auth.models import User
-from rest_framework import serializers
+from rest_framework import permissions, serializers
 
 from turbo.observers import (
     CreateModelMixin,
@@ -41,3 +41,11 @@ class PeopleConsumer(
 
 class Everything(Multiplexer):
     consumers = {"people": PeopleConsumer}
+
+
+class GuardedConsumer(PeopleConsumer):
+    permission_classes = (permissions.IsAuthenticatedOrReadOnly,)
+
+
+class GuardedEverything(Multiplexer):
+    consumers = {"people": GuardedConsumer}
