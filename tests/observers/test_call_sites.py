@@ -46,8 +46,9 @@ FROM_CLIENTS = {
     "mixins: self.perform_delete": 1,
     "views: consumer.get_queryset": 1,
     "views: consumer.filter_queryset": 1,
-    "views: consumer.get_object": 2,
-    "views: consumer.list_data": 1,
+    "views: consumer.get_object": 1,
+    "views: consumers[0].get_object": 1,
+    "list_views: consumer.list_data": 1,
     "views: retrieve": 1,
     # Running a method of the consumer's in another way.
     "actions: function": 1,
@@ -65,6 +66,8 @@ FROM_THE_SERVER = {
     "consumers: self.reply": 1,
     "consumers: super().__init_subclass__": 1,
     "generics: self.get_serializer_class(**action_kwargs)": 1,
+    "impersonal: serializer": 1,
+    "list_views: super().__init__": 1,
     "generics: queryset.get": 1,
     "handlers: self.observer.handler": 1,
     "handlers: observer.handler": 1,
@@ -78,7 +81,7 @@ FROM_THE_SERVER = {
     "signal_observers: self.serialize": 1,
     "signal_observers: self.signal_groups": 1,
     "signal_observers: self.signal.connect": 1,
-    "views: super().__init__": 2,
+    "views: super().__init__": 1,
 }
 #: Dictionaries that are put together from others, none of which a client sent.
 MERGED = {

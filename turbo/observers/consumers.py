@@ -186,16 +186,17 @@ class AsyncAPIConsumer(JsonConnection):
 
     def asks_per_event(self) -> bool:
         """Return whether an event may be refused to some and not to others."""
-        own = (type(self).get_permissions, type(self).check_permissions)
-        if own != (
-            AsyncAPIConsumer.get_permissions,
-            AsyncAPIConsumer.check_permissions,
-        ):
+        own = type(self).get_permissions is not AsyncAPIConsumer.get_permissions
+        if own or self.asks_itself():
             return True
         return any(
             permission.asks_objects() or not permission.depends_on_user_only
             for permission in self._permissions()
         )
+
+    def asks_itself(self) -> bool:
+        """Return whether permissions are asked in a way of the class's own."""
+        return type(self).check_permissions is not AsyncAPIConsumer.check_permissions
 
     def _permissions(self) -> list[BasePermission]:
         classes = self.permission_classes

@@ -17,49 +17,7 @@ from turbo.observers.consumers import AsyncAPIConsumer
 from turbo.observers.permissions import ask_now
 from turbo.observers.requests import http_request
 
-__all__ = ["GenericAsyncAPIConsumer", "SerializerContext"]
-
-
-class SerializerContext(dict[str, Any]):
-    """
-    A serializer's context that notices when the client is looked at.
-
-    What was serialised without looking is the same for everybody.
-    """
-
-    looked = False
-
-    def __getitem__(self, key: str) -> Any:
-        self._note(key)
-        return super().__getitem__(key)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return a value, as ``dict.get`` does."""
-        self._note(key)
-        return super().get(key, default)
-
-    def __iter__(self) -> Any:
-        self.looked = True  # whoever copies it may look later
-        return super().__iter__()
-
-    def items(self) -> Any:
-        """Return all items."""
-        self.looked = True
-        return super().items()
-
-    def values(self) -> Any:
-        """Return all values."""
-        self.looked = True
-        return super().values()
-
-    def copy(self) -> Any:
-        """Return a copy, whose use is not noticed any more."""
-        self.looked = True
-        return dict(super().items())
-
-    def _note(self, key: str) -> None:
-        if key in self:
-            self.looked = True
+__all__ = ["GenericAsyncAPIConsumer"]
 
 
 class GenericAsyncAPIConsumer(AsyncAPIConsumer):
@@ -77,8 +35,6 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
     lookup_url_kwarg: str | None = None
     filter_backends: Sequence[Any] = ()
     pagination_class: Any = None
-
-    _context: Any = None
 
     def get_queryset(self, **kwargs: Any) -> QuerySet[Any]:
         """Return the objects of this consumer; override it to choose by user."""
@@ -127,6 +83,16 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
             ):
                 raise PermissionDenied(permission.message)
 
+    def asks_per_event(self) -> bool:
+        """Return whether an event may be refused to some and not to others."""
+        return super().asks_per_event() or self.asks_itself()
+
+    def asks_itself(self) -> bool:
+        """Return whether permissions are asked in a way of the class's own."""
+        own = type(self).check_object_permissions
+        base = GenericAsyncAPIConsumer.check_object_permissions
+        return super().asks_itself() or own is not base
+
     def get_serializer(
         self,
         action_kwargs: Mapping[str, Any] | None = None,
@@ -136,7 +102,6 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
         """Return the serializer of an object, of many, or of a client's data."""
         action_kwargs = action_kwargs or {}
         kwargs.setdefault("context", self.get_serializer_context(**action_kwargs))
-        self._context = kwargs["context"]
         return self.get_serializer_class(**action_kwargs)(*args, **kwargs)
 
     def get_serializer_class(self, **kwargs: Any) -> Any:
@@ -150,20 +115,16 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
 
     def get_serializer_context(self, **kwargs: Any) -> dict[str, Any]:
         """Return what serializers may look at: the scope and the consumer."""
-        return SerializerContext(scope=self.scope, consumer=self)
-
-    @property
-    def looked(self) -> bool:
-        """Return whether the last serializer looked at who the client is."""
-        return bool(getattr(self._context, "looked", False))
+        return {"scope": self.scope, "consumer": self}
 
     def get_audience(self) -> Hashable:
         """
         Return what clients have in common who see objects alike.
 
-        Consulted where the class chooses objects or serializers by user, which by
-        default is done for each connection. For one query per change and group of the
-        user's::
+        Consulted where objects or their serialisation may depend on the user: the
+        class has methods of its own for them, or a filter backend or a serializer looks
+        for the client. By default each connection is then served for itself. For one
+        query per change and group of the user's::
 
             def get_audience(self):
                 return self.scope["user"].team_id

@@ -43,7 +43,7 @@ from turbo.observers.subscribing import (
     require_observed,
     take_seat,
 )
-from turbo.observers.views import InstanceView, view_key
+from turbo.observers.views import InstanceView
 from turbo.topic import Arrival
 
 if TYPE_CHECKING:
@@ -165,13 +165,8 @@ def _place_of_lost(consumer: Any, call: Call) -> Place:
 def _make_place(
     consumer: Any, call: Call, model: type[Model], pk: Any, using: str
 ) -> Place:
-    arguments = {k: v for k, v in call.arguments.items() if k not in _CONTROL}
-    view = InstanceView(consumer, arguments, model=model, using=using, pk=pk)
-    key = view_key(consumer, arguments)
-    return Place(instance_stream(model, pk, using), key, view)
-
-
-_CONTROL = ("since", "snapshot")
+    view = InstanceView(consumer, call.wanted, model=model, using=using, pk=pk)
+    return Place(instance_stream(model, pk, using), view)
 
 
 async def _sit_down(consumer: Any, call: Call, place: Place) -> tuple[Seat, Arrival]:

@@ -26,6 +26,8 @@ from django.db import router
 from turbo.observers.actions import action
 from turbo.observers.answers import Answer
 from turbo.observers.envelopes import encode
+from turbo.observers.impersonal import NotShared
+from turbo.observers.list_views import ListView
 from turbo.observers.pointers import model_stream
 from turbo.observers.requests import Call
 from turbo.observers.seats import Seat
@@ -37,7 +39,6 @@ from turbo.observers.subscribing import (
     require_observed,
     take_seat,
 )
-from turbo.observers.views import ListView, view_key
 from turbo.topic import Arrival
 
 if TYPE_CHECKING:
@@ -91,23 +92,16 @@ class ObserverModelListMixin(Base):
 
 
 def _place(consumer: Any, call: Call) -> Place:
-    arguments = {
-        k: v for k, v in call.arguments.items() if k not in ("since", "snapshot")
-    }
-    queryset = consumer.get_queryset(action="list", **arguments)
+    queryset = consumer.get_queryset(action="list", **call.wanted)
     model = queryset.model._meta.concrete_model
     require_observed(type(consumer), observed=observes_lists(model))
     using = queryset._db or router.db_for_write(model)
-    view = ListView(consumer, arguments, model=model, using=using)
-    return Place(model_stream(model, using), view_key(consumer, arguments), view)
+    view = ListView(consumer, call.wanted, model=model, using=using)
+    return Place(model_stream(model, using), view)
 
 
 async def _welcome(seat: Seat, arrival: Arrival) -> Answer:
-    view = seat.view
-    assert isinstance(view, ListView)
-    async with view.lock:
-        if not view.counted:
-            await database_sync_to_async(view.count)(seat.consumer)
+    await _count(seat)
     since = seat.call.arguments.get("since")
     if not seat.wants_position:
         return Answer(None, 201)
@@ -117,6 +111,27 @@ async def _welcome(seat: Seat, arrival: Arrival) -> Answer:
         extra["recovered"] = not missed
     data = None
     if missed or not since:
-        data = await database_sync_to_async(view.snapshot)(seat.consumer)
+        read = database_sync_to_async(_view_of(seat).snapshot)
+        data = await read(seat.consumer, seat.call.wanted)
         seat.forget(arrival)
     return Answer(data, 201, extra=extra)
+
+
+async def _count(seat: Seat) -> None:
+    """Learn which rows there are, unless somebody has."""
+    view = _view_of(seat)
+    async with view.lock:
+        if view.counted:
+            return
+        try:
+            await database_sync_to_async(view.count)(seat.consumer)
+            return
+        except NotShared:
+            seat.take_own_view()
+    await _count(seat)
+
+
+def _view_of(seat: Seat) -> ListView:
+    """Return the view of a subscription to a list."""
+    assert isinstance(seat.view, ListView)
+    return seat.view

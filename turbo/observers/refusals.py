@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from channels.db import database_sync_to_async
+from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.http import Http404
 from rest_framework.exceptions import PermissionDenied
 
 from turbo import metrics
-from turbo.observers.consumers import AsyncAPIConsumer
+from turbo.observers.list_views import ListView
 from turbo.observers.permissions import about_event, adapt
-from turbo.observers.seats import Seat, Telling
+from turbo.observers.seats import Seat, Telling, gone_text
 
 __all__ = ["without_refused"]
 
-#: Refused events by their ``id()``, each with the error that says why.
-Refused: TypeAlias = "dict[int, tuple[Telling, Exception]]"
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an event is not told; ``of_object`` if that is due to its object alone."""
+
+    error: Exception
+    of_object: bool = False
+
+
+#: Refusals of events, by the ``id()`` of the event.
+Refused: TypeAlias = dict[int, Refusal]
 
 
 async def without_refused(tellings: Sequence[Telling]) -> list[Telling]:
@@ -26,19 +37,41 @@ async def without_refused(tellings: Sequence[Telling]) -> list[Telling]:
     Return those events that may be told.
 
     Who is refused gets the error and nothing else; and if by now they might not even
-    subscribe, the subscription ends.
+    subscribe, the subscription ends. To a list, an object that is refused does not
+    belong.
     """
-    asked = [telling for telling in tellings if telling.seat.view.asks]
+    asked = [telling for telling in tellings if telling.seat.asks]
     if not asked:
         return list(tellings)
     with about_event():
         refused = await _refusals(asked)
-    for telling, error in refused.values():
-        if not telling.seat.active:
-            continue
-        await _end_if_revoked(telling.seat, telling.instance)
-        telling.seat.refuse(error, telling.action)
-    return [telling for telling in tellings if id(telling) not in refused]
+    told: list[Telling | None] = []
+    for telling in tellings:
+        refusal = refused.get(id(telling))
+        of_list = isinstance(telling.seat.view, ListView)
+        if of_list and (refusal is None or refusal.of_object):
+            told.append(_of_list(telling, refused=refusal is not None))
+        elif refusal is None:
+            told.append(telling)
+        elif telling.seat.active:
+            await _end_if_revoked(telling.seat, None if of_list else telling.instance)
+            telling.seat.refuse(refusal.error, telling.action)
+    return [telling for telling in told if telling is not None]
+
+
+def _of_list(telling: Telling, *, refused: bool) -> Telling | None:
+    """Return what an event is to a client for whom refused objects are not there."""
+    hidden, key = telling.seat.hidden, telling.key
+    was_hidden = key in hidden
+    if refused:
+        hidden.add(key)
+        if was_hidden or telling.action == "create":
+            return None
+        return replace(telling, action="delete", text=gone_text(key))
+    hidden.discard(key)
+    if not was_hidden:
+        return telling
+    return None if telling.action == "delete" else replace(telling, action="create")
 
 
 async def _end_if_revoked(seat: Seat, instance: Any) -> None:
@@ -61,18 +94,27 @@ async def _error_of_call(seat: Seat, instance: Any) -> Exception | None:
     return None
 
 
-async def _error_of_event(telling: Telling) -> Exception | None:
-    """Return the error that a ``check_permissions()`` of the project's own raises."""
+async def _refusal_of_own(telling: Telling) -> Refusal | None:
+    """Return the refusal of a consumer that asks permissions in a way of its own."""
     consumer, arguments = telling.seat.consumer, telling.seat.call.arguments
     action, instance = telling.action, telling.instance
+    of_object = False
     try:
         await consumer.check_permissions(action, event=True, **arguments)
         if instance is not None:
+            of_object = True
             check = database_sync_to_async(consumer.check_object_permissions)
             await check(instance, action=action, event=True, **arguments)
     except Exception as error:
-        return error
+        return _refusal(error, of_object=of_object)
     return None
+
+
+def _refusal(error: Exception, *, of_object: bool) -> Refusal:
+    return Refusal(error, of_object and isinstance(error, _DENIED))
+
+
+_DENIED = (PermissionDenied, DjangoPermissionDenied, Http404)
 
 
 async def _refusals(tellings: Sequence[Telling]) -> Refused:
@@ -81,9 +123,9 @@ async def _refusals(tellings: Sequence[Telling]) -> Refused:
     for_thread: list[Question] = []
     for telling in tellings:
         consumer = telling.seat.consumer
-        if type(consumer).check_permissions is not AsyncAPIConsumer.check_permissions:
-            if (error := await _error_of_event(telling)) is not None:
-                refused[id(telling)] = telling, error
+        if consumer.asks_itself():
+            if (refusal := await _refusal_of_own(telling)) is not None:
+                refused[id(telling)] = refusal
             continue
         permissions = await consumer.get_permissions(telling.action)
         for question in _questions(telling, permissions):
@@ -98,20 +140,21 @@ async def _refusals(tellings: Sequence[Telling]) -> Refused:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one permission is asked about one event."""
+    """What one permission is asked about one event, or about its object."""
 
     telling: Telling
     message: str | None
     method: Any
     about: tuple[Any, ...]
+    of_object: bool = False
 
     @property
     def arguments(self) -> Mapping[str, Any]:
         return self.telling.seat.call.arguments
 
-    @property
-    def refusal(self) -> tuple[Telling, Exception]:
-        return self.telling, PermissionDenied(self.message)
+    def take(self, refused: Refused, error: Exception | None = None) -> None:
+        error = error or PermissionDenied(self.message)
+        refused[id(self.telling)] = _refusal(error, of_object=self.of_object)
 
 
 def _questions(telling: Telling, permissions: Iterable[Any]) -> Iterator[Question]:
@@ -122,29 +165,29 @@ def _questions(telling: Telling, permissions: Iterable[Any]) -> Iterator[Questio
         if telling.instance is not None and permission.asks_objects():
             method = permission.has_object_permission
             about_object = (*about, telling.instance)
-            yield Question(telling, permission.message, method, about_object)
+            yield Question(telling, permission.message, method, about_object, True)
 
 
 async def _take_async(question: Question, refused: Refused) -> None:
+    about, arguments = question.about, question.arguments
     try:
-        answer = await question.method(
-            *question.about, event=True, **question.arguments
-        )
+        answer = await question.method(*about, event=True, **arguments)
     except Exception as error:
-        refused[id(question.telling)] = question.telling, error
+        question.take(refused, error)
     else:
         if not answer:
-            refused[id(question.telling)] = question.refusal
+            question.take(refused)
 
 
 def _take_all(questions: Iterable[Question], refused: Refused) -> None:
     for question in questions:
         if id(question.telling) in refused:
             continue
+        about, arguments = question.about, question.arguments
         try:
-            answer = question.method(*question.about, event=True, **question.arguments)
+            answer = question.method(*about, event=True, **arguments)
         except Exception as error:
-            refused[id(question.telling)] = question.telling, error
+            question.take(refused, error)
         else:
             if not answer:
-                refused[id(question.telling)] = question.refusal
+                question.take(refused)

@@ -40,7 +40,9 @@ __all__ = [
     "check_request_id",
     "check_signature",
     "http_request",
+    "method_of",
     "query_of",
+    "query_string",
     "text_of",
 ]
 
@@ -78,6 +80,11 @@ class Call:
     action: str
     request_id: Any = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        """Return those arguments that say what a subscription is to."""
+        return {k: v for k, v in self.arguments.items() if k not in _ANSWER}
 
 
 def text_of(message: Mapping[str, Any]) -> str:
@@ -173,14 +180,14 @@ def query_of(arguments: Mapping[str, Any], *, action: str = "list") -> dict[str,
 
 
 #: Arguments that say how to answer, and not what is meant.
-_CONTROL = frozenset({"action", "event", "request_id", "since", "snapshot"})
+_ANSWER = frozenset({"since", "snapshot"})
+_CONTROL = _ANSWER | {"action", "event", "request_id"}
 _LISTS = frozenset({"list", "subscribe_list"})
 
 
 def http_request(scope: Scope, action: str, arguments: Mapping[str, Any]) -> Request:
     """Return the HTTP request that a message would have been."""
     body = encode(arguments.get("data")).encode()
-    query = urlencode(_pairs(query_of(arguments, action=action)), doseq=True)
     kept = [
         (name, value)
         for name, value in scope.get("headers") or ()
@@ -192,9 +199,9 @@ def http_request(scope: Scope, action: str, arguments: Mapping[str, Any]) -> Req
     ]
     http = {
         "type": "http",
-        "method": METHODS.get(action, _guess_method(action)),
+        "method": method_of(action),
         "path": scope.get("path", "/"),
-        "query_string": query.encode(),
+        "query_string": query_string(arguments, action=action).encode(),
         "scheme": {"wss": "https"}.get(scope.get("scheme", "ws"), "http"),
         "headers": [*kept, *sent],
         "client": scope.get("client"),
@@ -208,8 +215,19 @@ def http_request(scope: Scope, action: str, arguments: Mapping[str, Any]) -> Req
     return wrapped
 
 
-def _guess_method(action: str) -> str:
-    return "GET" if action.startswith(("subscribe", "unsubscribe")) else "POST"
+def query_string(arguments: Mapping[str, Any], *, action: str) -> str:
+    """Return the parameters of filters and pages as a URL holds them."""
+    query = query_of(arguments, action=action)
+    try:
+        return urlencode(_pairs(query), doseq=True)
+    except UnicodeEncodeError:
+        raise ParseError("The query holds half a character.") from None
+
+
+def method_of(action: str) -> str:
+    """Return the HTTP method that an action is to DRF's permissions and filters."""
+    default = "GET" if action.startswith(("subscribe", "unsubscribe")) else "POST"
+    return METHODS.get(action, default)
 
 
 def _pairs(query: Mapping[str, Any]) -> dict[str, Any]:

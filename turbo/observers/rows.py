@@ -17,10 +17,13 @@ from channels.db import database_sync_to_async
 
 from turbo.frame import Frame
 from turbo.observers.desks import Desk, Entry
+from turbo.observers.envelopes import encode
+from turbo.observers.impersonal import NotShared
+from turbo.observers.list_views import ListView
 from turbo.observers.pointers import Arrived, Pointer
 from turbo.observers.refusals import without_refused
-from turbo.observers.seats import Seat, Telling
-from turbo.observers.views import ListView, Row, View
+from turbo.observers.seats import Seat, Telling, gone_text
+from turbo.observers.views import Row, View
 from turbo.unreadable import Unreadable, drop
 
 __all__ = ["RowDesk"]
@@ -41,6 +44,8 @@ class Job:
     row: Row | None = None
     snapshots: dict[Any, str] | None = None
     error: Exception | None = None
+    #: Whether it is for a client that was served with others a moment ago.
+    alone: bool = False
 
 
 class RowDesk(Desk):
@@ -54,8 +59,10 @@ class RowDesk(Desk):
     async def handle(self, entries: Sequence[Entry]) -> None:
         """Read what has changed, and tell of it."""
         jobs = [job for frame, seats in entries for job in _jobs(frame, seats)]
-        if any(_needs_reading(job) for job in jobs):
-            await database_sync_to_async(_read)(jobs)
+        await _read(jobs)
+        if any(isinstance(job.error, NotShared) for job in jobs):
+            jobs = [own for job in jobs for own in _own_jobs(job)]
+            await _read([job for job in jobs if job.alone])
         tellings = [telling for job in jobs for telling in _tellings(job)]
         frames: dict[Any, Frame] = {}
         for telling in await without_refused(tellings):
@@ -79,11 +86,27 @@ def _jobs(frame: Frame, seats: Sequence[Seat]) -> Iterator[Job]:
             yield Job(view, those, arrived.position, pointer or view.own_pointer())
 
 
+def _own_jobs(job: Job) -> Iterator[Job]:
+    """Yield a job for each client if what is read depends on who it is."""
+    if not isinstance(job.error, NotShared):
+        yield job
+        return
+    for seat in job.seats:
+        if seat.view is job.view:
+            seat.take_own_view()
+        yield Job(seat.view, [seat], job.position, job.pointer, alone=True)
+
+
 def _needs_reading(job: Job) -> bool:
     return job.pointer is None or job.pointer.action != "delete"
 
 
-def _read(jobs: Sequence[Job]) -> None:
+async def _read(jobs: Sequence[Job]) -> None:
+    if any(_needs_reading(job) for job in jobs):
+        await database_sync_to_async(_read_now)(jobs)
+
+
+def _read_now(jobs: Sequence[Job]) -> None:
     """Read what the jobs of each view need, all at once; for threads."""
     by_view: dict[tuple[View, str], list[Job]] = {}
     for job in jobs:
@@ -115,7 +138,13 @@ def _read_rows(jobs: list[Job]) -> None:
 def _read_snapshot(jobs: list[Job]) -> None:
     [job] = jobs
     assert isinstance(job.view, ListView)
-    job.snapshots = job.view.read_all()
+    view, consumers = job.view, [seat.consumer for seat in job.seats]
+    view.count(consumers[0])
+    shared = view.shared_snapshot(consumers)
+    job.snapshots = {
+        seat: shared or encode(view.snapshot(seat.consumer, seat.call.wanted))
+        for seat in job.seats
+    }
 
 
 def _tellings(job: Job) -> Iterator[Telling]:
@@ -131,17 +160,17 @@ def _tellings(job: Job) -> Iterator[Telling]:
 
 
 def _snapshot_tellings(job: Job) -> Iterator[Telling]:
-    for seat in job.seats:
-        text = (job.snapshots or {}).get(job.view.audience_of(seat.consumer))
-        if text is not None:
-            yield Telling(seat, "snapshot", text, job.position)
+    for seat, text in (job.snapshots or {}).items():
+        seat.hidden.clear()
+        yield Telling(seat, "snapshot", text, job.position)
 
 
 def _list_tellings(job: Job, view: ListView, pointer: Pointer) -> Iterator[Telling]:
     action = view.judge(pointer.key, visible=job.row is not None)
-    if action is not None:
-        for seat in job.seats:
-            yield from _telling(job, seat, action, pointer)
+    if action is None:
+        return
+    for seat in job.seats:
+        yield from _telling(job, seat, action, pointer)
 
 
 def _instance_tellings(job: Job, pointer: Pointer) -> Iterator[Telling]:
@@ -156,8 +185,8 @@ def _instance_tellings(job: Job, pointer: Pointer) -> Iterator[Telling]:
 
 def _telling(job: Job, seat: Seat, action: str, pointer: Pointer) -> Iterator[Telling]:
     if job.row is None:
-        gone = f'{{"pk":{pointer.key}}}'
-        yield Telling(seat, action, gone, job.position)
+        gone = gone_text(pointer.key)
+        yield Telling(seat, action, gone, job.position, key=pointer.key)
     elif text := job.row.text_for(job.view.audience_of(seat.consumer)):
-        instance = job.row.instance if job.view.asks_about_rows else None
-        yield Telling(seat, action, text, job.position, instance)
+        instance = job.row.instance
+        yield Telling(seat, action, text, job.position, instance, pointer.key)

@@ -16,7 +16,7 @@ from turbo.observers.subscriptions import Subscription
 from turbo.observers.views import View
 from turbo.topic import Arrival
 
-__all__ = ["Seat", "Telling"]
+__all__ = ["Seat", "Telling", "gone_text"]
 
 STATUS = {"create": 201, "update": 200, "delete": 204, "snapshot": 200}
 
@@ -26,13 +26,18 @@ OUT = ("encode_json", "reply", "send", "send_json")
 
 @dataclass(slots=True)
 class Telling:
-    """One event for one client; ``instance`` is what permissions are asked about."""
+    """
+    One event for one client.
+
+    ``instance`` is what permissions are asked about, and ``key`` its primary key.
+    """
 
     seat: Seat
     action: str
     text: str
     position: str
     instance: Any = None
+    key: str = ""
 
 
 class Seat(Subscription):
@@ -46,11 +51,21 @@ class Seat(Subscription):
         self.wants_position = knows_positions(self.call)
         #: Whether the client of an instance has been told of it, and not of its end.
         self.shown = True
+        #: Whether an event may be refused to this client and not to others.
+        self.asks = self.consumer.asks_per_event()
+        #: Rows of a list that a permission has refused.
+        self.hidden: set[str] = set()
         self._replies = any(
             getattr_static(type(self.consumer), name)
             is not getattr_static(AsyncAPIConsumer, name)
             for name in OUT
         )
+
+    def take_own_view(self) -> None:
+        """Share the view no longer: what it shows depends on the client."""
+        self.view.leave(self.consumer)
+        self.view = self.view.for_one(self.call.wanted)
+        self.view.join(self.consumer)
 
     async def start(self, since: str = "") -> Arrival:
         """Join the stream and the view."""
@@ -99,6 +114,16 @@ class Seat(Subscription):
                 extra={"position": position} if position else None,
             )
         )
+
+
+def gone_text(key: str) -> str:
+    """
+    Return what a client is told of a row that is gone.
+
+    >>> gone_text("5")
+    '{"pk":5}'
+    """
+    return f'{{"pk":{key}}}'
 
 
 def knows_positions(call: Call) -> bool:

@@ -33,7 +33,6 @@ class Place:
     """What a client wants to observe; the view is taken if nobody has one alike."""
 
     name: str
-    key: Hashable
     view: View
 
 
@@ -43,7 +42,7 @@ async def take_seat(
     """Subscribe a client; its events are kept back until it was answered."""
     consumer.subscriptions.check_room()
     desk = desk_for(("rows", place.name), RowDesk)
-    view = desk.views.setdefault((type(place.view), place.key), place.view)
+    view = desk.views.setdefault((type(place.view), place.view.key), place.view)
     seat = Seat(place.name, view=view, desk=desk, consumer=consumer, call=call)
     arrival = await seat.start(call.arguments.get("since") or "")
     await consumer.hold(key, seat)

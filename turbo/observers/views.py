@@ -1,56 +1,46 @@
 """
 What a change looks like to those who see it alike: read once, serialised once.
 
-Clients of one consumer class share a view, unless the class chooses what they see by
-user: objects by ``get_queryset()`` and its kin, or their serialisation by
-``get_serializer_context()`` and its kin, or a serializer that looks at the client.
+Clients share what cannot depend on any of them: the rows, if the class has no methods
+of its own for choosing them and no filter backend has looked for the client; their
+serialisation, if that holds for the serializer too. :mod:`turbo.observers.impersonal`
+finds that out. Everybody else is served alone, or with their audience.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from asgiref.sync import async_to_sync
 from channels.db import database_sync_to_async
 from django.db.models import Model, QuerySet
 from django.http import Http404
-from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.exceptions import PermissionDenied
 
 from turbo.observers.envelopes import as_api_exception, encode
 from turbo.observers.generics import GenericAsyncAPIConsumer
+from turbo.observers.impersonal import Impersonal, NotShared
 from turbo.observers.mixins import RetrieveModelMixin
-from turbo.observers.options import get_options
 from turbo.observers.pointers import Pointer, pk_text, pk_value
-from turbo.observers.requests import Call, query_of
-from turbo.typing import ChangeAction
+from turbo.observers.requests import Call
 
-__all__ = ["InstanceView", "ListView", "Row", "View", "view_key"]
+__all__ = ["InstanceView", "Row", "View"]
 
 #: Methods that choose the objects, and those that choose how they are shown.
-ROWS = ("filter_queryset", "get_object", "get_queryset")
+ROWS = ("filter_queryset", "get_object", "get_queryset", "list_data")
 TEXTS = ("get_serializer", "get_serializer_class", "get_serializer_context")
 
 
-def _overrides(cls: type, names: Iterable[str]) -> bool:
-    """Return whether a consumer class has any of these methods of its own."""
-    base = GenericAsyncAPIConsumer
-    return any(getattr(cls, name) is not getattr(base, name) for name in names)
-
-
-def view_key(
-    consumer: GenericAsyncAPIConsumer, arguments: Mapping[str, Any]
-) -> Hashable:
-    """Return what is the same for those who read the same rows."""
-    cls = type(consumer)
-    own_rows = _overrides(cls, ROWS)
-    audience = consumer.get_audience() if own_rows else None
-    if own_rows or _overrides(cls, TEXTS):
-        return cls, audience, encode(arguments)
-    query = query_of(arguments) if cls.filter_backends else {}
-    return cls, audience, encode(sorted(query.items()))
+def _overrides(consumer: Any, names: Iterable[str]) -> bool:
+    """Return whether a consumer or its class has any of these methods of its own."""
+    base, cls = GenericAsyncAPIConsumer, type(consumer)
+    return any(
+        getattr(cls, name) is not getattr(base, name) or name in vars(consumer)
+        for name in names
+    )
 
 
 @dataclass(slots=True)
@@ -68,6 +58,9 @@ class Row:
 class View:
     """How the rows of one stream look to some subscriptions."""
 
+    #: The action whose answer the events are like.
+    action = "list"
+
     def __init__(
         self,
         consumer: GenericAsyncAPIConsumer,
@@ -79,15 +72,30 @@ class View:
         self.arguments = arguments
         self.model = model
         self.using = using
-        #: Whether an event may be refused to some and not to others.
-        self.asks = consumer.asks_per_event()
+        self.shares_texts = not self.owns_texts(consumer)
         self._consumers: dict[GenericAsyncAPIConsumer, int] = {}
-        self._personal = _overrides(type(consumer), TEXTS)
+        #: Parameters of the query that the rows may depend on.
+        self._parameters: set[str] | None = set()
+        self.shares_rows = True
+        self.key = self._key(consumer)
 
-    #: The action whose answer the events are like.
-    action = "list"
-    #: Whether permissions are asked about single objects.
-    asks_about_rows = False
+    def owns_texts(self, consumer: GenericAsyncAPIConsumer) -> bool:
+        """Return whether the class has methods that choose how objects are shown."""
+        return _overrides(consumer, TEXTS)
+
+    def _key(self, consumer: GenericAsyncAPIConsumer) -> Hashable:
+        """Return what is the same for those who may have this view together."""
+        run = Impersonal(consumer, self.arguments, action=self.action)
+        try:
+            if _overrides(consumer, ROWS):
+                raise NotShared
+            run.run(run.queryset)
+        except Exception:  # one that the client is to know of is raised again, later
+            self.shares_rows = False
+            return type(consumer), consumer.get_audience(), encode(self.arguments)
+        self._parameters = run.parameters
+        given = run.significant() if self.shares_texts else encode(self.arguments)
+        return type(consumer), None, given
 
     def join(self, consumer: GenericAsyncAPIConsumer) -> None:
         """Count a subscription of ``consumer`` in."""
@@ -99,6 +107,14 @@ class View:
         if not self._consumers[consumer]:
             del self._consumers[consumer]
 
+    def for_one(self, arguments: Mapping[str, Any]) -> Self:
+        """Return the same view for one client, as far as it has been told."""
+        own = copy(self)
+        own.arguments = arguments
+        own.shares_rows = False
+        own._consumers = {}
+        return own
+
     def read(
         self,
         pks: Iterable[Any],
@@ -106,12 +122,16 @@ class View:
         using: str,
         consumers: Sequence[GenericAsyncAPIConsumer] = (),
     ) -> dict[str, Row]:
-        """Read and serialise those rows that can be seen, in one query; for threads."""
+        """
+        Read and serialise those rows that can be seen, in one query; for threads.
+
+        Raises :exc:`NotShared` when that has come to depend on the client.
+        """
         consumers = consumers or list(self._consumers)
         if not consumers:
             return {}
         wanted = [pk_value(self.model, pk) for pk in pks]
-        found = self.find(consumers[0], wanted, using=using)
+        found = self.find(consumers, wanted, using=using)
         return {pk_text(row.pk): self._row(row, consumers) for row in found}
 
     def heeds(self, pointer: Pointer) -> bool:
@@ -124,16 +144,28 @@ class View:
 
     def audience_of(self, consumer: GenericAsyncAPIConsumer) -> Hashable:
         """Return what a text is known by that this consumer may be told."""
-        return consumer.get_audience() if self._personal else None
+        return None if self.shares_texts else consumer.get_audience()
 
     def find(
-        self, consumer: GenericAsyncAPIConsumer, pks: Sequence[Any], *, using: str
+        self,
+        consumers: Sequence[GenericAsyncAPIConsumer],
+        pks: Sequence[Any],
+        *,
+        using: str,
     ) -> Iterable[Any]:
         """Return those of the rows that can be seen."""
-        return self.queryset(consumer).using(using).filter(pk__in=pks)
+        if not self.shares_rows:
+            return self.queryset(consumers[0]).using(using).filter(pk__in=pks)
+        run = self._run(consumers[0])
+        rows = run.run(
+            lambda: list(run.queryset().using(using).filter(pk__in=pks)),
+            consumers=consumers,
+        )
+        self._check_parameters(run)
+        return rows
 
     def queryset(self, consumer: GenericAsyncAPIConsumer) -> QuerySet[Any]:
-        """Return all rows that can be seen."""
+        """Return all rows that a client can see."""
         queryset = consumer.get_queryset(action=self.action, **self.arguments)
         return consumer.filter_queryset(queryset, action=self.action, **self.arguments)
 
@@ -143,21 +175,35 @@ class View:
         """Return why a consumer may not have this view any more, if so."""
         return None
 
-    def data_of(self, row: Row, consumer: GenericAsyncAPIConsumer) -> tuple[Any, bool]:
-        """Return a row serialised, and whether the client was looked at for that."""
-        serializer = consumer.get_serializer(
-            instance=row.instance, action_kwargs=self.arguments
-        )
-        return serializer.data, consumer.looked
+    def data_of(self, instance: Any, consumer: GenericAsyncAPIConsumer) -> Any:
+        """Return a row as one client sees it."""
+        return consumer.get_serializer(
+            instance=instance, action_kwargs=self.arguments
+        ).data
+
+    def _run(self, consumer: GenericAsyncAPIConsumer) -> Impersonal:
+        return Impersonal(consumer, self.arguments, action=self.action)
+
+    def _check_parameters(self, run: Impersonal) -> None:
+        """Raise :exc:`NotShared` if the rows depend on what clients do not share."""
+        known, read = self._parameters, run.parameters
+        if known is not None and (read is None or not read <= known):
+            raise NotShared
 
     def _row(self, instance: Any, consumers: Sequence[GenericAsyncAPIConsumer]) -> Row:
         row = Row(instance)
+        if self.shares_texts:
+            run = self._run(consumers[0])
+            try:
+                data = run.run(lambda: run.data_of(instance), consumers=consumers)
+            except Exception:
+                self.shares_texts = False  # or it fails for a client, too
+            else:
+                row.texts[None] = encode(data)
+                return row
         for consumer in consumers:
-            if self.audience_of(consumer) in row.texts:
-                continue
-            data, looked = self.data_of(row, consumer)
-            self._personal = self._personal or looked
-            row.texts[self.audience_of(consumer)] = encode(data)
+            if (audience := consumer.get_audience()) not in row.texts:
+                row.texts[audience] = encode(self.data_of(instance, consumer))
         return row
 
 
@@ -165,7 +211,6 @@ class InstanceView(View):
     """How one row looks: as the answer to ``retrieve`` does."""
 
     action = "retrieve"
-    asks_about_rows = True
 
     def __init__(
         self,
@@ -175,13 +220,16 @@ class InstanceView(View):
         pk: Any,
         **given: Any,
     ) -> None:
-        super().__init__(consumer, arguments, **given)
         cls: Any = type(consumer)
         self.pk = pk
         self._relations = cls.observer_many_to_many_relationships
         self._own_retrieve = cls.retrieve is not RetrieveModelMixin.retrieve
         self._own_lookup = cls.get_object is not GenericAsyncAPIConsumer.get_object
-        self._personal = self._personal or self._own_retrieve
+        super().__init__(consumer, arguments, **given)
+
+    def owns_texts(self, consumer: GenericAsyncAPIConsumer) -> bool:
+        """Return whether the class has methods that choose how objects are shown."""
+        return self._own_retrieve or super().owns_texts(consumer)
 
     def heeds(self, pointer: Pointer) -> bool:
         """Return whether a change means anything to the clients."""
@@ -213,75 +261,26 @@ class InstanceView(View):
         return Pointer(action="update", model=label, pk=self.pk, using=self.using)
 
     def find(
-        self, consumer: GenericAsyncAPIConsumer, pks: Sequence[Any], *, using: str
+        self,
+        consumers: Sequence[GenericAsyncAPIConsumer],
+        pks: Sequence[Any],
+        *,
+        using: str,
     ) -> Iterable[Any]:
         """Return the row, if it can be seen."""
         if not self._own_lookup:
-            return super().find(consumer, pks, using=using)
+            return super().find(consumers, pks, using=using)
         try:
-            return [consumer.get_object(action=self.action, **self.arguments)]
+            return [consumers[0].get_object(action=self.action, **self.arguments)]
         except Exception as error:
             if as_api_exception(error) is None:
                 raise
             return []
 
-    def data_of(self, row: Row, consumer: GenericAsyncAPIConsumer) -> tuple[Any, bool]:
-        """Return a row serialised."""
+    def data_of(self, instance: Any, consumer: GenericAsyncAPIConsumer) -> Any:
+        """Return the row as one client sees it."""
         if not self._own_retrieve:
-            return super().data_of(row, consumer)
+            return super().data_of(instance, consumer)
         retrieve: Any = async_to_sync(consumer.retrieve)  # type: ignore[attr-defined]
         data, _ = retrieve(action=self.action, **self.arguments)
-        return data, True
-
-
-class ListView(View):
-    """How the rows look that the answer to ``list`` is made of."""
-
-    def __init__(self, *args: Any, **given: Any) -> None:
-        super().__init__(*args, **given)
-        #: Held by who counts the rows for the first time.
-        self.lock = asyncio.Lock()
-        self._known: set[str] | None = None
-
-    @property
-    def counted(self) -> bool:
-        """Return whether it is known which rows there are."""
-        return self._known is not None
-
-    def count(self, consumer: GenericAsyncAPIConsumer) -> bool:
-        """Learn which rows there are, and return whether they changed; for threads."""
-        limit = get_options().max_list
-        rows = self.queryset(consumer).using(self.using).order_by()
-        known = {pk_text(pk) for (pk,) in rows.values_list("pk")[: limit + 1]}
-        if len(known) > limit:
-            raise ValidationError(
-                f"The list has more than {limit} entries. Ask for a part of it."
-            )
-        changed, self._known = known != self._known, known
-        return changed
-
-    def snapshot(self, consumer: GenericAsyncAPIConsumer) -> Any:
-        """Return what ``list`` answers; for threads."""
-        return consumer.list_data(action=self.action, **self.arguments)
-
-    def read_all(self) -> dict[Hashable, str]:
-        """Start over: return what ``list`` answers each audience; for threads."""
-        texts: dict[Hashable, str] = {}
-        for consumer in list(self._consumers):
-            if self.audience_of(consumer) not in texts:
-                if not texts:
-                    self.count(consumer)
-                text = encode(self.snapshot(consumer))
-                self._personal = self._personal or consumer.looked
-                texts[self.audience_of(consumer)] = text
-        return texts
-
-    def judge(self, key: str, *, visible: bool) -> ChangeAction | None:
-        """Return what has happened to a row, for those who look at this list."""
-        known = self._known = self._known or set()
-        was_known = key in known
-        if visible:
-            known.add(key)
-            return "update" if was_known else "create"
-        known.discard(key)
-        return "delete" if was_known else None
+        return data
