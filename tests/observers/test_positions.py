@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import redis
 from asgiref.sync import sync_to_async
 from django.test import override_settings
 
@@ -12,6 +13,8 @@ import turbo
 from tests.observers.app.consumers import ActiveConsumer, PersonConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
+from tests.servers import Valkey, channel_layer
+from turbo.broadcast import shut_down
 from turbo.names import stream_id
 from turbo.replay import Append, get_replay
 
@@ -84,9 +87,7 @@ async def test_coming_back_in_time_is_told_what_was_missed(
         assert await client.nothing()
 
 
-async def test_coming_back_to_a_deleted_object_is_told_of_the_delete(
-    ann: Person,
-) -> None:
+async def test_coming_back_to_a_deleted_object_does_not_find_it(ann: Person) -> None:
     pk = ann.pk
     async with Client(PersonConsumer) as client:
         answer = await client.ask("subscribe_instance", pk=pk, snapshot=True)
@@ -96,22 +97,55 @@ async def test_coming_back_to_a_deleted_object_is_told_of_the_delete(
 
     async with Client(PersonConsumer) as client:
         again = await client.ask("subscribe_instance", pk=pk, since=answer["position"])
-        missed = await client.next()
-
-        assert again["recovered"] is True
-        assert (missed["action"], missed["data"]) == ("delete", {"pk": pk})
-        assert await client.nothing()
-
-
-async def test_a_deleted_object_is_not_found_without_its_position(ann: Person) -> None:
-    pk = ann.pk
-    await ann.adelete()
-    async with Client(PersonConsumer) as client:
         guessed = await client.ask("subscribe_instance", pk=pk, since="0f:0")
         without = await client.ask("subscribe_instance", pk=pk, snapshot=True)
 
-        assert guessed["response_status"] == without["response_status"] == 404
+        for refused in (again, guessed, without):
+            assert (refused["response_status"], refused["data"]) == (404, None)
         assert await client.nothing()
+
+
+async def test_a_position_says_nothing_about_rows_that_are_not_shown(
+    ann: Person,
+) -> None:
+    """Regression: `since` admitted what the queryset hides, its delete included."""
+    await Person.objects.filter(pk=ann.pk).aupdate(active=False)
+    async with Client(PersonConsumer) as allowed, Client(ActiveConsumer) as client:
+        position = (await allowed.ask("subscribe_instance", pk=ann.pk, snapshot=True))[
+            "position"
+        ]
+        await ann.asave(update_fields=["name"])
+        await allowed.next()
+        hidden = await client.ask(
+            "subscribe_instance", pk=ann.pk, since=position, request_id=1
+        )
+        missing = await client.ask(
+            "subscribe_instance", pk=ann.pk + 1, since=position, request_id=1
+        )
+        await ann.adelete()
+        await allowed.next()
+
+        assert hidden == missing
+        assert hidden["response_status"] == 404
+        assert await client.nothing()
+
+
+async def test_guessed_keys_leave_nothing_in_the_log(
+    valkey: Valkey, ann: Person
+) -> None:
+    url = valkey.url
+    layers = {"default": channel_layer("redis", url)}
+    with override_settings(CHANNEL_LAYERS=layers), redis.Redis.from_url(url) as log:
+        async with Client(PersonConsumer) as client:
+            await client.ask("subscribe_instance", pk=ann.pk, since="0f:0")
+            before = sorted(log.keys())
+            for pk in range(ann.pk + 1, ann.pk + 100):
+                answer = await client.ask("subscribe_instance", pk=pk, since="0f:0")
+                assert answer["response_status"] == 404
+            after = sorted(log.keys())
+        shut_down()
+
+    assert before == after
 
 
 @pytest.mark.parametrize("since", ["nonsense", "ffffffffff:3", "?"])

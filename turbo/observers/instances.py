@@ -22,7 +22,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from channels.db import database_sync_to_async
-from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import router
 from django.db.models import Model
 from django.http import Http404
@@ -83,7 +82,8 @@ class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
 
         With ``"snapshot": true`` the answer holds the object, and ``position`` says
         where its changes stand. With ``"since": position`` the client is sent what it
-        missed, or the object anew.
+        missed, or the object anew. An object that is gone, or that the client may not
+        see, is not found, whatever ``since`` says.
         """
         kwargs.pop("action", None)
         call = call_of("subscribe_instance", request_id, kwargs)
@@ -133,14 +133,9 @@ class InstanceChanges:
 
 def _find(consumer: Any, call: Call) -> Place:
     """Look the object up, as ``retrieve`` does; for threads."""
-    try:
-        instance = consumer.get_object(
-            action=call.action, request_id=call.request_id, **call.arguments
-        )
-    except Http404:
-        if call.arguments.get("since") and consumer.lookup_field == "pk":
-            return _place_of_lost(consumer, call)
-        raise
+    instance = consumer.get_object(
+        action=call.action, request_id=call.request_id, **call.arguments
+    )
     return _place(consumer, call, instance)
 
 
@@ -148,23 +143,7 @@ def _place(consumer: Any, call: Call, instance: Model) -> Place:
     model = type(instance)._meta.concrete_model or type(instance)
     require_observed(type(consumer), observed=observes_instances(model))
     using = router.db_for_write(model, instance=instance)
-    return _make_place(consumer, call, model, instance.pk, using)
-
-
-def _place_of_lost(consumer: Any, call: Call) -> Place:
-    # It may have been deleted since the client last heard; only the stream can tell.
-    model = model_of(type(consumer))
-    key = consumer.lookup_url_kwarg or consumer.lookup_field
-    try:
-        pk = model._meta.pk.to_python(call.arguments[key])
-    except (DjangoValidationError, TypeError, ValueError):
-        raise Http404 from None
-    return _make_place(consumer, call, model, pk, router.db_for_write(model))
-
-
-def _make_place(
-    consumer: Any, call: Call, model: type[Model], pk: Any, using: str
-) -> Place:
+    pk = instance.pk
     view = InstanceView(consumer, call.wanted, model=model, using=using, pk=pk)
     return Place(instance_stream(model, pk, using), view)
 

@@ -108,6 +108,24 @@ test("a subscription is a snapshot and what follows it", async () => {
   assert.equal((await people.next()).done, true)
 })
 
+test("what is gone when the connection is back was deleted", async () => {
+  const people = client.observe(1)
+  await socket().accept()
+  const action = "subscribe_instance"
+  await socket().say(answer(1, { action, data: "a", position: "e:7" }))
+  await socket().end(1006)
+  await tick(500)
+  await socket().accept()
+  await socket().say(answer(1, { action, response_status: 404, errors: ["Not found"] }))
+  const seen = []
+  for await (const event of people) seen.push(event)
+
+  assert.deepEqual(seen, [
+    { action: "snapshot", data: "a" },
+    { action: "delete", data: { pk: 1 } },
+  ])
+})
+
 test("a broken connection is resumed where it stood", async () => {
   const people = client.observe(1)
   await socket().accept()

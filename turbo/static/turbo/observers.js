@@ -34,6 +34,7 @@ const DEFAULTS = {
 const COME_BACK = [1012, 4008] // the server restarts; this client was too slow
 const STAY_AWAY = 4403
 const UNAVAILABLE = 503
+const NOT_FOUND = 404
 const READS = new Set(["list", "retrieve", "subscribe_instance", "subscribe_list"])
 
 // What the server answers instead of data.
@@ -168,6 +169,12 @@ class Subscription {
     if (isAnswer && data === null) return
     this.#events.push({ action: isAnswer ? "snapshot" : action, data })
     this.#wake()
+  }
+
+  // What was shown before the connection broke is not there any more.
+  gone() {
+    this.#events.push({ action: "delete", data: { pk: this.payload.pk } })
+    this.end()
   }
 
   end(error = null) {
@@ -337,6 +344,8 @@ class Socket {
     if (isFine) return held.subscription.take(answer)
     if (answer.response_status === UNAVAILABLE) return this.#askAgain(id)
     this.#subscriptions.delete(id)
+    const isGone = answer.response_status === NOT_FOUND && held.subscription.position
+    if (isGone) return held.subscription.gone()
     held.subscription.end(new Refusal(answer))
   }
 
