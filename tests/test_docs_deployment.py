@@ -163,10 +163,12 @@ def live(site: Site, html: str, session: str) -> LivePage:
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     found = re.findall(r'signed-stream-name="(.+?)" since="(.+?)"', html)
     page = LivePage(
-        site.url.replace("http", "ws", 1),
+        f"wss://{HOST}:{site.port}",
         *(signed for signed, _ in found),
         since=found[0][1],
         ssl=trusting,
+        host="127.0.0.1",
+        port=site.port,
         origin=f"https://{HOST}",
         additional_headers={"Cookie": f"sessionid={session}"},
     )

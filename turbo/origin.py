@@ -64,13 +64,13 @@ class OriginValidator:
             return f"its Origin is {given!r:.200}, which is none."
         if not validate_host(origin[1], _allowed_hosts()):
             return f"its Origin is {given!r:.200}, no host of ALLOWED_HOSTS."
+        if any(_trusts(trusted, origin) for trusted in settings.CSRF_TRUSTED_ORIGINS):
+            return ""
         try:
             own = f"{request.scheme}://{request.get_host()}"
         except DisallowedHost as error:
             return str(error)
-        if origin == _parse(own) or any(
-            _trusts(trusted, origin) for trusted in settings.CSRF_TRUSTED_ORIGINS
-        ):
+        if origin == _parse(own):
             return ""
         return (
             f"its Origin is {given!r:.200}, and the request came to {own!r:.200}. If a "
