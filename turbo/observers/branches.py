@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Iterable
 from typing import Any
 
 from rest_framework.exceptions import APIException, PermissionDenied
 
-from turbo import metrics
 from turbo.frame import Frame
 from turbo.observers.connections import JsonConnection
 from turbo.observers.envelopes import encode, envelope, errors_list
+from turbo.observers.failures import log_failure
 from turbo.observers.sockets import Link
 from turbo.typing import Message, Scope
 
 __all__ = ["Branch", "wrap"]
-
-logger = logging.getLogger("turbo.observers")
 
 #: Messages that may wait for one consumer before the client has to.
 WAITING = 16
@@ -55,9 +52,9 @@ class Branch:
         """Let the consumer accept or refuse the client."""
         try:
             await self._endpoint.websocket_connect(message)
-        except Exception:
+        except Exception as error:
             self.open = False
-            self._log_failure()
+            self._log(error)
         if self.open:
             self._task = asyncio.ensure_future(self._work())
 
@@ -80,8 +77,8 @@ class Branch:
             await asyncio.gather(self._task, return_exceptions=True)
         try:
             await self._endpoint.websocket_disconnect(message)
-        except Exception:
-            self._log_failure()
+        except Exception as error:
+            self._log(error)
 
     # --- For the consumer
 
@@ -118,8 +115,8 @@ class Branch:
                     await self._endpoint.receive_json(dict(payload))
                 else:
                     self._refuse(PermissionDenied(), payload)
-            except Exception:
-                self._log_failure()
+            except Exception as error:
+                self._log(error)
                 self._refuse(APIException("Internal server error"), payload)
 
     def _refuse(self, error: APIException, payload: Any) -> None:
@@ -134,6 +131,5 @@ class Branch:
         )
         self._trunk.put(Frame(wrap(self.name, encode(content))))
 
-    def _log_failure(self) -> None:
-        logger.exception("The consumer of the stream %r failed.", self.name)
-        metrics.count("failed")
+    def _log(self, error: Exception) -> None:
+        log_failure(f"The consumer of the stream {self.name!r} failed.", error)

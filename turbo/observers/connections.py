@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
@@ -16,6 +15,7 @@ from turbo.errands import Errands
 from turbo.frame import Frame
 from turbo.observers.applications import Application
 from turbo.observers.envelopes import encode
+from turbo.observers.failures import log_failure
 from turbo.observers.groups import LayerGroups
 from turbo.observers.lanes import Lane
 from turbo.observers.requests import text_of
@@ -25,8 +25,6 @@ from turbo.protocol import CloseCode
 from turbo.typing import Message, Scope
 
 __all__ = ["JsonConnection"]
-
-logger = logging.getLogger("turbo.observers")
 
 NORMAL = 1000
 
@@ -188,6 +186,5 @@ async def _guarded(coroutine: Coroutine[Any, Any, Any]) -> None:
         await coroutine
     except asyncio.CancelledError:
         raise
-    except Exception:
-        logger.exception("A detached coroutine failed.")
-        metrics.count("failed")
+    except Exception as error:
+        log_failure("A detached coroutine failed.", error)

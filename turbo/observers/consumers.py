@@ -17,7 +17,6 @@ Whatever goes wrong is answered in the same envelope, and the connection lives o
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -30,11 +29,11 @@ from rest_framework.exceptions import (
     ValidationError,
 )
 
-from turbo import metrics
 from turbo.observers.actions import action, find_actions, is_detached
 from turbo.observers.answers import Afterwards, Answer, begun_in
 from turbo.observers.connections import JsonConnection
 from turbo.observers.envelopes import as_api_exception, envelope, errors_list
+from turbo.observers.failures import log_failure
 from turbo.observers.options import get_options
 from turbo.observers.permissions import BasePermission, adapt, ask
 from turbo.observers.requests import (
@@ -52,10 +51,11 @@ from turbo.visitors import Visitor
 
 __all__ = ["AsyncAPIConsumer"]
 
-logger = logging.getLogger("turbo.observers")
-
 #: What every action is given anyway; ``get_action_name()`` may have left it there.
 _GIVEN = frozenset({"action", "request_id"})
+
+
+_FAILED = "An action or an event failed."
 
 
 class AsyncAPIConsumer(JsonConnection):
@@ -268,8 +268,9 @@ class AsyncAPIConsumer(JsonConnection):
         """Tell the client what went wrong; what is not its fault is logged."""
         known = as_api_exception(exc)
         if known is None:
-            logger.error("The action %r failed.", action, exc_info=exc)
-            metrics.count("failed")
+            # A name that the client made up is not repeated.
+            own = action in self.available_actions
+            log_failure(f"The action {action!r} failed." if own else _FAILED, exc)
             known = APIException("Internal server error")
         await self.reply(
             action,

@@ -9,18 +9,15 @@ who are to be told, does the work once, and tells them. It belongs to one event 
 from __future__ import annotations
 
 import asyncio
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from turbo import metrics
 from turbo.frame import Frame
+from turbo.observers.failures import log_failure
 
 __all__ = ["Desk", "Entry", "Listener", "desk_for"]
-
-logger = logging.getLogger("turbo.observers")
 
 
 class Listener(Protocol):
@@ -78,9 +75,8 @@ class Desk(ABC):
     async def _handle(self, entries: Sequence[Entry]) -> None:
         try:
             await self.handle(entries)
-        except Exception:
-            logger.exception("Clients cannot be told of a change.")
-            metrics.count("failed")
+        except Exception as error:
+            log_failure("Clients cannot be told of a change.", error)
             for _, seats in entries:
                 for seat in seats:
                     seat.fail()

@@ -16,8 +16,10 @@ from typing import Any
 from django.core.exceptions import (
     ObjectDoesNotExist,
     PermissionDenied,
+    SuspiciousOperation,
     ValidationError,
 )
+from django.db import DataError
 from django.http import Http404
 from rest_framework import exceptions, status
 from rest_framework.fields import get_error_detail
@@ -127,4 +129,8 @@ def as_api_exception(error: Exception) -> exceptions.APIException | None:
             return exceptions.PermissionDenied()
         case ValidationError():
             return exceptions.ValidationError(get_error_detail(error))
+        case DataError() | OverflowError():  # SQLite says it like this
+            return exceptions.ValidationError("The database takes no such value.")
+        case SuspiciousOperation():
+            return exceptions.ParseError()
     return None

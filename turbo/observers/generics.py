@@ -6,8 +6,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError as DjangoValidationError
+from django.db import DataError
 from django.db.models import Model, QuerySet
 from django.http import Http404
+from django.utils.datastructures import MultiValueDictKeyError
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.response import Response
 
@@ -52,7 +54,7 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
             action = kwargs.get("action", "retrieve")
             request = http_request(self.scope, action, kwargs)
             for backend in self.filter_backends:
-                queryset = backend().filter_queryset(request, queryset, self)
+                queryset = _filter(backend(), request, queryset, self)
         return queryset
 
     def get_object(self, **kwargs: Any) -> Any:
@@ -151,6 +153,20 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
         return serializer.data
 
 
+def _filter(
+    backend: Any, request: Any, queryset: QuerySet[Any], consumer: Any
+) -> QuerySet[Any]:
+    """Apply a filter; values that it cannot use are the client's mistake."""
+    try:
+        filtered: QuerySet[Any] = backend.filter_queryset(request, queryset, consumer)
+    except MultiValueDictKeyError as error:
+        missing = str(error.args[0])
+        raise ValidationError({missing: ["This field is required."]}) from None
+    except (OverflowError, ValueError):
+        raise ValidationError({"query": ["A value is of the wrong type."]}) from None
+    return filtered
+
+
 def _find(queryset: QuerySet[Any], field: str, value: Any) -> Model:
     if isinstance(value, list) and field == "pk":
         value = tuple(value)  # of several columns
@@ -160,6 +176,7 @@ def _find(queryset: QuerySet[Any], field: str, value: Any) -> Model:
         instance: Model = queryset.get(**{field: value})
     except (
         queryset.model.DoesNotExist,
+        DataError,
         DjangoValidationError,
         OverflowError,
         TypeError,

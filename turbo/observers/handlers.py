@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,18 +18,16 @@ from typing import Any, Self, overload
 
 from rest_framework.exceptions import APIException
 
-from turbo import metrics
 from turbo.exceptions import ConfigurationError
 from turbo.observers.answers import after_answer, current_call
 from turbo.observers.desks import Desk, Entry, desk_for
 from turbo.observers.envelopes import encode
+from turbo.observers.failures import log_failure
 from turbo.observers.pointers import Arrived
 from turbo.observers.requests import Call
 from turbo.observers.subscriptions import Subscription
 
 __all__ = ["BaseObserver", "Event", "Missed"]
-
-logger = logging.getLogger("turbo.observers")
 
 
 class Missed(APIException):
@@ -259,6 +256,5 @@ async def _call(
             **event.arguments,
             **kwargs,
         )
-    except Exception:
-        logger.exception("The handler %s failed.", observer.id)
-        metrics.count("failed")
+    except Exception as error:
+        log_failure(f"The handler {observer.id} failed.", error)

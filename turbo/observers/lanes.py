@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from turbo import metrics
+from turbo.observers.failures import log_failure
 
 __all__ = ["Lane"]
-
-logger = logging.getLogger("turbo.observers")
 
 #: Events that may wait for the handlers of one consumer.
 LIMIT = 1_000
@@ -69,6 +66,5 @@ class Lane:
     async def _guarded(self, job: Callable[[], Awaitable[Any]]) -> None:
         try:
             await self.run(job)
-        except Exception:
-            logger.exception("A handler of events failed.")
-            metrics.count("failed")
+        except Exception as error:
+            log_failure("A handler of events failed.", error)

@@ -187,7 +187,10 @@ _LISTS = frozenset({"list", "subscribe_list"})
 
 def http_request(scope: Scope, action: str, arguments: Mapping[str, Any]) -> Request:
     """Return the HTTP request that a message would have been."""
-    body = encode(arguments.get("data")).encode()
+    try:
+        body = encode(arguments.get("data")).encode()
+    except RecursionError:
+        raise ParseError("The data is nested too deeply.") from None
     kept = [
         (name, value)
         for name, value in scope.get("headers") or ()

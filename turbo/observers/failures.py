@@ -1,0 +1,86 @@
+"""
+Logging what failed, without filling the log.
+
+Most failures can be brought about by a client, again and again. The same one is logged
+once a minute, with the number of those that were not; each is counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from turbo import metrics
+
+__all__ = ["FailureLog", "log_failure"]
+
+logger = logging.getLogger("turbo.observers")
+
+MINUTE = 60.0
+#: Different failures that are remembered; the oldest goes.
+KEPT = 1_000
+
+
+@dataclass(slots=True)
+class _Seen:
+    logged: float
+    unsaid: int = 0
+
+
+class FailureLog:
+    """What was logged in the last minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: OrderedDict[Hashable, _Seen] = OrderedDict()
+        self._lock = threading.Lock()  # owns _seen
+
+    def add(self, what: str, error: BaseException) -> None:
+        """Log a failure with its traceback, unless the same one was logged just now."""
+        metrics.count("failed")
+        unsaid = self._unsaid(what, error)
+        if unsaid is None:
+            return
+        more = f" It happened {unsaid} more times since." if unsaid else ""
+        logger.error("%s%s", what, more, exc_info=error)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._seen.clear()
+
+    def _unsaid(self, what: str, error: BaseException) -> int | None:
+        """Return how many were not logged; ``None`` if this one is not, either."""
+        key, now = (what, type(error), _place(error)), self._clock()
+        with self._lock:
+            seen = self._seen.get(key)
+            if seen is not None and now - seen.logged < MINUTE:
+                seen.unsaid += 1
+                return None
+            self._seen[key] = _Seen(now)
+            self._seen.move_to_end(key)
+            if len(self._seen) > KEPT:
+                self._seen.popitem(last=False)
+            return 0 if seen is None else seen.unsaid
+
+
+def _place(error: BaseException) -> tuple[str, int] | None:
+    """Return the file and the line where an error was raised."""
+    traceback = error.__traceback__
+    if traceback is None:
+        return None
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
+
+
+failures = FailureLog()
+
+
+def log_failure(what: str, error: BaseException) -> None:
+    """Log a failure; ``what`` holds nothing that a client chooses."""
+    failures.add(what, error)
