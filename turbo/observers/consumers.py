@@ -17,7 +17,7 @@ Whatever goes wrong is answered in the same envelope, and the connection lives o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -32,7 +32,7 @@ from rest_framework.exceptions import (
 from turbo.observers.actions import action, find_actions, is_detached
 from turbo.observers.answers import Afterwards, Answer, begun_in
 from turbo.observers.connections import JsonConnection
-from turbo.observers.envelopes import as_api_exception, envelope, errors_list
+from turbo.observers.envelopes import TooMany, as_api_exception, envelope, errors_list
 from turbo.observers.failures import log_failure
 from turbo.observers.options import get_options
 from turbo.observers.permissions import BasePermission, adapt, ask
@@ -127,9 +127,29 @@ class AsyncAPIConsumer(JsonConnection):
         """Run an action in its turn; a detached one at once."""
         call = Call(action, request_id, kwargs)
         if is_detached(self._method(action)):
-            self.run_detached(self._answer(call))
+            try:
+                self.run_detached(self._answer(call))
+            except TooMany as error:
+                await self._tell_failure(error, call)
         else:
             await self.lane.run(partial(self._answer, call))
+
+    def run_detached(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """
+        Run a coroutine beside everything else, until the client has gone.
+
+        Raises an exception that is answered with 429 when too many run already.
+        """
+        if not self.visitor.budget.hold("actions"):
+            coroutine.close()
+            raise TooMany("Too many actions run beside each other.")
+        super().run_detached(self._counted(coroutine))
+
+    async def _counted(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await coroutine
+        finally:
+            self.visitor.budget.release("actions")
 
     async def _answer(self, call: Call) -> None:
         afterwards = Afterwards(call, generation=self.revocations.generation)
@@ -272,12 +292,10 @@ class AsyncAPIConsumer(JsonConnection):
             own = action in self.available_actions
             log_failure(f"The action {action!r} failed." if own else _FAILED, exc)
             known = APIException("Internal server error")
-        await self.reply(
-            action,
-            errors=errors_list(known.detail),
-            status=known.status_code,
-            request_id=request_id,
-        )
+        given: dict[str, Any] = {"status": known.status_code, "request_id": request_id}
+        if isinstance(known, TooMany):
+            given["extra"] = {"reason": known.default_code}
+        await self.reply(action, errors=errors_list(known.detail), **given)
 
     async def refuse_frame(self, error: APIException) -> None:
         """Answer a frame that makes no sense."""

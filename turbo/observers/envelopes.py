@@ -46,11 +46,11 @@ class TooLarge(exceptions.APIException):
 
 
 class TooMany(exceptions.APIException):
-    """More subscriptions than ``MAX_STREAMS`` on one connection."""
+    """More than a connection, or a user, may hold."""
 
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
-    default_detail = "There are too many subscriptions."
-    default_code = "too_many"
+    default_detail = "There are too many."
+    default_code = "limit"
 
 
 class Unavailable(exceptions.APIException):

@@ -75,8 +75,10 @@ class ObserverModelListMixin(Base):
         call = call_of("subscribe_list", request_id, kwargs)
         place = await database_sync_to_async(_place)(self, call)
         key = "list", encode(request_id)
+        self.subscriptions.drop(key)
         seat, arrival = await take_seat(self, call, place, key=key)
         try:
+            seat.hold("lists")
             return await _welcome(seat, arrival)
         except Exception:
             self.subscriptions.discard(seat)
@@ -102,6 +104,7 @@ def _place(consumer: Any, call: Call) -> Place:
 
 async def _welcome(seat: Seat, arrival: Arrival) -> Answer:
     await _count(seat)
+    seat.hold_rows()
     since = seat.call.arguments.get("since")
     if not seat.wants_position:
         return Answer(None, 201)

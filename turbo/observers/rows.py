@@ -17,7 +17,7 @@ from channels.db import database_sync_to_async
 
 from turbo.frame import Frame
 from turbo.observers.desks import Desk, Entry
-from turbo.observers.envelopes import encode
+from turbo.observers.envelopes import TooMany, encode
 from turbo.observers.impersonal import NotShared
 from turbo.observers.list_views import ListView
 from turbo.observers.pointers import Arrived, Pointer
@@ -170,7 +170,18 @@ def _list_tellings(job: Job, view: ListView, pointer: Pointer) -> Iterator[Telli
     if action is None:
         return
     for seat in job.seats:
-        yield from _telling(job, seat, action, pointer)
+        if _holds_rows(seat):
+            yield from _telling(job, seat, action, pointer)
+
+
+def _holds_rows(seat: Seat) -> bool:
+    """Count the rows that are new; a client with too many is told no more."""
+    try:
+        seat.hold_rows()
+    except TooMany as error:
+        seat.consumer.subscriptions.discard(seat)
+        seat.refuse(error)
+    return seat.active
 
 
 def _instance_tellings(job: Job, pointer: Pointer) -> Iterator[Telling]:

@@ -61,6 +61,11 @@ class Seat(Subscription):
             for name in OUT
         )
 
+    @property
+    def size(self) -> int:
+        """Return how many rows are remembered for this."""
+        return self.view.size + len(self.hidden)
+
     def take_own_view(self) -> None:
         """Share the view no longer: what it shows depends on the client."""
         self.view.leave(self.consumer)

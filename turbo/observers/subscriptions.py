@@ -10,6 +10,7 @@ from typing import Any
 from turbo.conf import get_settings
 from turbo.frame import Frame
 from turbo.hub import get_hub
+from turbo.limits import Held
 from turbo.names import stream_id
 from turbo.observers.desks import Desk
 from turbo.observers.envelopes import TooMany, Unavailable
@@ -43,15 +44,40 @@ class Subscription:
         #: What was told before this is no news to the client.
         self.begun = NEVER
         self._held: list[Frame] | None = []
+        self._holds: dict[Held, int] = {}
+
+    @property
+    def size(self) -> int:
+        """Return how many rows are remembered for this."""
+        return 0
+
+    def hold(self, what: Held, amount: int = 1) -> None:
+        """Count what the client holds with this; raises :exc:`TooMany`."""
+        if not self.consumer.visitor.budget.hold(what, amount):
+            raise TooMany(f"There are too many {what}.")
+        self._holds[what] = self._holds.get(what, 0) + amount
+
+    def hold_rows(self) -> None:
+        """Count the rows that are remembered."""
+        if (more := self.size - self._holds.get("keys", 0)) > 0:
+            self.hold("keys", more)
+
+    def give_back(self) -> None:
+        """Count nothing any more."""
+        for what, amount in self._holds.items():
+            self.consumer.visitor.budget.release(what, amount)
+        self._holds.clear()
 
     async def start(self, since: str = "") -> Arrival:
         """Join the stream; raises :exc:`Unavailable` when that is not possible."""
         hub = get_hub()
         if not since:
             self.begun = this_moment()
+        self.hold("subscriptions")
         try:
             [arrival] = await hub.subscribe(self, [(self.sid, since)])
         except Exception as error:
+            self.give_back()
             logger.info("A subscription is not possible: %s", error)
             raise Unavailable from None
         self.active = True
@@ -88,6 +114,7 @@ class Subscription:
     def stop(self) -> None:
         """Leave the stream, and say nothing more."""
         self.active = False
+        self.give_back()
         get_hub().unsubscribe(self, [self.sid])
         self.desk.leave(self)
 

@@ -97,6 +97,11 @@ class View:
         given = run.significant() if self.shares_texts else encode(self.arguments)
         return type(consumer), None, given
 
+    @property
+    def size(self) -> int:
+        """Return the number of rows that are remembered."""
+        return 0
+
     def join(self, consumer: GenericAsyncAPIConsumer) -> None:
         """Count a subscription of ``consumer`` in."""
         self._consumers[consumer] = self._consumers.get(consumer, 0) + 1
