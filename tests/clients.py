@@ -75,8 +75,10 @@ class Socket(Talk):
         super().__init__(TurboStreamsConsumer.as_asgi(), **scope)
 
     async def receive(self, timeout: float = PATIENCE) -> dict[str, Any]:
-        frame = await super().receive(timeout)
-        return await self.receive(timeout) if frame["type"] == "ping" else frame
+        async with asyncio.timeout(timeout):
+            while (frame := await super().receive(timeout))["type"] == "ping":
+                pass
+        return frame
 
     async def subscribe(self, *signed: str, since: str = "") -> list[dict[str, Any]]:
         """Subscribe, and return the answer to each name."""

@@ -63,7 +63,7 @@ def test_what_is_refused_costs_nothing(budget_of: Any) -> None:
 def test_more_than_a_minutes_worth_passes_when_nothing_was_spent(
     budget_of: Any,
 ) -> None:
-    """One long history must not be refused for ever."""
+    """What is large must not be refused for ever."""
     budget = budget_of()
 
     with limits(connection={"REPLAY_BYTES": 10}):

@@ -26,8 +26,10 @@ class Log(MemoryReplay):
     """A memory log that cannot tell what some streams hold."""
 
     unknown: ClassVar[set[str]] = set()
+    reads: ClassVar[list[str]] = []
 
     async def read(self, requests: Any) -> Any:
+        Log.reads += [sid for sid, _ in requests]
         if Log.unknown.intersection(sid for sid, _ in requests):
             raise ConnectionError("no log")
         return await super().read(requests)
@@ -36,6 +38,7 @@ class Log(MemoryReplay):
 @pytest.fixture(autouse=True)
 def _log() -> Iterator[None]:
     Log.unknown.clear()
+    Log.reads.clear()
     with override_settings(TURBO={"REPLAY_BACKEND": f"{__name__}.Log"}):
         yield
 
@@ -111,6 +114,27 @@ async def test_the_answer_to_an_arrival_is_followed_by_what_was_missed() -> None
 
 
 # --- Limits
+
+
+async def test_history_past_the_budget_is_not_even_read() -> None:
+    with override_settings(
+        TURBO={
+            "REPLAY_BACKEND": f"{__name__}.Log",
+            "CONNECTION_LIMITS": {"REPLAY_BYTES": 1},
+        }
+    ):
+        since = get_replay().moment()
+        seen, unseen = (Counter(n).sign(since=since) for n in range(2))
+        async with Socket() as socket:
+            await socket.subscribe(Counter(0).signed_stream_name)
+            Counter(0).update(text="a", id="x")
+            await socket.messages()
+            await socket.subscribe(seen, since=since)
+            await socket.messages()
+            answers = await socket.subscribe(unseen, since=since)
+
+    assert [(a["type"], a["reason"]) for a in answers] == [("retry", "limit")]
+    assert Counter(1).stream_id not in Log.reads
 
 
 async def test_names_over_the_limit_are_denied_and_the_others_admitted() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -11,7 +12,7 @@ from turbo import metrics
 from turbo.envelope import Envelope
 from turbo.frame import Frame
 from turbo.replay.base import Entry, History
-from turbo.topic import Topic
+from turbo.topic import Missed, Topic, encode
 
 
 class Listener:
@@ -36,10 +37,16 @@ def history(tip: int, *entries: tuple[int, str], epoch: str = "e") -> History:
     return History(epoch, tip, tuple(Entry(n, data) for n, data in entries))
 
 
+def arriving(listener: Listener, given: History) -> tuple[Listener, History, Missed]:
+    """Return a listener with its history, encoded as the hub does."""
+    [missed] = asyncio.run(encode([("sid", given)]))
+    return listener, given, missed
+
+
 def admit(topic: Topic, listener: Listener, given: History) -> list[str]:
     """Subscribe as the hub does; return what the listener is told first."""
     topic.claims += 1
-    arrival = topic.admit(listener, given)
+    arrival = topic.admit(*arriving(listener, given))
     topic.unclaim()
     for envelope in topic.resume():
         topic.take(envelope)
@@ -87,14 +94,14 @@ def test_a_marked_gap_is_delivered_as_one(topic: Topic) -> None:
 
 def test_an_arrival_says_where_its_history_starts(topic: Topic) -> None:
     topic.claims += 1
-    arrival = topic.admit(Listener(), history(3, (2, "b"), (3, "c")))
+    arrival = topic.admit(*arriving(Listener(), history(3, (2, "b"), (3, "c"))))
 
     assert (arrival.position, arrival.recovered) == ("e:1", True)
     assert [json.loads(f.text)["position"] for f in arrival.frames] == ["e:2", "e:3"]
 
 
 def test_an_arrival_without_history_stands_at_the_tip(topic: Topic) -> None:
-    arrival = topic.admit(Listener(), history(3))
+    arrival = topic.admit(*arriving(Listener(), history(3)))
 
     assert (arrival.position, arrival.frames) == ("e:3", ())
 
@@ -116,7 +123,7 @@ def test_what_arrives_before_the_position_is_known_follows_the_history(
     topic.take(live(3, "c"))
     topic.take(live(4, "d"))
 
-    arrival = topic.admit(listener, history(3, (2, "b"), (3, "c")))
+    arrival = topic.admit(*arriving(listener, history(3, (2, "b"), (3, "c"))))
     topic.unclaim()
     for envelope in topic.resume():
         topic.take(envelope)
@@ -132,7 +139,7 @@ def test_what_arrives_while_the_history_is_read_follows_it(topic: Topic) -> None
     topic.take(live(2, "b"))
     topic.take(live(3, "c"))
 
-    arrival = topic.admit(second, history(2, (2, "b")))
+    arrival = topic.admit(*arriving(second, history(2, (2, "b"))))
     topic.unclaim()
     topic.take(live(4, "d"))
 
@@ -189,7 +196,7 @@ def test_a_new_epoch_is_a_gap_for_all_and_for_those_ahead(topic: Topic) -> None:
 def test_an_arrival_from_another_epoch_must_refresh(topic: Topic) -> None:
     admit(topic, Listener(), history(1))
 
-    arrival = topic.admit(Listener(), history(1, epoch="f"))
+    arrival = topic.admit(*arriving(Listener(), history(1, epoch="f")))
 
     assert not arrival.recovered
 
@@ -263,3 +270,21 @@ def test_a_forgotten_topic_starts_over(topic: Topic) -> None:
     topic.forget()
 
     assert (topic.epoch, topic.position, topic.settled) == (None, "", False)
+
+
+async def test_others_have_their_turn_while_a_long_history_is_encoded() -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.ensure_future(count())
+    long = history(100, *((number, "x" * 10_000) for number in range(1, 101)))
+    [missed] = await encode([("sid", long)])
+    counting.cancel()
+
+    assert [number for number, _ in missed] == list(range(1, 101))
+    assert turns >= 10

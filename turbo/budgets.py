@@ -145,12 +145,21 @@ class ConnectionBudget(_Account):
 
     def spend(self, what: Rate, amount: int = 1) -> bool:
         """Take ``amount``, and return whether there was enough left."""
+        if enough := self.can_spend(what, amount):
+            self.charge(what, amount)
+        return enough
+
+    def can_spend(self, what: Rate, amount: int = 1) -> bool:
+        """Return whether there is enough left."""
         if any(account.delay(what, amount) for account in self._accounts()):
             self._tell(what)
             return False
+        return True
+
+    def charge(self, what: Rate, amount: int) -> None:
+        """Take ``amount``, also where it is more than was left."""
         for account in self._accounts():
             account.take(what, amount)
-        return True
 
     def hold(self, what: Held, amount: int = 1) -> bool:
         """Take ``amount`` until it is released, and return whether there was room."""
@@ -178,8 +187,7 @@ class ConnectionBudget(_Account):
             if self._tell("frames") and on_limit is not None:
                 on_limit()
             await asyncio.sleep(delay)
-        for account in self._accounts():
-            account.take("frames", 1)
+        self.charge("frames", 1)
 
     def close(self) -> None:
         """Give back everything: the connection has ended."""

@@ -33,10 +33,7 @@ from turbo.membership import Membership, get_layer
 from turbo.mender import Mender
 from turbo.names import CONTROL, stream_id
 from turbo.protocol import PING
-from turbo.replay import get_replay
-from turbo.replay.base import History
-from turbo.together import each_once, together
-from turbo.topic import Arrival, Subscriber, Topic, deliver
+from turbo.topic import Arrival, Subscriber, Topic, deliver, read
 from turbo.unreadable import Unreadable, drop, is_about_content
 
 __all__ = ["Connection", "Hub", "get_hub", "subscribers"]
@@ -106,10 +103,10 @@ class Hub:
             await self._membership.join(topics)
             if subscriber is not self:
                 await self.heed()
-            histories = await _read(wanted)
+            histories = await read(wanted)
             arrivals = [
-                topic.admit(subscriber, history)
-                for topic, history in zip(topics, histories, strict=True)
+                topic.admit(subscriber, history, missed)
+                for topic, (history, missed) in zip(topics, histories, strict=True)
             ]
             held = {*self._held.get(subscriber, ()), *(sid for sid, _ in wanted)}
             self._held[subscriber] = tuple(held)
@@ -117,7 +114,7 @@ class Hub:
             for topic in topics:
                 topic.unclaim()
                 self._release(topic)
-        for topic, history in zip(topics, histories, strict=True):
+        for topic, (history, _) in zip(topics, histories, strict=True):
             if history.epoch != topic.epoch:
                 self._mender.repair([topic])
         return arrivals
@@ -274,11 +271,6 @@ class Hub:
             except Exception:
                 logger.exception("A connection cannot carry out an order.")
                 metrics.count("failed")
-
-
-@together
-async def _read(pages: list[Sequence[tuple[str, str]]]) -> list[list[History]]:
-    return await each_once(pages, lambda wanted: get_replay().read(wanted))
 
 
 #: The order to ask for every permission again.

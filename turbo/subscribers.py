@@ -41,6 +41,8 @@ STREAMS = 10
 
 #: A stream, and the position or moment since which it is asked for.
 _Place: TypeAlias = tuple[str, str]
+#: Places, each with all the names that mean it.
+_Places: TypeAlias = list[tuple[_Place, list[Grant]]]
 
 
 class LiveSubscriber:
@@ -91,7 +93,7 @@ class LiveSubscriber:
             since = {item.signed: item.since for item in wanted}
             places = list(_by_place(grants, since))
             for start in range(0, len(places), STREAMS):
-                await self._join(dict(places[start : start + STREAMS]))
+                await self._join(self._affordable(places[start : start + STREAMS]))
             self.visitor.rest()
             return verdicts
 
@@ -105,26 +107,32 @@ class LiveSubscriber:
         self.visitor.budget.close()
         await self._hub.disconnect(self)
 
-    async def _join(self, places: dict[_Place, list[Grant]]) -> None:
-        """Subscribe to streams, each with all the names that mean it."""
-        asked = [g.subscription for names in places.values() for g in names]
+    async def _join(self, places: _Places) -> None:
+        """Subscribe to streams."""
+        asked = [grant.subscription for _, names in places for grant in names]
         try:
-            arrivals = await self._hub.subscribe(self, list(places))
+            arrivals = await self._hub.subscribe(self, [place for place, _ in places])
         except Exception as error:
             self._postpone([item.signed for item in asked], error)
             return
         # From here to settle() nothing is awaited: arrivals come before live messages.
-        for names, arrival in zip(places.values(), arrivals, strict=True):
-            size = sum(frame.size for frame in arrival.frames)
-            if not size or self.visitor.budget.spend("replay_bytes", size):
-                self._welcome(names, arrival)
-            else:
-                self._refuse(
-                    Refusal(grant.subscription.signed, "limit", passes=True)
-                    for grant in names
-                )
+        for (_, names), arrival in zip(places, arrivals, strict=True):
+            self._welcome(names, arrival)
         self._leave(asked)
         self._hub.settle(arrivals)
+
+    def _affordable(self, places: _Places) -> _Places:
+        """Refuse what there may be history of, where enough of it has been sent."""
+        fresh = [(place, names) for place, names in places if not place[1]]
+        if len(fresh) == len(places) or self.visitor.budget.can_spend("replay_bytes"):
+            return places
+        self._refuse(
+            Refusal(grant.subscription.signed, "limit", passes=True)
+            for place, names in places
+            if place[1]
+            for grant in names
+        )
+        return fresh
 
     def _within_limits(self, verdicts: list[Verdict]) -> list[Grant]:
         grants: list[Grant] = []
@@ -152,6 +160,8 @@ class LiveSubscriber:
         )
         for frame in arrival.frames:
             self.deliver(frame)
+        size = sum(frame.size for frame in arrival.frames)
+        self.visitor.budget.charge("replay_bytes", size)
 
     def _refuse(self, refusals: Iterable[Refusal]) -> None:
         refusals = list(refusals)

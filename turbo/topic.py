@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from turbo import metrics
 from turbo.envelope import Envelope
 from turbo.frame import Frame
 from turbo.protocol import message_frame
+from turbo.replay import get_replay
 from turbo.replay.base import Entry, History
+from turbo.together import each_once, together
 from turbo.unreadable import Unreadable, drop
 
-__all__ = ["Arrival", "Subscriber", "Topic", "deliver"]
+__all__ = ["Arrival", "Missed", "Subscriber", "Topic", "deliver", "encode", "read"]
 
 logger = logging.getLogger("turbo.hub")
+
+#: Characters of a history that are encoded before others have a turn.
+TURN = 65_536
 
 
 class Subscriber(Protocol):
@@ -40,6 +45,45 @@ class Arrival:
     position: str
     recovered: bool
     frames: tuple[Frame, ...]
+
+
+#: The messages that a subscriber has missed, by their numbers.
+Missed: TypeAlias = Sequence[tuple[int, Frame]]
+
+
+async def read(wanted: Sequence[tuple[str, str]]) -> list[tuple[History, Missed]]:
+    """Return what the log has for ``(stream id, since)`` pairs, as it is to be sent."""
+    histories: list[History] = await _read(wanted)
+    sids = [sid for sid, _ in wanted]
+    missed = await encode(zip(sids, histories, strict=True))
+    return list(zip(histories, missed, strict=True))
+
+
+@together
+async def _read(pages: list[Sequence[tuple[str, str]]]) -> list[list[History]]:
+    return await each_once(pages, lambda wanted: get_replay().read(wanted))
+
+
+async def encode(histories: Iterable[tuple[str, History]]) -> list[Missed]:
+    """Return the messages in the history of each stream id; others have turns."""
+    encoded: list[Missed] = []
+    size = 0
+    for sid, history in histories:
+        missed = []
+        for entry in history.entries:
+            frame = _frame(sid, entry, epoch=history.epoch)
+            missed.append((entry.number, frame))
+            size += frame.size
+            if size > TURN:
+                await asyncio.sleep(0)
+                size = 0
+        encoded.append(missed)
+    return encoded
+
+
+def _frame(sid: str, entry: Entry, *, epoch: str) -> Frame:
+    position = f"{epoch}:{entry.number}"
+    return Frame(message_frame(sid, position=position, data=entry.data))
 
 
 def deliver(frame: Frame, subscribers: Collection[Subscriber]) -> None:
@@ -123,8 +167,14 @@ class Topic:
         )
         return False
 
-    def admit(self, subscriber: Subscriber, history: History) -> Arrival:
-        """Take a subscriber on, and return what it has missed until this moment."""
+    def admit(
+        self, subscriber: Subscriber, history: History, missed: Missed = ()
+    ) -> Arrival:
+        """
+        Take a subscriber on, and return what it has missed until this moment.
+
+        ``missed`` is what :func:`read` made of its history.
+        """
         if self.epoch is None:
             self.epoch, self.number = history.epoch, history.tip
         self.members[subscriber] = None
@@ -132,12 +182,8 @@ class Topic:
         if not complete:
             metrics.count("gaps", sid=self.sid)
             return Arrival(self.sid, self.position, False, ())
-        missed = [
-            (entry.number, self._frame(entry, epoch=history.epoch))
-            for entry in history.entries
-        ]
         metrics.count("replayed", len(missed))
-        missed += [live for live in self._recent if live[0] > history.tip]
+        missed = [*missed, *(live for live in self._recent if live[0] > history.tip)]
         if history.tip > self.number:
             self._ahead[subscriber] = history.tip
         start = missed[0][0] - 1 if missed else history.tip
@@ -181,7 +227,8 @@ class Topic:
             self.epoch, self.number = history.epoch, history.tip
             self._ahead.clear()
             metrics.count("gaps", len(self.members), sid=self.sid)
-            self._deliver(0, self._frame(Entry(history.tip, None), epoch=self.epoch))
+            gap = Entry(history.tip, None)
+            self._deliver(0, _frame(self.sid, gap, epoch=self.epoch))
         return self.resume()
 
     def _extend(self, entries: Iterable[Entry]) -> int:
@@ -190,13 +237,9 @@ class Topic:
             if entry.number > self.number:
                 self.number = entry.number
                 extended += 1
-                self._deliver(entry.number, self._frame(entry, epoch=self.epoch or ""))
+                frame = _frame(self.sid, entry, epoch=self.epoch or "")
+                self._deliver(entry.number, frame)
         return extended
-
-    def _frame(self, entry: Entry, *, epoch: str) -> Frame:
-        return Frame(
-            message_frame(self.sid, position=f"{epoch}:{entry.number}", data=entry.data)
-        )
 
     def _deliver(self, number: int, frame: Frame) -> None:
         if self.claims:

@@ -54,7 +54,6 @@ __all__ = ["AsyncAPIConsumer"]
 #: What every action is given anyway; ``get_action_name()`` may have left it there.
 _GIVEN = frozenset({"action", "request_id"})
 
-
 _FAILED = "An action or an event failed."
 
 
@@ -178,10 +177,9 @@ class AsyncAPIConsumer(JsonConnection):
 
     async def _reply_with(self, answer: tuple[Any, ...], call: Call) -> None:
         data, status = answer
-        given: dict[str, Any] = {"data": data, "status": status}
-        if isinstance(answer, Answer) and answer.extra:
-            given["extra"] = answer.extra
-        await self.reply(call.action, request_id=call.request_id, **given)
+        extra = answer.extra if isinstance(answer, Answer) else None
+        given: dict[str, Any] = {"request_id": call.request_id, "extra": extra}
+        await self.reply(call.action, data=data, status=status, **given)
 
     def _method(self, name: str) -> Any:
         return getattr(self, self.available_actions.get(name, ""), None)
@@ -292,10 +290,9 @@ class AsyncAPIConsumer(JsonConnection):
             own = action in self.available_actions
             log_failure(f"The action {action!r} failed." if own else _FAILED, exc)
             known = APIException("Internal server error")
-        given: dict[str, Any] = {"status": known.status_code, "request_id": request_id}
-        if isinstance(known, TooMany):
-            given["extra"] = {"reason": known.default_code}
-        await self.reply(action, errors=errors_list(known.detail), **given)
+        extra = {"reason": known.default_code} if isinstance(known, TooMany) else None
+        told: dict[str, Any] = {"status": known.status_code, "request_id": request_id}
+        await self.reply(action, errors=errors_list(known.detail), extra=extra, **told)
 
     async def refuse_frame(self, error: APIException) -> None:
         """Answer a frame that makes no sense."""
