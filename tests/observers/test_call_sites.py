@@ -63,7 +63,7 @@ FROM_THE_SERVER = {
     "consumers: self.get_action_name": 1,
     "consumers: self.handle_exception": 1,
     "consumers: AsyncAPIConsumer.handle_exception": 1,
-    "consumers: self.reply": 1,
+    "consumers: self.reply": 2,
     "consumers: super().__init_subclass__": 1,
     "generics: self.get_serializer_class(**action_kwargs)": 1,
     "impersonal: serializer": 1,
@@ -86,6 +86,7 @@ FROM_THE_SERVER = {
 #: Dictionaries that are put together from others, none of which a client sent.
 MERGED = {
     "envelopes: {**(extra or {})}": 1,
+    "pointers: {**given}": 1,
     "signal_observers: {**kwargs}": 1,
 }
 

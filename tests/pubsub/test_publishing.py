@@ -8,8 +8,9 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from threading import get_ident
+from threading import Event, get_ident
 from typing import Any
 
 import pytest
@@ -45,6 +46,17 @@ IN_MEMORY = {"default": channel_layer("memory")}
 
 def said(model: str, action: str, pk: Any) -> tuple[str, Any]:
     return "django", {"app": "shop", "model": model, "action": action, "pk": pk}
+
+
+@contextmanager
+def publisher_halted() -> Iterator[None]:
+    """Nothing is published before the end of the block, where somebody listens."""
+    end = Event()
+    get_publisher()._loop.call_soon_threadsafe(end.wait, PATIENCE)
+    try:
+        yield
+    finally:
+        end.set()
 
 
 def test_redis_cli_sees_the_message(valkey: Valkey) -> None:
@@ -271,8 +283,10 @@ def test_redis_killed_and_restarted(
         toppings = [Topping.objects.create(name=str(n)) for n in range(50)]
     wait_until(lambda: bool(errors(caplog)), what="the outage is logged")
     while_down = Topping.objects.create(name="after the line")
-    valkey.start()
-    with Subscriber(valkey, "django") as heard:
+    with publisher_halted():
+        valkey.start()
+        listening = Subscriber(valkey, "django")
+    with listening as heard:
         message = heard.next()
         while message[1]["pk"] != while_down.pk:
             message = heard.next()
@@ -309,15 +323,18 @@ def test_the_queue_is_bounded(valkey: Valkey) -> None:
     with override_settings(TURBO=settings):
         toppings = [Topping.objects.create(name=str(n)) for n in range(100)]
         wait_until(lambda: get_publisher().outlets.waiting() <= 20 + 64)
-        valkey.start()
-        with valkey.client() as client, client.pubsub() as pubsub:
+        with publisher_halted():
+            valkey.start()
+            client = valkey.client()
+            pubsub = client.pubsub()
             pubsub.subscribe("turbo:pubsub")
+            assert pubsub.get_message(timeout=PATIENCE)
+        with client, pubsub:
             texts: list[str] = []
             while not texts or json.loads(texts[-1]).get("pk") != toppings[-1].pk:
                 message = pubsub.get_message(timeout=PATIENCE)
                 assert message is not None
-                if message["type"] == "message":
-                    texts.append(message["data"])
+                texts.append(message["data"])
 
     assert "{}" in texts
     assert len(texts) < 100
