@@ -12,7 +12,7 @@ from django.test import override_settings
 
 from tests.servers import channel_layer
 from tests.testapp.models import Room, Tag
-from turbo.checks import check_permissions, check_setup, check_streams
+from turbo.checks import check_permissions, check_reach, check_setup, check_streams
 
 MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 APPS = ["daphne", *settings.INSTALLED_APPS]
@@ -102,7 +102,7 @@ def test_the_checks_are_registered() -> None:
     registered = django_checks.registry.registry
 
     assert {check_setup, check_streams} <= registered.registered_checks
-    assert check_permissions in registered.deployment_checks
+    assert {check_permissions, check_reach} <= registered.deployment_checks
 
 
 def test_two_streams_for_one_attribute(declare: Callable[..., Any]) -> None:
@@ -141,3 +141,81 @@ def test_streams_that_everybody_may_see_are_told_before_deployment() -> None:
     assert "testapp:MessageStream" in told
     assert "testapp:RoomStream" not in told
     assert "testapp:Announcements" not in told
+
+
+# --- What is only looked at before deployment: who may come in, who shares the Redis
+
+REDIS = "redis://127.0.0.1:6379"
+OWN = {"REPLAY_PREFIX": "chat"}
+
+
+def layers(kind: str, url: str = REDIS, **config: Any) -> dict[str, Any]:
+    layer = channel_layer(kind, url)
+    return {"default": layer | {"CONFIG": layer["CONFIG"] | config}}
+
+
+def told_before_deployment(**overrides: Any) -> list[tuple[str, str]]:
+    """Return ids and the beginnings of what a project with these settings is told."""
+    good = {
+        "ALLOWED_HOSTS": ["chat.example.com"],
+        "ASGI_APPLICATION": "x.asgi",
+        "CHANNEL_LAYERS": layers("redis", prefix="chat"),
+        "TURBO": OWN,
+    }
+    with override_settings(**good | overrides):
+        found = check_reach()
+    assert all(message.hint for message in found)
+    return [(message.id, " ".join(message.msg.split()[:6])) for message in found]
+
+
+HOSTS = ("turbo.W015", "ALLOWED_HOSTS has '*', so a WebSocket")
+LAYER = ("turbo.W022", "The prefix of the channel layer")
+REPLAY = ("turbo.W022", "The prefix of the replay log")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"CHANNEL_LAYERS": layers("pubsub", prefix="chat")},
+        {"CHANNEL_LAYERS": layers("redis", f"{REDIS}/3"), "TURBO": {}},
+        {"CHANNEL_LAYERS": MEMORY, "TURBO": {}},
+        {"ALLOWED_HOSTS": ["*"], "ASGI_APPLICATION": None},
+    ],
+)
+def test_a_site_that_keeps_to_itself_hears_nothing(overrides: dict[str, Any]) -> None:
+    """A prefix of its own, a database of its own, no Redis, or no WebSockets."""
+    assert told_before_deployment(**overrides) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"ALLOWED_HOSTS": ["a.example.com", "*"]}, [HOSTS]),
+        ({"CHANNEL_LAYERS": layers("redis")}, [LAYER]),
+        ({"CHANNEL_LAYERS": layers("redis", prefix="asgi")}, [LAYER]),
+        ({"TURBO": {}}, [REPLAY]),
+        ({"TURBO": {"REPLAY_HOSTS": [("127.0.0.1", 6380)]}}, [REPLAY]),
+        # Pub/sub of Redis knows no databases, and the keys of the log do.
+        ({"CHANNEL_LAYERS": layers("pubsub", f"{REDIS}/3"), "TURBO": {}}, [LAYER]),
+        ({"CHANNEL_LAYERS": layers("redis"), "TURBO": {}}, [LAYER, REPLAY]),
+    ],
+)
+def test_what_is_open_to_others_is_told_before_deployment(
+    overrides: dict[str, Any], expected: list[tuple[str, str]]
+) -> None:
+    assert told_before_deployment(**overrides) == expected
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"CHANNEL_LAYERS": layers("redis") | {"default": {"BACKEND": "no.Such"}}},
+        {"CHANNEL_LAYERS": layers("redis", hosts="redis://localhost")},
+        {"TURBO": {"MAX_STREMS": 3}},
+    ],
+)
+def test_what_cannot_be_read_is_left_to_the_other_checks(
+    overrides: dict[str, Any],
+) -> None:
+    assert told_before_deployment(**overrides) == []

@@ -102,6 +102,12 @@ async def test_no_origin_is_for_programs_where_they_are_expected() -> None:
         assert not await connects("https://evil.example")
 
 
+async def test_where_all_hosts_are_allowed_any_site_may_lead_here() -> None:
+    """That is what ``check --deploy`` warns of."""
+    with override_settings(ALLOWED_HOSTS=["*"]):
+        assert await connects("https://evil.example", "evil.example", scheme="wss")
+
+
 async def test_a_host_that_is_not_allowed_is_not_the_sites_own() -> None:
     assert not await connects("https://evil.example", "evil.example", scheme="wss")
     assert not await connects(SITE, "evil.example", scheme="wss")

@@ -11,7 +11,7 @@ from django.core.signals import request_started
 
 from turbo.birth import note_birth
 from turbo.changes import ModelChange, watch
-from turbo.checks import check_permissions, check_setup, check_streams
+from turbo.checks import check_permissions, check_reach, check_setup, check_streams
 from turbo.daphne import install as install_in_daphne
 from turbo.registry import autodiscover
 from turbo.revocation import recheck, revoke, revoke_session
@@ -30,6 +30,7 @@ class TurboConfig(AppConfig):
         register(check_setup)
         register(check_streams)
         register(check_permissions, deploy=True)
+        register(check_reach, deploy=True)
         request_started.connect(note_birth, dispatch_uid="turbo.birth")
         if apps.is_installed("django.contrib.auth"):
             user_logged_out.connect(_logged_out, dispatch_uid="turbo.logout")

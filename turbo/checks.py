@@ -13,16 +13,22 @@ from django.core.exceptions import FieldDoesNotExist
 from django.template import TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import get_template
 
-from turbo.conf import get_settings, layer_config
+from turbo.conf import Settings, get_settings, layer_config
 from turbo.conventions import INSERTS, parent_field, parent_stream_class
 from turbo.exceptions import ConfigurationError
 from turbo.limits import check_limits
 from turbo.model_streams import ModelStream, StreamDescriptor
 from turbo.options import Options
 from turbo.registry import stream_classes
-from turbo.replay import check_replay
+from turbo.replay import check_replay, get_replay
+from turbo.replay.connections import is_first_database
+from turbo.replay.redis import RedisReplay
+from turbo.replay.selection import layer_is_of, layer_is_redis
 
-__all__ = ["check_permissions", "check_setup", "check_streams"]
+__all__ = ["check_permissions", "check_reach", "check_setup", "check_streams"]
+
+#: What channels-redis takes where no prefix is given.
+LAYER_PREFIX = "asgi"
 
 
 def check_setup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -62,6 +68,55 @@ def check_permissions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessa
         for cls in stream_classes()
         if issubclass(cls, ModelStream) and not cls.tests_user()
     ]
+
+
+def check_reach(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check, before deployment, which hosts are served and who may share the Redis."""
+    try:
+        return [*_check_hosts(), *_check_layer_prefix(), *_check_replay_prefix()]
+    except (ConfigurationError, ImportError, TypeError, ValueError):
+        return []  # check_setup says what is wrong with the settings
+
+
+def _check_hosts() -> Iterator[CheckMessage]:
+    if "*" in settings.ALLOWED_HOSTS and getattr(settings, "ASGI_APPLICATION", None):
+        yield Warning(
+            "ALLOWED_HOSTS has '*', so a WebSocket is taken from every site whose name "
+            "leads to this server, and from programs that name no Origin.",
+            hint="Name the hosts of this site in ALLOWED_HOSTS.",
+            id="turbo.W015",
+        )
+
+
+def _check_layer_prefix() -> Iterator[CheckMessage]:
+    config = layer_config().get("CONFIG", {})
+    if not layer_is_redis() or config.get("prefix", LAYER_PREFIX) != LAYER_PREFIX:
+        return
+    # Pub/sub of Redis knows no databases.
+    if layer_is_of("channels_redis.pubsub") or is_first_database(config.get("hosts")):
+        yield Warning(
+            f"The prefix of the channel layer is {LAYER_PREFIX!r}, the default. "
+            f"Another project on the same Redis may have it too, and both would hear "
+            f"each other's messages.",
+            hint='Give the layer a "prefix" of this project in its CONFIG, or silence '
+            "the check if no other project uses that Redis.",
+            id="turbo.W022",
+        )
+
+
+def _check_replay_prefix() -> Iterator[CheckMessage]:
+    prefix = get_settings().replay_prefix
+    if not isinstance(get_replay(), RedisReplay) or prefix != Settings().replay_prefix:
+        return
+    if is_first_database(RedisReplay.options()["hosts"]):
+        yield Warning(
+            f"The prefix of the replay log is {prefix!r}, the default. Another project "
+            f"in the same Redis database may have it too, and both would read each "
+            f"other's messages and revocations.",
+            hint="Set TURBO['REPLAY_PREFIX'] to a name of this project, or silence the "
+            "check if no other project uses that Redis.",
+            id="turbo.W022",
+        )
 
 
 def _no_layer() -> CheckMessage:

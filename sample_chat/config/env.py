@@ -50,6 +50,6 @@ def channel_layers(redis_url):
     return {
         "default": {
             "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": [redis_url]},
+            "CONFIG": {"hosts": [redis_url], "prefix": "chat"},
         }
     }

@@ -51,7 +51,7 @@ MIDDLEWARE = [
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 CHANNEL_LAYERS = env.channel_layers(os.environ.get("REDIS_URL"))
-TURBO = {}
+TURBO = {"REPLAY_PREFIX": "chat", "BINDINGS": {"PREFIX": "chat"}}
 
 DATABASES = {
     "default": env.database(os.environ.get("DATABASE", BASE_DIR / "db.sqlite3"))

@@ -18,7 +18,12 @@ from tests.bindings.app.models import Product
 from tests.bindings.conftest import Bind
 from tests.servers import PATIENCE, ROOT, Project
 from turbo.bindings import BindingConsumer
-from turbo.bindings.checks import check_consumers, check_querysets, check_store
+from turbo.bindings.checks import (
+    check_consumers,
+    check_prefix,
+    check_querysets,
+    check_store,
+)
 
 
 def command(*arguments: str) -> list[str]:
@@ -125,6 +130,24 @@ def test_settings_are_checked() -> None:
     assert "pass a list of Redis hosts" in hosts.msg
     assert "is no Store" in backend.msg
     assert check_store() == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"HOSTS": ["redis://localhost"]}, ["turbo.W063"]),
+        ({"HOSTS": [{"host": "localhost", "port": 6379}]}, ["turbo.W063"]),
+        ({"HOSTS": ["redis://localhost"], "PREFIX": "shop"}, []),
+        ({"HOSTS": ["redis://localhost/2"]}, []),
+        ({"HOSTS": "redis://localhost"}, []),  # check_store has told
+        ({}, []),
+    ],
+)
+def test_a_prefix_that_others_may_have_is_told_before_deployment(
+    settings: dict[str, Any], expected: list[str]
+) -> None:
+    with override_settings(TURBO={"BINDINGS": settings}):
+        assert [message.id for message in check_prefix()] == expected
 
 
 def test_a_slice_must_depend_on_itself(bind: Bind) -> None:

@@ -36,14 +36,21 @@ def test_embedded_settings_pass_the_checks(demo):
 
 
 def test_production_settings_pass_the_deployment_checks(demo):
-    printed = manage(
-        demo,
-        "check",
-        "--deploy",
-        DJANGO_SETTINGS_MODULE="config.settings_production",
-        SECRET_KEY="0123456789" * 6,
-        ALLOWED_HOSTS="chat.example.org",
-        REDIS_URL="redis://127.0.0.1:6379/0",
-    )
+    printed = manage(demo, "check", "--deploy", **PRODUCTION)
 
     assert printed.strip() == "System check identified no issues (0 silenced)."
+
+
+def test_the_deployment_checks_look_at_hosts(demo):
+    printed = manage(demo, "check", "--deploy", **PRODUCTION | {"ALLOWED_HOSTS": "*"})
+
+    assert "?: (turbo.W015) ALLOWED_HOSTS has '*', so a WebSocket is taken" in printed
+    assert "System check identified 1 issue (0 silenced)." in printed
+
+
+PRODUCTION = {
+    "DJANGO_SETTINGS_MODULE": "config.settings_production",
+    "SECRET_KEY": "0123456789" * 6,
+    "ALLOWED_HOSTS": "chat.example.org",
+    "REDIS_URL": "redis://127.0.0.1:6379/0",
+}

@@ -11,7 +11,12 @@ from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
 from turbo.bindings.catalog import classes, kept
-from turbo.bindings.checks import check_consumers, check_querysets, check_store
+from turbo.bindings.checks import (
+    check_consumers,
+    check_prefix,
+    check_querysets,
+    check_store,
+)
 from turbo.bindings.outage import Unreachable, invalidate, with_store
 
 __all__ = ["BindingsConfig"]
@@ -29,6 +34,7 @@ class BindingsConfig(AppConfig):
         register(check_store)
         register(check_querysets)
         register(check_consumers, deploy=True)
+        register(check_prefix, deploy=True)
         autodiscover_modules("bindings")
         post_migrate.connect(_migrated, dispatch_uid="turbo.bindings")
 

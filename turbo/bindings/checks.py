@@ -8,12 +8,15 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning
 
 from turbo.bindings.catalog import classes
+from turbo.bindings.conf import BindingSettings, get_binding_settings
 from turbo.bindings.consumers import consumer_classes
 from turbo.bindings.declaration import Declaration
 from turbo.bindings.store import get_store
+from turbo.conf import layer_config
 from turbo.exceptions import ConfigurationError
+from turbo.replay.connections import is_first_database
 
-__all__ = ["check_consumers", "check_querysets", "check_store"]
+__all__ = ["check_consumers", "check_prefix", "check_querysets", "check_store"]
 
 
 def check_store(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -44,6 +47,32 @@ def check_consumers(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage
         for cls in consumer_classes()
         if not cls.tests_user()
     ]
+
+
+def check_prefix(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check, before deployment, who may share the Redis keys of the bindings."""
+    settings = get_binding_settings()
+    try:
+        if not get_store().supports_processes or settings.prefix != DEFAULT_PREFIX:
+            return []
+        hosts = settings.hosts or layer_config().get("CONFIG", {}).get("hosts")
+        if not is_first_database(hosts):
+            return []
+    except (ConfigurationError, ImportError, TypeError, ValueError):
+        return []  # check_store says what is wrong with the settings
+    return [
+        Warning(
+            f"The prefix of the bindings is {settings.prefix!r}, the default. Another "
+            f"project in the same Redis database may have it too, and both would read "
+            f"each other's rows.",
+            hint="Set TURBO['BINDINGS']['PREFIX'] to a name of this project, or "
+            "silence the check if no other project uses that Redis.",
+            id="turbo.W063",
+        )
+    ]
+
+
+DEFAULT_PREFIX = BindingSettings().prefix
 
 
 def _check_queryset(cls: type[Declaration]) -> Iterator[CheckMessage]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
 
-from channels_redis.utils import create_pool
+from channels_redis.utils import create_pool, decode_hosts
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -27,7 +27,7 @@ from redis.exceptions import NoScriptError
 
 from turbo.replay.scripts import Script
 
-__all__ = ["Call", "Client", "Clients", "connection_options"]
+__all__ = ["Call", "Client", "Clients", "connection_options", "is_first_database"]
 
 CONNECT_TIMEOUT = 2.0
 SOCKET_TIMEOUT = 5.0
@@ -203,6 +203,12 @@ def connection_options(host: Mapping[str, Any]) -> dict[str, Any]:
     if "master_name" in options:
         options["sentinel_kwargs"] = _LIMITS | (options.get("sentinel_kwargs") or {})
     return options
+
+
+def is_first_database(hosts: Sequence[Any] | None) -> bool:
+    """Return whether database 0, which everybody has by default, is used on a host."""
+    pools = [create_pool(connection_options(host)) for host in decode_hosts(hosts)]
+    return any(not pool.connection_kwargs.get("db") for pool in pools)
 
 
 def _lenient(error: UnicodeError) -> tuple[str | bytes, int]:

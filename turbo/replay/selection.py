@@ -15,7 +15,13 @@ from turbo.conf import get_settings, layer_config
 from turbo.exceptions import ConfigurationError
 from turbo.replay.base import ReplayLog
 
-__all__ = ["check_replay", "forget_replay", "get_replay", "layer_is_redis"]
+__all__ = [
+    "check_replay",
+    "forget_replay",
+    "get_replay",
+    "layer_is_of",
+    "layer_is_redis",
+]
 
 MEMORY = "turbo.replay.memory.MemoryReplay"
 REDIS = "turbo.replay.redis.RedisReplay"
@@ -64,11 +70,16 @@ def _check_reach(log: ReplayLog) -> list[CheckMessage]:
 
 def layer_is_redis() -> bool:
     """Return whether the channel layer is of channels-redis, or derived from one."""
+    return layer_is_of("channels_redis.")
+
+
+def layer_is_of(prefix: str) -> bool:
+    """Return whether the layer's class, or one it derives from, is of such a module."""
     layer = layer_config().get("BACKEND")
     if layer is None:
         return False
     modules = [base.__module__ for base in import_string(layer).__mro__]
-    return any(module.startswith("channels_redis.") for module in modules)
+    return any(module.startswith(prefix) for module in modules)
 
 
 def _make() -> ReplayLog:
