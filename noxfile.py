@@ -1,6 +1,7 @@
 """
 The project's tasks: ``nox`` runs those that a change must pass, ``nox --session lint``
-one of them. ``full``, ``timing`` and ``bench`` are only run when they are named.
+one of them. ``full``, ``audit``, ``timing`` and ``bench`` are only run when they are
+named.
 
 ``python3 tests/run.py`` runs the tests without nox, on the interpreter at hand.
 """
@@ -11,6 +12,7 @@ import shutil
 from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent
 
@@ -83,6 +85,35 @@ def package(session: nox.Session) -> None:
     session.run("python", "-m", "pip", "check")
     session.run("python", "-c", "import turbo; print(turbo.__file__)")
     session.run("python", "-m", "zipfile", "--list", wheel)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Look for known holes in what is installed, and in the lowest versions allowed."""
+    session.install(*CHECKOUT, "pip-audit>=2.10")
+    freeze = ("python", "-m", "pip", "freeze", "--exclude-editable")
+    installed = str(session.run(*freeze, silent=True))
+    for name, pins in {"installed": installed, "lowest": lowest()}.items():
+        path = Path(session.create_tmp(), f"{name}.txt")
+        path.write_text(pins)
+        session.run(
+            # Strict: what the database does not know is an error, not a success.
+            *("pip-audit", "--strict", "--no-deps", "--disable-pip"),
+            *("--requirement", str(path)),
+        )
+
+
+def lowest() -> str:
+    """Return the requirements, each at the lowest version that it allows."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    found = (Requirement(text) for group in groups for text in group)
+    return "\n".join(
+        f"{item.name}=={bound.version}"
+        for item in found
+        for bound in item.specifier
+        if bound.operator == ">="
+    )
 
 
 @nox.session

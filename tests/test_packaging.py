@@ -9,17 +9,21 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from email.parser import HeaderParser
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
 
 import turbo
 from tests.servers import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
+SECURITY = ROOT / "docs/topics/security.rst"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SHIPPED = {".css", ".html", ".js", ".py", ".svg", ".typed", ""}
 
 
@@ -124,10 +128,42 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata.get_all("Provides-Extra") == ["rest", "uvicorn"]
     assert {
-        requirement
-        for requirement in metadata.get_all("Requires-Dist", [])
-        if "extra" not in requirement
-    } == {"channels-redis>=4.3", "channels>=4.3", "daphne>=4.2.2", "django>=5.2"}
+        str(Requirement(text))
+        for text in metadata.get_all("Requires-Dist", [])
+        if "extra" not in text
+    } == {str(requirement) for requirement in requirements()}
+
+
+def requirements() -> list[Requirement]:
+    """Return what is required without any extra."""
+    return [Requirement(text) for text in PROJECT["dependencies"]]
+
+
+def extras() -> list[Requirement]:
+    groups = PROJECT["optional-dependencies"].values()
+    return [Requirement(text) for group in groups for text in group]
+
+
+def test_the_lowest_versions_are_those_of_the_documentation() -> None:
+    """Its table says for each of them which holes the older ones have."""
+    rows = re.findall(
+        r"   \* - ``([\w-]+)``\n     - ([\d., ]+)\n     - (.+)", SECURITY.read_text()
+    )
+    table = {name: lowest.split(", ") for name, lowest, _ in rows}
+    specifiers = {item.name: item.specifier for item in requirements() + extras()}
+
+    assert table.keys() == specifiers.keys()
+    for name, lowest in table.items():
+        first, *others = lowest
+        allowed = specifiers[name]
+        assert f">={first}" in map(str, allowed)
+        for version in others:  # of later series, which began with holes
+            series, _, patch = version.rpartition(".")
+            earlier = [series, *(f"{series}.{n}" for n in range(int(patch)))]
+            assert allowed.contains(version)
+            assert list(allowed.filter(earlier)) == []
+    for name, _, holes in rows:
+        assert re.search(r"CVE-\d{4}-\d+|GHSA-|none known", holes), name
 
 
 def test_sdist_holds_turbo(distributions: Path, build_hook: ModuleType) -> None:
