@@ -253,6 +253,22 @@ TURBO_RAILS = [
     "connect_turbo_cable_stream_sources",
 ]
 
+
+def test_every_test_that_the_documentation_names_is_there() -> None:
+    """What it says is shown by a test is shown by one."""
+    named = re.findall(r"``(tests/[\w/]+\.py)::(\w+)``", everything())
+
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if not re.search(
+            rf"(?m)^(?:async )?def {name}\(", (DOCS.parent / path).read_text()
+        )
+    ]
+    assert missing == []
+    assert len(named) > 30
+
+
 NOT_PUBLIC = {"SafeHtml", "STREAM_CONTENT_TYPE", "urlpatterns"}
 
 

@@ -13,16 +13,19 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import websockets
 from asgiref.sync import sync_to_async
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.clients import LivePage
+from tests.clients import LivePage, connect
 from tests.documents import DOCS, ROOT, Block, blocks
 from tests.servers import PATIENCE, Process, Valkey, free_port
 
@@ -159,17 +162,13 @@ def site(tmp_path: Path, valkey: Valkey) -> Iterator[Site]:
 
 
 def live(site: Site, html: str, session: str) -> LivePage:
-    trusting = ssl.create_default_context()
-    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     found = re.findall(r'signed-stream-name="(.+?)" since="(.+?)"', html)
     page = LivePage(
         f"wss://{HOST}:{site.port}",
         *(signed for signed, _ in found),
         since=found[0][1],
-        ssl=trusting,
-        host="127.0.0.1",
         port=site.port,
-        origin=f"https://{HOST}",
+        **trusting(),
         additional_headers={"Cookie": f"sessionid={session}"},
     )
     page.away = 0.1
@@ -223,3 +222,40 @@ async def test_the_site_of_the_how_to_and_its_rolling_restart(site: Site) -> Non
     order = [int(re.findall(r"message (\d+)<", text)[0]) for text in shown()]
     assert order == list(range(20))
     assert (page.gaps, page.doubled, page.denied) == (0, 0, [])
+
+
+async def test_the_proxy_takes_what_is_left_to_it(site: Site) -> None:
+    """What ``docs/topics/security.rst`` leaves to nginx: too many, too large, half."""
+    site.manage("migrate", "-v", "0")
+    site.start_server("1")
+    site.start_nginx()
+    options = trusting()
+    async with AsyncExitStack() as stack:
+        for _ in range(50):
+            await stack.enter_async_context(handshake(site, **options))
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await handshake(site, **options)
+    async with httpx.AsyncClient(base_url=site.url, verify=False) as http:
+        body = {"content": b"x" * 1_100_000, "headers": HEADERS, "timeout": PATIENCE}
+        too_large = await http.post("/login/", **body)  # type: ignore[arg-type]
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", site.port, ssl=options["ssl"]
+    )
+    writer.write(f"GET /ws/ HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: web".encode())
+    closed = await asyncio.wait_for(reader.read(), PATIENCE)
+    writer.close()
+
+    assert refused.value.response.status_code == 429
+    assert too_large.status_code == 413
+    assert b"101" not in closed
+
+
+def trusting() -> dict[str, Any]:
+    """Return options of a client that trusts the certificate of this test."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return {"ssl": context, "host": "127.0.0.1", "origin": f"https://{HOST}"}
+
+
+def handshake(site: Site, **options: Any) -> websockets.connect:
+    return connect(f"wss://{HOST}:{site.port}/ws/", port=site.port, **options)

@@ -19,7 +19,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.servers import Postgres, Project, WebServer, wait_until
+from tests.servers import PATIENCE, Postgres, Project, WebServer, wait_until
 from turbo.names import sign
 
 pytestmark = pytest.mark.slow
@@ -146,3 +146,24 @@ async def test_requests_that_are_transactions_do_not_hinder_streams(
         signed = quote(sign("testapp:Announcements"))
         async with streams(http, f"/turbo/sse/?stream={signed}", 1):
             assert subscriptions(server) == 2
+
+
+async def test_no_other_site_may_read_a_stream(
+    make_project: Callable[..., Project], daphne: Callable[..., Any]
+) -> None:
+    """Browsers keep a response to themselves that does not name the asking site."""
+    server = daphne(make_project("redis"))
+    headers = {"Origin": "https://evil.example"}
+    async with (
+        httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as http,
+        http.stream(
+            "GET", f"/turbo/sse/?stream={ANNOUNCED}", headers=headers
+        ) as answer,
+    ):
+        allowed = [name for name in answer.headers if name.startswith("access-control")]
+
+    assert answer.status_code == 200
+    assert allowed == []
+
+
+ANNOUNCED = quote(sign("testapp:Announcements"))
