@@ -125,7 +125,7 @@ async def probe_clock() -> Finding:
     if log.supports_processes and abs(skew) > TOLERANCE:
         return Finding.warning(
             f"The clock of this machine differs by {abs(skew):.0f} s from that of "
-            f"Redis; revocations compare clocks.",
+            f"Redis; signed names expire by the one, and the log counts by the other.",
             "Synchronise the clocks (NTP).",
         )
     return Finding.ok("The clock of the replay log can be read.")
