@@ -123,6 +123,8 @@ BAD = [
     ("", "malformed", "The frame is not JSON."),
     ("{", "malformed", "The frame is not JSON."),
     ("[" * 400, "malformed", "The frame is not JSON."),
+    ('{"type":"ping","n":NaN}', "malformed", "The frame is not JSON."),
+    ('{"type":"ping","n":-1e999}', "malformed", "The frame is not JSON."),
     ("[]", "not_object", "The frame is not a JSON object."),
     ("null", "not_object", "The frame is not a JSON object."),
     ("x" * 501, "too_large", "A frame holds at most 500 bytes."),

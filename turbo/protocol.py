@@ -19,7 +19,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, TypeAlias
+from math import isfinite
+from typing import Any, NoReturn, TypeAlias
 
 from turbo.exceptions import FrameError
 
@@ -37,6 +38,7 @@ __all__ = [
     "Wanted",
     "decode",
     "message_frame",
+    "read_json",
 ]
 
 
@@ -136,6 +138,33 @@ def message_frame(sid: str, *, position: str, data: str | None) -> str:
     )
 
 
+def read_json(text: str) -> Any:
+    """
+    Return the value of a client's JSON.
+
+    Raises :exc:`ValueError` or :exc:`RecursionError` for what is none, and for numbers
+    that Python reads though JSON has none such: what is repeated of them, no browser
+    could read.
+
+    >>> read_json('{"n": 1.5}')
+    {'n': 1.5}
+    >>> read_json('{"n": 1e999}')
+    Traceback (most recent call last):
+        ...
+    ValueError: 1e999 is no number of JSON.
+    """
+    return json.loads(text, parse_constant=_refuse_number, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if isfinite(number) else _refuse_number(text)
+
+
+def _refuse_number(text: str) -> NoReturn:
+    raise ValueError(f"{text:.40} is no number of JSON.")
+
+
 def decode(text: str | None, *, limit: int) -> dict[str, Any]:
     """
     Return the object that a client's frame holds; ``None`` stands for a binary frame.
@@ -147,7 +176,7 @@ def decode(text: str | None, *, limit: int) -> dict[str, Any]:
     if len(text) > limit:
         raise FrameError("too_large", f"A frame holds at most {limit} bytes.")
     try:
-        frame = json.loads(text)
+        frame = read_json(text)
     except (ValueError, RecursionError):
         raise FrameError("malformed", "The frame is not JSON.") from None
     if not isinstance(frame, dict):

@@ -93,6 +93,8 @@ async def test_invalid_data_is_answered_with_the_errors_of_the_serializer() -> N
         (" ", 400, "The frame is not JSON."),
         ("[" * 20_000, 400, "The frame is not JSON."),
         ("9" * 5_000, 400, "The frame is not JSON."),
+        ('{"action":"list","request_id":NaN}', 400, "The frame is not JSON."),
+        ('{"action":"list","request_id":1e999}', 400, "The frame is not JSON."),
         ("[1]", 400, "The frame is not a JSON object."),
         ('"x"', 400, "The frame is not a JSON object."),
         ("null", 400, "The frame is not a JSON object."),

@@ -171,6 +171,7 @@ async def test_one_that_leaves_refuses_what_is_asked_of_it_later() -> None:
     ("text", "stream", "status", "error"),
     [
         ("{", None, 400, "The frame is not JSON."),
+        ('{"stream":"people","n":Infinity}', None, 400, "The frame is not JSON."),
         ("[]", None, 400, "The frame is not a JSON object."),
         ("{}", None, 400, "not of the form"),
         ('{"stream": "people"}', None, 400, "not of the form"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
@@ -21,7 +20,7 @@ from turbo.observers.lanes import Lane
 from turbo.observers.requests import text_of
 from turbo.observers.sockets import Link
 from turbo.observers.subscriptions import Subscriptions
-from turbo.protocol import CloseCode
+from turbo.protocol import CloseCode, read_json
 from turbo.typing import Message, Scope
 
 __all__ = ["JsonConnection"]
@@ -121,7 +120,7 @@ class JsonConnection(Application):
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
         """Return the value of a client's JSON."""
-        return json.loads(text_data)
+        return read_json(text_data)
 
     # --- What goes out
 

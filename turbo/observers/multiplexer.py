@@ -15,7 +15,6 @@ Each consumer has its own permissions, errors and pace.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -28,7 +27,7 @@ from turbo.observers.branches import Branch, wrap
 from turbo.observers.envelopes import encode, envelope, errors_list
 from turbo.observers.requests import text_of
 from turbo.observers.sockets import Link
-from turbo.protocol import CloseCode
+from turbo.protocol import CloseCode, read_json
 from turbo.typing import Message, Scope
 
 __all__ = ["Multiplexer"]
@@ -89,7 +88,7 @@ class Multiplexer(Application):
 
 def _parse(text: str) -> tuple[str, Any]:
     try:
-        content = json.loads(text)
+        content = read_json(text)
     except (ValueError, RecursionError):
         raise ParseError("The frame is not JSON.") from None
     if not isinstance(content, dict):

@@ -1,0 +1,67 @@
+"""Every name that code between a client's message and a permission knows."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+from django.contrib.auth.models import User
+from django.core.handlers.asgi import ASGIRequest
+from rest_framework.request import Request
+
+import turbo
+
+__all__ = ["modules_of", "names_in_the_call_path", "names_of"]
+
+FOLDER = Path(turbo.__file__).parent
+#: What each protocol runs through, beside the core: packages below `turbo`.
+PACKAGES = ("", "bindings", "observers", "pubsub", "replay")
+
+
+def modules_of(package: str) -> Iterator[ModuleType]:
+    """Return the modules of a package below `turbo`."""
+    for path in sorted((FOLDER / package).glob("*.py")):
+        parts = ("turbo", package, path.stem.replace("__init__", ""))
+        yield importlib.import_module(".".join(filter(None, parts)))
+
+
+def names_of(module: ModuleType) -> Iterator[str]:
+    """Return parameters, keywords, attributes, variables, and texts that are names."""
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        match node:
+            case ast.arg(arg=name) | ast.keyword(arg=str(name)):
+                yield name
+            case ast.Attribute(attr=name) | ast.Name(id=name):
+                yield name
+            case ast.Constant(value=str(name)) if name.isidentifier():
+                yield name
+    for value in vars(module).values():
+        if getattr(value, "__module__", None) != module.__name__:
+            continue
+        if inspect.isclass(value):
+            yield from dir(value)
+            yield from _parameters(getattr(value, name, None) for name in dir(value))
+        else:
+            yield from _parameters([value])
+
+
+def _parameters(values: Iterable[object]) -> Iterator[str]:
+    """Return the parameters of functions, also of those that a class inherits."""
+    for value in filter(callable, values):
+        try:
+            yield from inspect.signature(value).parameters
+        except (TypeError, ValueError):
+            continue
+
+
+def names_in_the_call_path() -> list[str]:
+    """Return all of them, sorted."""
+    names = {name for cls in (User, Request, ASGIRequest) for name in dir(cls)}
+    for package in PACKAGES:
+        for module in modules_of(package):
+            names.update(names_of(module))
+    return sorted(names)

@@ -1,0 +1,88 @@
+"""
+Running a search: the same examples each time, or new ones for as long as one likes.
+
+Without settings a search looks at a fixed number of examples, which are always the
+same. With ``TURBO_SOAK_SECONDS`` it goes on with random ones for so long. What fails
+prints a blob, with which ``TURBO_FUZZ_BLOB`` repeats that one example.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import hypothesis
+from hypothesis import HealthCheck, given, reproduce_failure, seed, settings
+from hypothesis.strategies import SearchStrategy
+
+__all__ = ["search"]
+
+T = TypeVar("T")
+
+SECONDS = float(os.environ.get("TURBO_SOAK_SECONDS", "0"))
+BLOB = os.environ.get("TURBO_FUZZ_BLOB", "")
+#: Random examples between two looks at the clock.
+BATCH = 200
+
+settings.register_profile(
+    "fuzz",
+    database=None,
+    deadline=None,
+    derandomize=True,
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
+settings.register_profile(
+    "soak",
+    parent=settings.get_profile("fuzz"),
+    derandomize=False,
+    max_examples=BATCH,
+    print_blob=True,
+)
+
+
+def search(
+    check: Callable[[T], Coroutine[Any, Any, None]],
+    strategy: SearchStrategy[T],
+    *,
+    examples: int,
+    before: Callable[[], None] = lambda: None,
+    after: Callable[[], bool] = lambda: True,
+) -> None:
+    """
+    Look for a value that ``check`` raises for.
+
+    All are checked in one event loop; outside it ``before`` is called first, and
+    ``after`` says whether all is well.
+    """
+    count = 0
+    with asyncio.Runner() as runner:
+
+        def once(value: T) -> None:
+            nonlocal count
+            count += 1
+            before()
+            runner.run(check(value))
+            assert after()
+
+        _explore(given(strategy)(once), examples)
+    print(f"{count} examples")
+
+
+def _explore(test: Any, examples: int) -> None:
+    if BLOB:
+        reproduce_failure(hypothesis.__version__, BLOB.encode())(test)()
+        return
+    if not SECONDS:
+        profile = settings.get_profile("fuzz")
+        settings(profile, max_examples=examples)(test)()
+        return
+    test = settings(settings.get_profile("soak"))(test)
+    seeds = random.SystemRandom()
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        seed(seeds.getrandbits(64))(test)()
