@@ -59,8 +59,7 @@ SCALARS = st.one_of(
     st.booleans(),
     st.integers(-3, 3),
     st.sampled_from(NUMBERS),
-    st.sampled_from(NOT_FINITE),
-    st.floats(),
+    st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from(TEXTS),
     st.text(st.characters(codec=None), max_size=6),
     NAME,
@@ -78,13 +77,15 @@ def _deep(depth: int) -> Any:
     return value
 
 
-JUNK = st.one_of(
+ANY_JSON = st.one_of(
     SCALARS,
     st.recursive(SCALARS, _nested, max_leaves=6),
     st.sampled_from([60, 90, 400]).map(_deep),
 )
+#: Also numbers that Python writes as if they were JSON.
+JUNK = st.one_of(ANY_JSON, ANY_JSON, st.sampled_from(NOT_FINITE))
 #: Arguments under the names of the call path.
-ARGUMENTS = st.dictionaries(KEYS, JUNK, max_size=4)
+ARGUMENTS = st.dictionaries(KEYS, ANY_JSON, max_size=4)
 
 
 def dicts(

@@ -12,7 +12,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 import hypothesis
@@ -50,14 +50,15 @@ def search(
     strategy: SearchStrategy[T],
     *,
     examples: int,
+    first: Iterable[T] = (),
     before: Callable[[], None] = lambda: None,
     after: Callable[[], bool] = lambda: True,
 ) -> None:
     """
     Look for a value that ``check`` raises for.
 
-    All are checked in one event loop; outside it ``before`` is called first, and
-    ``after`` says whether all is well.
+    Those in ``first`` are looked at in any case. All are checked in one event loop;
+    outside it ``before`` is called, and ``after`` says whether all is well.
     """
     count = 0
     with asyncio.Runner() as runner:
@@ -69,6 +70,8 @@ def search(
             runner.run(check(value))
             assert after()
 
+        for value in first:
+            once(value)
         _explore(given(strategy)(once), examples)
     print(f"{count} examples")
 

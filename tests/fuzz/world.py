@@ -37,6 +37,7 @@ __all__ = [
     "SECRET",
     "ClosedBindingConsumer",
     "MyConsumer",
+    "OnlyStaff",
     "Several",
     "StoreConsumer",
     "World",
@@ -180,6 +181,7 @@ class World:
     def prepare(self) -> None:
         """Give the stranger one row, whatever was done before; for threads."""
         Person.objects.exclude(pk=self.secret.pk).delete()
+        self.secret.save()
         self.mine = Person.objects.create(name="Mine", owner=self.stranger).pk
 
     def is_untouched(self) -> bool:
@@ -202,5 +204,10 @@ class World:
             "staff": OnlyStaff().sign(self.stranger),
             "foreign": Announcements().sign(self.owner),
             "forged": Announcements().sign(self.stranger)[:-1] + "?",
-            "admission": make_token(self.stranger),
+            "admission": self.admission_of(self.stranger),
         }
+
+    @staticmethod
+    def admission_of(user: User) -> str:
+        """Return a token of pub/sub."""
+        return make_token(user)
