@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import override_settings
 
+from tests.guarantee.doors import Door
 from tests.servers import channel_layer
 from turbo.broadcast import shut_down
+
+
+FAST = ("--ws", "turbo.server:WebSocketProtocol")
 
 
 @pytest.fixture(params=["redis", "pubsub"])
@@ -26,3 +31,32 @@ def same_redis(layer: str, valkey: Any) -> Iterator[None]:
     ):
         yield
         shut_down(5)
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Door]:
+    door = Door(tmp_path / "door")
+    yield door
+    door.open()  # or the server's threads would wait for ever
+
+
+@pytest.fixture(params=["daphne", "uvicorn", "fast"])
+def serve(
+    request: pytest.FixtureRequest, make_project: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Start a server: ``serve(TURBO={…})``; its project is ``server.project``."""
+    kind = "daphne" if request.param == "daphne" else "uvicorn"
+    start = request.getfixturevalue(kind)
+
+    def make(
+        env: dict[str, str] | None = None,
+        application: str = "tests.project.asgi:application",
+        **settings: Any,
+    ) -> Any:
+        project = make_project("redis", **settings)
+        arguments = FAST if request.param == "fast" else ()
+        server = start(project, *arguments, env=env, application=application)
+        server.project = project
+        return server
+
+    return make

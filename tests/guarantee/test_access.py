@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +15,7 @@ from django.contrib.auth.models import User
 
 import turbo
 from tests.clients import signed_now
-from tests.servers import wait_until
+from tests.guarantee.doors import Door, log_in
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Gated
 from turbo.replay import get_replay
@@ -27,59 +26,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
 ANN, EVE = User(pk=1, username="ann"), User(pk=3, username="eve")
 LOBBY = Room(pk=1)
 
-FAST = ("--ws", "turbo.server:WebSocketProtocol")
-
-
 @pytest.fixture(params=["redis"])
 def layer(request: pytest.FixtureRequest) -> str:
     kind: str = request.param
     return kind
-
-
-class Door:
-    """What tests of the stream ``Gated`` wait for when eve asks."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.env = {"TURBO_TEST_DOOR": str(path)}
-
-    def open(self) -> None:
-        self.path.touch()
-
-    def asked(self) -> list[str]:
-        """Return who has asked so far, each with the stream's number."""
-        asked = self.path.with_suffix(".asked")
-        return asked.read_text().splitlines() if asked.exists() else []
-
-    async def until_asked(self, line: str) -> None:
-        await asyncio.to_thread(
-            wait_until, lambda: line in self.asked(), timeout=60, what=line
-        )
-
-
-@pytest.fixture
-def door(tmp_path: Path) -> Iterator[Door]:
-    door = Door(tmp_path / "door")
-    yield door
-    door.open()  # or the server's threads would wait for ever
-
-
-@pytest.fixture(params=["daphne", "uvicorn", "fast"])
-def serve(
-    request: pytest.FixtureRequest, make_project: Callable[..., Any]
-) -> Callable[..., Any]:
-    """Start a server: ``serve(TURBO={…})``; its project is ``server.project``."""
-    kind = "daphne" if request.param == "daphne" else "uvicorn"
-    start = request.getfixturevalue(kind)
-
-    def make(env: dict[str, str] | None = None, **settings: Any) -> Any:
-        project = make_project("redis", **settings)
-        arguments = FAST if request.param == "fast" else ()
-        server = start(project, *arguments, env=env)
-        server.project = project
-        return server
-
-    return make
 
 
 class Page:
@@ -104,13 +54,6 @@ class Page:
         """Return type and reason of the next frames."""
         frames = [await self.next() for _ in range(count)]
         return [(frame["type"], frame.get("reason", "")) for frame in frames]
-
-
-async def log_in(server: Any, username: str) -> dict[str, str]:
-    """Return the headers of a visitor who has logged in."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
-        answer = await http.get(f"/login/{username}/")
-    return {"Cookie": f"sessionid={answer.cookies['sessionid']}"}
 
 
 @asynccontextmanager
