@@ -36,6 +36,7 @@ from tests.servers import (
 from tests.settings import sqlite_database
 from turbo.broadcast import shut_down
 from turbo.context import set_birth
+from turbo.failures import failures
 from turbo.replay.selection import forget_replay
 
 pytest_plugins = ["tests.declaring", "turbo.testing.pytest"]
@@ -80,6 +81,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def _fresh_context() -> None:
     """Begin as if no request had been answered in this thread."""
     set_birth("")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_log_of_failures() -> None:
+    """Let each test see its failures, though the one before had the same."""
+    failures.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (1, ("elements", "eventstream", "protocol", "wire")),
     (1, ("frame",)),
     (2, ("conf", "dom", "metrics", "once")),
-    (2, ("context", "limits", "names", "rendering", "unreadable")),
+    (2, ("context", "failures", "limits", "names", "rendering", "unreadable")),
     (2, ("emitter",)),
     (2, ("async_verbs",)),
     (2, ("verbs",)),

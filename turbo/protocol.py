@@ -49,6 +49,8 @@ class CloseCode(IntEnum):
     RESTART = 1012
     #: A frame was larger than the server takes.
     TOO_BIG = 1009
+    #: More was asked for than one may, or the server failed; come back later.
+    AGAIN = 4013
     #: The subscriber does not read; come back, what it missed is replayed.
     SLOW = 4008
     #: The subscriber may not connect; do not come back.

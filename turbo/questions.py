@@ -13,30 +13,33 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import time
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from turbo import metrics
+from turbo.failures import log_failure
 from turbo.names import user_key
-from turbo.streams import Stream
 from turbo.threads import in_turns
 from turbo.visitors import Visitor
 
 __all__ = ["ask", "ask_quickly"]
 
-logger = logging.getLogger("turbo.gate")
-
 #: What a page is told that may not see a stream.
 FORBIDDEN = "forbidden"
+
+
+class Tested(Protocol):
+    """What has a permission test: a stream, or the consumer of a binding."""
+
+    def user_passes_test(self, user: Any) -> Any:
+        """Return whether a user may see it; may be a coroutine function."""
 
 
 class _Question:
     """Whether a visitor may see a stream."""
 
-    def __init__(self, stream: Stream, user: Any, before: _Question | None) -> None:
+    def __init__(self, stream: Tested, user: Any, before: _Question | None) -> None:
         self.stream = stream
         self.has_begun = False
         self.answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -75,10 +78,10 @@ class _Question:
             self._before = None
         self.has_begun = True
         try:
-            passed = await self.stream.user_passes_test(self._user)  # type: ignore[misc]
+            passed = await self.stream.user_passes_test(self._user)
             self._answer = "" if passed else FORBIDDEN
-        except Exception:
-            self._answer = _failed(self.stream)
+        except Exception as error:
+            self._answer = _failed(self.stream, error)
         self.tell()
 
     def tell(self) -> None:
@@ -87,23 +90,24 @@ class _Question:
             self.answer.set_result(self._answer)
 
 
-def test_waits(stream: Stream) -> bool:
+def test_waits(stream: Tested) -> bool:
     """Return whether a stream's test is a coroutine."""
     return inspect.iscoroutinefunction(stream.user_passes_test)
 
 
-def _reason(stream: Stream, user: Any) -> str:
+def _reason(stream: Tested, user: Any) -> str:
     try:
         return "" if stream.user_passes_test(user) else FORBIDDEN
-    except Exception:
-        return _failed(stream)
+    except Exception as error:
+        return _failed(stream, error)
 
 
-def _failed(stream: Stream) -> str:
-    logger.exception(
-        "%r.user_passes_test() failed; the subscription is refused.", stream
+def _failed(stream: Tested, error: Exception) -> str:
+    log_failure(
+        f"{type(stream).__qualname__}.user_passes_test() failed; the subscription is "
+        f"refused.",
+        error,
     )
-    metrics.count("failed")
     return FORBIDDEN
 
 
@@ -114,8 +118,8 @@ QUICK = 0.01
 
 # What the last test of each class of streams took, and when one that runs has begun.
 # Any thread writes to them; each entry stands for itself.
-_costs: dict[type[Stream], float] = {}
-_begun: dict[type[Stream], float] = {}
+_costs: dict[type[Tested], float] = {}
+_begun: dict[type[Tested], float] = {}
 # The questions that have not been answered, by event loop: the latest of each kind.
 _open: WeakKeyDictionary[
     asyncio.AbstractEventLoop, dict[tuple[Hashable, str], _Question]
@@ -124,7 +128,7 @@ _open: WeakKeyDictionary[
 _tasks: set[asyncio.Task[None]] = set()
 
 
-async def ask(streams: Mapping[str, Stream], visitor: Visitor) -> dict[str, str]:
+async def ask(streams: Mapping[str, Tested], visitor: Visitor) -> dict[str, str]:
     """
     Return why ``visitor`` may not see each of ``streams``, by name.
 
@@ -142,7 +146,7 @@ async def ask(streams: Mapping[str, Stream], visitor: Visitor) -> dict[str, str]
     return dict(zip(asked, answers, strict=True))
 
 
-def ask_quickly(stream: Stream, user: Any) -> str | None:
+def ask_quickly(stream: Tested, user: Any) -> str | None:
     """
     Return why ``user`` may not see ``stream``, ``""`` if they may; for threads.
 
@@ -163,7 +167,7 @@ def ask_quickly(stream: Stream, user: Any) -> str | None:
 
 
 def _question(
-    name: str, stream: Stream, visitor: Visitor, new: list[_Question]
+    name: str, stream: Tested, visitor: Visitor, new: list[_Question]
 ) -> _Question:
     """Return the question to wait for; one that is made is added to ``new``."""
     known = _open.setdefault(asyncio.get_running_loop(), {})

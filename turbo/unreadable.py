@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from turbo import metrics
+from turbo.exceptions import TurboError
 from turbo.once import once_a_minute
 
 __all__ = ["Unreadable", "drop", "is_about_content", "json_object", "require"]
@@ -31,7 +32,7 @@ _CONTENT_ERRORS = (
 )
 
 
-class Unreadable(ValueError):
+class Unreadable(TurboError, ValueError):
     """A message that this process does not understand."""
 
 

@@ -386,3 +386,19 @@ def test_a_test_case_reads_the_database(bind: Bind) -> None:
         assert len(binding.all()) == 1
 
     assert binding.all() == {}
+
+
+def test_an_argument_that_finds_nothing_is_not_the_form_of_all(
+    bind: Bind, store: str
+) -> None:
+    """Its query has no text; whoever comes first must not decide for the others."""
+    shelf = bind(Product, params=["stock"], filters=lambda self: {"stock": self.stock})
+    nothing = shelf(stock=2**70)
+
+    assert nothing.all() == {}
+    five = shelf(stock=5)
+    assert five.all() == {}
+    first = five.slot
+
+    again = bind(Product, params=["stock"], filters=lambda self: {"stock": self.stock})
+    assert again(stock=5).slot == first

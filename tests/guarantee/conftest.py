@@ -13,7 +13,6 @@ from tests.guarantee.doors import Door
 from tests.servers import channel_layer
 from turbo.broadcast import shut_down
 
-
 FAST = ("--ws", "turbo.server:WebSocketProtocol")
 
 

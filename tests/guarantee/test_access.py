@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
 ANN, EVE = User(pk=1, username="ann"), User(pk=3, username="eve")
 LOBBY = Room(pk=1)
 
+
 @pytest.fixture(params=["redis"])
 def layer(request: pytest.FixtureRequest) -> str:
     kind: str = request.param

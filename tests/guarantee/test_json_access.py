@@ -49,10 +49,16 @@ class Client:
     async def send_text(self, text: str | bytes) -> None:
         await self._socket.send(text)
 
-    async def next(self) -> dict[str, Any]:
+    async def any(self) -> dict[str, Any]:
         async with asyncio.timeout(PATIENCE):
             message: dict[str, Any] = json.loads(await self._socket.recv())
-        return message if message.get("action") != "ping" else await self.next()
+        return message
+
+    async def next(self) -> dict[str, Any]:
+        """Return the next message that is no sign of life."""
+        while (message := await self.any()).get("action") == "ping":
+            pass
+        return message
 
     async def synced(self) -> list[dict[str, Any]]:
         """Return the messages up to the one that says that is all."""
@@ -81,7 +87,9 @@ async def client_of(
 ) -> AsyncIterator[Client]:
     origin: Any = server.url
     async with connect(
-        f"{server.ws_url}/{path}/", origin=origin, additional_headers=headers or {}
+        f"{server.ws_url}/{path}" if "?" in path else f"{server.ws_url}/{path}/",
+        origin=origin,
+        additional_headers=headers or {},
     ) as socket:
         yield Client(socket)
 
@@ -193,3 +201,172 @@ async def test_what_ends_while_a_token_is_looked_at(
 
         reason, code = await client.ended()
         assert (reason in ("forbidden", "revoked"), code) == (True, 4403)
+
+
+# --- Bindings
+
+
+async def test_nobody_is_told_anything_before_the_test_has_passed(
+    site: Callable[..., Any], door: Door
+) -> None:
+    """However long it takes; signs of life go to all connections meanwhile."""
+    server = site(door, TURBO={"HEARTBEAT": 0.1})
+    await run(server, "eve.email = 'out'; eve.save()")
+    ann, eve = await log_in(server, "ann"), await log_in(server, "eve")
+    async with (
+        client_of(server, "members", eve) as hers,
+        client_of(server, "store", ann) as other,
+    ):
+        await door.until_asked("eve store")
+        for _ in range(3):
+            while (await other.any())["action"] != "ping":
+                pass
+        door.open()
+
+        assert (await hers.any())["action"] == "denied"
+        assert await hers.code() == 4403
+
+
+async def test_nobody_waits_for_the_slow_test_of_another(
+    site: Callable[..., Any], door: Door
+) -> None:
+    server = site(door)
+    ann, eve = await log_in(server, "ann"), await log_in(server, "eve")
+    async with AsyncExitStack() as stack:
+        for _ in range(10):
+            await stack.enter_async_context(client_of(server, "members", eve))
+        await door.until_asked("eve store")
+        async with client_of(server, "members", ann) as other:
+            await other.synced()
+        assert door.asked().count("eve store") == 1
+        door.open()
+
+
+JUNK: list[tuple[str | bytes, str]] = [
+    (b"", "binary"),
+    (b"\xff\x00", "binary"),
+    ("", "malformed"),
+    ("\x00", "malformed"),
+    ("[" * 60_000, "malformed"),
+    ('{"version":' + "[" * 30_000, "malformed"),
+    (f'{{"version":{"9" * 5_000}}}', "malformed"),
+    ("x" * 70_000, "too_large"),
+    ("null", "not_object"),
+    ("NaN", "not_object"),
+    ("1e999", "not_object"),
+    ('"ping"', "not_object"),
+    ("[[]]", "not_object"),
+    ("{}", "unknown_type"),
+    ('{"Version":"a:1"}', "unknown_type"),
+    ('{"version":true}', "invalid"),
+    ('{"version":7}', "invalid"),
+    ('{"version":NaN}', "invalid"),
+    ('{"version":["a:1"]}', "invalid"),
+    ('{"version":{"a":1},"ping":true}', "invalid"),
+    ('{"ping":false}', "invalid"),
+    ('{"ping":0,"disconnect":null}', "invalid"),
+]
+#: What could be a version, and is none that the store knows.
+VERSIONS = [
+    "",
+    "\x00",
+    "\ud800:5",
+    "a:999999999999999",
+    "a:1e5",
+    "a:-1",
+    "a:" + "9" * 10_000,
+    "@5.a",
+    "a:5@7.b",
+    None,
+]
+
+
+async def test_a_binding_answers_whatever_is_said(site: Callable[..., Any]) -> None:
+    """And goes on; nothing is logged for it."""
+    server = site()
+    async with client_of(server, "store") as client:
+        await client.synced()
+        for frame, reason in JUNK:
+            await client.send_text(frame)
+            answer = await client.next()
+            assert (answer["action"], answer.get("reason")) == ("error", reason), frame
+        for version in VERSIONS:
+            await client.send(version=version)
+            assert [m.get("page") for m in await client.synced()] == [1, None], version
+    assert_quiet(server)
+
+
+#: Arguments in the URL with which no database can be asked.
+UNASKABLE = [
+    "shelf/99999999999999999999999999",
+    "named/text",
+    "named/NaN",
+    "named/1%00",
+    "named/%ED%A0%80",
+]
+
+
+async def test_arguments_that_no_database_takes(site: Callable[..., Any]) -> None:
+    """They are refused with a word, and those that come later find everything."""
+    server = site()
+    for path in UNASKABLE:
+        async with client_of(server, path) as client:
+            assert await client.ended() == ("unknown", 4403), path
+    for path in ("named/" + "9" * 30, "shelf/5"):
+        async with client_of(server, path) as client:
+            assert len(await client.synced()) == 2, path
+    assert_quiet(server)
+
+
+async def test_what_a_client_of_a_binding_may_ask_for(
+    site: Callable[..., Any],
+) -> None:
+    """So many rows in a minute; it is kept up to date nevertheless."""
+    server = site(TURBO={"USER_LIMITS": {"REPLAY_BYTES": 1_000}})
+    await run(server, f"{PRODUCTS}for n in range(5): create(name='x' * 100)")
+    headers = await log_in(server, "ann")
+    async with client_of(server, "store", headers) as first:
+        await first.synced()
+        await first.send(version="")
+        assert (await first.next())["reason"] == "limit"
+        async with client_of(server, "store", headers) as second:
+            assert (await second.next())["reason"] == "limit"
+            assert await second.code() == 4013
+        async with client_of(server, "store") as stranger:
+            await stranger.synced()
+
+        await run(server, f"{PRODUCTS}create(name='y')")
+        assert (await first.next())["action"] == "create"
+
+
+PRODUCTS = """
+from tests.bindings.app.models import Product
+create = Product.objects.create
+"""
+
+
+async def test_how_many_clients_of_bindings_a_user_may_have(
+    site: Callable[..., Any],
+) -> None:
+    server = site(TURBO={"USER_LIMITS": {"SUBSCRIPTIONS": 2}})
+    headers = await log_in(server, "ann")
+    async with client_of(server, "store", headers) as first:
+        await first.synced()
+        async with client_of(server, "shelf/7", headers) as second:
+            await second.synced()
+            async with client_of(server, "shelf/8", headers) as third:
+                assert (await third.next())["reason"] == "limit"
+                assert await third.code() == 4013
+            async with client_of(server, "shelf/8") as stranger:
+                await stranger.synced()
+        await first.send(ping=True)
+        assert (await first.next())["action"] == "pong"
+    async with client_of(server, "shelf/9", headers) as again:
+        await again.synced()
+
+
+def assert_quiet(server: Any) -> None:
+    """Nothing was logged that an operator has to look at."""
+    log = server.log()
+    assert "Traceback" not in log, log
+    assert "ERROR" not in log, log

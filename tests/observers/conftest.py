@@ -7,7 +7,6 @@ from django.test import override_settings
 
 from tests.servers import channel_layer
 from turbo.broadcast import shut_down
-from turbo.observers.failures import failures
 
 
 @pytest.fixture(params=["memory", "redis", "pubsub"])
@@ -18,9 +17,3 @@ def layer(request: pytest.FixtureRequest) -> Iterator[str]:
     with override_settings(CHANNEL_LAYERS={"default": channel_layer(kind, url)}):
         yield kind
         shut_down()
-
-
-@pytest.fixture(autouse=True)
-def _log_of_failures() -> None:
-    """Let each test see its failures, though the one before had the same."""
-    failures.clear()

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from channels.db import database_sync_to_async
-
 from turbo.bindings import reading
 from turbo.bindings.binding import Binding
 from turbo.bindings.outage import Unreachable, with_store
@@ -17,6 +15,7 @@ from turbo.bindings.snapshot import Snapshot
 from turbo.bindings.store import State
 from turbo.bindings.versions import Version
 from turbo.conf import get_settings
+from turbo.threads import in_thread
 
 __all__ = ["Caught", "catch_up", "stay"]
 
@@ -34,13 +33,18 @@ class Caught:
     changes: tuple[str, ...] | None = None
     snapshot: Snapshot | None = None
 
+    @property
+    def size(self) -> int:
+        """Return what it takes to tell a client of it."""
+        texts = self.snapshot.texts.values() if self.snapshot else ()
+        return sum(map(len, texts)) + sum(map(len, self.changes or ()))
+
 
 async def catch_up(binding: Binding, since: Version | None) -> Caught:
     """Return what leads from ``since`` to now, and be told of what follows."""
 
     async def work() -> Caught:
-        caught: Caught = await database_sync_to_async(_catch_up)(binding, since)
-        return caught
+        return await in_thread(_catch_up, binding, since)
 
     shared: Caught = await _shared().get((binding, since), work)
     return shared
@@ -50,8 +54,7 @@ async def stay(binding: Binding) -> State | None:
     """Go on being told of changes; return where the binding stands."""
 
     async def work() -> State | None:
-        state: State | None = await database_sync_to_async(_listen)(binding)
-        return state
+        return await in_thread(_listen, binding)
 
     shared: State | None = await _shared().get((binding, "stay"), work)
     return shared

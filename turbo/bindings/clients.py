@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
-
-from channels.db import database_sync_to_async
+from contextlib import suppress
+from typing import Any
 
 from turbo import metrics
+from turbo.bindings.audience import Audience, Way
 from turbo.bindings.binding import Binding
 from turbo.bindings.catching import Caught, catch_up, stay
 from turbo.bindings.lines import Change, Line
@@ -24,16 +23,18 @@ from turbo.bindings.messages import (
 from turbo.bindings.outage import is_reachable
 from turbo.bindings.telling import group_stream_name, parse_told, stream_name
 from turbo.bindings.versions import Version
+from turbo.conf import get_settings
 from turbo.errands import Errands
 from turbo.frame import Frame
 from turbo.hub import get_hub
 from turbo.names import stream_id
 from turbo.protocol import CloseCode
+from turbo.questions import ask
 from turbo.revocation import RevocationHandler
 from turbo.typing import Scope
 from turbo.visitors import Visitor
 
-__all__ = ["Audience", "Client", "Way"]
+__all__ = ["Client"]
 
 logger = logging.getLogger("turbo.bindings")
 
@@ -41,35 +42,8 @@ logger = logging.getLogger("turbo.bindings")
 PATIENCE = 0.05
 #: Seconds between two attempts to be heard of.
 PAUSE = 1.0
-
-
-class Audience(Protocol):
-    """What a consumer declares: to whom it speaks of what."""
-
-    event: str
-    page_size: int
-
-    def get_groups(self) -> Sequence[str]:
-        """Return the groups by which its clients can be reached."""
-
-    def tests_user(self) -> bool:
-        """Return whether not everybody may listen."""
-
-    def user_passes_test(self, user: Any) -> bool:
-        """Return whether a user may listen."""
-
-
-class Way(Protocol):
-    """The way to the client."""
-
-    def put(self, frame: Frame) -> None:
-        """Send a frame, now or soon."""
-
-    async def ready(self) -> None:
-        """Wait until nothing waits to be sent."""
-
-    def end(self, code: int) -> None:
-        """End the connection."""
+#: Seconds that a client waits until its process hears of revocations.
+HEEDING = 2.0
 
 
 class Client:
@@ -91,24 +65,36 @@ class Client:
         self._errands = Errands()
         self._lock = asyncio.Lock()  # one catching up at a time
         self._is_healing = False
-        self._is_denied = False
+        self._is_telling = False
+        self._is_admitted = False
         self._hub = get_hub()
         self._hub.connect(self)
 
     async def start(self, since: Version | None) -> None:
         """Test the user, subscribe, and tell what has happened since a version."""
         async with self._revocations.lock:
+            with suppress(TimeoutError):  # asked again as soon as orders are heard
+                async with asyncio.timeout(HEEDING):
+                    await self._hub.heed()
+            await self._visitor.look_up()
+            if not self._has_room():
+                self._turn_away()
+                return
             if not await self._passes():
+                metrics.count("refused")
                 self._deny("forbidden")
                 return
+            self._is_admitted = True
             is_heard = await self._subscribe()
+        self._visitor.rest()
         if not is_heard:
             self._errands.run(self._subscribe_later())
-        await self.resume(since)
+        if not await self._catch_up(since, is_asked=True):
+            self._way.end(CloseCode.AGAIN)  # it has nothing that could be kept up
 
     async def resume(self, since: Version | None) -> None:
         """Tell what has happened since a version, and say when that is all."""
-        await self._catch_up(since, confirm=True)
+        await self._catch_up(since, is_asked=True)
 
     async def stop(self) -> None:
         """Leave everything."""
@@ -123,6 +109,8 @@ class Client:
 
     def deliver(self, frame: Frame) -> None:
         """Take what the hub delivers."""
+        if not self._is_admitted:
+            return  # its permission is being asked, or it is being shown out
         signal = Signal.of(frame)
         if signal.kind == "ping":
             self.say("ping")
@@ -132,6 +120,7 @@ class Client:
             told = frame.wire("turbo.bindings.told", lambda _: parse_told(signal.data))
             self._pass_on(self._line.take(*told))
             self._heal()
+            self._end_if_slow()
         elif signal.kind == "message":
             self._way.put(group_frame(self._event, signal.data))
 
@@ -157,39 +146,68 @@ class Client:
         else:
             self._errands.run(self._subscribe_later())
 
-    async def _catch_up(self, since: Version | None, *, confirm: bool = False) -> None:
+    async def _catch_up(self, since: Version | None, *, is_asked: bool = False) -> bool:
+        """
+        Tell what has happened since a version.
+
+        Return false, having said so, if the client asks for more than it may.
+        """
         async with self._lock:
+            before = self._line.version
+            was_lost = self._line.is_lost
             self._line.stop()
             try:
                 caught = await catch_up(self._binding, since)
             except BaseException:
                 self._line.start(since)
                 raise
-            await self._tell(caught, since, confirm=confirm)
+            if is_asked and not self._visitor.budget.spend("replay_bytes", caught.size):
+                self._say_limit()
+                self._pass_on(self._line.start(before))
+                self._line.is_lost |= was_lost
+                return False
+            self._is_telling = True
+            try:
+                await self._tell(caught, since, confirm=is_asked)
+            finally:
+                self._is_telling = False
             self._pass_on(self._line.start(caught.version))
         if caught.version is None:
             self._errands.run(self._await_store())
         self._heal()
+        return True
 
     async def _tell(
         self, caught: Caught, since: Version | None, *, confirm: bool
     ) -> None:
+        """Send what was read, no faster than the client reads."""
         version = str(caught.version or "")
         if since is not None and caught.changes is not None:
-            numbered = enumerate(caught.changes, since.number + 1)
-            self._pass_on((Version(since.epoch, n), change) for n, change in numbered)
+            for number, change in enumerate(caught.changes, since.number + 1):
+                await self._way.ready()
+                self._pass_on([(Version(since.epoch, number), change)])
         if caught.snapshot is not None:
             size = self._audience.page_size
             texts = caught.snapshot.texts
             for page in sync_messages(self._event, version, texts, page_size=size):
                 await self._way.ready()
-                self._way.put(Frame(page))
+                self._put(Frame(page))
         if confirm or caught.snapshot is not None:
             self.say("sync", version=version, payload="ok")
 
+    def _end_if_slow(self) -> None:
+        """End the connection of a client that does not read what it is being told."""
+        if self._is_telling and self._line.is_longer(get_settings().queue_bytes):
+            self._way.end(CloseCode.SLOW)
+
     def _pass_on(self, changes: Iterable[Change]) -> None:
         for version, change in changes:
-            self._way.put(change_frame(self._event, version, change))
+            self._put(change_frame(self._event, version, change))
+
+    def _put(self, frame: Frame) -> None:
+        """Send what only those may see who have been admitted."""
+        if self._is_admitted:
+            self._way.put(frame)
 
     def _heal(self) -> None:
         if self._line.is_stuck and not self._is_healing:
@@ -220,24 +238,36 @@ class Client:
         else:
             self._errands.run(self._await_store())
 
+    def _has_room(self) -> bool:
+        """Return whether the visitor may have one more client, and ask its test."""
+        budget = self._visitor.budget
+        return budget.hold("subscriptions", len(self._sids)) and (
+            not self._audience.tests_user() or budget.spend("tests")
+        )
+
+    def _turn_away(self) -> None:
+        self._say_limit()
+        self._way.end(CloseCode.AGAIN)
+
+    def _say_limit(self) -> None:
+        detail = "This is more than one may ask for. Try again in a minute."
+        self.say("error", reason="limit", detail=detail)
+
     async def _passes(self) -> bool:
-        test = self._audience.user_passes_test
+        if self._visitor.is_stale:
+            await self._visitor.reload()
         if not self._audience.tests_user():
             return True
-        try:
-            if inspect.iscoroutinefunction(test):
-                return bool(await test(self._visitor.user))
-            return bool(await database_sync_to_async(test)(self._visitor.user))
-        except Exception:
-            logger.exception("%r.user_passes_test() failed.", self._audience)
-            metrics.count("failed")
-            return False
+        # Of this connection alone, for the test may look at the scope.
+        asked = {f"turbo.bindings {id(self)}": self._audience}
+        [reason] = (await ask(asked, self._visitor)).values()
+        return not reason
 
     # --- For the handler of revocations
 
     def held(self) -> Sequence[Client]:
         """Return the one thing that there is to lose: to be told."""
-        return [] if self._is_denied else [self]
+        return [self] if self._is_admitted else []
 
     async def ended_with(self, stream: str, held: Sequence[Client]) -> Sequence[Client]:
         """Return this client if it is the binding that was revoked."""
@@ -253,7 +283,7 @@ class Client:
             self._deny("revoked")
 
     def _deny(self, reason: str) -> None:
-        self._is_denied = True
+        self._is_admitted = False
         self._hub.unsubscribe(self, self._sids)
         self.say("denied", reason=reason)
         self._way.end(CloseCode.FORBIDDEN)

@@ -22,18 +22,22 @@ from contextlib import suppress
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
-from channels.db import database_sync_to_async
+from django.core.exceptions import ValidationError
+from django.db import DataError
 
 from turbo import metrics, serving
 from turbo.bindings.binding import Binding
 from turbo.bindings.clients import Client
-from turbo.bindings.messages import parse_request
+from turbo.bindings.messages import message, parse_request
+from turbo.bindings.rows import check_storable
 from turbo.bindings.versions import Version
 from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError, FrameError
+from turbo.failures import log_failure
 from turbo.frame import Frame
 from turbo.outbox import Outbox
 from turbo.protocol import CloseCode
+from turbo.threads import in_thread
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["BindingConsumer", "consumer_classes"]
@@ -42,6 +46,9 @@ logger = logging.getLogger("turbo.bindings")
 
 #: Seconds that a client may take to read what goes before the end.
 CLOSE_TIMEOUT = 2.0
+
+#: What is raised for an argument in the URL that the binding cannot be asked with.
+_REFUSALS = (ArithmeticError, DataError, TypeError, ValidationError, ValueError)
 
 _classes: list[type[BindingConsumer]] = []
 
@@ -103,8 +110,7 @@ class BindingConsumer:
             raise ConfigurationError(
                 f"{type(self).__name__}.binding is {binding!r}, which is no Binding."
             )
-        route = self.scope.get("url_route") or {}
-        arguments = route.get("kwargs", {})
+        arguments = self._arguments()
         return binding(**{name: arguments[name] for name in binding.params})
 
     def get_groups(self) -> Sequence[str]:
@@ -129,7 +135,8 @@ class BindingConsumer:
         self._outbox.put(frame)
 
     async def ready(self) -> None:
-        """Wait until nothing waits to be sent."""
+        """Wait until nothing waits to be sent; others have their turn first."""
+        await asyncio.sleep(0)
         await self._outbox.ready()
 
     def end(self, code: int) -> None:
@@ -141,24 +148,34 @@ class BindingConsumer:
         """Serve the connection until either side closes it."""
         await self._receive()  # websocket.connect
         await self._send({"type": "websocket.accept"})
-        binding = await database_sync_to_async(self._prepared_binding)()
-        client = Client(self, binding, self.scope, self)
+        client: Client | None = None
         try:
             async with self._limit:
+                binding = await in_thread(self._prepared_binding)
+                client = Client(self, binding, self.scope, self)
                 await self._converse(client)
-        except TimeoutError:
-            if not self._limit.expired():
-                raise
-            await self._close()
         except asyncio.CancelledError:
             self._code = CloseCode.RESTART
             await self._close()
             raise
+        except Exception as error:
+            if not (isinstance(error, TimeoutError) and self._limit.expired()):
+                self._fail(error)
+            await self._close()
         finally:
             await self._outbox.close()
-            await client.stop()
+            if client is not None:
+                await client.stop()
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return the arguments in the URL, which a stranger has chosen."""
+        route = self.scope.get("url_route") or {}
+        arguments: dict[str, Any] = route.get("kwargs", {})
+        return arguments
 
     def _prepared_binding(self) -> Binding:
+        for value in self._arguments().values():
+            check_storable(value)
         binding = self.get_binding()
         _ = binding.slot  # looks at the queryset, for which Django may ask the database
         return binding
@@ -166,8 +183,8 @@ class BindingConsumer:
     async def _converse(self, client: Client) -> None:
         query = parse_qs(self.scope.get("query_string", b"").decode("latin-1"))
         await client.start(Version.parse(query.get("version", [""])[-1]))
-        while (message := await self._receive())["type"] == "websocket.receive":
-            await self._act(client, message.get("text"))
+        while (event := await self._receive())["type"] == "websocket.receive":
+            await self._act(client, event.get("text"))
             await self._outbox.ready()
 
     async def _act(self, client: Client, text: str | None) -> None:
@@ -182,9 +199,18 @@ class BindingConsumer:
         elif request.get("ping"):
             client.say("pong")
         else:
-            version = request.get("version")
-            known = version if isinstance(version, str) else None
-            await client.resume(Version.parse(known))
+            await client.resume(Version.parse(request["version"]))
+
+    def _fail(self, error: Exception) -> None:
+        """Say that there is no such binding, or that something is broken."""
+        if self._arguments() and isinstance(error, _REFUSALS):
+            metrics.count("refused")
+            event = self.event or getattr(self.binding, "label", "")
+            self.put(Frame(message(event, "denied", reason="unknown")))
+            self._code = CloseCode.FORBIDDEN
+        else:
+            log_failure(f"{type(self).__qualname__} cannot serve a client.", error)
+            self._code = CloseCode.AGAIN
 
     async def _close(self) -> None:
         is_slow = self._code == CloseCode.SLOW

@@ -105,11 +105,13 @@ class Declaration:
         form = _forms.get(type(self))
         if form is None:
             static = [f for f in (self.filters, self.excludes) if not callable(f)]
-            form = _forms[type(self)] = Form.of(
+            form = Form.of(
                 self.database_queryset(),
                 serializer_class=self.serializer_class,
                 further=[self.revision, *static],
             )
+            if form.has_sql:  # or an argument that finds nothing would be all's form
+                _forms[type(self)] = form
         return form
 
     @property

@@ -33,6 +33,8 @@ class Form:
 
     name: str
     ordering: Ordering
+    #: Whether the query has a text; one that finds nothing whatever is stored has none.
+    has_sql: bool
     _format: RowFormat
     _serializer_class: Any
 
@@ -42,16 +44,17 @@ class Form:
     ) -> Form:
         """Return the form of the rows of ``queryset``."""
         ordering = Ordering(queryset)
+        sql = _sql(ordering.apply(queryset))
         rests_on = [
             queryset.model._meta.label,
             [_describe_field(field) for field in queryset.model._meta.concrete_fields],
-            _sql(ordering.apply(queryset)),
+            sql,
             describe_serializer(serializer_class),
             list(further),
         ]
         text = json.dumps(rests_on, default=str, sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:20]
-        return cls(name, ordering, RowFormat(queryset), serializer_class)
+        return cls(name, ordering, bool(sql), RowFormat(queryset), serializer_class)
 
     def row(self, instance: Model) -> Row:
         """Return an instance as it is kept."""

@@ -35,6 +35,11 @@ class Line:
         """Return whether the store must be asked for what is missing."""
         return self.version is not None and (self.is_lost or bool(self._early))
 
+    def is_longer(self, size: int) -> bool:
+        """Return whether more waits than is kept for a client that does not read."""
+        waiting = self._early.values()
+        return len(waiting) >= LIMIT or sum(map(len, waiting)) > size
+
     def stop(self) -> None:
         """Pass nothing on until :meth:`start`."""
         self.version = None

@@ -159,4 +159,10 @@ def parse_request(text: str | None, *, limit: int) -> dict[str, Any]:
         raise FrameError(
             "unknown_type", "A message has 'version', 'ping' or 'disconnect'."
         )
+    if not isinstance(request.get("version"), str | None):
+        raise FrameError("invalid", "'version' is a string.")
+    if "version" not in request and not (
+        request.get("ping") or request.get("disconnect")
+    ):
+        raise FrameError("invalid", "'ping' and 'disconnect' are true.")
     return request

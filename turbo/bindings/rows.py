@@ -27,7 +27,7 @@ from django.db.models.base import ModelState
 from django.db.models.signals import post_init, pre_init
 from django.utils.duration import duration_string
 
-__all__ = ["RowFormat", "pk_text"]
+__all__ = ["RowFormat", "check_storable", "pk_text"]
 
 _IMMUTABLE = frozenset(
     {
@@ -81,6 +81,26 @@ def pk_text(pk: Any) -> str:
     ('7', '[1,"b"]')
     """
     return _dump(_plain(pk))
+
+
+def check_storable(value: Any) -> None:
+    """
+    Raise :exc:`ValueError` for what no database takes, however it is asked.
+
+    Numbers of more than 64 bits, and texts with NUL or half a character in them.
+    """
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("A number has more than 64 bits.")
+    if isinstance(value, str) and ("\0" in value or not _is_unicode(value)):
+        raise ValueError(f"{value!a:.50} is no text.")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class RowFormat:

@@ -9,10 +9,10 @@ from typing import Any
 
 from rest_framework.exceptions import APIException, PermissionDenied
 
+from turbo.failures import log_failure
 from turbo.frame import Frame
 from turbo.observers.connections import JsonConnection
 from turbo.observers.envelopes import encode, envelope, errors_list
-from turbo.observers.failures import log_failure
 from turbo.observers.sockets import Link
 from turbo.typing import Message, Scope
 

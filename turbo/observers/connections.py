@@ -11,10 +11,10 @@ from rest_framework.exceptions import APIException, ParseError
 
 from turbo import metrics
 from turbo.errands import Errands
+from turbo.failures import log_failure
 from turbo.frame import Frame
 from turbo.observers.applications import Application
 from turbo.observers.envelopes import encode
-from turbo.observers.failures import log_failure
 from turbo.observers.groups import LayerGroups
 from turbo.observers.lanes import Lane
 from turbo.observers.requests import text_of

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from turbo.failures import log_failure
 from turbo.frame import Frame
-from turbo.observers.failures import log_failure
 
 __all__ = ["Desk", "Entry", "Listener", "desk_for"]
 

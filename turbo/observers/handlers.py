@@ -19,10 +19,10 @@ from typing import Any, Self, overload
 from rest_framework.exceptions import APIException
 
 from turbo.exceptions import ConfigurationError
+from turbo.failures import log_failure
 from turbo.observers.answers import after_answer, current_call
 from turbo.observers.desks import Desk, Entry, desk_for
 from turbo.observers.envelopes import encode
-from turbo.observers.failures import log_failure
 from turbo.observers.pointers import Arrived
 from turbo.observers.requests import Call
 from turbo.observers.subscriptions import Subscription

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from turbo.observers.failures import log_failure
+from turbo.failures import log_failure
 
 __all__ = ["Lane"]
 

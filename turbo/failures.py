@@ -18,7 +18,7 @@ from turbo import metrics
 
 __all__ = ["FailureLog", "log_failure"]
 
-logger = logging.getLogger("turbo.observers")
+logger = logging.getLogger("turbo.failures")
 
 MINUTE = 60.0
 #: Different failures that are remembered; the oldest goes.
