@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from django.conf import settings
 from django.core import checks as django_checks
 from django.test import override_settings
 
+from tests.documents import DOCS, blocks
 from tests.servers import channel_layer
 from tests.testapp.models import Room, Tag
 from turbo.checks import check_permissions, check_reach, check_setup, check_streams
@@ -166,6 +168,22 @@ def told_before_deployment(**overrides: Any) -> list[tuple[str, str]]:
         found = check_reach()
     assert all(message.hint for message in found)
     return [(message.id, " ".join(message.msg.split()[:6])) for message in found]
+
+
+@pytest.mark.usefixtures("with_daphne")
+def test_the_settings_of_the_deployment_how_to_are_good() -> None:
+    """Both channel layers that it shows."""
+    found = blocks(DOCS / "howto/deployment.rst", "python")
+    shown: dict[str, Any] = {"BASE_DIR": Path()}
+    layers_shown = [block for block in found if "CHANNEL_LAYERS" in block.code]
+    assert len(layers_shown) == 2
+    for block in layers_shown:
+        exec(block.code.replace('os.environ["SECRET_KEY"]', "''"), shown)
+        names = ("ALLOWED_HOSTS", "CHANNEL_LAYERS", "DEBUG", "TURBO")
+        overrides = {name: shown[name] for name in names}
+
+        assert told_before_deployment(**overrides) == []
+        assert ids(**overrides) == []
 
 
 HOSTS = ("turbo.W015", "ALLOWED_HOSTS has '*', so a WebSocket")

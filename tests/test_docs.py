@@ -269,6 +269,16 @@ def test_every_test_that_the_documentation_names_is_there() -> None:
     assert len(named) > 30
 
 
+def test_the_lines_that_are_left_to_the_proxy_are_in_its_file() -> None:
+    text = (DOCS / "topics/security.rst").read_text().partition(".. _proxy:")[2]
+    table = text.partition("What it stops")[2].partition("What goes out")[0]
+    [site] = blocks(DOCS / "howto/deployment.rst", "nginx")
+
+    lines = re.findall(r"(?m)^``(.+?)``", table)
+    assert len(lines) >= 7
+    assert [line for line in lines if line not in site.code] == []
+
+
 NOT_PUBLIC = {"SafeHtml", "STREAM_CONTENT_TYPE", "urlpatterns"}
 
 

@@ -238,6 +238,8 @@ async def test_the_proxy_takes_what_is_left_to_it(site: Site) -> None:
     async with httpx.AsyncClient(base_url=site.url, verify=False) as http:
         body = {"content": b"x" * 1_100_000, "headers": HEADERS, "timeout": PATIENCE}
         too_large = await http.post("/login/", **body)  # type: ignore[arg-type]
+        forged = HEADERS | {"X-Forwarded-For": "192.0.2.66"}
+        await http.get("/login/", headers=forged, timeout=PATIENCE)
     reader, writer = await asyncio.open_connection(
         "127.0.0.1", site.port, ssl=options["ssl"]
     )
@@ -248,6 +250,9 @@ async def test_the_proxy_takes_what_is_left_to_it(site: Site) -> None:
     assert refused.value.response.status_code == 429
     assert too_large.status_code == 413
     assert b"101" not in closed
+    log = (site.directory / "daphne-1.log").read_text()
+    assert "127.0.0.1:0 - - " in log
+    assert "192.0.2.66" not in log
 
 
 def trusting() -> dict[str, Any]:

@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth import get_user_model
+from django.contrib.auth import (
+    aget_user,
+    aupdate_session_auth_hash,
+    get_user_model,
+)
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.db import SessionStore
+from django.http import HttpRequest
 from django.test import AsyncClient, override_settings
 
 import turbo
@@ -196,6 +201,25 @@ async def test_a_changed_password_ends_the_sessions_of_before(
         await ann.asave()
 
         assert await denied(socket) == [("denied", "revoked")]
+
+
+async def test_a_changed_password_ends_the_pages_where_it_was_changed(
+    ann: User, cellar: Room
+) -> None:
+    """Their browser has another session from then on."""
+    _, session = await logged_in(ann)
+    async with Socket(ann, session=session) as socket:
+        await socket.subscribe(cellar.stream.sign(ann))
+        request = HttpRequest()
+        request.user, request.session = ann, type(session)(session.session_key)
+
+        ann.set_password("new")
+        await ann.asave()
+        await aupdate_session_auth_hash(request, ann)
+        await request.session.asave()
+
+        assert await denied(socket) == [("denied", "revoked")]
+        assert (await aget_user(request)) == ann
 
 
 async def test_an_anonymous_visitor_is_asked_again_as_such(cellar: Room) -> None:
