@@ -18,10 +18,7 @@ from hypothesis.strategies import SearchStrategy
 
 from tests.fuzz.frames import ARGUMENTS, JUNK, KEYS, NAME, Frame, dicts
 from tests.fuzz.peers import Peer
-from tests.fuzz.world import MyConsumer, Several, StoreConsumer
-from turbo.consumers import TurboStreamsConsumer
-from turbo.pubsub.consumers import PubSubConsumer
-from turbo.typing import ASGIApplication
+from tests.fuzz.world import MyConsumer, Several
 
 __all__ = ["PROTOCOLS", "Protocol", "value_of"]
 
@@ -32,10 +29,9 @@ Ends = list[Callable[[Message], bool]]
 
 @dataclass(frozen=True, repr=False)
 class Protocol:
-    """One protocol, served by ``application`` below ``path``."""
+    """One protocol, by a name of ``APPLICATIONS``."""
 
     name: str
-    application: ASGIApplication
     frames: tuple[SearchStrategy[Any], ...]
     #: What is sent after each frame, by what was sent.
     markers: Callable[[Any], list[str]]
@@ -131,7 +127,6 @@ SIGNED = st.sampled_from(
 WANTED = dicts({"since": POSITIONS}, name=SIGNED)
 PAGES = Protocol(
     "pages",
-    TurboStreamsConsumer.as_asgi(),
     (
         dicts(type="subscribe", streams=st.lists(WANTED, min_size=1, max_size=4)),
         dicts(type="unsubscribe", streams=st.lists(SIGNED, min_size=1, max_size=4)),
@@ -254,7 +249,6 @@ def _is_detached(call: Any) -> bool:
 CALLS = calls_of(MyConsumer)
 OBSERVERS = Protocol(
     "observers",
-    MyConsumer.as_asgi(),
     (CALLS,),
     markers=lambda frame: [json.dumps(END)],
     ends=[lambda m: m.get("request_id") == END["request_id"]],
@@ -291,7 +285,6 @@ def _multiplexed_end(frame: Any) -> list[str]:
 
 MULTIPLEXER = Protocol(
     "multiplexer",
-    Several.as_asgi(),
     (
         dicts(stream="mine", payload=CALLS),
         dicts(stream=STREAMS, payload=MANY_CALLS),
@@ -335,7 +328,6 @@ MULTIPLEXER = Protocol(
 VERSIONS = POSITIONS | st.just("$version$")
 BINDINGS = Protocol(
     "bindings",
-    StoreConsumer.as_asgi(),
     (
         dicts(version=VERSIONS),
         dicts(ping=st.booleans()),
@@ -367,7 +359,6 @@ TOKENS = st.sampled_from(
 )
 PUBSUB = Protocol(
     "pubsub",
-    PubSubConsumer.as_asgi(),
     (
         dicts(type="ping"),
         dicts(type="authenticate", token=TOKENS),

@@ -9,16 +9,15 @@ task stays.
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
-from tests.fuzz.frames import Frame, conversations, fill
-from tests.fuzz.peers import Closed, InProcess
-from tests.fuzz.protocols import PROTOCOLS, Protocol, value_of
+from tests.fuzz.conversing import converse
+from tests.fuzz.frames import Frame, conversations
+from tests.fuzz.peers import InProcess
+from tests.fuzz.protocols import PROTOCOLS, Protocol
 from tests.fuzz.searching import search
 from tests.fuzz.watching import no_tasks_stay, watching
-from tests.fuzz.world import SECRET, World
+from tests.fuzz.world import APPLICATIONS, World
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -32,35 +31,17 @@ EXAMPLES = {
 }
 
 
-async def converse(
-    protocol: Protocol, world: World, words: dict[str, object], frames: list[Frame]
-) -> None:
-    """Send frames over a connection, and what is left over another if it is closed."""
-    rest = iter(frames)
-    codes: set[int | None] = {None}
-    try:
-        async with InProcess(protocol.application, "/ws/", world.stranger) as peer:
-            for frame in rest:
-                sent = fill(frame, words)
-                codes.add(protocol.closes(value_of(sent)))
-                said = await protocol.exchange(peer, sent)
-                assert SECRET not in str(said)
-                assert not any(map(protocol.is_failure, said)), (frame, said)
-            await protocol.probe(peer, partial(fill, words=words))
-    except Closed as closed:
-        if closed.code not in codes - {None}:
-            raise
-        await converse(protocol, world, words, list(rest))
-
-
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
 def test_every_frame_is_answered(protocol: Protocol, layer: str, world: World) -> None:
     if protocol.name == "pubsub" and layer == "memory":
         pytest.skip("there is no pub/sub without Redis")
 
+    def connect() -> InProcess:
+        return InProcess(APPLICATIONS[protocol.name], "/ws/", world.stranger)
+
     async def check(frames: list[Frame]) -> None:
         with watching():
-            await converse(protocol, world, world.words(), frames)
+            await converse(protocol, connect, world.words(), frames)
             await no_tasks_stay()
 
     search(

@@ -24,6 +24,7 @@ from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
 from turbo import Stream
 from turbo.bindings import Binding, BindingConsumer
+from turbo.consumers import TurboStreamsConsumer
 from turbo.observers import (
     BasePermission,
     IsAuthenticated,
@@ -31,9 +32,12 @@ from turbo.observers import (
     action,
     model_observer,
 )
+from turbo.pubsub.consumers import PubSubConsumer
 from turbo.pubsub.tokens import make_token
+from turbo.typing import ASGIApplication
 
 __all__ = [
+    "APPLICATIONS",
     "SECRET",
     "ClosedBindingConsumer",
     "MyConsumer",
@@ -158,6 +162,16 @@ class StoreConsumer(BindingConsumer):
 class ClosedBindingConsumer(StoreConsumer):
     def user_passes_test(self, user: Any) -> bool:
         return bool(user.is_staff)
+
+
+#: Each protocol by its name, and who serves it.
+APPLICATIONS: dict[str, ASGIApplication] = {
+    "pages": TurboStreamsConsumer.as_asgi(),
+    "observers": MyConsumer.as_asgi(),
+    "multiplexer": Several.as_asgi(),
+    "bindings": StoreConsumer.as_asgi(),
+    "pubsub": PubSubConsumer.as_asgi(),
+}
 
 
 class World:
