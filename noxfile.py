@@ -1,7 +1,7 @@
 """
 The project's tasks: ``nox`` runs those that a change must pass, ``nox --session lint``
-one of them. ``full``, ``audit``, ``timing`` and ``bench`` are only run when they are
-named.
+one of them. ``full``, ``fuzz``, ``audit``, ``timing`` and ``bench`` are only run when
+they are named.
 
 ``python3 tests/run.py`` runs the tests without nox, on the interpreter at hand.
 """
@@ -47,6 +47,18 @@ def full(session: nox.Session) -> None:
     arguments = session.posargs or ["-n", "2", "--dist", "worksteal"]
     env = {"TURBO_SOAK_SECONDS": "30", "TURBO_REQUIRE_BROWSER": "1"}
     session.run("python", "-m", "pytest", *arguments, env=env)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Send random frames to every protocol, by default five minutes for each search."""
+    session.install(*CHECKOUT, *group("test"))
+    seconds = session.env.get("TURBO_SOAK_SECONDS", "300")
+    arguments = session.posargs or ["-n", "2", "tests/fuzz"]
+    session.run(
+        *("python", "-m", "pytest", "--timeout", "0", *arguments),
+        env={"TURBO_SOAK_SECONDS": seconds},
+    )
 
 
 @nox.session

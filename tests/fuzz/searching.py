@@ -13,10 +13,12 @@ import os
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import hypothesis
 from hypothesis import HealthCheck, given, reproduce_failure, seed, settings
+from hypothesis.errors import DidNotReproduce
 from hypothesis.strategies import SearchStrategy
 
 __all__ = ["search"]
@@ -33,6 +35,7 @@ settings.register_profile(
     database=None,
     deadline=None,
     derandomize=True,
+    print_blob=True,
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
@@ -41,7 +44,6 @@ settings.register_profile(
     parent=settings.get_profile("fuzz"),
     derandomize=False,
     max_examples=BATCH,
-    print_blob=True,
 )
 
 
@@ -70,7 +72,7 @@ def search(
             runner.run(check(value))
             assert after()
 
-        for value in first:
+        for value in () if BLOB else first:
             once(value)
         _explore(given(strategy)(once), examples)
     print(f"{count} examples")
@@ -78,7 +80,8 @@ def search(
 
 def _explore(test: Any, examples: int) -> None:
     if BLOB:
-        reproduce_failure(hypothesis.__version__, BLOB.encode())(test)()
+        with suppress(DidNotReproduce):  # it is mended, or of another search
+            reproduce_failure(hypothesis.__version__, BLOB.encode())(test)()
         return
     if not SECONDS:
         profile = settings.get_profile("fuzz")
