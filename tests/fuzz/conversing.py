@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ async def converse(
     protocol: Protocol,
     connect: Callable[[], Peer],
     words: Mapping[str, Any],
+    disturb: Callable[[], Awaitable[None]],
     frames: Sequence[Frame],
     *,
     limit: int | None = None,
@@ -26,7 +27,8 @@ async def converse(
     """
     Send frames over a connection, and what is left over another if it is closed.
 
-    A frame of more than ``limit`` bytes may end it.
+    A frame of more than ``limit`` bytes may end it. ``disturb`` changes what the client
+    may not see, whatever it has subscribed to.
     """
     rest = iter(frames)
     codes: set[int | None] = {None}
@@ -40,8 +42,10 @@ async def converse(
                 said = await protocol.exchange(peer, sent)
                 assert SECRET not in str(said)
                 assert not any(map(protocol.is_failure, said)), (frame, said)
-            await protocol.probe(peer, partial(fill, words=words))
+            await disturb()
+            said = await protocol.probe(peer, partial(fill, words=words))
+            assert SECRET not in str(said)
     except Closed as closed:
         if closed.code not in codes - {None}:
             raise
-        await converse(protocol, connect, words, list(rest), limit=limit)
+        await converse(protocol, connect, words, disturb, list(rest), limit=limit)

@@ -70,11 +70,14 @@ class Protocol:
             is_end(message) for is_end, message in zip(self.ends, last, strict=True)
         )
 
-    async def probe(self, peer: Peer, fill: Callable[[Frame], Frame]) -> None:
-        """See to it that valid frames are answered as ever."""
+    async def probe(self, peer: Peer, fill: Callable[[Frame], Frame]) -> list[Message]:
+        """See to it that valid frames are answered as ever, and return what is said."""
+        everything: list[Message] = []
         for frame, expected in self.probes:
             said = await self.exchange(peer, fill(json.dumps(frame)))
             assert any(_has(message, expected) for message in said), (frame, said)
+            everything += said
+        return everything
 
 
 def read(text: str) -> Message:

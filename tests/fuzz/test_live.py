@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.conf import settings
 
-from tests.fuzz.conftest import WITHOUT_RATES
 from tests.fuzz.conversing import converse
 from tests.fuzz.frames import Frame, conversations
 from tests.fuzz.peers import Live
@@ -17,7 +18,7 @@ from tests.fuzz.searching import search
 from tests.fuzz.world import World
 from tests.pubsub.conftest import databases
 from tests.pubsub.serving import log_in, session_of
-from tests.servers import Project, Valkey, WebServer, channel_layer
+from tests.servers import Project, WebServer
 from turbo.conf import get_settings
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -26,17 +27,10 @@ FAST = ("--ws", "turbo.server:WebSocketProtocol")
 
 
 @pytest.fixture
-def project(world: World, valkey: Valkey, tmp_path: Path) -> Project:
-    """A project over the database of this process."""
-    limits = {"CONNECTION_LIMITS": WITHOUT_RATES, "USER_LIMITS": WITHOUT_RATES}
-    return Project(
-        tmp_path,
-        {
-            "DATABASES": databases(),
-            "CHANNEL_LAYERS": {"default": channel_layer("redis", valkey.url)},
-            "TURBO": limits,
-        },
-    )
+def project(layer: str, world: World, tmp_path: Path) -> Project:
+    """A project over the database and the Redis of this process."""
+    own = {name: getattr(settings, name) for name in ("CHANNEL_LAYERS", "TURBO")}
+    return Project(tmp_path, {"DATABASES": databases(), **own})
 
 
 @pytest.fixture(params=["daphne", "uvicorn", "fast"])
@@ -49,8 +43,11 @@ def server(request: pytest.FixtureRequest, project: Project) -> WebServer:
     return start(project, *options, application="tests.fuzz.asgi:application")
 
 
+@pytest.mark.parametrize("layer", ["redis"], indirect=True)
 def test_a_server_answers_every_frame(server: WebServer, world: World) -> None:
     cookie = f"sessionid={session_of(log_in(world.stranger))}"
+
+    disturb = sync_to_async(world.disturb)
 
     def examine(protocol: Protocol) -> None:
         def connect() -> Live:
@@ -58,12 +55,13 @@ def test_a_server_answers_every_frame(server: WebServer, world: World) -> None:
 
         async def check(frames: list[Frame]) -> None:
             limit = get_settings().max_frame_bytes
-            await converse(protocol, connect, world.words(), frames, limit=limit)
+            given = (protocol, connect, world.words(), disturb, frames)
+            await converse(*given, limit=limit)
 
         search(
             check,
             conversations(protocol.frames),
-            examples=10,
+            examples=8,
             before=world.prepare,
             after=lambda: world.is_untouched() and is_quiet(server),
         )

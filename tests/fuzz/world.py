@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.filters import OrderingFilter, SearchFilter
 
+import turbo
 from tests.bindings.app.models import Product
 from tests.observers.app.consumers import (
     ArticleConsumer,
@@ -20,6 +21,8 @@ from tests.observers.app.consumers import (
     TokenConsumer,
 )
 from tests.observers.app.models import Article, Person, Seat, Token
+from tests.pubsub.shop.models import Topping
+from tests.servers import PATIENCE
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
 from turbo import Stream
@@ -34,6 +37,7 @@ from turbo.observers import (
 )
 from turbo.pubsub.consumers import PubSubConsumer
 from turbo.pubsub.tokens import make_token
+from turbo.replay.selection import layer_is_redis
 from turbo.typing import ASGIApplication
 
 __all__ = [
@@ -197,6 +201,16 @@ class World:
         Person.objects.exclude(pk=self.secret.pk).delete()
         self.secret.save()
         self.mine = Person.objects.create(name="Mine", owner=self.stranger).pk
+
+    def disturb(self) -> None:
+        """Change and tell what the stranger may not see; for threads."""
+        self.secret.save()
+        self.hidden.save()
+        if layer_is_redis():
+            Topping.objects.create(name=SECRET, secret=True).delete()
+        for stream in (self.cellar.stream, OnlyStaff()):
+            stream.append(text=SECRET, id="x")
+        turbo.flush(PATIENCE)
 
     def is_untouched(self) -> bool:
         """Return whether what is the owner's is as it was; for threads."""
