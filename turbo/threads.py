@@ -23,7 +23,7 @@ from channels.db import DatabaseSyncToAsync
 
 from turbo.conf import get_settings
 
-__all__ = ["in_thread", "in_turns"]
+__all__ = ["in_thread", "in_turn", "in_turns"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,6 +63,15 @@ async def in_turns(owner: Hashable, steps: Iterable[Callable[[], None]]) -> None
     while left:
         async with turn:
             await in_thread(_step, left)
+
+
+async def in_turn(
+    owner: Hashable, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+) -> R:
+    """Return ``work(…)``, called when it is the owner's turn."""
+    results: list[R] = []
+    await in_turns(owner, [lambda: results.append(work(*args, **kwargs))])
+    return results[0]
 
 
 def _step(left: deque[Callable[[], None]]) -> None:

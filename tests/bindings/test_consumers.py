@@ -23,6 +23,7 @@ from turbo.bindings.binding import Binding
 from turbo.bindings.reading import forget_copies
 from turbo.bindings.telling import group_stream_name, stream_name
 from turbo.broadcast import broadcast, shut_down
+from turbo.hub import get_hub
 from turbo.recorders import recording
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -380,6 +381,32 @@ async def test_who_may_no_longer_is_sent_away(bind: Bind, layer: str) -> None:
     assert told == {"event": "shop", "action": "denied", "reason": "revoked"}
     assert other == told
     assert code == other_code == 4403
+
+
+async def test_nothing_is_told_while_the_test_is_asked(bind: Bind, layer: str) -> None:
+    """A sign of life goes to all connections; it must not lead to rows."""
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def wait(self: Any, user: Any) -> bool:
+        asked.set()
+        await may_answer.wait()
+        return False
+
+    attributes = {"binding": bind(Product), "user_passes_test": wait}
+    shop = type("Consumer", (BindingConsumer,), attributes)
+    await create("secret")
+
+    async with Talk(shop) as talk:
+        await asked.wait()
+        for _ in range(3):
+            await get_hub()._beat()
+            await talk.communicator.receive_nothing(0.1)
+        may_answer.set()
+        told = [(await talk.receive())["action"]]
+        while told[-1] != "denied":
+            told.append((await talk.receive())["action"])
+
+    assert told == ["denied"]
 
 
 async def test_a_test_that_fails_refuses(bind: Bind, layer: str) -> None:

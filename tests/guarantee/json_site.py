@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import time
-from pathlib import Path
 from typing import Any
 
 from turbo.asgi import get_application as get_turbo_application
 
-__all__ = ["application", "authenticate"]
-
-
-def wait_at_the_door(username: str, what: str) -> None:
-    """Say who asks for what; eve waits until the door is open."""
-    if not (door := os.environ.get("TURBO_TEST_DOOR")):
-        return
-    with Path(door).with_suffix(".asked").open("a") as asked:
-        asked.write(f"{username} {what}\n")
-    while username == "eve" and not Path(door).exists():
-        time.sleep(0.005)
-
-
-def authenticate(token: str) -> Any:
-    """Read a token, which takes as long as the door is shut for eve."""
-    from turbo.pubsub.tokens import authenticate
-
-    user = authenticate(token)
-    wait_at_the_door(user.username if user else "", "token")
-    return user
+__all__ = ["application"]
 
 
 def urlpatterns() -> list[Any]:
     from django.urls import path
 
     from tests.bindings.app.bindings import Shelf, StoreProducts
+    from tests.guarantee.json_hooks import wait_at_the_door
     from turbo.bindings import BindingConsumer
     from turbo.pubsub.consumers import PubSubConsumer
 

@@ -190,7 +190,7 @@ async def test_what_is_revoked_while_a_binding_asks_its_test(
 async def test_what_ends_while_a_token_is_looked_at(
     site: Callable[..., Any], door: Door, end: str
 ) -> None:
-    pubsub = {"AUTHENTICATE": "tests.guarantee.json_site.authenticate"}
+    pubsub = {"AUTHENTICATE": "tests.guarantee.json_hooks.authenticate"}
     server = site(door, TURBO={"PUBSUB": pubsub | {"ACCESS": "authenticated"}})
     token = await token_of(server, "eve")
     async with client_of(server, "pubsub") as client:
@@ -363,6 +363,121 @@ async def test_how_many_clients_of_bindings_a_user_may_have(
         assert (await first.next())["action"] == "pong"
     async with client_of(server, "shelf/9", headers) as again:
         await again.synced()
+
+
+# --- Pub/sub
+
+LABELS = {"EXTRA_MODELS": ["tests.guarantee.json_hooks.LabelListenConfig"]}
+LABEL = "from tests.bindings.app.models import Label; Label.objects.create(text={!r})"
+
+
+def texts(messages: list[dict[str, Any]]) -> list[str]:
+    return [message["data"]["text"] for message in messages]
+
+
+async def ready(client: Client) -> None:
+    """Return when the client hears of changes."""
+    await client.send(**PING)
+    assert await client.next() == {"type": "pong"}
+
+
+async def test_nobody_waits_for_the_slow_access_of_another(
+    site: Callable[..., Any], door: Door
+) -> None:
+    """Who is slow is told everything, too, in order; asked once, on two sockets."""
+    server = site(door, TURBO={"PUBSUB": LABELS})
+    ann, eve = await log_in(server, "ann"), await log_in(server, "eve")
+    async with AsyncExitStack() as stack:
+        slow = [
+            await stack.enter_async_context(client_of(server, "pubsub", eve))
+            for _ in range(2)
+        ]
+        other = await stack.enter_async_context(client_of(server, "pubsub", ann))
+        nobody = await stack.enter_async_context(client_of(server, "pubsub"))
+        for client in (*slow, other, nobody):
+            await ready(client)
+        for text in "abc":
+            await run(server, LABEL.format(text))
+            for client in (other, nobody):
+                assert texts([await client.next()]) == [text]
+        assert door.asked().count("eve a") == 1
+        door.open()
+
+        for client in slow:
+            assert texts([await client.next() for _ in range(3)]) == ["a", "b", "c"]
+        assert [door.asked().count(f"eve {text}") for text in "abc"] == [1, 1, 1]
+
+
+async def test_who_becomes_another_is_told_what_may_be_missing(
+    site: Callable[..., Any], door: Door
+) -> None:
+    """What was being decided for whom it was is not for whom it is."""
+    server = site(door, TURBO={"PUBSUB": LABELS})
+    token, eve = await token_of(server, "ann"), await log_in(server, "eve")
+    async with client_of(server, "pubsub", eve) as client:
+        await ready(client)
+        await run(server, LABEL.format("a"))
+        await door.until_asked("eve a")
+        await client.send(type="authenticate", token=token)
+
+        assert await client.next() == {"type": "authenticated"}
+        assert await client.next() == {"type": "gap"}
+        await run(server, LABEL.format("b"))
+        assert texts([await client.next()]) == ["b"]
+        door.open()
+
+
+SENT: list[tuple[str | bytes, str]] = [
+    *JUNK[: JUNK.index(("{}", "unknown_type")) + 1],
+    ('{"type":null}', "unknown_type"),
+    ('{"type":["ping"]}', "unknown_type"),
+    ('{"type":NaN}', "unknown_type"),
+    ('{"type":"authenticate","token":true}', "invalid"),
+    ('{"type":"authenticate","token":""}', "invalid"),
+    ('{"type":"authenticate","token":["x"]}', "invalid"),
+    ('{"type":"authenticate","token":1e999}', "invalid"),
+]
+TOKENS = ["x", "\x00", "\ud800", "a:b:c", ":::", "e" * 8_192, "\n", "W10:1:x"]
+
+
+async def test_pubsub_answers_whatever_is_said(site: Callable[..., Any]) -> None:
+    """And goes on; a bad token is the end. Nothing is logged for any of it."""
+    server = site()
+    async with client_of(server, "pubsub") as client:
+        for frame, reason in SENT:
+            await client.send_text(frame)
+            answer = await client.next()
+            assert (answer["type"], answer.get("reason")) == ("error", reason), frame
+        await ready(client)
+    for token in TOKENS:
+        async with client_of(server, "pubsub") as client:
+            await client.send(type="authenticate", token=token)
+            assert await client.ended() == ("token", 4403), token
+    assert_quiet(server)
+
+
+async def test_what_a_client_of_pubsub_may_ask_for(site: Callable[..., Any]) -> None:
+    """So many connections of one user, by token or session, and so many tokens."""
+    limits = {
+        "USER_LIMITS": {"SUBSCRIPTIONS": 1},
+        "CONNECTION_LIMITS": {"TESTS": 2},
+    }
+    server = site(TURBO=limits)
+    headers, token = await log_in(server, "ann"), await token_of(server, "ann")
+    async with client_of(server, "pubsub") as first:
+        for answer in ("authenticated", "authenticated", "error"):
+            await first.send(type="authenticate", token=token)
+            assert (await first.next())["type"] == answer
+        await ready(first)
+        async with client_of(server, "pubsub", headers) as second:
+            assert (await second.next())["reason"] == "limit"
+            assert await second.code() == 4013
+        async with client_of(server, "pubsub") as second:
+            await second.send(type="authenticate", token=token)
+            assert (await second.next())["reason"] == "limit"
+            assert await second.code() == 4013
+    async with client_of(server, "pubsub", headers) as again:
+        await ready(again)
 
 
 def assert_quiet(server: Any) -> None:

@@ -152,7 +152,8 @@ def test_any_kind_of_method_will_do(kind: Any) -> None:
     with declared(Topping, has_access=hook):
         listening = Listening(Topping, Topping)
         assert check_declarations() == []
-        assert listening.admitted(Topping(), {"1": "bob", "2": "eve"}) == {"1"}
+        assert listening.admits(Topping(), "bob")
+        assert not listening.admits(Topping(), "eve")
 
 
 def test_a_hook_that_is_asynchronous_admits_nobody(
@@ -161,7 +162,8 @@ def test_a_hook_that_is_asynchronous_admits_nobody(
     """A coroutine is true, whatever it would have returned."""
     with declared(Topping, has_access=has_access_async()):
         listening = Listening(Topping, Topping)
-        assert listening.admitted(Topping(), {"1": "bob", "2": "eve"}) == set()
+        assert not listening.admits(Topping(), "bob")
+        assert not listening.admits(Topping(), "eve")
 
     assert caplog.messages == ["has_access() of shop.Topping failed."]
 

@@ -161,12 +161,12 @@ async def test_tokens_of_another_kind(caplog: pytest.LogCaptureFixture) -> None:
     """The function may be asynchronous, fail, or find nobody."""
     path = f"{__name__}.find_user"
     with override_settings(TURBO={"PUBSUB": {"AUTHENTICATE": path}}):
-        assert isinstance(await user_of_token("good"), _User)
-        assert await user_of_token("bad") is None
-        assert await user_of_token("broken") is None
+        assert isinstance(await user_of_token("good", 1), _User)
+        assert await user_of_token("bad", 1) is None
+        assert await user_of_token("broken", 1) is None
 
     assert "A token cannot be checked" in caplog.text
 
 
 async def test_no_greetings_without_hello_messages() -> None:
-    assert await greetings(AnonymousUser()) == []
+    assert await greetings(AnonymousUser(), 1) == []

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import inspect
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from channels.db import database_sync_to_async
 from django.utils.module_loading import import_string
 
-from turbo import metrics
+from turbo.failures import log_failure
 from turbo.pubsub.announcements import to_json
 from turbo.pubsub.conf import Access, get_pubsub_settings
+from turbo.threads import in_thread, in_turn
 
 __all__ = ["greetings", "may_connect", "user_of_token"]
-
-logger = logging.getLogger("turbo.pubsub")
 
 
 async def may_connect(user: Any, session: Any) -> bool:
     """Return whether ``ACCESS`` lets this user in, or whoever has this session."""
     access = get_pubsub_settings().access
     if access == "session" and not user.is_authenticated:
-        kept: bool = await database_sync_to_async(_is_kept)(session)
-        return kept
+        return await in_thread(_is_kept, session)
     return _TESTS[access](user)
 
 
@@ -50,38 +46,33 @@ _TESTS: dict[Access, Callable[[Any], bool]] = {
 }
 
 
-async def user_of_token(token: str) -> Any:
+async def user_of_token(token: str, owner: Hashable) -> Any:
     """Return the user that ``AUTHENTICATE`` finds, or ``None``."""
     try:
         ask = import_string(get_pubsub_settings().authenticate)
         if inspect.iscoroutinefunction(ask):
             user = await ask(token)
         else:
-            user = await database_sync_to_async(ask)(token)
-    except Exception:
-        logger.exception("A token cannot be checked, and is refused.")
-        metrics.count("failed")
+            user = await in_turn(owner, ask, token)
+    except Exception as error:
+        log_failure("A token cannot be checked, and is refused.", error)
         return None
     return user if getattr(user, "is_authenticated", False) else None
 
 
-async def greetings(user: Any) -> list[str]:
+async def greetings(user: Any, owner: Hashable) -> list[str]:
     """Return the frames of ``HELLO_MESSAGES``."""
     paths = get_pubsub_settings().hello_messages
-    if not paths:
-        return []
-    frames: list[str] = await database_sync_to_async(_greetings)(paths, user)
-    return frames
+    return await in_turn(owner, _greetings, paths, user) if paths else []
 
 
-def _greetings(paths: Any, user: Any) -> list[str]:
+def _greetings(paths: Sequence[str], user: Any) -> list[str]:
     frames = []
     for path in paths:
         try:
             message = import_string(path)(user)
             if message is not None:
                 frames.append(to_json(message))
-        except Exception:
-            logger.exception("The hello message %r failed, and is left out.", path)
-            metrics.count("failed")
+        except Exception as error:
+            log_failure(f"The hello message {path!r} failed, and is left out.", error)
     return frames

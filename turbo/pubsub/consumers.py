@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,6 +19,7 @@ from urllib.parse import parse_qs
 from turbo import metrics, serving
 from turbo.conf import get_settings
 from turbo.errands import Errands
+from turbo.failures import log_failure
 from turbo.frame import Frame
 from turbo.hub import get_hub
 from turbo.names import user_key
@@ -28,6 +29,8 @@ from turbo.pubsub.access import greetings, may_connect, user_of_token
 from turbo.pubsub.conf import get_pubsub_settings
 from turbo.pubsub.protocol import (
     AUTHENTICATED,
+    GAP_FRAME,
+    LIMIT,
     PONG,
     Authenticate,
     Denial,
@@ -90,15 +93,16 @@ class PubSubConsumer:
             await self._receive()  # websocket.connect
             async with self._lasting:
                 await self._read()
-        except TimeoutError:
-            if not self._lasting.expired():
-                raise
-            await self._close()
         except asyncio.CancelledError:
             with suppress(Exception):
                 async with asyncio.timeout(CLOSE_TIMEOUT):
                     await self._say_goodbye(CloseCode.RESTART)
             raise
+        except Exception as error:
+            if not (isinstance(error, TimeoutError) and self._lasting.expired()):
+                log_failure("A client of pub/sub cannot be served.", error)
+                self._code = CloseCode.AGAIN
+            await self._close()
         finally:
             relay.dismiss(self)
             await self._revocations.stop()
@@ -133,17 +137,19 @@ class PubSubConsumer:
     async def _welcome(self) -> None:
         """Accept the connection, when it is known whom to tell of what comes."""
         token = self._query_token()
-        if token is None:
+        has_room, admitted = self.visitor.budget.hold("subscriptions"), False
+        if has_room and token is None:
             async with self._revocations.lock:
                 admitted = await self._admit()
-            await self._send({"type": "websocket.accept"})
-            if admitted:
-                await self._greet()
-            else:
-                self._errands.run(self._wait_for_token())
-        else:
-            await self._send({"type": "websocket.accept"})
+        await self._send({"type": "websocket.accept"})
+        if not has_room:
+            self._turn_away()
+        elif token is not None:
             await self._authenticate(token)
+        elif admitted:
+            await self._greet()
+        else:
+            self._errands.run(self._wait_for_token())
 
     async def _act(self, text: str | None) -> None:
         match receive(text, limit=get_settings().max_frame_bytes):
@@ -156,19 +162,31 @@ class PubSubConsumer:
                 self._outbox.put(Frame(frame))
 
     async def _authenticate(self, token: str) -> None:
-        user = await user_of_token(token)
+        budget = self.visitor.budget
+        if not budget.spend("tests"):
+            self._outbox.put(Frame(LIMIT))
+            return
+        user = await user_of_token(token, budget.owner)
         if user is None:
             self._deny("token")
             return
         async with self._revocations.lock:
+            # What is decided for whom it was before is not for whom it is now.
+            misses = get_relay().dismiss(self)
             self.visitor.become(user)  # the session, if any, is another user's
             # Something may have happened to the user while the token was looked at.
             admitted = await self.visitor.reload() and await self._admit()
+        budget.release("subscriptions")  # it counts for the bearer of the token now
         if not admitted:
             self._deny("forbidden")
             return
+        if not budget.hold("subscriptions"):
+            self._turn_away()
+            return
         self._outbox.put(Frame(AUTHENTICATED))
         await self._greet()
+        if misses:
+            self._outbox.put(Frame(GAP_FRAME))
 
     @property
     def user(self) -> Any:
@@ -180,8 +198,16 @@ class PubSubConsumer:
         """Return what identifies the user."""
         return user_key(self.visitor.user)
 
+    @property
+    def owner(self) -> Hashable:
+        """Return what all connections of the user have in common."""
+        return self.visitor.budget.owner if self.key else "nobody"
+
     async def _admit(self) -> bool:
         """Let the visitor in, or not; then every change is theirs to hear."""
+        await self.visitor.look_up()
+        if self.visitor.is_stale and not await self.visitor.reload():
+            return False
         if not await may_connect(self.visitor.user, self.visitor.session):
             return False
         self._is_in = True
@@ -191,7 +217,7 @@ class PubSubConsumer:
     async def _greet(self) -> None:
         if self._early is None:
             return
-        for text in await greetings(self.user):
+        for text in await greetings(self.user, self.visitor.budget.owner):
             self._outbox.put(Frame(text))
         early, self._early = self._early, None
         for frame in early:
@@ -236,6 +262,10 @@ class PubSubConsumer:
         metrics.count("refused")
         self._outbox.put(Frame(denied(reason)))
         self._end(CloseCode.FORBIDDEN)
+
+    def _turn_away(self) -> None:
+        self._outbox.put(Frame(LIMIT))
+        self._end(CloseCode.AGAIN)
 
     def _end_as_slow(self) -> None:
         metrics.count("closed_slow")

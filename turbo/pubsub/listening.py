@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from django.apps import apps
 from django.core.signals import setting_changed
@@ -15,9 +15,9 @@ from django.db.models import Model
 from django.db.models.signals import class_prepared
 from django.utils.module_loading import import_string
 
-from turbo import metrics
 from turbo.changes import ModelChange, Watch, watch
 from turbo.exceptions import ConfigurationError
+from turbo.failures import log_failure
 from turbo.pubsub.announcements import Action, Announcement
 from turbo.pubsub.conf import get_pubsub_settings
 from turbo.pubsub.courier import send
@@ -28,7 +28,6 @@ from turbo.typing import ChangeAction
 
 __all__ = [
     "Listening",
-    "Users",
     "extra_listenings",
     "find",
     "listen",
@@ -36,9 +35,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger("turbo.pubsub")
-
-#: Users by what identifies them; ``None`` is the key of whoever is not logged in.
-Users: TypeAlias = Mapping[str | None, Any]
 
 ACTIONS: dict[ChangeAction, Action] = {
     "create": "created",
@@ -76,20 +72,13 @@ class Listening:
             row=row,
         )
 
-    def admitted(self, instance: Model, users: Users) -> frozenset[str | None]:
-        """Return the keys of those who may be told; a failure admits nobody."""
-        keys: set[str | None] = set()
-        failure: Exception | None = None
-        for key, user in users.items():
-            try:
-                if _answer(self.declaration.has_access(instance, user)):
-                    keys.add(key)
-            except Exception as error:
-                failure = error
-        if failure is not None:
-            logger.error("has_access() of %s failed.", self.label, exc_info=failure)
-            metrics.count("failed")
-        return frozenset(keys)
+    def admits(self, instance: Model, user: Any) -> bool:
+        """Return whether a user may be told; a failure admits nobody."""
+        try:
+            return _answer(self.declaration.has_access(instance, user))
+        except Exception as error:
+            log_failure(f"has_access() of {self.label} failed.", error)
+            return False
 
     def data(self, instance: Model) -> Any:
         """Return what clients are told of ``instance``."""

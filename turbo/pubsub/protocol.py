@@ -20,6 +20,7 @@ from turbo.pubsub.announcements import to_json
 __all__ = [
     "AUTHENTICATED",
     "GAP_FRAME",
+    "LIMIT",
     "PONG",
     "Authenticate",
     "Denial",
@@ -37,6 +38,14 @@ AUTHENTICATED = to_json({"type": "authenticated"})
 #: Changes may be missing: what was shown is to be read anew.
 GAP_FRAME = to_json({"type": "gap"})
 PONG = to_json({"type": "pong"})
+#: The client asks for more than its budget.
+LIMIT = to_json(
+    {
+        "type": "error",
+        "reason": "limit",
+        "detail": "This is more than one may ask for. Try again in a minute.",
+    }
+)
 
 #: Why a client is not told anything (any more).
 Denial: TypeAlias = Literal["forbidden", "revoked", "timeout", "token"]

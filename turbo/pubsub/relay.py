@@ -1,9 +1,9 @@
 """
 The relay: one a process and event loop, between Redis and the sockets.
 
-It has one subscription, decides once for each change and user, and hands the same frame
-to all sockets of those users without awaiting any. Where changes may be missing it says
-``{"type":"gap"}`` to everybody.
+It has one subscription, reads each change once, lets the readers decide, and hands the
+same frame to all sockets of a user without awaiting any. Where changes may be missing
+it says ``{"type":"gap"}`` to everybody.
 """
 
 from __future__ import annotations
@@ -12,54 +12,44 @@ import asyncio
 import logging
 from collections import deque
 from contextlib import suppress
-from typing import Any, Protocol
 from weakref import WeakKeyDictionary
-
-from channels.db import database_sync_to_async
 
 from turbo import metrics
 from turbo.conf import get_settings
 from turbo.errands import Errands
-from turbo.frame import Frame
+from turbo.failures import log_failure
 from turbo.pubsub.announcements import Announcement
+from turbo.pubsub.changes import read_changes
 from turbo.pubsub.conf import redis_host
 from turbo.pubsub.courier import server_channel
-from turbo.pubsub.protocol import GAP_FRAME
+from turbo.pubsub.readers import QUICK, Listener, Reader
 from turbo.pubsub.subscription import BREAK, hear
-from turbo.pubsub.verdicts import Verdict, judge
+from turbo.threads import in_thread, in_turns
 from turbo.unreadable import Unreadable, drop
 
-__all__ = ["Listener", "Relay", "get_relay"]
+__all__ = ["Relay", "get_relay"]
 
 logger = logging.getLogger("turbo.pubsub")
 
 #: Changes decided together.
 BATCH = 64
-
-
-class Listener(Protocol):
-    """A socket that has been let in."""
-
-    @property
-    def user(self) -> Any:
-        """Who is there."""
-
-    @property
-    def key(self) -> str | None:
-        """What identifies the user."""
-
-    def tell(self, frame: Frame) -> None:
-        """Take a frame; never blocks."""
+#: Seconds after which users who wait do not wait for the one who is asked about.
+PATIENCE = 0.1
+#: Threads that ask at once about users who were quick so far.
+VISITS = 3
 
 
 class Relay:
     """The sockets of one loop, and what they are told."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._guests = 0
-        self._listeners: dict[Listener, None] = {}
+        self._readers: dict[str | None, Reader] = {}
+        self._listeners: dict[Listener, Reader] = {}
         # ``None`` stands for changes that are missing.
         self._queue: deque[Announcement | None] = deque()
+        self._is_telling = False
         self._wake = asyncio.Event()
         self._ready = asyncio.Event()
         self._jobs = Errands()
@@ -83,11 +73,26 @@ class Relay:
 
     def admit(self, listener: Listener) -> None:
         """Tell a socket of every change from now on that its user may see."""
-        self._listeners[listener] = None
+        key = listener.key
+        reader = self._readers.get(key)
+        if reader is None:
+            reader = self._readers[key] = Reader(key, listener.owner)
+        reader.listeners[listener] = None
+        self._listeners[listener] = reader
 
-    def dismiss(self, listener: Listener) -> None:
-        """Tell a socket nothing more."""
-        self._listeners.pop(listener, None)
+    def dismiss(self, listener: Listener) -> bool:
+        """Tell a socket nothing more; return whether something was on its way."""
+        reader = self._listeners.pop(listener, None)
+        if reader is None:
+            return False
+        del reader.listeners[listener]
+        self._forget_unused(reader)
+        return reader.is_behind or self._is_telling or bool(self._queue)
+
+    def _forget_unused(self, reader: Reader) -> None:
+        # Who leaves and comes back while they are asked about is not asked beside that.
+        if not reader.listeners and not reader.is_busy:
+            self._readers.pop(reader.key, None)
 
     async def _listen(self) -> None:
         host = redis_host()
@@ -122,7 +127,9 @@ class Relay:
             await self._wake.wait()
             self._wake.clear()
             while self._queue:
+                self._is_telling = True
                 await self._tell(self._take())
+                self._is_telling = False
 
     def _take(self) -> list[Announcement | None]:
         count = min(len(self._queue), BATCH)
@@ -130,32 +137,62 @@ class Relay:
 
     async def _tell(self, batch: list[Announcement | None]) -> None:
         if None in batch:
-            self._tell_all(Frame(GAP_FRAME))
+            self._miss()
         announcements = [item for item in batch if item is not None]
-        users = {listener.key: listener.user for listener in self._listeners}
-        if not announcements or not users:
+        if not announcements or not self._readers:
             return
         try:
-            verdicts = await database_sync_to_async(judge)(announcements, users)
-        except Exception:
-            logger.exception("%d changes cannot be told.", len(announcements))
-            metrics.count("failed")
-            self._tell_all(Frame(GAP_FRAME))
+            changes = await in_thread(read_changes, announcements)
+        except Exception as error:
+            log_failure("Changes cannot be told.", error)
+            self._miss()
             return
-        for verdict in verdicts:
-            self._hand_out(verdict)
+        for reader in self._readers.values():
+            reader.put(changes)
+        await self._decide()
 
-    def _hand_out(self, verdict: Verdict) -> None:
-        frame, told = Frame(verdict.text), 0
-        for listener in list(self._listeners):
-            if listener.key in verdict.users:
-                listener.tell(frame)
-                told += 1
-        metrics.count("delivered", told)
+    def _miss(self) -> None:
+        for reader in list(self._readers.values()):
+            reader.miss()
 
-    def _tell_all(self, frame: Frame) -> None:
-        for listener in list(self._listeners):
-            listener.tell(frame)
+    async def _decide(self) -> None:
+        """Ask about all users; those that take long are not waited for."""
+        idle = [reader for reader in self._readers.values() if not reader.is_busy]
+        for reader in idle:
+            if reader.is_slow:
+                self._jobs.run(self._decide_apart(reader))
+        quick = deque(r for r in idle if not r.is_slow and r.begin())
+        visits: set[asyncio.Future[None]] = set()
+        while quick or visits:
+            if quick and len(visits) < VISITS:
+                visits.add(asyncio.ensure_future(in_thread(self._visit, quick)))
+            first = asyncio.FIRST_COMPLETED
+            done, visits = await asyncio.wait(
+                visits, timeout=PATIENCE, return_when=first
+            )
+            if not done and not quick:
+                return  # they finish by themselves
+
+    def _visit(self, readers: deque[Reader]) -> None:
+        with suppress(IndexError):  # another visit may have taken the last one
+            while readers:
+                reader = readers.popleft()
+                reader.decide()
+                self._loop.call_soon_threadsafe(self._finish, reader)
+
+    def _finish(self, reader: Reader) -> None:
+        reader.finish()
+        self._forget_unused(reader)
+        if reader.is_behind:
+            self._jobs.run(self._decide_apart(reader))
+
+    async def _decide_apart(self, reader: Reader) -> None:
+        while reader.begin():
+            begun = self._loop.time()
+            await in_turns(reader.owner, reader.steps())
+            reader.is_slow = self._loop.time() - begun > QUICK
+            reader.finish()
+        self._forget_unused(reader)
 
 
 _relays: WeakKeyDictionary[asyncio.AbstractEventLoop, Relay] = WeakKeyDictionary()

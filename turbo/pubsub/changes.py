@@ -1,52 +1,64 @@
 """
-What clients are told of changes, and which users: decided together, in a thread.
+Changes as clients are told of them: each instance is read once, and serialised once.
 
-Each instance is read once, serialised once, and each user asked about once, however
-many sockets there are.
+Reading is for threads.
 """
 
 from __future__ import annotations
 
-import logging
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import connections
 from django.db.models import Model
 
-from turbo import metrics
+from turbo.failures import log_failure
+from turbo.frame import Frame
 from turbo.pubsub.announcements import Announcement, to_json
-from turbo.pubsub.listening import Listening, Users, find
+from turbo.pubsub.listening import Listening, find
 from turbo.pubsub.rows import pk_from_json, read_row
 from turbo.unreadable import Unreadable, drop
 
-__all__ = ["Verdict", "judge"]
-
-logger = logging.getLogger("turbo.pubsub")
+__all__ = ["Change", "read_changes"]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One frame, and the keys of the users who get it."""
+class Change:
+    """One change of a row, for all who may be told of it."""
 
-    text: str
-    users: frozenset[str | None]
+    def __init__(
+        self, listening: Listening, item: Announcement, instance: Model
+    ) -> None:
+        self._listening = listening
+        self._item = item
+        self._instance = instance
+        self._lock = threading.Lock()  # owns _frame
+        self._frame: Frame | None = None
+
+    def admits(self, user: Any) -> bool:
+        """Return whether a user may be told; a failure admits nobody."""
+        return self._listening.admits(self._instance, user)
+
+    def frame(self) -> Frame:
+        """Return the frame, the same for all; it is made for the first who gets it."""
+        with self._lock:
+            if self._frame is None:
+                text = _text(self._listening, self._item, self._instance)
+                self._frame = Frame(text)
+            return self._frame
 
 
-def judge(announcements: Sequence[Announcement], users: Users) -> list[Verdict]:
-    """Return what to tell, in order; for threads."""
+def read_changes(announcements: Sequence[Announcement]) -> list[Change]:
+    """Return what there is to tell, in order."""
     known = [(find(item.label), item) for item in announcements]
     rows = _read([(listening, item) for listening, item in known if listening])
-    verdicts = []
-    for listening, item in known:
-        instance = rows.get(_key(item))
-        if listening is None or instance is None:
-            continue  # not a model of ours, or deleted since; the delete follows
-        if admitted := listening.admitted(instance, users):
-            verdicts.append(Verdict(_text(listening, item, instance), admitted))
-    return verdicts
+    return [
+        Change(listening, item, instance)
+        for listening, item in known
+        # Not a model of ours, or deleted since; the delete follows.
+        if listening is not None and (instance := rows.get(_key(item))) is not None
+    ]
 
 
 def _key(item: Announcement) -> tuple[str, str, str, bool]:
@@ -94,8 +106,7 @@ def _data(listening: Listening, item: Announcement, instance: Model) -> Any:
     try:
         data = listening.data(instance)
         to_json(data)
-    except Exception:
-        logger.exception("%s %r cannot be serialised.", listening.label, item.pk)
-        metrics.count("failed")
+    except Exception as error:
+        log_failure(f"A {listening.label} cannot be serialised.", error)
         return None
     return data
