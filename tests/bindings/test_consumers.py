@@ -20,6 +20,7 @@ from tests.servers import Valkey, channel_layer, wait_until
 from turbo import metrics
 from turbo.bindings import BindingConsumer, send_to_group
 from turbo.bindings.binding import Binding
+from turbo.bindings.outage import with_store
 from turbo.bindings.reading import forget_copies
 from turbo.bindings.telling import group_stream_name, stream_name
 from turbo.broadcast import broadcast, shut_down
@@ -383,7 +384,9 @@ async def test_who_may_no_longer_is_sent_away(bind: Bind, layer: str) -> None:
     assert code == other_code == 4403
 
 
-async def test_nothing_is_told_while_the_test_is_asked(bind: Bind, layer: str) -> None:
+async def test_nothing_is_told_while_the_test_is_asked(
+    consumer: Callable[..., Any],
+) -> None:
     """A sign of life goes to all connections; it must not lead to rows."""
     asked, may_answer = asyncio.Event(), asyncio.Event()
 
@@ -392,15 +395,19 @@ async def test_nothing_is_told_while_the_test_is_asked(bind: Bind, layer: str) -
         await may_answer.wait()
         return False
 
-    attributes = {"binding": bind(Product), "user_passes_test": wait}
-    shop = type("Consumer", (BindingConsumer,), attributes)
+    shop, bound = consumer(user_passes_test=wait), consumer().binding
+    open_shop = type("Open", (BindingConsumer,), {"binding": bound})
+    shop.binding = bound
     await create("secret")
 
-    async with Talk(shop) as talk:
+    async with Talk(open_shop) as other, Talk(shop) as talk:
+        await other.synced()
         await asked.wait()
-        for _ in range(3):
-            await get_hub()._beat()
-            await talk.communicator.receive_nothing(0.1)
+        # What only a look at the store can find, at the next sign of life.
+        slot = await sync_to_async(lambda: bound().slot)()
+        await sync_to_async(with_store)(lambda store: store.bump(slot))
+        await get_hub()._beat()
+        await other.synced()
         may_answer.set()
         told = [(await talk.receive())["action"]]
         while told[-1] != "denied":
