@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -52,10 +53,15 @@ def names_of(module: ModuleType) -> Iterator[str]:
 def _parameters(values: Iterable[object]) -> Iterator[str]:
     """Return the parameters of functions, also of those that a class inherits."""
     for value in filter(callable, values):
-        try:
-            yield from inspect.signature(value).parameters
-        except (TypeError, ValueError):
-            continue
+        yield from _parameters_of(value)
+
+
+@cache
+def _parameters_of(function: Callable[..., object]) -> tuple[str, ...]:
+    try:
+        return tuple(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return ()
 
 
 def names_in_the_call_path() -> list[str]:

@@ -100,6 +100,10 @@ class Live(Peer):
         with suppress(websockets.ConnectionClosed):  # the next answer says so
             await self._socket.send(frame)
 
+    async def send_as_text(self, frame: bytes) -> None:
+        """Send a text frame that may hold what is no text."""
+        await self._socket.send(frame, text=True)
+
     async def next(self) -> str:
         try:
             text = await self._socket.recv()

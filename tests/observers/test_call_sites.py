@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tests.observers.names import sources
+from tests.observers.sources import sources
 
 #: What a message holds beside ``action`` and ``request_id``: ``Call.arguments``, and
 #: what methods get of it as ``**kwargs``. Each call is `module: code it calls`.

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework import permissions as drf
 
+from tests.fuzz.frames import NAMES
 from tests.observers.app.consumers import PersonConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
 from tests.observers.live import APPLICATION, MakeProject, live_settings, socket
-from tests.observers.names import names_in_the_call_path
 from turbo.exceptions import ConfigurationError
 from turbo.observers import (
     AsyncAPIConsumer,
@@ -235,7 +235,6 @@ class NotToRead(BasePermission):
 
 # --- A random search
 
-NAMES = sorted(names_in_the_call_path())
 VALUES = st.recursive(
     st.one_of(
         st.none(),
