@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "turbo"
 #: Pairs of a layer and the modules of one row.
 ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (0, ("exceptions", "typing")),
-    (1, ("elements", "eventstream", "protocol", "wire")),
+    (1, ("elements", "eventstream", "incoming", "protocol", "wire")),
     (1, ("frame",)),
     (2, ("conf", "dom", "metrics", "once")),
     (2, ("context", "failures", "limits", "names", "rendering", "unreadable")),
@@ -33,6 +33,7 @@ ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
         (
             "envelope",
             "errands",
+            "intake",
             "outbox",
             "recorders",
             "serving",
@@ -41,7 +42,7 @@ ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
             "together",
         ),
     ),
-    (4, ("outlets",)),
+    (4, ("inbox", "outlets")),
     (4, ("publisher", "topic")),
     (4, ("broadcast", "membership", "mender")),
     (4, ("hub",)),
@@ -55,7 +56,7 @@ ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (5, ("birth", "revocation")),
     (6, ("subscribers", "shortcuts", "templatetags")),
     (6, ("consumers", "origin", "views", "http")),
-    (6, ("native", "routing")),
+    (6, ("native", "producers", "routing")),
     (6, ("urls",)),
     (6, ("asgi", "checks", "daphne", "middleware")),
     (6, ("doctor",)),

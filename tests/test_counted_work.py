@@ -199,17 +199,22 @@ async def test_a_delivery_makes_no_task() -> None:
     """Neither with the extension nor with a ``send`` that does not wait."""
     written: list[bytes] = []
 
+    async def send(message: Any) -> None:
+        written.append(json.dumps(message).encode())
+
     class Direct:
+        def __init__(self) -> None:
+            self.send = send
+
         def write(self, frame: Frame) -> bool:
             written.append(frame.websocket)
             return True
 
         def on_room(self, callback: Any) -> None: ...
 
-        def abort(self) -> None: ...
+        def on_lost(self, callback: Any) -> None: ...
 
-    async def send(message: Any) -> None:
-        written.append(json.dumps(message).encode())
+        def abort(self) -> None: ...
 
     boxes = [
         Outbox({"extensions": extensions}, send, on_slow=lambda: None)

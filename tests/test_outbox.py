@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from channels.sessions import InstanceSessionWrapper
 from django.test import override_settings
 
 from tests.servers import PATIENCE
@@ -37,6 +38,9 @@ class Pipe:
         self.sent: list[str] = []
         self.aborted = False
 
+    async def send(self, message: Any) -> None:
+        self.sent.append("through send: " + message["text"])
+
     def write(self, frame: Frame) -> bool:
         self.sent.append(frame.text)
         self.room -= 1
@@ -44,6 +48,9 @@ class Pipe:
 
     def on_room(self, callback: Callable[[], None]) -> None:
         self.resume = callback
+
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        self.lose = callback
 
     def abort(self) -> None:
         self.aborted = True
@@ -190,7 +197,7 @@ async def test_a_transport_is_written_to_until_it_is_full_and_when_it_has_room()
     None
 ):
     pipe = Pipe(room=2)
-    box, _ = outbox(None, transport=pipe)
+    box, _ = outbox(pipe.send, transport=pipe)
 
     for text in "abcde":
         box.put(Frame(text))
@@ -204,10 +211,60 @@ async def test_a_transport_is_written_to_until_it_is_full_and_when_it_has_room()
     assert (pipe.sent, box.waiting) == (list("abcde"), 0)
 
 
+async def test_what_stands_between_sees_every_frame() -> None:
+    """A middleware, or a multiplexer of another package, with a ``send`` of its own."""
+    pipe = Pipe(room=9)
+    seen: list[str] = []
+
+    async def send(message: Any) -> None:
+        seen.append(message["text"])
+        await pipe.send(message)
+
+    box, _ = outbox(send, transport=pipe)
+    box.put(Frame("a"))
+    pipe.resume()
+    box.put(Frame("b"))
+
+    assert seen == ["a", "b"]
+    assert pipe.sent == ["through send: a", "through send: b"]
+
+
+async def test_channels_sessions_do_not_stand_in_the_way() -> None:
+    """They put a ``send`` of their own in place, which is for HTTP."""
+    pipe = Pipe(room=9)
+    scope: dict[str, Any] = {"session": None}
+    inner = InstanceSessionWrapper(scope, pipe.send)
+    outer = InstanceSessionWrapper(scope, inner.send)
+
+    box, _ = outbox(outer.send, transport=pipe)
+    box.put(Frame("a"))
+
+    assert pipe.sent == ["a"]
+
+
+async def test_who_has_left_is_waited_for_no_longer() -> None:
+    pipe = Pipe(room=1)
+    box, slow = outbox(pipe.send, transport=pipe)
+    told: list[str] = []
+    box.on_lost = lambda: told.append("lost")
+    box.put(Frame("a"))
+    waiting = asyncio.ensure_future(box.ready())
+    await settle()
+    assert (waiting.done(), box.is_blocked) == (False, True)
+
+    pipe.lose()
+    box.put(Frame("b"))
+
+    await asyncio.wait_for(waiting, PATIENCE)
+    assert (pipe.sent, told, slow, box.waiting) == (["a"], ["lost"], [], 0)
+    box.on_lost = None
+    pipe.lose()  # which nobody need hear of
+
+
 async def test_abort_is_for_servers_that_can() -> None:
     pipe = Pipe(room=1)
 
-    outbox(None, transport=pipe)[0].abort()
+    outbox(pipe.send, transport=pipe)[0].abort()
     outbox(Server().send)[0].abort()
 
     assert pipe.aborted

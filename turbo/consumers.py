@@ -19,11 +19,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from contextlib import suppress
+from functools import partial
 
 from turbo import metrics, serving
+from turbo.frame import Frame
 from turbo.identity import with_visitor
+from turbo.inbox import Inbox
 from turbo.outbox import Outbox
-from turbo.protocol import CloseCode
+from turbo.protocol import LIMITED, CloseCode
 from turbo.subscribers import LiveSubscriber
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 
@@ -42,8 +45,9 @@ class TurboStreamsConsumer:
         self._scope = scope
         self._receive = receive
         self._send = send
-        # Ends the reading when the client has proved to be slow, and never otherwise.
+        # Ends the reading when the client has proved to be slow, or has left.
         self._patience = asyncio.timeout(None)
+        self._is_lost = False
         self._outbox = Outbox(scope, send, on_slow=self._lose_patience)
 
     @classmethod
@@ -66,7 +70,8 @@ class TurboStreamsConsumer:
         except TimeoutError:
             if not self._patience.expired():
                 raise
-            await self._close_slow()
+            if not self._is_lost:
+                await self._close_slow()
         except asyncio.CancelledError:
             with suppress(Exception):
                 await asyncio.wait_for(self._close(CloseCode.RESTART), CLOSE_TIMEOUT)
@@ -76,12 +81,25 @@ class TurboStreamsConsumer:
             await subscriber.stop()
 
     async def _read(self, subscriber: LiveSubscriber) -> None:
-        while (message := await self._receive())["type"] == "websocket.receive":
-            text = message.get("text")
-            del message  # a page sends one frame and is silent for hours
-            await subscriber.receive(text)
-            del text
-            await self._outbox.ready()
+        next_frame = subscriber.visitor.budget.next_frame
+        with Inbox(
+            self._receive,
+            self._outbox,
+            pace=partial(next_frame, self._say_limited),
+            on_lost=self._leave,
+        ) as inbox:
+            while (message := await inbox.next())["type"] == "websocket.receive":
+                text = message.get("text")
+                del message  # a page sends one frame and is silent for hours
+                await subscriber.receive(text)
+                del text
+
+    def _say_limited(self) -> None:
+        self._outbox.put(Frame(LIMITED))
+
+    def _leave(self) -> None:
+        self._is_lost = True
+        self._lose_patience()
 
     def _lose_patience(self) -> None:
         self._patience.reschedule(asyncio.get_running_loop().time())

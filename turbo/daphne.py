@@ -2,8 +2,9 @@
 Daphne, with ``turbo.transport`` among the extensions of a WebSocket's scope.
 
 Daphne's own ``send`` takes whatever it is given and keeps it in memory for a client
-that does not read. Here the transport says when its buffer is full, as any Twisted
-transport does to a registered producer.
+that does not read, and its ``receive`` has a queue without an end. Here the transport
+says when its buffer is full, as any Twisted transport does to a registered producer,
+and the socket is read from as :class:`~turbo.intake.Intake` says.
 
 :func:`install` puts it in place for the ``daphne`` command and for ``runserver``, when
 the app is ready. Who starts a server class of their own says so themselves::
@@ -13,17 +14,24 @@ the app is ready. Who starts a server class of their own says so themselves::
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
 from django.apps import apps
 
-from turbo.frame import Frame
-from turbo.typing import Scope
+from turbo.inbox import NO_CODE
+from turbo.producers import DaphneTransport
+from turbo.typing import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["DaphneTransport", "install", "with_transport"]
+
+#: Seconds that a client may take to read what goes before the end.
+GRACE = 2.0
 
 
 def install() -> None:
@@ -46,14 +54,122 @@ def with_transport(server_class: type[Any]) -> type[Any]:
 class _OffersTransport:
     """What :func:`with_transport` adds."""
 
+    connections: dict[Any, dict[str, Any]]
+    websocket_connect_timeout: float
+
+    @property
+    def application(self) -> ASGIApplication:
+        """The project's application; a WebSocket's messages pass its transport."""
+        return self._serve
+
+    @application.setter
+    def application(self, application: ASGIApplication) -> None:
+        self._application = application
+
+    def _serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "websocket":
+            transport: DaphneTransport = scope["extensions"]["turbo.transport"]
+            transport.carry(receive, send)
+            receive, send = transport.receive, transport.send
+        return self._application(scope, receive, send)
+
     def create_application(self, protocol: Any, scope: Scope) -> Any:
         """Make the application, with the extension in its scope."""
         if scope["type"] == "websocket":
             # Daphne itself says so of HTTP only.
             scope.setdefault("scheme", _scheme(protocol))
+            protocol.__class__ = _controlled(type(protocol))  # type: ignore[arg-type]
+            protocol.turbo = DaphneTransport(protocol)
             extensions = scope.setdefault("extensions", {})
-            extensions["turbo.transport"] = DaphneTransport(protocol)
+            extensions["turbo.transport"] = protocol.turbo
         return super().create_application(protocol, scope)  # type: ignore[misc]
+
+    def timeout_checker(self) -> None:
+        """Drop those who have not sent their whole request, and look at the others."""
+        timeout, now = self.websocket_connect_timeout, time.time()
+        for protocol, details in list(self.connections.items()) if timeout else ():
+            # Twisted makes room for a request's body when it has all its headers.
+            is_half = getattr(protocol, "content", protocol) is None
+            if is_half and now - details["connected"] > timeout:
+                protocol.channel.transport.abortConnection()
+        super().timeout_checker()  # type: ignore[misc]
+
+    def kill_all_applications(self) -> Any:
+        """Cancel all applications; those that have ended would stop Daphne from it."""
+        for details in self.connections.values():
+            if "application_instance" not in details:
+                details["application_instance"] = asyncio.Future()
+                details["application_instance"].set_result(None)
+        return super().kill_all_applications()  # type: ignore[misc]
+
+
+@lru_cache
+def _controlled(protocol_class: type[Any]) -> type[Any]:
+    """Return a subclass of Daphne's protocol that is read from in turns."""
+    return type(protocol_class.__name__, (_Controlled, protocol_class), {})
+
+
+class _Controlled:
+    """What a WebSocket of Daphne has besides."""
+
+    turbo: DaphneTransport
+    state: int
+    transport: Any
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what the client has sent, as far as it is its turn."""
+        self.turbo.intake.take(data)
+
+    def parse(self, data: bytes) -> None:
+        """Act on what the client has sent."""
+        super().dataReceived(data)  # type: ignore[misc]
+
+    def onOpen(self) -> None:
+        """Read what may have come before the acceptance."""
+        super().onOpen()  # type: ignore[misc]
+        self.turbo.intake.go_on()
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """Put a frame into the queue; after the close frame nobody waits for any."""
+        if self.turbo.is_open():
+            self.turbo.put(len(payload))
+            super().onMessage(payload, isBinary)  # type: ignore[misc]
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        """Begin a frame, which may be a fragment of a message."""
+        if not self.current_frame.fin:  # type: ignore[attr-defined]
+            self.turbo.intake.count()
+        super().onMessageFrameBegin(length)  # type: ignore[misc]
+
+    def onPing(self, payload: bytes) -> None:
+        """Answer a ping."""
+        self.turbo.intake.count()
+        super().onPing(payload)  # type: ignore[misc]
+
+    def onPong(self, payload: bytes) -> None:
+        """Note that the client is there."""
+        self.turbo.intake.count()
+        super().onPong(payload)  # type: ignore[misc]
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """Tell the application, which takes no ``None`` for a code."""
+        super().onClose(  # type: ignore[misc]
+            wasClean, NO_CODE if code is None else code, reason
+        )
+        self.turbo.lose()
+
+    def sendCloseFrame(self, *args: Any, **kwargs: Any) -> None:
+        """Close, and read until the client does the same."""
+        super().sendCloseFrame(*args, **kwargs)  # type: ignore[misc]
+        self.turbo.intake.go_on()
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """Close the socket, without further delay where nobody reads."""
+        has_room = self.turbo.has_room
+        super().dropConnection(abort)  # type: ignore[misc]
+        if not has_room and not abort:
+            loop = asyncio.get_running_loop()
+            loop.call_later(GRACE, self.transport.abortConnection)
 
 
 def _scheme(protocol: Any) -> str:
@@ -63,69 +179,3 @@ def _scheme(protocol: Any) -> str:
         tls = import_module("twisted.internet.interfaces").ISSLTransport
         scheme = "https" if tls.providedBy(protocol.transport) else "http"
     return "wss" if scheme in ("https", "wss") else "ws"
-
-
-class DaphneTransport:
-    """What is found at ``scope["extensions"]["turbo.transport"]``: a push producer."""
-
-    __slots__ = ("_callback", "_has_room", "_protocol", "_transport")
-
-    def __init__(self, protocol: Any) -> None:
-        self._protocol = protocol
-        self._transport = protocol.transport
-        self._callback: Callable[[], None] | None = None
-        self._has_room = True
-
-    def write(self, frame: Frame) -> bool:
-        """Write one text frame; return whether there is room for another."""
-        if self._protocol.state == self._protocol.STATE_OPEN:
-            self._send(frame.websocket)
-        return self._has_room
-
-    def _send(self, data: bytes) -> None:
-        """
-        Write at once if nothing waits before.
-
-        Twisted alone would first watch the socket, and write in the loop's next turn;
-        that costs three times as much. It does so with what the kernel does not take,
-        over TLS, and with a socket that is broken, which it then finds out.
-        """
-        transport = self._transport
-        if getattr(transport, "_tempDataBuffer", True) or transport.dataBuffer:
-            transport.write(data)
-            return
-        sent = transport.writeSomeData(data)
-        if not isinstance(sent, int) or sent < 0:
-            transport.write(data)
-        elif sent < len(data):
-            transport.write(data[sent:])
-
-    def on_room(self, callback: Callable[[], None]) -> None:
-        """Call back whenever the buffer has drained."""
-        self._callback = callback
-        # The request that asked for the upgrade is still registered, and kept alive by
-        # that and by a circle with its channel: three kilobytes that nobody needs.
-        channel = getattr(self._transport, "producer", None)
-        getattr(channel, "requests", []).clear()
-        self._protocol.unregisterProducer()
-        self._protocol.registerProducer(self, True)
-
-    def abort(self) -> None:
-        """Drop the connection with whatever its buffer holds."""
-        self._protocol.dropConnection(abort=True)
-
-    def pauseProducing(self) -> None:
-        """Twisted says that the buffer is full."""
-        self._has_room = False
-
-    def resumeProducing(self) -> None:
-        """Twisted says that the buffer is empty."""
-        self._has_room = True
-        if self._protocol.state != self._protocol.STATE_OPEN:
-            self._protocol.unregisterProducer()  # or the transport would never close
-        elif self._callback is not None:
-            self._callback()
-
-    def stopProducing(self) -> None:
-        """Twisted says that the connection is lost."""
-        self._callback = None

@@ -8,7 +8,9 @@ queue up, to at most ``QUEUE_BYTES``; past that the subscriber counts as slow an
 closed.
 
 A server that offers the extension ``turbo.transport`` is written to directly; it says
-when its buffer is full, and when there is room again.
+when its buffer is full, when there is room again, and when the client has gone. Where
+something between the server and the consumer has put its own ``send`` in place of the
+server's, frames take that way, so that it sees them.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from collections.abc import Callable, Generator
 from functools import partial
 from types import coroutine
 from typing import Any, Protocol
+
+from channels.sessions import InstanceSessionWrapper
 
 from turbo.conf import get_settings
 from turbo.frame import Frame
@@ -35,11 +39,17 @@ class Transport(Protocol):
     there was none, ``on_room`` is called as soon as there is.
     """
 
+    #: The server's own ``send``.
+    send: Send
+
     def write(self, frame: Frame) -> bool:
         """Write one text frame."""
 
     def on_room(self, callback: Callable[[], None]) -> None:
         """Call back whenever the buffer has drained."""
+
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Call back when the connection is lost."""
 
     def abort(self) -> None:
         """Drop the connection with whatever its buffer holds."""
@@ -60,6 +70,8 @@ class Outbox:
         "_send",
         "_task",
         "_transport",
+        "_write",
+        "on_lost",
     )
 
     def __init__(
@@ -75,9 +87,14 @@ class Outbox:
         self._limit = get_settings().queue_bytes
         self._on_slow = on_slow
         self._transport = transport
+        self._write: Callable[[Frame], bool] | None = None
+        if transport is not None and _inmost(send) == transport.send:
+            self._write = transport.write
         # The way of nearly every frame, so it is one look-up: the transport's write,
         # while the outbox is open and there is room.
-        self._direct = None if transport is None else transport.write
+        self._direct: Callable[[Frame], bool] | None = self._write
+        #: Called when the server tells that the client has gone.
+        self.on_lost: Callable[[], None] | None = None
         # Thousands of connections never need the next three.
         self._queue: deque[Frame] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -86,7 +103,10 @@ class Outbox:
         self._blocked = False
         self._closed = False
         if transport is not None:
-            transport.on_room(self._drain)
+            is_direct = self._write is not None
+            transport.on_room(self._drain if is_direct else _nothing)
+            if is_direct:
+                transport.on_lost(self._lose)
 
     def put(self, frame: Frame) -> None:
         """Send ``frame``, now or after those that wait; never blocks, never raises."""
@@ -107,6 +127,16 @@ class Outbox:
             if self._room is None:
                 self._room = asyncio.Event()
             await self._room.wait()
+
+    @property
+    def is_blocked(self) -> bool:
+        """Return whether something waits."""
+        return self._blocked
+
+    @property
+    def tells_of_loss(self) -> bool:
+        """Return whether ``on_lost`` is called when the client has gone."""
+        return self._write is not None
 
     @property
     def waiting(self) -> int:
@@ -140,6 +170,12 @@ class Outbox:
         self._direct = None
         self._queue = None
         self._bytes = 0
+
+    def _lose(self) -> None:
+        self._shut()
+        self._unblock()
+        if self.on_lost is not None:
+            self.on_lost()
 
     def _drain(self) -> None:
         self._unblock()
@@ -179,11 +215,22 @@ class Outbox:
 
     def _unblock(self) -> None:
         self._blocked = False
-        if self._transport is not None and not self._closed:
-            self._direct = self._transport.write
+        if not self._closed:
+            self._direct = self._write
         if self._room is not None:
             self._room.set()
             self._room = None
+
+
+def _inmost(send: Send) -> Send:
+    """Return ``send`` without Channels' sessions, which pass WebSockets on as is."""
+    while getattr(send, "__func__", None) is InstanceSessionWrapper.send:
+        send = send.__self__.real_send  # type: ignore[attr-defined]
+    return send
+
+
+def _nothing() -> None:
+    """Do nothing about room: what goes through ``send`` is waited for by its task."""
 
 
 def _message(text: str) -> Message:

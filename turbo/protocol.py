@@ -19,12 +19,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from enum import IntEnum
-from math import isfinite
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 from turbo.exceptions import FrameError
+from turbo.incoming import decode
 
 __all__ = [
+    "LIMITED",
     "PING",
     "CloseCode",
     "Event",
@@ -36,9 +37,7 @@ __all__ = [
     "Subscription",
     "Unsubscribe",
     "Wanted",
-    "decode",
     "message_frame",
-    "read_json",
 ]
 
 
@@ -122,6 +121,10 @@ def _frame(*, ensure_ascii: bool = True, **fields: Any) -> str:
 
 PING = _frame(type="ping")
 _PONG = _frame(type="pong")
+#: What a client is told whose frames are read more slowly from now on.
+LIMITED = _frame(
+    type="error", reason="limit", detail="Frames come faster than is allowed."
+)
 
 
 def message_frame(sid: str, *, position: str, data: str | None) -> str:
@@ -138,52 +141,6 @@ def message_frame(sid: str, *, position: str, data: str | None) -> str:
     return _frame(
         ensure_ascii=False, type="message", stream=sid, position=position, data=data
     )
-
-
-def read_json(text: str) -> Any:
-    """
-    Return the value of a client's JSON.
-
-    Raises :exc:`ValueError` or :exc:`RecursionError` for what is none, and for numbers
-    that Python reads though JSON has none such: what is repeated of them, no browser
-    could read.
-
-    >>> read_json('{"n": 1.5}')
-    {'n': 1.5}
-    >>> read_json('{"n": 1e999}')
-    Traceback (most recent call last):
-        ...
-    ValueError: 1e999 is no number of JSON.
-    """
-    return json.loads(text, parse_constant=_refuse_number, parse_float=_finite)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if isfinite(number) else _refuse_number(text)
-
-
-def _refuse_number(text: str) -> NoReturn:
-    raise ValueError(f"{text:.40} is no number of JSON.")
-
-
-def decode(text: str | None, *, limit: int) -> dict[str, Any]:
-    """
-    Return the object that a client's frame holds; ``None`` stands for a binary frame.
-
-    Raises :exc:`~turbo.exceptions.FrameError` for anything else.
-    """
-    if text is None:
-        raise FrameError("binary", "Frames are JSON text, not bytes.")
-    if len(text) > limit:
-        raise FrameError("too_large", f"A frame holds at most {limit} bytes.")
-    try:
-        frame = read_json(text)
-    except (ValueError, RecursionError):
-        raise FrameError("malformed", "The frame is not JSON.") from None
-    if not isinstance(frame, dict):
-        raise FrameError("not_object", "The frame is not a JSON object.")
-    return frame
 
 
 @dataclass(slots=True)

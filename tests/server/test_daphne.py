@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import subprocess
 import sys
@@ -22,17 +23,26 @@ class Transport:
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
+        self.is_read = True
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
+
+    def pauseProducing(self) -> None:
+        self.is_read = False
+
+    def resumeProducing(self) -> None:
+        self.is_read = True
 
 
 class Protocol:
     """Autobahn's protocol, as far as it is used."""
 
-    STATE_OPEN, STATE_CLOSING = 3, 2
+    STATE_CONNECTING, STATE_CLOSING, STATE_OPEN = 1, 2, 3
 
     def __init__(self) -> None:
+        self.maxFramePayloadSize = 0
+        self.maxMessagePayloadSize = 1_000
         self.transport = Transport()
         self.state = self.STATE_OPEN
         self.producer: Any = "the HTTP channel"
@@ -52,6 +62,9 @@ class Protocol:
 
 class Server:
     """Daphne's server, as far as it is used."""
+
+    application: Any
+    connections: dict[Any, Any]
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         return scope
@@ -111,7 +124,16 @@ def test_the_request_that_asked_for_the_upgrade_is_let_go(
         channel.setTimeout(None)
 
 
-def test_room_is_what_twisted_says(
+def test_a_frame_is_no_larger_than_what_consumers_take(
+    protocol: Protocol, transport: DaphneTransport
+) -> None:
+    transport.on_room(lambda: None)
+
+    assert protocol.maxFramePayloadSize == 4 * 65_536
+    assert protocol.maxMessagePayloadSize == 1_000
+
+
+async def test_room_is_what_twisted_says(
     protocol: Protocol, transport: DaphneTransport
 ) -> None:
     calls: list[str] = []
@@ -127,7 +149,7 @@ def test_room_is_what_twisted_says(
     assert (answers, calls) == ([True, False, True], ["room"])
 
 
-def test_after_the_close_frame_nothing_is_written_and_the_transport_may_close(
+async def test_after_the_close_frame_nothing_is_written_and_the_transport_may_close(
     protocol: Protocol, transport: DaphneTransport
 ) -> None:
     calls: list[str] = []
@@ -140,14 +162,41 @@ def test_after_the_close_frame_nothing_is_written_and_the_transport_may_close(
     assert (protocol.transport.written, protocol.producer, calls) == ([], None, [])
 
 
-def test_a_lost_connection_calls_nobody(transport: DaphneTransport) -> None:
-    calls: list[str] = []
-    transport.on_room(lambda: calls.append("room"))
+async def test_a_client_that_does_not_read_is_not_read_from(
+    protocol: Protocol, transport: DaphneTransport
+) -> None:
+    transport.on_room(lambda: None)
 
-    transport.stopProducing()
+    transport.pauseProducing()
+    is_read = [protocol.transport.is_read]
     transport.resumeProducing()
 
-    assert calls == []
+    assert [*is_read, protocol.transport.is_read] == [False, True]
+    transport.lose()
+
+
+async def test_a_lost_connection_tells_so_and_calls_nobody_about_room(
+    transport: DaphneTransport,
+) -> None:
+    calls: list[str] = []
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    transport.carry(send, send)  # type: ignore[arg-type]
+    transport.on_room(lambda: calls.append("room"))
+    transport.on_lost(lambda: calls.append("lost"))
+    transport.pauseProducing()
+    waiting = asyncio.ensure_future(transport.send({"type": "websocket.send"}))
+    await asyncio.sleep(0)
+    assert sent == []
+
+    transport.lose()
+    transport.resumeProducing()
+
+    await asyncio.wait_for(waiting, PATIENCE)
+    assert (calls, len(sent)) == (["lost"], 1)
 
 
 def test_abort_drops_the_connection(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -102,3 +103,11 @@ class Gated(Counter):
         while user.username == "eve" and not door.exists():
             time.sleep(0.005)
         return True
+
+
+class Endless(Stream):
+    """A stream whose test never ends."""
+
+    async def user_passes_test(self, user: Any) -> bool:
+        await asyncio.Event().wait()
+        return False

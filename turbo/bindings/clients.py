@@ -23,6 +23,7 @@ from turbo.bindings.messages import (
 from turbo.bindings.outage import is_reachable
 from turbo.bindings.telling import group_stream_name, parse_told, stream_name
 from turbo.bindings.versions import Version
+from turbo.budgets import ConnectionBudget
 from turbo.conf import get_settings
 from turbo.errands import Errands
 from turbo.frame import Frame
@@ -69,6 +70,11 @@ class Client:
         self._is_admitted = False
         self._hub = get_hub()
         self._hub.connect(self)
+
+    @property
+    def budget(self) -> ConnectionBudget:
+        """Return what the client may ask for."""
+        return self._visitor.budget
 
     async def start(self, since: Version | None) -> None:
         """Test the user, subscribe, and tell what has happened since a version."""

@@ -19,6 +19,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
@@ -35,6 +36,7 @@ from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError, FrameError
 from turbo.failures import log_failure
 from turbo.frame import Frame
+from turbo.inbox import Inbox
 from turbo.outbox import Outbox
 from turbo.protocol import CloseCode
 from turbo.threads import in_thread
@@ -86,6 +88,7 @@ class BindingConsumer:
         # Ends the conversation when the server wants it to, and never otherwise.
         self._limit = asyncio.timeout(None)
         self._code: int = CloseCode.SLOW
+        self._is_lost = False
         self._outbox = Outbox(scope, send, on_slow=lambda: self.end(CloseCode.SLOW))
 
     @classmethod
@@ -182,10 +185,25 @@ class BindingConsumer:
 
     async def _converse(self, client: Client) -> None:
         query = parse_qs(self.scope.get("query_string", b"").decode("latin-1"))
-        await client.start(Version.parse(query.get("version", [""])[-1]))
-        while (event := await self._receive())["type"] == "websocket.receive":
-            await self._act(client, event.get("text"))
-            await self._outbox.ready()
+        say_limited = partial(
+            client.say,
+            "error",
+            reason="limit",
+            detail="Frames come faster than is allowed.",
+        )
+        with Inbox(
+            self._receive,
+            self._outbox,
+            pace=partial(client.budget.next_frame, say_limited),
+            on_lost=self._leave,
+        ) as inbox:
+            await client.start(Version.parse(query.get("version", [""])[-1]))
+            while (message := await inbox.next())["type"] == "websocket.receive":
+                await self._act(client, message.get("text"))
+
+    def _leave(self) -> None:
+        self._is_lost = True
+        self._limit.reschedule(asyncio.get_running_loop().time())
 
     async def _act(self, client: Client, text: str | None) -> None:
         try:
@@ -213,6 +231,8 @@ class BindingConsumer:
             self._code = CloseCode.AGAIN
 
     async def _close(self) -> None:
+        if self._is_lost:
+            return
         is_slow = self._code == CloseCode.SLOW
         if is_slow:
             metrics.count("closed_slow")

@@ -36,7 +36,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from turbo.bindings.versions import Version
 from turbo.exceptions import FrameError
 from turbo.frame import Frame
-from turbo.protocol import decode
+from turbo.incoming import decode
 from turbo.unreadable import Unreadable, json_object, require
 
 __all__ = [

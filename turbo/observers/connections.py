@@ -13,14 +13,15 @@ from turbo import metrics
 from turbo.errands import Errands
 from turbo.failures import log_failure
 from turbo.frame import Frame
+from turbo.incoming import read_json
 from turbo.observers.applications import Application
-from turbo.observers.envelopes import encode
+from turbo.observers.envelopes import LIMITED, encode
 from turbo.observers.groups import LayerGroups
 from turbo.observers.lanes import Lane
 from turbo.observers.requests import text_of
 from turbo.observers.sockets import Link
 from turbo.observers.subscriptions import Subscriptions
-from turbo.protocol import CloseCode, read_json
+from turbo.protocol import CloseCode
 from turbo.typing import Message, Scope
 
 __all__ = ["JsonConnection"]
@@ -146,6 +147,10 @@ class JsonConnection(Application):
             await self.link.send_bytes(bytes_data)
         if close:
             await self.close(None if close is True else close)
+
+    def say_limited(self) -> None:
+        """Say that frames come faster than they are read."""
+        self.link.put(Frame(LIMITED))
 
     def obey(self, order: str | None) -> None:
         """Take an order of the control stream."""

@@ -26,6 +26,7 @@ from rest_framework.fields import get_error_detail
 from rest_framework.utils.encoders import JSONEncoder
 
 __all__ = [
+    "LIMITED",
     "TooLarge",
     "TooMany",
     "Unavailable",
@@ -90,6 +91,17 @@ def envelope(
         "data": data,
         **(extra or {}),
     }
+
+
+#: What a client is told whose frames are read more slowly from now on.
+LIMITED = encode(
+    envelope(
+        None,
+        errors=["Frames come faster than is allowed."],
+        status=TooMany.status_code,
+        extra={"reason": TooMany.default_code},
+    )
+)
 
 
 def event_text(

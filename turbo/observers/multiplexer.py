@@ -22,12 +22,13 @@ from rest_framework.exceptions import APIException, NotFound, ParseError
 
 from turbo import metrics
 from turbo.frame import Frame
+from turbo.incoming import read_json
 from turbo.observers.applications import Application
 from turbo.observers.branches import Branch, wrap
-from turbo.observers.envelopes import encode, envelope, errors_list
+from turbo.observers.envelopes import LIMITED, encode, envelope, errors_list
 from turbo.observers.requests import text_of
 from turbo.observers.sockets import Link
-from turbo.protocol import CloseCode, read_json
+from turbo.protocol import CloseCode
 from turbo.typing import Message, Scope
 
 __all__ = ["Multiplexer"]
@@ -78,6 +79,10 @@ class Multiplexer(Application):
         """Pass an order on to every consumer."""
         for branch in self._branches.values():
             branch.obey(order)
+
+    def say_limited(self) -> None:
+        """Say that frames come faster than they are read."""
+        self._link.put(Frame(wrap(None, LIMITED)))
 
     def _refuse(self, stream: str | None, error: APIException) -> None:
         content = envelope(

@@ -12,13 +12,16 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 from channels.exceptions import StopConsumer
 
 from turbo import metrics
+from turbo.budgets import ConnectionBudget
 from turbo.frame import Frame
 from turbo.hub import get_hub
+from turbo.inbox import NO_CODE, Inbox
 from turbo.outbox import Outbox
 from turbo.protocol import PING, CloseCode
 from turbo.typing import Message, Receive, Scope, Send
@@ -29,6 +32,8 @@ logger = logging.getLogger("turbo.observers")
 
 #: Seconds that a client may take to read what goes before the end.
 CLOSE_TIMEOUT = 2.0
+#: Seconds that what runs for a client may go on when it has left.
+LEAVE_TIMEOUT = 1.0
 #: The close code of an application that failed.
 INTERNAL_ERROR = 1011
 
@@ -69,6 +74,9 @@ class Endpoint(Protocol):
     async def websocket_disconnect(self, message: Message) -> None:
         """Clean up."""
 
+    def say_limited(self) -> None:
+        """Say that frames come faster than they are read."""
+
     def obey(self, order: str | None) -> None:
         """Take an order of the control stream."""
 
@@ -83,7 +91,9 @@ class Socket:
         self._end = asyncio.Event()
         self._busy = False  # the endpoint acts on something
         self._slow = False
+        self._grace = CLOSE_TIMEOUT
         self._code = 1006
+        self._budget = ConnectionBudget(scope)
         self._outbox = Outbox(scope, send, on_slow=self.end_as_slow)
         self._endpoint: Endpoint | None = None
 
@@ -101,6 +111,7 @@ class Socket:
         finally:
             await self._outbox.close()
             await _hang_up(endpoint, self._code)
+            self._budget.close()
             await hub.disconnect(self)
 
     def deliver(self, frame: Frame) -> None:
@@ -166,7 +177,7 @@ class Socket:
             if self._slow:
                 await self._close_slow()
             elif self._busy:
-                await asyncio.wait({reading}, timeout=CLOSE_TIMEOUT)
+                await asyncio.wait({reading}, timeout=self._grace)
             if reading.done():
                 reading.result()
         except Exception:
@@ -181,16 +192,25 @@ class Socket:
     async def _read(self, endpoint: Endpoint) -> None:
         message = await self._receive()
         act = endpoint.websocket_connect
-        while message["type"] != "websocket.disconnect":
-            self._busy = True
-            await act(message)
-            self._busy = False
-            if self._end.is_set():
-                return
-            await self._outbox.ready()
-            message = await self._receive()
-            act = endpoint.websocket_receive
-        self._code = message.get("code", self._code)
+        with Inbox(
+            self._receive,
+            self._outbox,
+            pace=partial(self._budget.next_frame, endpoint.say_limited),
+            on_lost=self._leave,
+        ) as inbox:
+            while message["type"] != "websocket.disconnect":
+                self._busy = True
+                await act(message)
+                self._busy = False
+                if self._end.is_set():
+                    return
+                message = await inbox.next()
+                act = endpoint.websocket_receive
+        self._code = message.get("code") or NO_CODE
+
+    def _leave(self) -> None:
+        self._grace = LEAVE_TIMEOUT
+        self._end.set()
 
     async def _close_slow(self) -> None:
         metrics.count("closed_slow")

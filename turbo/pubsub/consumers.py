@@ -13,8 +13,8 @@ import asyncio
 import logging
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
-from urllib.parse import parse_qs
 
 from turbo import metrics, serving
 from turbo.conf import get_settings
@@ -22,9 +22,10 @@ from turbo.errands import Errands
 from turbo.failures import log_failure
 from turbo.frame import Frame
 from turbo.hub import get_hub
+from turbo.inbox import Inbox
 from turbo.names import user_key
 from turbo.outbox import Outbox
-from turbo.protocol import CloseCode
+from turbo.protocol import LIMITED, CloseCode
 from turbo.pubsub.access import greetings, may_connect, user_of_token
 from turbo.pubsub.conf import get_pubsub_settings
 from turbo.pubsub.protocol import (
@@ -40,6 +41,7 @@ from turbo.pubsub.protocol import (
     receive,
 )
 from turbo.pubsub.relay import get_relay
+from turbo.pubsub.tokens import query_token
 from turbo.revocation import RevocationHandler
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 from turbo.visitors import Visitor
@@ -52,8 +54,6 @@ logger = logging.getLogger("turbo.pubsub")
 PATIENCE = 2.0
 #: Seconds that a client may take to read what goes before the end.
 CLOSE_TIMEOUT = 2.0
-#: The URL's parameter with the token, if ``QUERY_TOKEN`` is on.
-QUERY_PARAMETER = "token"
 
 
 class PubSubConsumer:
@@ -69,6 +69,7 @@ class PubSubConsumer:
         self._early: list[Frame] | None = []  # until it has been greeted
         self._lasting = asyncio.timeout(None)  # until it is ended from this side
         self._code: CloseCode | None = None
+        self._is_lost = False
         self._errands = Errands()
         self._outbox = Outbox(scope, send, on_slow=self._end_as_slow)
 
@@ -129,14 +130,24 @@ class PubSubConsumer:
         self._revocations.take(order)
 
     async def _read(self) -> None:
-        await self._welcome()
-        while (message := await self._receive())["type"] == "websocket.receive":
-            await self._act(message.get("text"))
-            await self._outbox.ready()
+        say_limited = partial(self._outbox.put, Frame(LIMITED))
+        with Inbox(
+            self._receive,
+            self._outbox,
+            pace=partial(self.visitor.budget.next_frame, say_limited),
+            on_lost=self._leave,
+        ) as inbox:
+            await self._welcome()
+            while (message := await inbox.next())["type"] == "websocket.receive":
+                await self._act(message.get("text"))
+
+    def _leave(self) -> None:
+        self._is_lost = True
+        self._lasting.reschedule(asyncio.get_running_loop().time())
 
     async def _welcome(self) -> None:
         """Accept the connection, when it is known whom to tell of what comes."""
-        token = self._query_token()
+        token = query_token(self._scope)
         has_room, admitted = self.visitor.budget.hold("subscriptions"), False
         if has_room and token is None:
             async with self._revocations.lock:
@@ -251,13 +262,6 @@ class PubSubConsumer:
             self._is_in = False
             self._deny("revoked")
 
-    def _query_token(self) -> str | None:
-        if not get_pubsub_settings().query_token:
-            return None
-        text: str = self._scope.get("query_string", b"").decode("latin-1")
-        query = parse_qs(text)
-        return query.get(QUERY_PARAMETER, [""])[0] or None
-
     def _deny(self, reason: Denial) -> None:
         metrics.count("refused")
         self._outbox.put(Frame(denied(reason)))
@@ -281,6 +285,8 @@ class PubSubConsumer:
 
     async def _close(self) -> None:
         """Close the connection, giving the client time to read what goes before."""
+        if self._is_lost:
+            return
         assert self._code is not None
         with suppress(Exception):
             async with asyncio.timeout(CLOSE_TIMEOUT):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from turbo.exceptions import FrameError
-from turbo.protocol import decode
+from turbo.incoming import decode
 from turbo.pubsub.announcements import to_json
 
 __all__ = [

@@ -1,0 +1,143 @@
+"""
+When a socket is read from: the half of a server's flow control that faces the client.
+
+A client is read from only while nothing waits: no byte on its way out, nothing that the
+application has yet to take. What the server deals with by itself has a rate: pings,
+pongs, fragments. Who is not read from is looked at, for nothing else would tell that it
+has left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from typing import Protocol
+
+from turbo.conf import get_settings
+
+__all__ = ["Intake", "Source", "largest_frame"]
+
+#: Seconds between two looks at a client that is not read from.
+TICK = 0.5
+#: Pings, pongs and fragments of a client in that time.
+SMALL = 25
+#: Bytes that are parsed before it is asked again whether to go on.
+PIECE = 1_024
+
+# Without it (macOS) a client counts as gone when both directions are closed.
+_GONE = getattr(select, "POLLRDHUP", 0)
+
+
+class Source(Protocol):
+    """A server's side of one connection."""
+
+    def parse(self, data: bytes) -> None:
+        """Act on what the client has sent."""
+
+    def is_held(self) -> bool:
+        """Return whether the client has to wait."""
+
+    def stop_reading(self) -> None:
+        """Leave what comes to the kernel."""
+
+    def read_on(self) -> None:
+        """Read again."""
+
+    def fileno(self) -> int:
+        """Return the socket's file descriptor; -1 if it has none any more."""
+
+    def hang_up(self) -> None:
+        """Drop the connection."""
+
+
+class Intake:
+    """What was read from one socket and not yet parsed."""
+
+    __slots__ = (
+        "_data",
+        "_is_closed",
+        "_is_parsing",
+        "_is_stuck",
+        "_small",
+        "_source",
+        "_timer",
+    )
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._data = b""
+        self._is_closed = False
+        self._is_parsing = False
+        self._is_stuck = False  # nothing was read since the last look
+        self._small = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def take(self, data: bytes) -> None:
+        """Take what was read, and parse as much of it as may be."""
+        self._data = self._data + data if self._data else data
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Parse what may be parsed by now, and read on if there is no more."""
+        if self._is_parsing or self._is_closed:
+            return
+        self._is_parsing = True
+        data, position = self._data, 0
+        try:
+            while position < len(data) and not self._is_held():
+                piece = data[position : position + PIECE]
+                position += PIECE
+                self._source.parse(piece)
+        finally:
+            self._is_parsing = False
+            self._data = data[position:]
+        if self._data or self._is_held():
+            self._source.stop_reading()
+            self._look_later()
+        else:
+            self._is_stuck = False
+            self._source.read_on()
+
+    def count(self) -> None:
+        """Count a frame that the application is not told of."""
+        self._small += 1
+        self._look_later()
+
+    def close(self) -> None:
+        """Forget everything: the connection is lost."""
+        self._is_closed = True
+        self._data = b""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _is_held(self) -> bool:
+        return self._small >= SMALL or self._source.is_held()
+
+    def _look_later(self) -> None:
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(TICK, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._is_stuck and _has_left(self._source.fileno()):
+            self._source.hang_up()
+            return
+        self._small = 0
+        self._is_stuck = True
+        self.go_on()
+
+
+def largest_frame() -> int:
+    """Return the bytes of the largest frame that a server should take."""
+    # A character has up to four bytes, and what is larger is answered by consumers.
+    return 4 * get_settings().max_frame_bytes
+
+
+def _has_left(fileno: int) -> bool:
+    """Return whether the client has closed its end, whatever it sent before."""
+    if fileno < 0:
+        return False
+    poll = select.poll()
+    poll.register(fileno, _GONE)
+    return bool(poll.poll(0))
