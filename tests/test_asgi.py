@@ -17,6 +17,7 @@ from tests.servers import PATIENCE, ROOT
 from turbo import routing
 from turbo.asgi import get_application
 from turbo.consumers import TurboStreamsConsumer
+from turbo.once import _last
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -79,9 +80,22 @@ async def test_further_consumers_find_the_user_in_their_scope() -> None:
     assert not await connects(application, "/own/3/", "http://testserver")
     assert asked == [("/own/3/", AnonymousUser(), {"pk": 3})]
     assert await connects(application, "/ws/", "http://testserver")
-    nowhere = visit(application, "/nowhere/", "http://testserver")
-    with pytest.raises(ValueError, match="No route found"):
-        await nowhere.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("patterns", ["", "tests.test_asgi.own_urlpatterns"])
+async def test_a_path_that_leads_nowhere_is_refused_and_logged_once_a_minute(
+    patterns: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Regression: each was an error 500 with a traceback in the log."""
+    _last.clear()
+    application = get_application(patterns or ())
+
+    for place in ("/nowhere/", "/more", "//", "/\x00%s"):
+        assert not await connects(application, place, "http://testserver")
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "A WebSocket is refused: no consumer is at '/nowhere/'."
+    ]
 
 
 async def test_the_path_is_the_settings() -> None:

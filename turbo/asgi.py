@@ -14,6 +14,7 @@ The whole ASGI stack in one line.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
@@ -23,11 +24,14 @@ from django.core.asgi import get_asgi_application
 from django.urls import URLPattern, re_path
 from django.utils.module_loading import import_string
 
+from turbo.once import once_a_minute
 from turbo.origin import OriginValidator
 from turbo.routing import get_websocket_urlpatterns
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["get_application"]
+
+logger = logging.getLogger("turbo.consumers")
 
 
 def get_application(
@@ -50,8 +54,18 @@ def get_application(
     if websocket_urlpatterns:
         further: Any = AuthMiddlewareStack(URLRouter(list(websocket_urlpatterns)))
         routes.append(re_path("", further))
+    nowhere: Any = _refuse
+    routes.append(re_path("", nowhere))
     websocket = OriginValidator(_straight(routes[0], URLRouter(routes)))
     return ProtocolTypeRouter({"http": http, "websocket": websocket})
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse what asks for a path that leads nowhere; anybody can, so log it rarely."""
+    if once_a_minute("unknown path"):
+        path = scope["path"]
+        logger.warning("A WebSocket is refused: no consumer is at %r.", f"{path:.200}")
+    await send({"type": "websocket.close"})
 
 
 def _straight(streams: URLPattern, router: ASGIApplication) -> ASGIApplication:

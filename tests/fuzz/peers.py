@@ -45,7 +45,8 @@ class InProcess(Peer):
 
     def __init__(self, application: ASGIApplication, path: str, user: Any) -> None:
         self._communicator = WebsocketCommunicator(application, path)
-        self._communicator.scope["user"] = user
+        self.scope: dict[str, Any] = self._communicator.scope
+        self.scope["user"] = user
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
