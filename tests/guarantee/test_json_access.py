@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 
 from tests.clients import connect
 from tests.guarantee.doors import Door, log_in
-from tests.servers import PATIENCE
+from tests.servers import PATIENCE, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
 
@@ -363,6 +364,85 @@ async def test_how_many_clients_of_bindings_a_user_may_have(
         assert (await first.next())["action"] == "pong"
     async with client_of(server, "shelf/9", headers) as again:
         await again.synced()
+
+
+@contextmanager
+def lazy(server: Any, path: str) -> Iterator[socket.socket]:
+    """A client with a small buffer, which reads nothing but the handshake."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    connection.settimeout(PATIENCE)
+    with connection:
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(
+            f"GET /{path}/ HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+            f"Origin: {server.url}\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+        )
+        assert connection.recv(12) == b"HTTP/1.1 101"
+        yield connection
+
+
+LARGE = f"{PRODUCTS}for n in range(300): create(name=str(n) + 'x' * 40_000)"
+CLIENTS = """
+from turbo.bindings.clients import Client
+from turbo.hub import _hubs
+said = [type(c) for h in list(_hubs.values()) for c in list(h._connections)]
+said = said.count(Client)
+"""
+
+
+async def test_a_client_that_does_not_read_its_sync_is_closed(
+    site: Callable[..., Any],
+) -> None:
+    """When more than QUEUE_BYTES wait behind what it is told; others hear them."""
+    server = site()
+    await run(server, LARGE)
+    async with client_of(server, "store") as other:
+        await other.synced()
+        with lazy(server, "store"):
+            await until_clients(server, 2)
+            for number in range(100):
+                await run(server, f"{PRODUCTS}create(name='y' * {100_000 + number})")
+                assert (await other.next())["action"] == "create"
+                if await counted(server, "closed_slow"):
+                    break
+            else:
+                pytest.fail("not closed")
+            await until_clients(server, 1)
+
+
+@pytest.mark.parametrize("serve", ["daphne", "uvicorn"], indirect=True)
+async def test_a_client_that_leaves_amid_its_sync_leaves_nothing(
+    site: Callable[..., Any],
+) -> None:
+    server = site()
+    await run(server, LARGE)
+    async with client_of(server, "store") as other:
+        await other.synced()
+        with lazy(server, "store"), lazy(server, "store"):
+            await until_clients(server, 3)
+        await until_clients(server, 1)
+        await other.send(ping=True)
+        assert (await other.next())["action"] == "pong"
+
+
+async def until_clients(server: Any, count: int) -> None:
+    """Return when the server has so many clients of bindings."""
+
+    def has_them() -> bool:
+        url, params = f"{server.url}/run/", {"code": CLIENTS}
+        return httpx.get(url, params=params, timeout=PATIENCE).text == str(count)
+
+    await asyncio.to_thread(wait_until, has_them)
+
+
+async def counted(server: Any, name: str) -> int:
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
+        answer = await http.get(f"{server.url}/counters/")
+    count: int = answer.json()[name]
+    return count
 
 
 # --- Pub/sub

@@ -28,7 +28,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -48,6 +47,10 @@ __all__ = [
     "read_change",
     "sync_messages",
 ]
+
+
+#: Characters of rows in one page, unless a single row has more.
+PAGE_BYTES = 262_144
 
 
 def message(event: str, action: str, **fields: Any) -> str:
@@ -112,24 +115,44 @@ def read_change(change: str) -> dict[str, Any]:
 
 
 def sync_messages(
-    event: str, version: str, texts: Mapping[str, str], *, page_size: int
+    event: str,
+    version: str,
+    texts: Mapping[str, str],
+    *,
+    page_size: int,
+    page_bytes: int = PAGE_BYTES,
 ) -> Iterator[str]:
     """
     Yield pages with all rows, given as JSON by their keys as JSON.
+
+    A page has at most ``page_size`` rows, and fewer where they are large.
 
     >>> list(sync_messages("scores", "k3:7", {"4": "{}"}, page_size=25))
     ['{"event":"scores","action":"sync","version":"k3:7","page":1,"pages":1,\
 "keys":[4],"payload":[{}]}']
     """
-    pages = max(1, -(-len(texts) // page_size))
-    rows = iter(texts.items())
-    for page in range(1, pages + 1):
-        shown = dict(islice(rows, page_size))
+    pages = list(_pages(texts, page_size, page_bytes))
+    for page, rows in enumerate(pages, 1):
         head = message(
-            event, "sync", version=version, page=page, pages=pages
+            event, "sync", version=version, page=page, pages=len(pages)
         ).removesuffix("}")
-        keys, payload = ",".join(shown), ",".join(shown.values())
+        keys, payload = ",".join(rows), ",".join(texts[key] for key in rows)
         yield f'{head},"keys":[{keys}],"payload":[{payload}]}}'
+
+
+def _pages(
+    texts: Mapping[str, str], page_size: int, page_bytes: int
+) -> Iterator[list[str]]:
+    """Yield the keys of each page; there is one even if there are no rows."""
+    page: list[str] = []
+    size = 0
+    for key, text in texts.items():
+        if page and (len(page) >= page_size or size + len(text) > page_bytes):
+            yield page
+            page, size = [], 0
+        page.append(key)
+        size += len(text)
+    yield page
 
 
 @dataclass(frozen=True, slots=True)
