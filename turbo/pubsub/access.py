@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
+from urllib.parse import parse_qs
 
 from django.utils.module_loading import import_string
 
@@ -12,8 +13,12 @@ from turbo.failures import log_failure
 from turbo.pubsub.announcements import to_json
 from turbo.pubsub.conf import Access, get_pubsub_settings
 from turbo.threads import in_thread, in_turn
+from turbo.typing import Scope
 
-__all__ = ["greetings", "may_connect", "user_of_token"]
+__all__ = ["greetings", "may_connect", "query_token", "user_of_token"]
+
+#: The URL's parameter with the token, if ``QUERY_TOKEN`` is on.
+QUERY_PARAMETER = "token"
 
 
 async def may_connect(user: Any, session: Any) -> bool:
@@ -44,6 +49,15 @@ _TESTS: dict[Access, Callable[[Any], bool]] = {
     "staff": _is_staff,
     "superuser": _is_superuser,
 }
+
+
+def query_token(scope: Scope) -> str | None:
+    """Return the token in the URL, if it may stand there."""
+    if not get_pubsub_settings().query_token:
+        return None
+    text: str = scope.get("query_string", b"").decode("latin-1")
+    query = parse_qs(text)
+    return query.get(QUERY_PARAMETER, [""])[0] or None
 
 
 async def user_of_token(token: str, owner: Hashable) -> Any:

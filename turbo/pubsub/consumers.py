@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from turbo import metrics, serving
 from turbo.conf import get_settings
@@ -23,10 +22,9 @@ from turbo.failures import log_failure
 from turbo.frame import Frame
 from turbo.hub import get_hub
 from turbo.inbox import Inbox
-from turbo.names import user_key
 from turbo.outbox import Outbox
 from turbo.protocol import LIMITED, CloseCode
-from turbo.pubsub.access import greetings, may_connect, user_of_token
+from turbo.pubsub.access import greetings, may_connect, query_token, user_of_token
 from turbo.pubsub.conf import get_pubsub_settings
 from turbo.pubsub.protocol import (
     AUTHENTICATED,
@@ -41,7 +39,6 @@ from turbo.pubsub.protocol import (
     receive,
 )
 from turbo.pubsub.relay import get_relay
-from turbo.pubsub.tokens import query_token
 from turbo.revocation import RevocationHandler
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 from turbo.visitors import Visitor
@@ -199,21 +196,6 @@ class PubSubConsumer:
         if misses:
             self._outbox.put(Frame(GAP_FRAME))
 
-    @property
-    def user(self) -> Any:
-        """Return who is there."""
-        return self.visitor.user
-
-    @property
-    def key(self) -> str | None:
-        """Return what identifies the user."""
-        return user_key(self.visitor.user)
-
-    @property
-    def owner(self) -> Hashable:
-        """Return what all connections of the user have in common."""
-        return self.visitor.budget.owner if self.key else "nobody"
-
     async def _admit(self) -> bool:
         """Let the visitor in, or not; then every change is theirs to hear."""
         await self.visitor.look_up()
@@ -228,7 +210,7 @@ class PubSubConsumer:
     async def _greet(self) -> None:
         if self._early is None:
             return
-        for text in await greetings(self.user, self.visitor.budget.owner):
+        for text in await greetings(self.visitor.user, self.visitor.budget.owner):
             self._outbox.put(Frame(text))
         early, self._early = self._early, None
         for frame in early:

@@ -17,6 +17,7 @@ from turbo import metrics
 from turbo.frame import Frame
 from turbo.pubsub.changes import Change
 from turbo.pubsub.protocol import GAP_FRAME
+from turbo.visitors import Visitor
 
 __all__ = ["Listener", "Reader"]
 
@@ -29,17 +30,7 @@ QUICK = 0.05
 class Listener(Protocol):
     """A socket that has been let in."""
 
-    @property
-    def user(self) -> Any:
-        """Who is there."""
-
-    @property
-    def key(self) -> str | None:
-        """What identifies the user."""
-
-    @property
-    def owner(self) -> Hashable:
-        """What all connections of the user have in common."""
+    visitor: Visitor
 
     def tell(self, frame: Frame) -> None:
         """Take a frame; never blocks."""
@@ -50,6 +41,7 @@ class Reader:
 
     def __init__(self, key: str | None, owner: Hashable) -> None:
         self.key = key
+        #: What all connections of the user have in common.
         self.owner = owner
         self.listeners: dict[Listener, None] = {}
         #: Whether a thread is at work on it.
@@ -91,7 +83,7 @@ class Reader:
         if self.is_busy or not self._waiting:
             return False
         self.is_busy = True
-        self._user = next(reversed(self.listeners)).user
+        self._user = next(reversed(self.listeners)).visitor.user
         self._batch = tuple(self._waiting)
         self._waiting.clear()
         return True

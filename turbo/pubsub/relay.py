@@ -18,6 +18,7 @@ from turbo import metrics
 from turbo.conf import get_settings
 from turbo.errands import Errands
 from turbo.failures import log_failure
+from turbo.names import user_key
 from turbo.pubsub.announcements import Announcement
 from turbo.pubsub.changes import read_changes
 from turbo.pubsub.conf import redis_host
@@ -73,10 +74,12 @@ class Relay:
 
     def admit(self, listener: Listener) -> None:
         """Tell a socket of every change from now on that its user may see."""
-        key = listener.key
+        key = user_key(listener.visitor.user)
         reader = self._readers.get(key)
         if reader is None:
-            reader = self._readers[key] = Reader(key, listener.owner)
+            reader = self._readers[key] = Reader(
+                key, listener.visitor.budget.owner if key else "nobody"
+            )
         reader.listeners[listener] = None
         self._listeners[listener] = reader
 

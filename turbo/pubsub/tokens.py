@@ -8,20 +8,16 @@ tokens of :func:`make_token`.
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qs
 
 from django.contrib.auth import get_user_model
 from django.core import signing
 from django.utils.crypto import constant_time_compare
 
 from turbo.pubsub.conf import get_pubsub_settings
-from turbo.typing import Scope
 
-__all__ = ["authenticate", "make_token", "query_token"]
+__all__ = ["authenticate", "make_token"]
 
 SALT = "turbo.pubsub"
-#: The URL's parameter with the token, if ``QUERY_TOKEN`` is on.
-QUERY_PARAMETER = "token"
 
 
 def make_token(user: Any) -> str:
@@ -47,14 +43,6 @@ def authenticate(token: str) -> Any:
     if user is None or not getattr(user, "is_active", True):
         return None
     return user if constant_time_compare(fingerprint, _fingerprint(user)) else None
-
-
-def query_token(scope: Scope) -> str | None:
-    """Return the token in the URL of a connection, where that is allowed."""
-    if not get_pubsub_settings().query_token:
-        return None
-    text: str = scope.get("query_string", b"").decode("latin-1")
-    return parse_qs(text).get(QUERY_PARAMETER, [""])[0] or None
 
 
 def _fingerprint(user: Any) -> str:
