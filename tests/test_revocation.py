@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,8 +20,8 @@ from django.http import HttpRequest
 from django.test import AsyncClient, override_settings
 
 import turbo
-from tests.clients import Socket
-from tests.testapp.models import Room
+from tests.clients import Socket, signed_now
+from tests.testapp.models import CompositeItem, Room
 from tests.testapp.streams import Announcements
 from turbo.identity import session_hash
 from turbo.recorders import recording
@@ -274,3 +274,28 @@ def test_an_order_survives_the_wire() -> None:
     order = Order(user="1", stream="a:B")
 
     assert Order.parse(json.dumps({"user": "1", "stream": "a:B"})) == order
+
+
+async def test_a_key_that_is_used_again_is_that_of_another_row(
+    ann: User, declare: Callable[..., Any]
+) -> None:
+    """A stream without a test says at the delete that its pages are the old row's."""
+
+    def on_delete(self: Any, item: CompositeItem, **kwargs: Any) -> None:
+        turbo.revoke(stream=self)
+
+    stream = declare("SeatStream", CompositeItem, on_delete=on_delete)
+    item = await CompositeItem.objects.acreate(tenant=1, number=2, name="old")
+    old = await signed_now(stream(item.pk), ann)
+    async with Socket(ann) as socket:
+        assert (await socket.subscribe(old))[0]["type"] == "subscribed"
+        key = item.pk
+        await item.adelete()
+        assert await denied(socket) == [("denied", "revoked")]
+
+        await CompositeItem.objects.acreate(tenant=1, number=2, name="new")
+        stream(key).append(text="secret", id="x")
+        assert await socket.nothing()
+        assert (await socket.subscribe(old))[0]["reason"] == "revoked"
+        new = await signed_now(stream(key), ann)
+        assert (await socket.subscribe(new))[0]["type"] == "subscribed"

@@ -177,10 +177,14 @@ class Relay:
                 return  # they finish by themselves
 
     def _visit(self, readers: deque[Reader]) -> None:
-        with suppress(IndexError):  # another visit may have taken the last one
-            while readers:
+        while readers:
+            try:
                 reader = readers.popleft()
+            except IndexError:
+                return  # another visit has taken the last one
+            try:
                 reader.decide()
+            finally:
                 self._loop.call_soon_threadsafe(self._finish, reader)
 
     def _finish(self, reader: Reader) -> None:
@@ -192,9 +196,11 @@ class Relay:
     async def _decide_apart(self, reader: Reader) -> None:
         while reader.begin():
             begun = self._loop.time()
-            await in_turns(reader.owner, reader.steps())
-            reader.is_slow = self._loop.time() - begun > QUICK
-            reader.finish()
+            try:
+                await in_turns(reader.owner, reader.steps())
+            finally:
+                reader.is_slow = self._loop.time() - begun > QUICK
+                reader.finish()
         self._forget_unused(reader)
 
 
