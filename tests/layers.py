@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "turbo"
 #: Pairs of a layer and the modules of one row.
 ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (0, ("exceptions", "typing")),
-    (1, ("elements", "eventstream", "incoming", "protocol", "wire")),
+    (1, ("elements", "eventstream", "incoming", "wire")),
+    (1, ("protocol",)),
     (1, ("frame",)),
     (2, ("conf", "dom", "metrics", "once")),
     (2, ("context", "failures", "limits", "names", "rendering", "unreadable")),

@@ -23,6 +23,7 @@ import turbo
 from tests.clients import Socket, signed_now
 from tests.testapp.models import CompositeItem, Room
 from tests.testapp.streams import Announcements
+from turbo.hub import get_hub
 from turbo.identity import session_hash
 from turbo.recorders import recording
 from turbo.revocation import Order, recheck, revoke_session
@@ -299,3 +300,21 @@ async def test_a_key_that_is_used_again_is_that_of_another_row(
         assert (await socket.subscribe(old))[0]["reason"] == "revoked"
         new = await signed_now(stream(key), ann)
         assert (await socket.subscribe(new))[0]["type"] == "subscribed"
+
+
+async def test_a_row_that_is_gone_ends_a_stream_without_a_test(
+    ann: User, declare: Callable[..., Any]
+) -> None:
+    """Or its pages would hear of the next row with that key."""
+    stream = declare("ChairStream", CompositeItem)
+    item = await CompositeItem.objects.acreate(tenant=1, number=2, name="old")
+    key = item.pk
+    async with Socket(ann) as socket:
+        await socket.subscribe(stream(key).sign(ann))
+        await item.adelete()
+        get_hub()._order("{}")
+
+        assert await denied(socket) == [("denied", "revoked")]
+        await CompositeItem.objects.acreate(tenant=1, number=2, name="new")
+        stream(key).append(text="secret", id="x")
+        assert await socket.nothing()

@@ -191,11 +191,10 @@ class LiveSubscriber:
         return [item for item in held if item.name == stream]
 
     async def refused(self, held: Sequence[Subscription]) -> Sequence[Subscription]:
-        """Ask the tests of streams again; return what the user may not see any more."""
-        streams = {item.name: from_name(item.name) for item in held}
-        tested = [item for item in held if streams[item.name].tests_user()]
-        reasons = await passes([streams[item.name] for item in tested], self.visitor)
-        return [item for item, why in zip(tested, reasons, strict=True) if why]
+        """Return what the user may not see any more, or what is not there any more."""
+        streams = [from_name(item.name) for item in held]
+        reasons = await passes(streams, self.visitor)
+        return [item for item, why in zip(held, reasons, strict=True) if why]
 
     async def end(self, ended: Sequence[Subscription]) -> None:
         """End what was revoked."""
