@@ -1,4 +1,4 @@
-"""What the settings of the JSON clients' site name by dotted path."""
+"""What the JSON clients' site declares, and its settings name by dotted path."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.bindings.app.models import Product
+from turbo.bindings import Binding
 from turbo.pubsub import ModelListenConfig, tokens
 
-__all__ = ["LabelListenConfig", "authenticate", "wait_at_the_door"]
+__all__ = ["LabelListenConfig", "Shelf", "authenticate", "wait_at_the_door"]
 
 
 def wait_at_the_door(username: str, what: str) -> None:
@@ -27,6 +29,16 @@ def authenticate(token: str) -> Any:
     user = tokens.authenticate(token)
     wait_at_the_door(user.username if user else "", "token")
     return user
+
+
+class Shelf(Binding):
+    """One for each value of its argument."""
+
+    model = Product
+    params = ("stock",)
+
+    def get_filters(self) -> dict[str, Any]:
+        return {"stock": self.stock}
 
 
 class LabelListenConfig(ModelListenConfig):

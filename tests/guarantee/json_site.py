@@ -12,8 +12,8 @@ __all__ = ["application"]
 def urlpatterns() -> list[Any]:
     from django.urls import path
 
-    from tests.bindings.app.bindings import Shelf, StoreProducts
-    from tests.guarantee.json_hooks import wait_at_the_door
+    from tests.bindings.app.bindings import StoreProducts
+    from tests.guarantee.json_hooks import Shelf, wait_at_the_door
     from turbo.bindings import BindingConsumer
     from turbo.pubsub.consumers import PubSubConsumer
 

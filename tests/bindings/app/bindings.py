@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db.models import QuerySet
 
 import turbo.bindings
@@ -32,13 +30,3 @@ class Alphabet(turbo.bindings.Binding):
 
     def get_queryset(self) -> QuerySet[Product]:
         return Product.objects.filter(stock__gte=3).order_by("name")
-
-
-class Shelf(turbo.bindings.Binding):
-    """One for each value of its argument."""
-
-    model = Product
-    params = ("stock",)
-
-    def get_filters(self) -> dict[str, Any]:
-        return {"stock": self.stock}
