@@ -44,9 +44,9 @@ def frame(payload: bytes = b"", opcode: int = TEXT, *, flags: int = 0x80) -> byt
     return bytes([flags | opcode]) + length + b"\0\0\0\0" + payload
 
 
-def standing(server: WebServer) -> dict[str, int]:
+def standing(server: WebServer, query: str = "") -> dict[str, int]:
     """Return what the server's process holds; see ``tests.project.counted``."""
-    with urlopen(f"{server.url}/standing", timeout=PATIENCE) as response:
+    with urlopen(f"{server.url}/standing?{query}", timeout=PATIENCE) as response:
         numbers: dict[str, int] = json.load(response)
     return numbers
 
@@ -170,18 +170,24 @@ class Hostiles:
     def __exit__(self, *exc_info: object) -> None:
         self.leave()
 
-    def flood(self, data: bytes) -> None:
+    def flood(self, data: bytes, *, each: int = FLOOD) -> None:
         """Let all of them send until nothing more is taken of anybody."""
         sockets = {client.socket: memoryview(data) for client in self.clients}
+        left = dict.fromkeys(sockets, each)
+        poll = select.poll()
         for sock in sockets:
             sock.setblocking(False)
-        left = FLOOD * len(sockets)
-        while left > 0 and (writable := select.select([], sockets, [], FULL)[1]):
-            for sock in writable:
+            poll.register(sock, select.POLLOUT)
+        found = {sock.fileno(): sock for sock in sockets}
+        while ready := poll.poll(1_000 * FULL):
+            for number, _ in ready:
+                sock, done = found[number], 0
                 with suppress(OSError):
                     done = sock.send(sockets[sock])
-                    left -= done
-                    sockets[sock] = sockets[sock][done:] or memoryview(data)
+                sockets[sock] = sockets[sock][done:] or memoryview(data)
+                left[sock] -= done
+                if left[sock] <= 0 or not done:
+                    poll.unregister(sock)
 
     def leave(self) -> None:
         """Go, all of them, without a word."""

@@ -162,9 +162,9 @@ def test_every_reason_of_a_denial_has_an_entry() -> None:
 
 def test_every_reason_of_an_error_has_an_entry() -> None:
     table = read("protocol").partition("Reasons of ``error``")[2]
-    both = source("incoming") + source("protocol")
-    reasons = set(re.findall(r'FrameError\(\s*"(\w+)"', both))
-    reasons |= set(re.findall(r'type="error", reason="(\w+)"', both))
+    raised = r'FrameError\(\s*"(\w+)"|type="error", reason="(\w+)"'
+    text = source("incoming") + source("protocol")
+    reasons = {a or b for a, b in re.findall(raised, text)}
 
     assert set(re.findall(r"(?m)^``(\w+)`` ", table)) - {"reason"} == reasons
 

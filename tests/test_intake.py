@@ -78,6 +78,7 @@ async def test_small_frames_have_a_rate() -> None:
     connection = Connection()
     for _ in range(SMALL):
         connection.intake.count()
+        connection.intake.count(PIECE)
 
     connection.intake.take(b"later")
     assert (connection.parsed, connection.is_read) == (b"", False)

@@ -138,7 +138,7 @@ class _Controlled:
     def onMessageFrameBegin(self, length: int) -> None:
         """Begin a frame, which may be a fragment of a message."""
         if not self.current_frame.fin:  # type: ignore[attr-defined]
-            self.turbo.intake.count()
+            self.turbo.intake.count(length)
         super().onMessageFrameBegin(length)  # type: ignore[misc]
 
     def onPing(self, payload: bytes) -> None:

@@ -19,8 +19,8 @@ __all__ = ["Intake", "Source", "largest_frame"]
 
 #: Seconds between two looks at a client that is not read from.
 TICK = 0.5
-#: Pings, pongs and fragments of a client in that time.
-SMALL = 25
+#: Pings, pongs and small fragments of a client, at once; and in that time.
+SMALL, STEADY = 25, 5
 #: Bytes that are parsed before it is asked again whether to go on.
 PIECE = 1_024
 
@@ -98,10 +98,11 @@ class Intake:
             self._is_stuck = False
             self._source.read_on()
 
-    def count(self) -> None:
-        """Count a frame that the application is not told of."""
-        self._small += 1
-        self._look_later()
+    def count(self, size: int = 0) -> None:
+        """Count a frame that the application is not told of, if it is small."""
+        if size < PIECE:
+            self._small += 1
+            self._look_later()
 
     def close(self) -> None:
         """Forget everything: the connection is lost."""
@@ -123,9 +124,11 @@ class Intake:
         if self._is_stuck and _has_left(self._source.fileno()):
             self._source.hang_up()
             return
-        self._small = 0
+        self._small = max(0, self._small - STEADY)
         self._is_stuck = True
         self.go_on()
+        if self._small:
+            self._look_later()
 
 
 def largest_frame() -> int:

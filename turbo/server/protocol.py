@@ -130,7 +130,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_cont(self, event: WireFrame) -> None:
         """Add to a message in fragments."""
-        self._intake.count()
+        self._intake.count(len(event.data))
         super().handle_cont(event)
 
     def parse(self, data: bytes) -> None:

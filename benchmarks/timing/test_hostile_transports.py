@@ -1,0 +1,118 @@
+"""What a thousand clients of each hostile kind cost, and what stays of them."""
+
+from __future__ import annotations
+
+import re
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from tests.guarantee.test_hostile_transports import APPLICATION, ECHO, FAST, GRACE
+from tests.hostile import PING, Hostile, Hostiles, frame, standing, until_same
+from tests.servers import WebServer, wait_until
+from tests.testapp.streams import Announcements
+from turbo.broadcast import shut_down
+
+CLIENTS = 1_000
+#: What each sends that does not read; the kernel would take megabytes of each.
+BULK = 300_000
+#: Bytes that may stay.
+STAYS = 20 * 2**20
+#: Seconds for which each kind of server may close its connections.
+ENDS = 15
+
+
+@pytest.fixture(params=["daphne", "uvicorn", "fast path"])
+def server(
+    request: pytest.FixtureRequest, valkey: Any, make_project: Callable[..., Any]
+) -> Iterator[WebServer]:
+    """A server of each kind, which says what it holds."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8_192, 8_192))
+    project = make_project("redis")
+    with override_settings(CHANNEL_LAYERS=project.settings["CHANNEL_LAYERS"]):
+        if request.param == "daphne":
+            yield request.getfixturevalue("daphne")(project, application=APPLICATION)
+        else:
+            options = FAST if request.param == "fast path" else GRACE
+            start = request.getfixturevalue("uvicorn")
+            yield start(project, *options, application=APPLICATION)
+        shut_down(5)
+
+
+def resident(server: WebServer) -> int:
+    """Return the bytes of memory that the server holds."""
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) * 1_024
+
+
+def silent(server: WebServer) -> Hostile:
+    """Connect a client that will not read."""
+    client = Hostile(server.port)
+    client.subscribe(Announcements().signed_stream_name)
+    return client
+
+
+def half(server: WebServer) -> Hostile:
+    """Connect a client that sends half a handshake."""
+    return Hostile(server.port, whole=False)
+
+
+KINDS: dict[str, tuple[Callable[[WebServer], Hostile], bytes]] = {
+    "never read": (silent, ECHO),
+    "ping": (silent, frame(b"p" * 125, PING)),
+    "half-sent": (half, b""),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_thousand(server: WebServer, kind: str) -> None:
+    """Twice, for what grows at each time is a leak however small."""
+    make, data = KINDS[kind]
+    rounds: list[list[float]] = []
+    with Hostiles(100, lambda: make(server)) as some:
+        some.flood(data or b"x", each=BULK if data else 0)
+    wait_until(lambda: standing(server)["connections"] == 0)
+    before = standing(server)
+    for _ in range(2):
+        standing(server, "trim")
+        at_first = resident(server)
+        with Hostiles(CLIENTS, lambda: make(server)) as clients:
+            clients.flood(data or b"x", each=BULK if data else 0)
+            meanwhile = resident(server)
+            asked = time.monotonic()
+            standing(server)
+            delay = time.monotonic() - asked
+        left = time.monotonic()
+        until_same(server, before)
+        gone = time.monotonic() - left
+        freed = resident(server)
+        standing(server, "trim")
+        stays = resident(server)
+        rounds.append([meanwhile, freed, stays, at_first, delay, gone])
+
+    with Hostiles(CLIENTS, lambda: make(server)) as clients:
+        clients.flood(data or b"x", each=BULK if data else 0)
+        assert server._popen is not None
+        told = time.monotonic()
+        server._popen.send_signal(signal.SIGTERM)
+        wait_until(lambda: not server.running, what="the server has ended")
+        ended = time.monotonic() - told
+
+    for *sizes, at_first, delay, gone in rounds:
+        meanwhile, freed, stays = ((size - at_first) / 2**20 for size in sizes)
+        print(
+            f"{kind}: {meanwhile:.0f} MiB while they are there, {freed:.1f} after that "
+            f"and {stays:.1f} once the C library has given back what is free; "
+            f"another is answered in {delay:.2f} s; all are gone after {gone:.2f} s"
+        )
+    print(f"{kind}: SIGTERM ends the server in {ended:.1f} s")
+    assert all(stays - at_first < STAYS for _, _, stays, at_first, *_ in rounds)
+    assert ended < ENDS
