@@ -46,7 +46,9 @@ def server(request: pytest.FixtureRequest, project: Project) -> WebServer:
     return start(project, *options, application="tests.fuzz.asgi:application")
 
 
-def test_a_server_answers_every_frame(server: WebServer, world: World) -> None:
+def test_a_server_answers_every_frame(
+    server: WebServer, world: World, request: pytest.FixtureRequest
+) -> None:
     cookie = f"sessionid={session_of(log_in(world.stranger))}"
 
     disturb = sync_to_async(world.disturb)
@@ -71,7 +73,6 @@ def test_a_server_answers_every_frame(server: WebServer, world: World) -> None:
     for protocol in PROTOCOLS:
         examine(protocol)
 
-    # That it is said in the log, too, is uvicorn's own affair.
     for protocol in PROTOCOLS:
         url = f"{server.ws_url}/ws/{protocol.name}/"
 
@@ -79,6 +80,10 @@ def test_a_server_answers_every_frame(server: WebServer, world: World) -> None:
         assert asyncio.run(code_for_half_a_character(url)) in (1006, 1007)
 
     assert server.running
+    if "uvicorn" not in request.node.callspec.id.split(
+        "-"
+    ):  # which logs a traceback of its own
+        assert not complaints(server.log())
 
 
 async def code_for_half_a_character(url: str) -> int | None:

@@ -27,6 +27,8 @@ __all__ = ["CompressingTransport", "DirectTransport", "WebSocketProtocol"]
 COMPRESS_FROM = 1_024
 #: Seconds that a client may take to read what goes before the end.
 GRACE = 2.0
+#: The close code for text that is no UTF-8.
+NO_TEXT = 1007
 #: A frame that says nothing, as clients send it.
 EMPTY_PONG = b"\x8a\x80\0\0\0\0"
 
@@ -117,6 +119,18 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.read_paused = self.read_paused and not self.queue.empty()
         self._intake.go_on()
         return message
+
+    def send_receive_event_to_app(self) -> None:
+        """Pass a message on; uvicorn would log a traceback for text that is none."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.conn.send_close(NO_TEXT)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
 
     def handle_ping(self) -> None:
         """Answer a ping."""
