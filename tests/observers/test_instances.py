@@ -316,7 +316,7 @@ async def test_handler_of_instances_can_be_subscribed_by_a_call(ann: Person) -> 
 
 
 @pytest.mark.parametrize(
-    "pk", ["x", {}, [], [1], 10**30, 1e400, True, "\x00", "\ud800"]
+    "pk", ["x", {}, [], [1], 10**30, 1e300, True, "\x00", "\ud800"]
 )
 async def test_wrong_keys_are_not_found(pk: Any) -> None:
     async with Client(PersonConsumer) as client:
