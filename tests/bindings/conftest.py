@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import override_settings
 
-from tests.servers import channel_layer
+from tests.servers import PATIENCE, channel_layer
 from turbo.bindings import Binding
 from turbo.bindings.catalog import unregister
 from turbo.bindings.reading import forget_copies
@@ -17,13 +18,18 @@ from turbo.broadcast import shut_down
 
 Bind = Callable[..., type[Binding]]
 
+#: Under load Redis may take longer than anybody should wait for it elsewhere.
+PATIENT = settings.TURBO | {"BINDINGS": {"TIMEOUT": PATIENCE}}
+
 
 @pytest.fixture(params=["memory", "redis"])
 def store(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each kind of store, empty."""
     kind = request.param
     url = "" if kind == "memory" else request.getfixturevalue("valkey").url
-    with override_settings(CHANNEL_LAYERS={"default": channel_layer(kind, url)}):
+    with override_settings(
+        CHANNEL_LAYERS={"default": channel_layer(kind, url)}, TURBO=PATIENT
+    ):
         get_store()
         yield kind
         shut_down()

@@ -15,7 +15,7 @@ from django.test import override_settings
 import turbo
 from tests.bindings.app.models import Item, Product
 from tests.bindings.clients import Rows, Talk
-from tests.bindings.conftest import Bind
+from tests.bindings.conftest import PATIENT, Bind
 from tests.servers import Valkey, channel_layer, wait_until
 from turbo import metrics
 from turbo.bindings import BindingConsumer, send_to_group
@@ -36,7 +36,8 @@ def layer(request: pytest.FixtureRequest) -> Iterator[str]:
     url = "" if kind == "memory" else request.getfixturevalue("valkey").url
     # A pub/sub connection that breaks is noticed when the tips are compared.
     with override_settings(
-        CHANNEL_LAYERS={"default": channel_layer(kind, url)}, TURBO={"TIP_INTERVAL": 1}
+        CHANNEL_LAYERS={"default": channel_layer(kind, url)},
+        TURBO=PATIENT | {"TIP_INTERVAL": 1},
     ):
         yield kind
         shut_down()
