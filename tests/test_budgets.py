@@ -98,6 +98,21 @@ def test_a_user_who_reconnects_has_not_forgotten(budget_of: Any) -> None:
         assert not budget_of(user=User(pk=205)).spend("names")
 
 
+def test_what_was_spent_before_the_user_was_known_counts_for_the_user(
+    budget_of: Any,
+) -> None:
+    """Or each new connection would have a first frame for nothing."""
+    user = User(pk=206)
+    for number in range(2):
+        budget = budget_of(user=AnonymousUser(), session=session(f"t{number}"))
+        with limits(user={"NAMES": 10}):
+            budget.spend("names", 5)
+            budget.identify(user, None)
+
+    with limits(user={"NAMES": 10}):
+        assert not budget_of(user=user).spend("names", 5)
+
+
 def test_visitors_count_by_session(budget_of: Any) -> None:
     nobody = AnonymousUser()
     first = budget_of(user=nobody, session=session("s1"))

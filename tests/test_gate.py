@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import Mock
 
 import pytest
@@ -15,12 +16,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.functional import SimpleLazyObject
 
 import turbo
-from tests.servers import PATIENCE
+from tests.servers import PATIENCE, wait_until
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Counter, RoomStream
 from turbo import metrics, registry
 from turbo.gate import Grant, Refusal, admit, forbidden_keys, passes
 from turbo.names import sign
+from turbo.questions import ask
 from turbo.replay import get_replay
 from turbo.visitors import Visitor
 
@@ -211,3 +213,58 @@ def test_the_keys_of_a_revocation_go_from_wide_to_narrow() -> None:
     assert forbidden_keys("a:B", None) == ["stream=a:B"]
     assert forbidden_keys(None, "1") == ["user=1"]
     assert forbidden_keys("a:B", "1")[-1] == "user=1 stream=a:B"
+
+
+# --- Questions that are shared
+
+
+class Slow:
+    """Something whose test waits until it may go on."""
+
+    asked: ClassVar[list[Any]] = []
+    go = threading.Event()
+
+    def user_passes_test(self, user: Any) -> bool:
+        Slow.asked.append(user)
+        return Slow.go.wait(PATIENCE)
+
+
+@pytest.fixture
+def slow() -> Iterator[type[Slow]]:
+    Slow.asked.clear()
+    Slow.go.clear()
+    yield Slow
+    Slow.go.set()
+
+
+async def test_what_nobody_waits_for_any_more_is_not_asked(slow: type[Slow]) -> None:
+    asker = visitor(User(pk=1))
+    first = asyncio.ensure_future(ask({"first": slow()}, asker))
+    await asyncio.to_thread(wait_until, lambda: len(slow.asked) == 1)
+    left = asyncio.ensure_future(ask({"second": slow()}, asker))
+    await asyncio.sleep(0)
+    left.cancel()
+    await asyncio.gather(left, return_exceptions=True)
+    slow.go.set()
+
+    assert await first == {"first": ""}
+    assert await ask({"third": slow()}, asker) == {"third": ""}
+    assert len(slow.asked) == 2
+
+
+async def test_a_question_is_asked_of_what_its_last_asker_knows(
+    slow: type[Slow],
+) -> None:
+    """Whoever shares it has read the user, and the instance, later."""
+    asker = visitor(User(pk=1))
+    busy = asyncio.ensure_future(ask({"busy": slow()}, asker))
+    await asyncio.to_thread(wait_until, lambda: len(slow.asked) == 1)
+    older = asyncio.ensure_future(ask({"name": slow()}, asker))
+    await asyncio.sleep(0)
+    asker.user = User(pk=1, username="newer")
+    newer = asyncio.ensure_future(ask({"name": slow()}, asker))
+    await asyncio.sleep(0)
+    slow.go.set()
+    await asyncio.gather(busy, older, newer)
+
+    assert [user.username for user in slow.asked] == ["", "newer"]

@@ -22,7 +22,7 @@ from django.test import AsyncClient, override_settings
 import turbo
 from tests.clients import Socket, signed_now
 from tests.testapp.models import CompositeItem, Room
-from tests.testapp.streams import Announcements
+from tests.testapp.streams import Announcements, Endless
 from turbo.hub import get_hub
 from turbo.identity import session_hash
 from turbo.recorders import recording
@@ -318,3 +318,18 @@ async def test_a_row_that_is_gone_ends_a_stream_without_a_test(
         await CompositeItem.objects.acreate(tenant=1, number=2, name="new")
         stream(key).append(text="secret", id="x")
         assert await socket.nothing()
+
+
+async def test_what_is_held_ends_though_a_test_takes_long(
+    ann: User, cellar: Room
+) -> None:
+    """An order waits for what is being subscribed, and not for what is held."""
+    async with Socket(ann) as socket:
+        await socket.subscribe(cellar.stream.sign(ann))
+        await socket.send(
+            type="subscribe", streams=[{"name": Endless().sign(ann), "since": ""}]
+        )
+
+        turbo.revoke(user=ann, stream=cellar)
+
+        assert await denied(socket) == [("denied", "revoked")]

@@ -135,8 +135,13 @@ class ConnectionBudget(_Account):
         if name:
             self._user = _account_of(name)
             self._user.connections += 1
-            for what in _HELD:
-                self._user.change(what, getattr(self, what))
+            for held in _HELD:
+                self._user.change(held, getattr(self, held))
+            # One who was not known before has spent what this connection has.
+            for rate in _RATES:
+                if limit := self.limit(rate):
+                    spent = (getattr(self, rate) - time.monotonic()) / MINUTE * limit
+                    self._user.take(rate, max(0, round(spent)))
 
     @property
     def owner(self) -> Hashable:

@@ -24,7 +24,7 @@ from functools import partial
 from turbo import metrics, serving
 from turbo.frame import Frame
 from turbo.identity import with_visitor
-from turbo.inbox import Inbox
+from turbo.inbox import Inbox, end_now
 from turbo.outbox import Outbox
 from turbo.protocol import LIMITED, CloseCode
 from turbo.subscribers import LiveSubscriber
@@ -102,7 +102,7 @@ class TurboStreamsConsumer:
         self._lose_patience()
 
     def _lose_patience(self) -> None:
-        self._patience.reschedule(asyncio.get_running_loop().time())
+        end_now(self._patience)
 
     async def _close_slow(self) -> None:
         metrics.count("closed_slow")

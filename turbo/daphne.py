@@ -90,8 +90,9 @@ class _OffersTransport:
         for protocol, details in list(self.connections.items()) if timeout else ():
             # Twisted makes room for a request's body when it has all its headers.
             is_half = getattr(protocol, "content", protocol) is None
-            if is_half and now - details["connected"] > timeout:
-                protocol.channel.transport.abortConnection()
+            channel = getattr(protocol, "channel", None)  # none if it has left
+            if is_half and channel and now - details["connected"] > timeout:
+                channel.transport.abortConnection()
         super().timeout_checker()  # type: ignore[misc]
 
     def kill_all_applications(self) -> Any:

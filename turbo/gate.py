@@ -243,8 +243,10 @@ async def _visit_database(pages: list[_Page]) -> list[_Reasons | Exception]:
 
 def _visit(pages: list[_Page]) -> list[_Reasons | Exception]:
     """Fetch at once what the pages need; decide one by one, so none fails another."""
-    with suppress(Exception):  # what is missing then, each page asks for itself
+    # What is missing when these fail, each page asks for itself.
+    with suppress(Exception):
         load_sessions(page.visitor.user for page in pages)
+    with suppress(Exception):
         _load_instances(stream for page in pages for stream in page.wanted().values())
     answers: list[_Reasons | Exception] = []
     end = time.monotonic() + TESTING

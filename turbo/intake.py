@@ -139,7 +139,7 @@ def largest_frame() -> int:
 
 def _has_left(fileno: int) -> bool:
     """Return whether the client has closed its end, whatever it sent before."""
-    if fileno < 0:
+    if fileno < 0 or not hasattr(select, "poll"):  # as on Windows
         return False
     poll = select.poll()
     poll.register(fileno, _GONE)

@@ -27,6 +27,7 @@ class DaphneTransport:
         "_bytes",
         "_callback",
         "_frames",
+        "_is_socket",
         "_lost",
         "_protocol",
         "_receive",
@@ -40,6 +41,8 @@ class DaphneTransport:
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
         self._transport = protocol.transport
+        # Its class is asked, for TLS passes attributes on to the socket beneath it.
+        self._is_socket = hasattr(type(self._transport), "writeSomeData")
         self._callback: Callable[[], None] | None = None
         self._lost: Callable[[], None] | None = None
         self._room: asyncio.Event | None = None
@@ -124,7 +127,7 @@ class DaphneTransport:
         over TLS, and with a socket that is broken, which it then finds out.
         """
         transport = self._transport
-        if getattr(transport, "_tempDataBuffer", True) or transport.dataBuffer:
+        if not self._is_socket or transport._tempDataBuffer or transport.dataBuffer:
             transport.write(data)
             return
         sent = transport.writeSomeData(data)
@@ -162,6 +165,9 @@ class DaphneTransport:
     def resumeProducing(self) -> None:
         """Twisted says that the buffer is empty."""
         self._make_room()
+        if self._protocol.autoPingTimeoutCall:
+            # The client reads; its pong may be there, and we have not read it.
+            self._protocol._cancelAutoPingTimeoutCall()
         if not self.is_open():
             self._protocol.unregisterProducer()  # or the transport would never close
         elif self._callback is not None:

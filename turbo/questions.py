@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 import time
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from typing import Any, Protocol
@@ -40,25 +41,41 @@ class _Question:
     """Whether a visitor may see a stream."""
 
     def __init__(self, stream: Tested, user: Any, before: _Question | None) -> None:
-        self.stream = stream
         self.has_begun = False
         self.answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._user = user
+        self._stream, self._user = stream, user
         self._before = before  # the same question, which is being asked
         self._answer = FORBIDDEN
         self._waiting = 0
         self._task: asyncio.Task[None] | None = None
 
-    async def wait(self) -> str:
-        """Return the answer; a coroutine that nobody waits for any more is ended."""
+    @property
+    def waits(self) -> bool:
+        """Return whether the test is a coroutine."""
+        return test_waits(self._stream)
+
+    def share(self, stream: Tested, user: Any) -> bool:
+        """Ask it of these newer objects; return whether it was early enough."""
+        with _lock:
+            if self.has_begun or self.answer.done():
+                return False
+            self._stream, self._user = stream, user
+            return True
+
+    def join(self) -> asyncio.Future[str]:
+        """Return the answer, which may be cancelled without harm to others."""
         self._waiting += 1
-        try:
-            return await asyncio.shield(self.answer)
-        finally:
-            self._waiting -= 1
-            if self._task is not None and not self._waiting:
-                self._task.cancel()
-                self.tell()
+        return asyncio.shield(self.answer)
+
+    def leave(self) -> None:
+        """Wait no more. What nobody waits for is not asked, or no further."""
+        self._waiting -= 1
+        if self._waiting or self.answer.done():
+            return
+        if self._task is not None:
+            self._task.cancel()
+        if self._task is not None or not self.has_begun:
+            self.tell()
 
     def begin(self) -> None:
         """Ask a coroutine, beside everything else."""
@@ -66,23 +83,28 @@ class _Question:
 
     def ask(self) -> None:
         """Ask a plain test; for threads."""
-        self.has_begun = True
+        stream, user = self._begin()
         begun = time.monotonic()
-        self._answer = _reason(self.stream, self._user)
-        _costs[type(self.stream)] = time.monotonic() - begun
+        self._answer = _reason(stream, user)
+        _costs[type(stream)] = time.monotonic() - begun
 
     async def aask(self) -> None:
         """Async version of ask()."""
         if self._before is not None:
             await asyncio.wait([self._before.answer], timeout=PATIENCE)
             self._before = None
-        self.has_begun = True
+        stream, user = self._begin()
         try:
-            passed = await self.stream.user_passes_test(self._user)
+            passed = await stream.user_passes_test(user)
             self._answer = "" if passed else FORBIDDEN
         except Exception as error:
-            self._answer = _failed(self.stream, error)
+            self._answer = _failed(stream, error)
         self.tell()
+
+    def _begin(self) -> tuple[Tested, Any]:
+        with _lock:
+            self.has_begun = True
+            return self._stream, self._user
 
     def tell(self) -> None:
         """Give the answer to all who wait for it; to be called in the loop."""
@@ -124,6 +146,7 @@ _begun: dict[type[Tested], float] = {}
 _open: WeakKeyDictionary[
     asyncio.AbstractEventLoop, dict[tuple[Hashable, str], _Question]
 ] = WeakKeyDictionary()
+_lock = threading.Lock()  # owns whether a question has begun, and of what it is asked
 # What asks them goes on when the visitor leaves who began it, for others may wait.
 _tasks: set[asyncio.Task[None]] = set()
 
@@ -136,13 +159,17 @@ async def ask(streams: Mapping[str, Tested], visitor: Visitor) -> dict[str, str]
     """
     new: list[_Question] = []
     asked = {name: _question(name, streams[name], visitor, new) for name in streams}
-    plain = [question for question in new if not test_waits(question.stream)]
+    plain = [question for question in new if not question.waits]
     if plain:
         _run(_ask_plain(plain, visitor.budget.owner))
     for question in new:
-        if test_waits(question.stream):
+        if question.waits:
             question.begin()
-    answers = await asyncio.gather(*(question.wait() for question in asked.values()))
+    try:
+        answers = await asyncio.gather(*[each.join() for each in asked.values()])
+    finally:
+        for question in asked.values():
+            question.leave()
     return dict(zip(asked, answers, strict=True))
 
 
@@ -173,7 +200,7 @@ def _question(
     known = _open.setdefault(asyncio.get_running_loop(), {})
     key = visitor.key, name
     question = known.get(key)
-    if question is not None and not question.has_begun:
+    if question is not None and question.share(stream, visitor.user):
         return question
     made = known[key] = _Question(stream, visitor.user, before=question)
     new.append(made)
@@ -191,6 +218,8 @@ async def _ask_plain(questions: Sequence[_Question], owner: Hashable) -> None:
         loop = asyncio.get_running_loop()
 
         def step() -> None:
+            if question.answer.done():
+                return  # who asked has left
             question.ask()
             loop.call_soon_threadsafe(question.tell)
 

@@ -105,7 +105,8 @@ class RevocationHandler(Generic[H]):
 
     Whoever subscribes holds :attr:`lock` from before the permission is asked until the
     subscription is held: an order that comes meanwhile waits for that, and then finds
-    it. :attr:`generation` tells those who cannot hold it that there was one.
+    it. What is held already does not wait. :attr:`generation` tells those who cannot
+    hold it that there was an order.
     """
 
     __slots__ = ("_errands", "_owner", "_visitor", "generation", "lock")
@@ -127,6 +128,8 @@ class RevocationHandler(Generic[H]):
         self._visitor.is_stale = True
         # Whose user nobody has asked for yet holds nothing that could be ended.
         if not self._visitor.is_pending or self.lock.locked():
+            if self.lock.locked() and not (order.recheck or self._visitor.is_pending):
+                self._errands.run(self._end(order))  # a test may take long
             self._errands.run(self._carry_out(order))
 
     async def stop(self) -> None:
@@ -139,9 +142,12 @@ class RevocationHandler(Generic[H]):
                 await self._visitor.look_up()
                 if not order.concerns(self._visitor):
                     return
-            ended = await self._ended_by(order, self._owner.held())
-            metrics.count("revoked", len(ended))
-            await self._owner.end(ended)
+            await self._end(order)
+
+    async def _end(self, order: Order) -> None:
+        ended = await self._ended_by(order, self._owner.held())
+        metrics.count("revoked", len(ended))
+        await self._owner.end(ended)
 
     async def _ended_by(self, order: Order, held: Sequence[H]) -> Sequence[H]:
         if order.recheck:

@@ -82,6 +82,7 @@ class LiveSubscriber:
         """Subscribe to what the user may see of ``wanted``, and say how it went."""
         async with self._revocations.lock:
             try:
+                await self._hub.heed()
                 if self.visitor.is_stale:
                     await self.visitor.reload()
                 verdicts = await admit([item.signed for item in wanted], self.visitor)

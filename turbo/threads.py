@@ -39,7 +39,7 @@ _turns: WeakKeyDictionary[
 ] = WeakKeyDictionary()
 
 
-async def in_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+async def in_thread(work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """
     Return ``work(…)``, called in one of our threads, where it may use the database.
 
@@ -66,7 +66,7 @@ async def in_turns(owner: Hashable, steps: Iterable[Callable[[], None]]) -> None
 
 
 async def in_turn(
-    owner: Hashable, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+    owner: Hashable, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
 ) -> R:
     """Return ``work(…)``, called when it is the owner's turn."""
     results: list[R] = []

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import transaction
+from django.test import override_settings
 
 from tests.observers.app.consumers import TeamConsumer
 from tests.observers.app.models import Person, Tag, Team
@@ -306,3 +307,17 @@ def test_a_handler_is_a_coroutine() -> None:
         @model_observer(Person)
         def plain(self: Any, message: Any, **kwargs: Any) -> Iterator[str]:
             yield ""
+
+
+async def test_requests_for_the_events_of_one_group_have_a_limit() -> None:
+    """Each is answered for each event, and remembered until then."""
+    team = await Team.objects.acreate(name="One")
+    with override_settings(TURBO={"MAX_STREAMS": 3}):
+        async with Client(TeamConsumer) as client:
+            for number in range(3):
+                await client.ask("subscribe_to_team", request_id=number, team=team.pk)
+            again = await client.ask("subscribe_to_team", request_id=2, team=team.pk)
+            refused = await client.ask("subscribe_to_team", request_id=3, team=team.pk)
+
+    assert again["response_status"] == 201
+    assert (refused["response_status"], refused["reason"]) == (429, "limit")

@@ -241,6 +241,7 @@ LOOKS = {
     "merged": lambda s: (s.context | {})["scope"]["user"].username,
     "values": lambda s: name_of(list(s.context.values())[1]),
     "silent": deaf_look,
+    "empty or not": lambda s: s.context and s.context["scope"]["user"].username,
 }
 
 

@@ -47,6 +47,8 @@ class Protocol:
         self.state = self.STATE_OPEN
         self.producer: Any = "the HTTP channel"
         self.dropped = False
+        self.autoPingTimeoutCall: Any = None
+        self.waits = 0
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         assert self.producer is None
@@ -59,12 +61,19 @@ class Protocol:
     def dropConnection(self, *, abort: bool) -> None:
         self.dropped = abort
 
+    def _cancelAutoPingTimeoutCall(self) -> None:
+        self.waits += 1
+
 
 class Server:
     """Daphne's server, as far as it is used."""
 
     application: Any
     connections: dict[Any, Any]
+    looked = 0
+
+    def timeout_checker(self) -> None:
+        self.looked += 1
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         return scope
@@ -122,6 +131,34 @@ def test_the_request_that_asked_for_the_upgrade_is_let_go(
     finally:
         gc.enable()
         channel.setTimeout(None)
+
+
+async def test_who_reads_is_not_taken_for_gone_while_its_pong_is_not_read(
+    protocol: Protocol, transport: DaphneTransport
+) -> None:
+    transport.on_room(lambda: None)
+    transport.resumeProducing()
+    assert protocol.waits == 0
+
+    protocol.autoPingTimeoutCall = "soon"
+    transport.resumeProducing()
+
+    assert protocol.waits == 1
+
+
+def test_half_a_request_whose_client_has_left_disturbs_no_look_at_the_others() -> None:
+    channel = HTTPChannel()
+    channel.makeConnection(StringTransport())
+    left = Request(channel)
+    channel.setTimeout(None)
+    left.channel = None
+    server = with_transport(Server)()
+    server.websocket_connect_timeout = 5
+    server.connections = {left: {"connected": 0.0}}
+
+    server.timeout_checker()
+
+    assert server.looked == 1
 
 
 def test_a_frame_is_no_larger_than_what_consumers_take(

@@ -111,3 +111,11 @@ class Endless(Stream):
     async def user_passes_test(self, user: Any) -> bool:
         await asyncio.Event().wait()
         return False
+
+
+class Slow(Counter):
+    """A stream whose test takes 20 ms."""
+
+    def user_passes_test(self, user: Any) -> bool:
+        time.sleep(0.02)
+        return True

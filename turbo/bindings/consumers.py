@@ -36,7 +36,7 @@ from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError, FrameError
 from turbo.failures import log_failure
 from turbo.frame import Frame
-from turbo.inbox import Inbox
+from turbo.inbox import Inbox, end_now
 from turbo.outbox import Outbox
 from turbo.protocol import CloseCode
 from turbo.threads import in_thread
@@ -145,7 +145,7 @@ class BindingConsumer:
     def end(self, code: int) -> None:
         """End the connection."""
         self._code = code
-        self._limit.reschedule(asyncio.get_running_loop().time())
+        end_now(self._limit)
 
     async def serve(self) -> None:
         """Serve the connection until either side closes it."""
@@ -203,7 +203,7 @@ class BindingConsumer:
 
     def _leave(self) -> None:
         self._is_lost = True
-        self._limit.reschedule(asyncio.get_running_loop().time())
+        end_now(self._limit)
 
     async def _act(self, client: Client, text: str | None) -> None:
         try:

@@ -242,19 +242,18 @@ class AsyncAPIConsumer(JsonConnection):
         self.revocations.take(order)
 
     async def hold(self, key: Any, subscription: Subscription) -> None:
-        """
-        Keep a subscription that the running action has begun.
-
-        What was revoked since its permissions were asked is asked again.
-        """
+        """Keep what the running action has begun; ask again what is revoked since."""
         revocations = self.revocations
         asked = begun_in(revocations.generation)
-        while asked != revocations.generation:
-            async with revocations.lock:
-                asked = revocations.generation
-            if (error := await subscription.why_refused()) is not None:
-                subscription.stop()
-                raise error
+        try:
+            while asked != revocations.generation:
+                async with revocations.lock:
+                    asked = revocations.generation
+                if (error := await subscription.why_refused()) is not None:
+                    raise error
+        except BaseException:
+            subscription.stop()
+            raise
         self.subscriptions.add(key, subscription)
 
     # --- Answers

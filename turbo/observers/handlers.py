@@ -18,11 +18,12 @@ from typing import Any, Self, overload
 
 from rest_framework.exceptions import APIException
 
+from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
 from turbo.failures import log_failure
 from turbo.observers.answers import after_answer, current_call
 from turbo.observers.desks import Desk, Entry, desk_for
-from turbo.observers.envelopes import encode
+from turbo.observers.envelopes import TooMany, encode
 from turbo.observers.pointers import Arrived
 from turbo.observers.requests import Call
 from turbo.observers.subscriptions import Subscription
@@ -159,7 +160,7 @@ class BoundObserver:
             await held.start()
             await self._consumer.hold(self._key(group), held)
             after_answer(held.release)
-        held.request_ids[encode(request_id)] = request_id
+        held.add(request_id)
 
     def _leave(self, group: str, request_id: Any) -> None:
         held = self._consumer.subscriptions.get(self._key(group))
@@ -185,6 +186,13 @@ class GroupSubscription(Subscription):
         self.group = group
         #: The ids of the requests that want the events, by their JSON.
         self.request_ids: dict[str, Any] = {}
+
+    def add(self, request_id: Any) -> None:
+        """Let a request have the events, too; raises :exc:`TooMany`."""
+        key, limit = encode(request_id), get_settings().max_streams
+        if key not in self.request_ids and len(self.request_ids) >= limit:
+            raise TooMany(f"At most {limit} requests have the events of one group.")
+        self.request_ids[key] = request_id
 
     async def why_refused(self) -> Exception | None:
         """Return the error that the action which subscribed would end with now."""

@@ -206,4 +206,4 @@ class _Context(MutableMapping[str, Any]):
         raise self._run.at_client("context")  # whoever copies it may look later
 
     def __len__(self) -> int:
-        return len(self._values)
+        raise self._run.at_client("context")  # nor is it empty for everybody

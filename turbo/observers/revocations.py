@@ -48,13 +48,17 @@ class RevocableConsumer:
     async def end(self, ended: Sequence[Subscription]) -> None:
         """End what was revoked, and the connection if nobody may have it any more."""
         consumer = self._consumer
+        self._refuse(ended)  # first, for the rest may fail
+        self._errors.clear()
         if consumer.visitor.is_stale:
             await consumer.visitor.reload()
         consumer.scope["user"] = consumer.visitor.user
-        may_stay = await consumer.may_connect()
-        for subscription in ended if may_stay else self.held():
-            consumer.subscriptions.discard(subscription)
-            subscription.refuse(self._errors.get(subscription, PermissionDenied()))
-        self._errors.clear()
-        if not may_stay:  # once the client has been told why
+        if not await consumer.may_connect():
+            self._refuse(self.held())
+            # Once the client has been told why.
             consumer.lane.put(partial(consumer.close, CloseCode.FORBIDDEN))
+
+    def _refuse(self, ended: Sequence[Subscription]) -> None:
+        for subscription in ended:
+            self._consumer.subscriptions.discard(subscription)
+            subscription.refuse(self._errors.get(subscription, PermissionDenied()))

@@ -198,6 +198,8 @@ class Socket:
             pace=partial(self._budget.next_frame, endpoint.say_limited),
             on_lost=self._leave,
         ) as inbox:
+            with suppress(TimeoutError):  # asked again as soon as orders are heard
+                await get_hub().heed()
             while message["type"] != "websocket.disconnect":
                 self._busy = True
                 await act(message)

@@ -21,7 +21,7 @@ from turbo.errands import Errands
 from turbo.failures import log_failure
 from turbo.frame import Frame
 from turbo.hub import get_hub
-from turbo.inbox import Inbox
+from turbo.inbox import Inbox, end_now
 from turbo.outbox import Outbox
 from turbo.protocol import LIMITED, CloseCode
 from turbo.pubsub.access import greetings, may_connect, query_token, user_of_token
@@ -140,7 +140,7 @@ class PubSubConsumer:
 
     def _leave(self) -> None:
         self._is_lost = True
-        self._lasting.reschedule(asyncio.get_running_loop().time())
+        end_now(self._lasting)
 
     async def _welcome(self) -> None:
         """Accept the connection, when it is known whom to tell of what comes."""
@@ -263,7 +263,7 @@ class PubSubConsumer:
         get_relay().dismiss(self)
         if self._code is None:
             self._code = code
-            self._lasting.reschedule(asyncio.get_running_loop().time())
+            end_now(self._lasting)
 
     async def _close(self) -> None:
         """Close the connection, giving the client time to read what goes before."""

@@ -150,7 +150,7 @@ class Relay:
             log_failure("Changes cannot be told.", error)
             self._miss()
             return
-        for reader in self._readers.values():
+        for reader in list(self._readers.values()):  # one that is ended leaves
             reader.put(changes)
         await self._decide()
 

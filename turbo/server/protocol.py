@@ -53,7 +53,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().connection_made(transport)
         self._intake = Intake(self)
         # Room means an empty buffer: what is sent then goes straight to the kernel.
-        self.transport.set_write_buffer_limits(low=0)
+        # A limit of 0 would be reached by an empty buffer, where there is TLS.
+        self.transport.set_write_buffer_limits(high=1, low=0)
         if self.conn.available_extensions:
             self.conn.available_extensions = [_DEFLATE]
 
@@ -70,6 +71,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().on_task_complete(task)
         if not self.writable.is_set():
             self.loop.call_later(GRACE, self.transport.abort)
+
+    def keepalive_timeout(self) -> None:
+        """Drop a client that answers no ping, whatever its buffer holds."""
+        super().keepalive_timeout()
+        self.loop.call_later(GRACE, self.transport.abort)
 
     def shutdown(self) -> None:
         """Close with 1012, and without further delay where nobody reads."""
@@ -96,6 +102,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def resume_writing(self) -> None:
         """Note that the transport's buffer is empty again."""
         super().resume_writing()
+        if self.pong_timer is not None and self.ping_timeout is not None:
+            # The client reads; its pong may be there, and we have not read it.
+            self.pong_timer.cancel()
+            self.pong_timer = self.loop.call_later(
+                self.ping_timeout, self.keepalive_timeout
+            )
         if self._direct is not None:
             self._direct.make_room()
         self._intake.go_on()
