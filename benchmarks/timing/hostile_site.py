@@ -1,0 +1,7 @@
+"""The site that is attacked: pages and observers under one server."""
+
+from __future__ import annotations
+
+from turbo.asgi import get_application
+
+application = get_application("benchmarks.timing.hostile_routes.urlpatterns")
