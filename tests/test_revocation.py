@@ -213,6 +213,7 @@ async def test_a_changed_password_ends_the_pages_where_it_was_changed(
         await socket.subscribe(cellar.stream.sign(ann))
         request = HttpRequest()
         request.user, request.session = ann, type(session)(session.session_key)
+        assert await aget_user(request) == ann  # as a view has done by then
 
         ann.set_password("new")
         await ann.asave()
@@ -333,3 +334,18 @@ async def test_what_is_held_ends_though_a_test_takes_long(
         turbo.revoke(user=ann, stream=cellar)
 
         assert await denied(socket) == [("denied", "revoked")]
+
+
+async def test_a_session_that_was_logged_out_is_nobodys_at_once(
+    ann: User, cellar: Room
+) -> None:
+    """The order comes while the session still stands in the database."""
+    _, session = await logged_in(ann)
+    async with Socket(session=session, user=ann) as socket:
+        await socket.subscribe(cellar.stream.sign(ann))
+        revoke_session(session.session_key)
+        assert await denied(socket) == [("denied", "revoked")]
+
+        (answer,) = await socket.subscribe(cellar.stream.sign(ann))
+
+    assert answer["reason"] == "foreign"

@@ -33,6 +33,7 @@ __all__ = [
     "at_rest",
     "is_pending",
     "load_sessions",
+    "nobody",
     "reload_user",
     "scope_user",
     "session_hash",
@@ -85,7 +86,7 @@ def load_sessions(users: Iterable[Any]) -> None:
 def scope_user(scope: Scope) -> Any:
     """Return the user of a connection; anonymous when no middleware found one."""
     user = scope.get("user")
-    return _nobody() if user is None else user
+    return nobody() if user is None else user
 
 
 def session_hash(session_key: str | None) -> str:
@@ -155,8 +156,8 @@ def _from_database(user: Any) -> Any:
         return user
     found = manager.filter(pk=user.pk).first()
     if found is None or not getattr(found, "is_active", True):
-        return _nobody()
-    return found if _fingerprint(found) == _fingerprint(user) else _nobody()
+        return nobody()
+    return found if _fingerprint(found) == _fingerprint(user) else nobody()
 
 
 def _fingerprint(user: Any) -> str:
@@ -165,7 +166,8 @@ def _fingerprint(user: Any) -> str:
     return str(get_hash()) if get_hash else ""
 
 
-def _nobody() -> Any:
+def nobody() -> Any:
+    """Return the user of whoever has not logged in."""
     # Models can only be imported once Django is set up, and asgi.py comes before that.
     from django.contrib.auth.models import AnonymousUser
 

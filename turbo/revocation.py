@@ -21,7 +21,7 @@ from turbo.broadcast import broadcast, get_publisher
 from turbo.conf import get_settings
 from turbo.errands import Errands
 from turbo.gate import forbidden_keys
-from turbo.identity import session_hash
+from turbo.identity import nobody, session_hash
 from turbo.names import CONTROL, user_key
 from turbo.registry import resolve
 from turbo.unreadable import json_object, require
@@ -126,6 +126,9 @@ class RevocationHandler(Generic[H]):
             return
         self.generation += 1
         self._visitor.is_stale = True
+        if order.session:
+            # It has ended, though the database may not have been told yet.
+            self._visitor.become(nobody())
         # Whose user nobody has asked for yet holds nothing that could be ended.
         if not self._visitor.is_pending or self.lock.locked():
             if self.lock.locked() and not (order.recheck or self._visitor.is_pending):
