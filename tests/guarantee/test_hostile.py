@@ -100,14 +100,21 @@ async def test_ten_thousand_subscriptions_in_a_row_are_answered(
         for _ in range(100):
             for _ in range(100):
                 await socket.send(frame)
-            answers += [json.loads(await socket.recv())["type"] for _ in range(100)]
+            answers += [await told(socket) for _ in range(100)]
         Announcements().append(text="once", id="x")
-        heard = [json.loads(await socket.recv())]
+        heard = [await told(socket)]
         await socket.send('{"type":"ping"}')
-        heard.append(json.loads(await socket.recv()))
+        heard.append(await told(socket))
 
     assert answers == ["subscribed"] * 10_000
-    assert [frame["type"] for frame in heard] == ["message", "pong"]
+    assert heard == ["message", "pong"]
+
+
+async def told(socket: Any) -> str:
+    """Return the type of the next frame that is no sign of life."""
+    while (kind := str(json.loads(await socket.recv())["type"])) == "ping":
+        pass
+    return kind
 
 
 async def test_more_streams_than_allowed_are_denied_one_by_one(

@@ -14,11 +14,11 @@ from contextvars import ContextVar
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from channels.db import database_sync_to_async
 from rest_framework import permissions as drf
 
 from turbo.identity import scope_user
 from turbo.observers.requests import http_request
-from turbo.threads import in_turn
 from turbo.typing import Scope
 
 __all__ = [
@@ -270,16 +270,10 @@ _OPERATORS: dict[type, type[_Operator]] = {
 
 
 async def ask(method: Any, /, *args: Any, **kwargs: Any) -> bool:
-    """
-    Return the answer of a permission's method, whichever kind that is.
-
-    Those that are no coroutines may be slow, so each user has one thread at a time.
-    """
+    """Return the answer of a permission's method, whichever kind that is."""
     if inspect.iscoroutinefunction(method):
         return bool(await method(*args, **kwargs))
-    consumer = kwargs["consumer"] if "consumer" in kwargs else args[1]
-    owner = consumer.visitor.budget.owner
-    return bool(await in_turn(owner, method, *args, **kwargs))
+    return bool(await database_sync_to_async(method)(*args, **kwargs))
 
 
 def ask_now(method: Any, /, *args: Any, **kwargs: Any) -> bool:
