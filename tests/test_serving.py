@@ -114,3 +114,22 @@ async def test_without_a_server_nothing_is_called() -> None:
         raise AssertionError
 
     assert not await serving.run(call)
+
+
+async def test_a_call_that_never_began_is_let_go() -> None:
+    """And not left to the collector, which would complain of it."""
+    called = []
+
+    async def call() -> None:
+        called.append(True)
+
+    loop = asyncio.new_event_loop()
+    serving.register(loop)
+    asking = asyncio.ensure_future(serving.run(call))
+    await asyncio.sleep(0)
+    loop.call_soon_threadsafe(loop.stop)
+    await asyncio.to_thread(loop.run_forever)
+    loop.close()
+
+    assert await asking
+    assert not called

@@ -86,12 +86,19 @@ async def run(call: Callable[[], Coroutine[Any, Any, None]]) -> bool:
         else:
             done.set_result(None)
 
-    serving.call_soon_threadsafe(
-        lambda: serving.create_task(call()).add_done_callback(settle)
-    )
+    work: Coroutine[Any, Any, None] | None = None
+
+    def start() -> None:
+        nonlocal work
+        work = call()
+        serving.create_task(work).add_done_callback(settle)
+
+    serving.call_soon_threadsafe(start)
     answer = asyncio.wrap_future(done)
     while not answer.done() and not serving.is_closed():
         await asyncio.wait([answer], timeout=PATIENCE)
     if answer.done() and not answer.cancelled():
         answer.result()
+    elif work is not None:
+        work.close()  # it may not have begun, and will not
     return True
