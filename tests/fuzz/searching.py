@@ -1,8 +1,9 @@
 """
 Running a search: the same examples each time, or new ones for as long as one likes.
 
-Without settings a search looks at a fixed number of examples, which are always the
-same. With ``TURBO_SOAK_SECONDS`` it goes on with random ones for so long. What fails
+Without settings a search looks at a fixed number of examples, which are the same each
+time but for constants that Hypothesis takes from the modules that other tests have
+loaded. With ``TURBO_SOAK_SECONDS`` it goes on with random ones for so long. What fails
 prints a blob, with which ``TURBO_FUZZ_BLOB`` repeats that one example.
 """
 

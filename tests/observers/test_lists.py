@@ -65,6 +65,17 @@ async def test_list_in_pages(people: list[Person]) -> None:
     assert wrong["data"] == first["data"]
 
 
+@pytest.mark.parametrize("given", [{"limit": 2**63}, {"query": {"limit": 10**30}}])
+async def test_no_page_is_longer_than_a_list(
+    people: list[Person], given: dict[str, Any]
+) -> None:
+    with override_settings(TURBO={"OBSERVERS": {"MAX_LIST": 2}}):
+        async with Client(FilteredConsumer) as client:
+            page = (await client.ask("list", **given))["data"]
+
+    assert (page["limit"], len(page["results"]), page["count"]) == (2, 2, 3)
+
+
 async def test_list_is_filtered_and_ordered(people: list[Person]) -> None:
     people[1].active = False
     await people[1].asave()

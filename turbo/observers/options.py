@@ -20,7 +20,7 @@ class Options:
 
     #: Asked by consumers that name no permissions; classes, or dotted paths of some.
     permission_classes: Sequence[Any] = (AllowAny,)
-    #: Entries of a list that can be subscribed to.
+    #: Entries of a list that can be subscribed to, and of a page of one.
     max_list: int = 10_000
 
 

@@ -7,6 +7,8 @@ from typing import Any
 from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.response import Response
 
+from turbo.observers.options import get_options
+
 __all__ = ["WebsocketLimitOffsetPagination"]
 
 
@@ -19,7 +21,14 @@ class WebsocketLimitOffsetPagination(LimitOffsetPagination):
         → {"action": "list", "request_id": 1, "limit": 2, "offset": 2}
         ← {"action": "list", …, "data": {"count": 5, "limit": 2, "offset": 2,
            "results": [{"id": 3}, {"id": 4}]}}
+
+    No page has more rows than ``max_limit``, nor than the setting ``MAX_LIST``.
     """
+
+    def get_limit(self, request: Any) -> int | None:
+        """Return how many rows the client wants; ``None`` for all of them."""
+        limit: int | None = super().get_limit(request)
+        return limit if limit is None else min(limit, get_options().max_list)
 
     def get_paginated_response(self, data: Any) -> Response:
         """Return the page, and where in the list it stands."""
