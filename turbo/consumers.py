@@ -41,6 +41,8 @@ CLOSE_TIMEOUT = 2.0
 class TurboStreamsConsumer:
     """One WebSocket connection."""
 
+    __slots__ = ("_is_lost", "_outbox", "_patience", "_receive", "_scope", "_send")
+
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
         self._receive = receive

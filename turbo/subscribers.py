@@ -48,6 +48,8 @@ _Places: TypeAlias = list[tuple[_Place, list[Grant]]]
 class LiveSubscriber:
     """The server's side of one connection."""
 
+    __slots__ = ("_hub", "_revocations", "_session", "deliver", "visitor")
+
     def __init__(self, scope: Scope, emit: Callable[[Frame], None]) -> None:
         settings = get_settings()
         self.deliver = emit
