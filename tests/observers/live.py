@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,6 +71,7 @@ class Script:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Python's node starts the real one
         )
 
     def tell(self, value: Any) -> None:
@@ -86,7 +88,7 @@ class Script:
         return json.loads(line)
 
     def end(self) -> None:
-        self._popen.terminate()
+        os.killpg(self._popen.pid, signal.SIGTERM)
         self._popen.wait(PATIENCE)
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
