@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -26,6 +27,7 @@ from tests.testapp.streams import Announcements, Endless
 from turbo.hub import get_hub
 from turbo.identity import session_hash
 from turbo.recorders import recording
+from turbo.replay import get_replay
 from turbo.revocation import Order, recheck, revoke_session
 from turbo.visitors import Visitor
 
@@ -129,6 +131,44 @@ async def test_the_periodic_check_needs_no_order(ann: User, cellar: Room) -> Non
             await socket.subscribe(cellar.stream.sign(ann))
             await cellar.members.aremove(ann)
             assert await denied(socket) == [("denied", "revoked")]
+
+
+async def test_a_revocation_whose_order_was_lost_is_found_in_the_log(
+    socket: Socket, ann: User, cellar: Room
+) -> None:
+    await revoke_silently(ann)
+
+    tell_of_lost_orders()
+
+    assert await denied(socket) == [("denied", "revoked")]
+    assert await socket.nothing()  # the cellar is as it was
+
+
+async def test_a_log_that_cannot_be_read_is_read_at_the_next_check(
+    socket: Socket, ann: User, cellar: Room
+) -> None:
+    await revoke_silently(ann)
+    await cellar.members.aremove(ann)
+    with patch.object(get_replay(), "forbidden", side_effect=OSError("no log")):
+        tell_of_lost_orders()
+        assert await denied(socket) == [("denied", "revoked")]  # its test says so
+        assert await socket.nothing()
+
+    recheck(ann)
+
+    assert await denied(socket) == [("denied", "revoked")]
+
+
+async def revoke_silently(user: User) -> None:
+    """Revoke the announcements; the order is lost."""
+    with patch.object(Order, "send"):
+        await sync_to_async(turbo.revoke)(user, "testapp:Announcements")
+
+
+def tell_of_lost_orders() -> None:
+    """Do what the hub does when the control stream has a gap that cannot be filled."""
+    for connection in list(get_hub()._connections):
+        connection.obey(None)
 
 
 async def test_a_deactivated_user_is_asked_again_at_once(

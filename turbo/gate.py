@@ -31,7 +31,15 @@ from turbo.threads import in_thread
 from turbo.together import MOST, at_most, each_once, together
 from turbo.visitors import Visitor
 
-__all__ = ["Grant", "Refusal", "Verdict", "admit", "forbidden_keys", "passes"]
+__all__ = [
+    "Grant",
+    "Refusal",
+    "Verdict",
+    "admit",
+    "forbidden_keys",
+    "passes",
+    "revoked",
+]
 
 logger = logging.getLogger("turbo.gate")
 
@@ -184,6 +192,20 @@ def _revocation(name: SignedName, revoked: Sequence[int]) -> str:
     if not isinstance(since, Moment):
         return "expired"  # from before or after, who knows; the page asks for another
     return "revoked" if since.time <= max(revoked) else ""
+
+
+async def revoked(signed_names: Sequence[str], visitor: Visitor) -> set[str]:
+    """Return those that were revoked since they were signed."""
+    names = {signed: name for signed in signed_names if (name := _verified(signed))}
+    reasons = await _revocations(list(names.values()), visitor.user)
+    return {signed for signed, why in zip(names, reasons, strict=True) if why}
+
+
+def _verified(signed: str) -> SignedName | None:
+    try:
+        return verify(signed)
+    except NameRefused:
+        return None  # too old by now: what was revoked is not noted for longer
 
 
 async def passes(streams: Sequence[Stream], visitor: Visitor) -> list[str]:

@@ -8,13 +8,13 @@ business.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from turbo import metrics
 from turbo.conf import get_settings
 from turbo.frame import Frame
-from turbo.gate import Grant, Refusal, Verdict, admit, passes
+from turbo.gate import Grant, Refusal, Verdict, admit, passes, revoked
 from turbo.hub import get_hub
 from turbo.protocol import (
     Limits,
@@ -48,7 +48,14 @@ _Places: TypeAlias = list[tuple[_Place, list[Grant]]]
 class LiveSubscriber:
     """The server's side of one connection."""
 
-    __slots__ = ("_hub", "_revocations", "_session", "deliver", "visitor")
+    __slots__ = (
+        "_has_missed_orders",
+        "_hub",
+        "_revocations",
+        "_session",
+        "deliver",
+        "visitor",
+    )
 
     def __init__(self, scope: Scope, emit: Callable[[Frame], None]) -> None:
         settings = get_settings()
@@ -62,6 +69,7 @@ class LiveSubscriber:
             )
         )
         self._revocations = RevocationHandler[Subscription](self, self.visitor)
+        self._has_missed_orders = False
         self._hub = get_hub()
         self._hub.connect(self)
 
@@ -102,6 +110,7 @@ class LiveSubscriber:
 
     def obey(self, order: str | None) -> None:
         """Take an order of the control stream."""
+        self._has_missed_orders |= order is None
         self._revocations.take(order)
 
     async def stop(self) -> None:
@@ -197,7 +206,22 @@ class LiveSubscriber:
         """Return what the user may not see any more, or what is not there any more."""
         streams = [from_name(item.name) for item in held]
         reasons = await passes(streams, self.visitor)
-        return [item for item, why in zip(held, reasons, strict=True) if why]
+        noted = await self._noted(held) if self._has_missed_orders else ()
+        return [
+            item
+            for item, why in zip(held, reasons, strict=True)
+            if why or item.signed in noted
+        ]
+
+    async def _noted(self, held: Sequence[Subscription]) -> Collection[str]:
+        """Return the names whose end a lost order may have been about."""
+        try:
+            noted = await revoked([item.signed for item in held], self.visitor)
+        except Exception as error:
+            logger.info("Revocations are read at the next check: %s", error)
+            return ()
+        self._has_missed_orders = False
+        return noted
 
     async def end(self, ended: Sequence[Subscription]) -> None:
         """End what was revoked."""
