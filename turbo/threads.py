@@ -23,7 +23,7 @@ from channels.db import DatabaseSyncToAsync
 
 from turbo.conf import get_settings
 
-__all__ = ["in_thread", "in_turn", "in_turns"]
+__all__ = ["in_thread", "in_turn", "in_turns", "thread_waits"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,14 +45,22 @@ async def in_thread(work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) 
 
     A test of the application that runs in a transaction keeps the thread that sees it.
     """
-    within_test = asyncio.get_running_loop() in AsyncToSync.loop_thread_executors
     call: Callable[P, R] = (
         DatabaseSyncToAsync(work)
-        if within_test
+        if _is_of_thread()
         else DatabaseSyncToAsync(work, thread_sensitive=False, executor=_threads())
     )
     result: R = await call(*args, **kwargs)  # type: ignore[misc]
     return result
+
+
+def thread_waits() -> bool:
+    """Return whether a thread waits for the running coroutine, perhaps mid-work."""
+    return _is_of_thread() or bool(getattr(AsyncToSync.executors, "current", None))
+
+
+def _is_of_thread() -> bool:
+    return asyncio.get_running_loop() in AsyncToSync.loop_thread_executors
 
 
 async def in_turns(owner: Hashable, steps: Iterable[Callable[[], None]]) -> None:

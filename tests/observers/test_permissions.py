@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.test import override_settings
@@ -284,6 +286,69 @@ async def test_objects_and_operators(
         answer = await client.ask("retrieve", pk=ann.pk)
 
     assert (answer["response_status"] == 200) is allowed
+
+
+class Slow(drf.BasePermission):
+    """Slow for one user; the others are answered while that one is being asked."""
+
+    asked, answered = threading.Event(), threading.Event()
+
+    def has_permission(self, request: Any, view: Any) -> bool:
+        if request.user.username == "slow":
+            self.asked.set()
+            self.answered.wait(PATIENCE)
+        return True
+
+
+async def test_nobody_waits_for_another_users_permission(user: User) -> None:
+    slow = await User.objects.acreate(username="slow")
+    connected = with_permissions(Slow)
+    Slow.answered.set()
+    async with Client(connected, slow) as hers, Client(connected, user) as his:
+        Slow.answered.clear()
+        try:
+            Slow.asked.clear()
+            await hers.send(action="echo", request_id=1)
+            await sync_to_async(Slow.asked.wait, thread_sensitive=False)(PATIENCE)
+
+            assert told(await his.ask("echo"))[1] == 200
+        finally:
+            Slow.answered.set()
+
+        assert told(await hers.next())[1] == 200
+
+
+class WithinAction(BasePermission):
+    """Asked where the action runs, whose transaction is that thread's."""
+
+    def has_permission(  # type: ignore[override]
+        self, scope: Any, consumer: Any, action: str, **kwargs: Any
+    ) -> bool:
+        return consumer.thread in (None, threading.get_ident())
+
+    def has_object_permission(  # type: ignore[override]
+        self, scope: Any, consumer: Any, action: str, obj: Person, **kwargs: Any
+    ) -> bool:
+        return bool(consumer.thread == threading.get_ident())
+
+
+class MakingConsumer(GenericAsyncAPIConsumer):
+    queryset = Person.objects.all()
+    thread: int | None = None
+
+    @action(atomic=True)
+    def make(self, **kwargs: Any) -> Any:
+        self.thread = threading.get_ident()
+        person = Person.objects.create(name="New")
+        self.check_object_permissions(person)
+        async_to_sync(self.check_permissions)("make")
+        return person.name, 201
+
+
+@pytest.mark.parametrize("permission", [WithinAction, AllowAny & WithinAction])
+async def test_permissions_see_the_transaction_of_the_action(permission: Any) -> None:
+    async with Client(with_permissions(permission, base=MakingConsumer)) as client:
+        assert told(await client.ask("make")) == ("make", 201, "New", [])
 
 
 class Toggle(BasePermission):

@@ -19,6 +19,7 @@ from rest_framework import permissions as drf
 
 from turbo.identity import scope_user
 from turbo.observers.requests import http_request
+from turbo.threads import in_turn, thread_waits
 from turbo.typing import Scope
 
 __all__ = [
@@ -270,10 +271,19 @@ _OPERATORS: dict[type, type[_Operator]] = {
 
 
 async def ask(method: Any, /, *args: Any, **kwargs: Any) -> bool:
-    """Return the answer of a permission's method, whichever kind that is."""
+    """
+    Return the answer of a permission's method, whichever kind that is.
+
+    Those that are no coroutines may be slow, so each user has one thread at a time. Who
+    is asked from within a thread is asked in that: it may be in a transaction.
+    """
     if inspect.iscoroutinefunction(method):
         return bool(await method(*args, **kwargs))
-    return bool(await database_sync_to_async(method)(*args, **kwargs))
+    if thread_waits():
+        return bool(await database_sync_to_async(method)(*args, **kwargs))
+    consumer = kwargs["consumer"] if "consumer" in kwargs else args[1]
+    owner = consumer.visitor.budget.owner
+    return bool(await in_turn(owner, method, *args, **kwargs))
 
 
 def ask_now(method: Any, /, *args: Any, **kwargs: Any) -> bool:
