@@ -195,17 +195,15 @@ def _revocation(name: SignedName, revoked: Sequence[int]) -> str:
 
 
 async def revoked(signed_names: Sequence[str], visitor: Visitor) -> set[str]:
-    """Return those that were revoked since they were signed."""
-    names = {signed: name for signed in signed_names if (name := _verified(signed))}
-    reasons = await _revocations(list(names.values()), visitor.user)
-    return {signed for signed, why in zip(names, reasons, strict=True) if why}
-
-
-def _verified(signed: str) -> SignedName | None:
-    try:
-        return verify(signed)
-    except NameRefused:
-        return None  # too old by now: what was revoked is not noted for longer
+    """Return those that were revoked since; of one too old to be read nobody knows."""
+    read = map(_read, signed_names)
+    claims = [item for item in read if not isinstance(item, Refusal)]
+    reasons = await _revocations([name for _, name in claims], visitor.user)
+    return {
+        grant.subscription.signed
+        for (grant, _), why in zip(claims, reasons, strict=True)
+        if why
+    }
 
 
 async def passes(streams: Sequence[Stream], visitor: Visitor) -> list[str]:
