@@ -1,7 +1,7 @@
 """
 The project's tasks: ``nox`` runs those that a change must pass, ``nox --session lint``
-one of them. ``full``, ``fuzz``, ``audit``, ``timing`` and ``bench`` are only run when
-they are named.
+one of them. ``full``, ``coverage``, ``fuzz``, ``audit``, ``timing`` and ``bench`` are
+only run when they are named.
 
 ``python3 tests/run.py`` runs the tests without nox, on the interpreter at hand.
 """
@@ -42,11 +42,18 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=ENDS)
 def full(session: nox.Session) -> None:
-    """Run the whole suite on both ends, and let the soaks take half a minute each."""
+    """Run the whole suite on both ends, long soaks and measured coverage included."""
+    session.notify("coverage")
     session.install(*CHECKOUT, *group("test"))
     arguments = session.posargs or ["-n", "2", "--dist", "worksteal"]
     env = {"TURBO_SOAK_SECONDS": "30", "TURBO_REQUIRE_BROWSER": "1"}
     session.run("python", "-m", "pytest", *arguments, env=env)
+
+
+@nox.session(venv_backend="none")
+def coverage(session: nox.Session) -> None:
+    """Measure the coverage of the layers below the edges."""
+    session.run("python3", "tests/run.py", "--coverage")
 
 
 @nox.session
