@@ -12,7 +12,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.test import override_settings
 
-from turbo import counters
+from turbo import budgets, counters
 from turbo.budgets import ConnectionBudget, accounts
 from turbo.exceptions import ConfigurationError
 from turbo.limits import check_limits
@@ -186,6 +186,32 @@ def test_a_refusal_is_counted_each_time_and_logged_once(
 
     assert counters()["limited"] - before == 2
     assert caplog.messages == ["User 209 asks for more tests than is allowed."]
+
+
+def test_those_without_a_session_have_one_line_in_the_log(
+    budget_of: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    budgets._strangers.told = None
+    with limits(connection={"TESTS": 1}), caplog.at_level(logging.INFO):
+        for _ in range(3):
+            budget = budget_of()
+            budget.spend("tests")
+            assert not budget.spend("tests")
+
+    assert caplog.messages == [
+        "A connection without a session asks for more tests than is allowed."
+    ]
+
+
+def test_a_budget_that_is_closed_counts_for_nobody(budget_of: Any) -> None:
+    user = User(pk=210)
+    first, second = budget_of(user=user), budget_of(user=user)
+
+    with limits(user={"KEYS": 5}):
+        second.hold("keys", 5)
+        second.close()
+        second.identify(user, None)
+        assert first.hold("keys", 5)
 
 
 async def test_frames_beyond_the_limit_are_read_later(budget_of: Any) -> None:

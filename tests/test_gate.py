@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
 from unittest.mock import Mock
@@ -22,7 +23,7 @@ from tests.testapp.streams import Announcements, Counter, RoomStream
 from turbo import metrics, registry
 from turbo.gate import Grant, Refusal, admit, forbidden_keys, passes
 from turbo.names import sign
-from turbo.questions import ask
+from turbo.questions import QUICK, ask, ask_quickly
 from turbo.replay import get_replay
 from turbo.visitors import Visitor
 
@@ -207,6 +208,50 @@ async def test_an_async_test_that_fails_refuses_and_is_logged(
 
     assert await passes([declare(broken)], visitor(AnonymousUser())) == ["forbidden"]
     assert "ZeroDivisionError" in caplog.text
+
+
+async def test_an_async_test_that_is_cancelled_refuses(declare: Any) -> None:
+    async def cancelled(self: Any, user: Any) -> bool:
+        raise asyncio.CancelledError
+
+    assert await passes([declare(cancelled)], visitor(AnonymousUser())) == ["forbidden"]
+
+
+@pytest.mark.parametrize("passed", [True, False])
+async def test_a_coroutine_behind_a_plain_function_is_awaited(
+    declare: Any, passed: bool
+) -> None:
+    async def test(self: Any, user: Any) -> bool:
+        return passed
+
+    def decorated(self: Any, user: Any) -> Any:
+        return test(self, user)
+
+    expected = "" if passed else "forbidden"
+    assert await passes([declare(decorated)], visitor(AnonymousUser())) == [expected]
+
+
+async def test_a_class_with_one_slow_test_is_asked_apart_for_a_while(
+    declare: Any,
+) -> None:
+    def user_passes_test(self: Any, user: Any) -> bool:
+        time.sleep(0.0 if user.is_staff else 2 * QUICK)
+        return True
+
+    stream = declare(user_passes_test)
+    assert ask_quickly(stream, User()) == ""
+    assert ask_quickly(stream, User(is_staff=True)) is None
+    assert await passes([stream], visitor(User(is_staff=True))) == [""]
+    assert ask_quickly(stream, User(is_staff=True)) is None
+
+
+async def test_a_name_of_which_no_stream_can_be_made_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    signed = sign("testapp:Counter:[1,2,3]")
+
+    assert await reasons([signed, signed]) == ["unknown"] * 2
+    assert caplog.text.count("cannot be made into a stream") == 1
 
 
 def test_the_keys_of_a_revocation_go_from_wide_to_narrow() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -15,6 +17,7 @@ from django.contrib.auth import (
     aupdate_session_auth_hash,
     get_user_model,
 )
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest
@@ -22,6 +25,7 @@ from django.test import AsyncClient, override_settings
 
 import turbo
 from tests.clients import Socket, signed_now
+from tests.servers import PATIENCE
 from tests.testapp.models import CompositeItem, Room
 from tests.testapp.streams import Announcements, Endless
 from turbo.hub import get_hub
@@ -159,6 +163,27 @@ async def test_a_log_that_cannot_be_read_is_read_at_the_next_check(
     assert await denied(socket) == [("denied", "revoked")]
 
 
+async def test_orders_that_are_lost_while_the_log_is_read_let_it_be_read_again(
+    socket: Socket, ann: User
+) -> None:
+    real, reading, read_on = get_replay().forbidden, asyncio.Event(), asyncio.Event()
+
+    async def slowly(keys: Sequence[str]) -> list[int | None]:
+        noted = await real(keys)
+        reading.set()
+        await read_on.wait()
+        return noted
+
+    with patch.object(get_replay(), "forbidden", slowly):
+        tell_of_lost_orders()
+        await reading.wait()
+        await revoke_silently(ann)
+        tell_of_lost_orders()
+        read_on.set()
+
+        assert await denied(socket) == [("denied", "revoked")]
+
+
 async def revoke_silently(user: User) -> None:
     """Revoke the announcements; the order is lost."""
     with patch.object(Order, "send"):
@@ -229,6 +254,68 @@ async def test_an_order_right_after_the_first_subscription_is_heard(
             await client.get("/logout/")
 
             assert await denied(socket) == [("denied", "revoked")]
+
+
+class SlowBackend(ModelBackend):
+    """Finds users, and tells of them when it may."""
+
+    asked, answered = threading.Event(), threading.Event()
+
+    def get_user(self, user_id: Any) -> Any:
+        user = super().get_user(user_id)
+        self.asked.set()
+        self.answered.wait(PATIENCE)
+        return user
+
+
+@override_settings(AUTHENTICATION_BACKENDS=["tests.test_revocation.SlowBackend"])
+async def test_a_log_out_holds_against_a_user_who_is_being_looked_up(
+    ann: User, cellar: Room
+) -> None:
+    SlowBackend.answered.set()
+    _, session = await logged_in(ann)
+    signed = cellar.stream.sign(ann)
+    async with Socket(ann, session=session) as socket:
+        await socket.subscribe(signed)
+        SlowBackend.asked.clear()
+        SlowBackend.answered.clear()
+        try:
+            recheck(ann)
+            await asyncio.to_thread(SlowBackend.asked.wait, PATIENCE)
+            revoke_session(session.session_key)
+            assert await denied(socket) == [("denied", "revoked")]
+        finally:
+            SlowBackend.answered.set()
+
+        assert (await socket.subscribe(signed))[0]["reason"] == "foreign"
+
+
+async def test_nothing_is_replayed_of_after_a_revocation(ann: User) -> None:
+    """It comes while a slow test of the same name is being asked."""
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def user_passes_test(self: Announcements, user: User) -> bool:
+        asked.set()
+        await answered.wait()
+        return True
+
+    signed = Announcements().sign(ann)
+    async with Socket(ann) as socket:
+        [before] = await socket.subscribe(signed)
+        with patch.object(Announcements, "user_passes_test", user_passes_test):
+            await socket.send(
+                type="subscribe",
+                streams=[{"name": signed, "since": before["position"]}],
+            )
+            await asked.wait()
+            turbo.revoke(user=ann, stream=Announcements())
+            assert await denied(socket) == [("denied", "revoked")]
+            Announcements().append(text="secret", id="x")
+            await asyncio.to_thread(turbo.flush, PATIENCE)
+            answered.set()
+
+            assert await denied(socket) == [("denied", "revoked")]
+            assert await socket.nothing()
 
 
 async def test_a_changed_password_ends_the_sessions_of_before(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -120,6 +121,18 @@ async def test_who_may_not_see_a_room_is_refused() -> None:
     )
 
     assert (response.status_code, response.content) == (403, b"forbidden")
+
+
+@pytest.mark.parametrize(("kind", "status"), [("denied", 403), ("retry", 503)])
+def test_a_ping_before_the_answer_hides_no_refusal(kind: str, status: int) -> None:
+    events = _Events()
+    events.put(Frame('{"type":"ping"}'))
+    events.put(Frame(json.dumps({"type": kind, "reason": "why"})))
+
+    answer = events.refusal()
+
+    assert answer is not None
+    assert (answer.status_code, answer.content) == (status, b"why")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -117,15 +117,18 @@ class ConnectionBudget(_Account):
     What is asked must fit into both. Belongs to the event loop of its connection.
     """
 
-    __slots__ = ("_user",)
+    __slots__ = ("_is_closed", "_user")
 
     def __init__(self, scope: Scope) -> None:
         super().__init__("CONNECTION_LIMITS")
         self._user: _UserAccount | None = None
+        self._is_closed = False
         self.identify(scope.get("user"), scope.get("session"))
 
     def identify(self, user: Any, session: Any) -> None:
         """Count for this user from now on, who may not have been known before."""
+        if self._is_closed:
+            return
         key = None if is_pending(user) else user_key(user)
         kept = getattr(session, "session_key", None)
         name = f"user {key}" if key else kept and f"session {session_hash(kept)}"
@@ -196,6 +199,7 @@ class ConnectionBudget(_Account):
 
     def close(self) -> None:
         """Give back everything: the connection has ended."""
+        self._is_closed = True
         self._leave_user()
 
     def _accounts(self) -> tuple[_Account, ...]:
@@ -214,14 +218,17 @@ class ConnectionBudget(_Account):
         user = self._user
         if not (user or self).may_tell(what):
             return False
-        logger.warning(
-            "%s asks for more %s than is allowed.",
-            user.name.capitalize() if user else "A connection without a session",
-            what.replace("_", " "),
-        )
+        if user or _strangers.may_tell(what):
+            logger.warning(
+                "%s asks for more %s than is allowed.",
+                user.name.capitalize() if user else "A connection without a session",
+                what.replace("_", " "),
+            )
         return True
 
 
+# Tells when the last word was said about all of those who have no account.
+_strangers = _Account("USER_LIMITS")
 # Accounts of users, by name. Those that are not used go when there are many.
 _accounts: dict[str, _UserAccount] = {}
 _many = 1_024

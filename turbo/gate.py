@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from turbo import metrics
 from turbo.exceptions import NameRefused, UnknownStreamError
+from turbo.failures import log_failure
 from turbo.identity import is_pending, load_sessions
 from turbo.model_streams import ModelStream
 from turbo.names import SignedName, user_key, verify
@@ -151,9 +152,9 @@ def _read(signed: str) -> Refusal | tuple[Grant, SignedName]:
         return Refusal(signed, error.reason)
     except UnknownStreamError:
         return Refusal(signed, "unknown")
-    except Exception:
+    except Exception as error:
         # Signed by us, but the class no longer takes these arguments.
-        logger.exception("A signed stream name cannot be made into a stream.")
+        log_failure("A signed stream name cannot be made into a stream.", error)
         return Refusal(signed, "unknown")
 
 

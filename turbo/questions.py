@@ -16,12 +16,13 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
+from contextvars import Context
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from turbo.failures import log_failure
 from turbo.names import user_key
-from turbo.threads import in_turns
+from turbo.threads import answer_of, in_turns
 from turbo.visitors import Visitor
 
 __all__ = ["ask", "ask_quickly"]
@@ -79,27 +80,30 @@ class _Question:
 
     def begin(self) -> None:
         """Ask a coroutine, beside everything else."""
-        self._task = asyncio.ensure_future(self.aask())
+        work = self.aask()  # for all who ask, and so in nobody's context
+        self._task = asyncio.get_running_loop().create_task(work, context=Context())
 
     def ask(self) -> None:
         """Ask a plain test; for threads."""
         stream, user = self._begin()
         begun = time.monotonic()
         self._answer = _reason(stream, user)
-        _costs[type(stream)] = time.monotonic() - begun
+        _note_cost(stream, time.monotonic() - begun)
 
     async def aask(self) -> None:
         """Async version of ask()."""
-        if self._before is not None:
-            await asyncio.wait([self._before.answer], timeout=PATIENCE)
-            self._before = None
-        stream, user = self._begin()
         try:
-            passed = await stream.user_passes_test(user)
-            self._answer = "" if passed else FORBIDDEN
-        except Exception as error:
-            self._answer = _failed(stream, error)
-        self.tell()
+            if self._before is not None:
+                await asyncio.wait([self._before.answer], timeout=PATIENCE)
+                self._before = None
+            stream, user = self._begin()
+            try:
+                passed = await stream.user_passes_test(user)
+                self._answer = "" if passed else FORBIDDEN
+            except Exception as error:
+                self._answer = _failed(stream, error)
+        finally:
+            self.tell()
 
     def _begin(self) -> tuple[Tested, Any]:
         with _lock:
@@ -119,7 +123,7 @@ def test_waits(stream: Tested) -> bool:
 
 def _reason(stream: Tested, user: Any) -> str:
     try:
-        return "" if stream.user_passes_test(user) else FORBIDDEN
+        return "" if answer_of(stream.user_passes_test(user)) else FORBIDDEN
     except Exception as error:
         return _failed(stream, error)
 
@@ -137,11 +141,13 @@ def _failed(stream: Tested, error: Exception) -> str:
 PATIENCE = 60.0
 #: Seconds within which a test is asked along with others.
 QUICK = 0.01
+#: What each further test leaves of the time that the slowest one took.
+FORGETTING = 0.9
 
-# What the last test of each class of streams took, and when one that runs has begun.
-# Any thread writes to them; each entry stands for itself.
+# What tests of each class of streams take, and when those that run have begun, by class
+# and thread. Any thread writes to them; each entry stands for itself.
 _costs: dict[type[Tested], float] = {}
-_begun: dict[type[Tested], float] = {}
+_begun: dict[tuple[type[Tested], int], float] = {}
 # The questions that have not been answered, by event loop: the latest of each kind.
 _open: WeakKeyDictionary[
     asyncio.AbstractEventLoop, dict[tuple[Hashable, str], _Question]
@@ -183,14 +189,24 @@ def ask_quickly(stream: Tested, user: Any) -> str | None:
         user_key(user)  # looked up here, for where it is asked it cannot be
         return None
     cls, begun = type(stream), time.monotonic()
-    if _costs.get(cls, 0.0) > QUICK or begun - _begun.get(cls, begun) > QUICK:
+    if _costs.get(cls, 0.0) > QUICK or any(
+        tested is cls and begun - since > QUICK
+        for (tested, _), since in list(_begun.items())
+    ):
         return None
-    _begun[cls] = begun
+    key = cls, threading.get_ident()
+    _begun[key] = begun
     try:
         return _reason(stream, user)
     finally:
-        _begun.pop(cls, None)
-        _costs[cls] = time.monotonic() - begun
+        del _begun[key]
+        _note_cost(stream, time.monotonic() - begun)
+
+
+def _note_cost(stream: Tested, seconds: float) -> None:
+    """A class with one slow test among many stays slow for the next few dozen."""
+    cls = type(stream)
+    _costs[cls] = max(seconds, _costs.get(cls, 0.0) * FORGETTING)
 
 
 def _question(
@@ -225,10 +241,14 @@ async def _ask_plain(questions: Sequence[_Question], owner: Hashable) -> None:
 
         return step
 
-    await in_turns(owner, [tell(question) for question in questions])
+    try:
+        await in_turns(owner, [tell(question) for question in questions])
+    finally:
+        for question in questions:
+            question.tell()
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.ensure_future(work)
+    task = asyncio.get_running_loop().create_task(work, context=Context())
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)

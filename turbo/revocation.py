@@ -21,6 +21,7 @@ from turbo.broadcast import broadcast, get_publisher
 from turbo.conf import get_settings
 from turbo.errands import Errands
 from turbo.gate import forbidden_keys
+from turbo.hub import RECHECK
 from turbo.identity import nobody, session_hash
 from turbo.names import CONTROL, user_key
 from turbo.registry import resolve
@@ -116,7 +117,7 @@ class RevocationHandler(Generic[H]):
         self._visitor = visitor
         self._errands = Errands()
         self.lock = asyncio.Lock()
-        #: Counts the orders that have come.
+        #: Counts the orders that have come, without those that come every minute.
         self.generation = 0
 
     def take(self, text: str | None) -> None:
@@ -124,7 +125,8 @@ class RevocationHandler(Generic[H]):
         order = Order.parse(text)
         if not order.concerns(self._visitor):
             return
-        self.generation += 1
+        if text != RECHECK:
+            self.generation += 1
         self._visitor.is_stale = True
         if order.session:
             # It has ended, though the database may not have been told yet.

@@ -88,25 +88,33 @@ class LiveSubscriber:
                 metrics.count("bad_frames")
                 self._say([refused.frame])
 
-    async def subscribe(self, wanted: Sequence[Wanted]) -> list[Verdict]:
+    async def subscribe(self, wanted: Sequence[Wanted]) -> None:
         """Subscribe to what the user may see of ``wanted``, and say how it went."""
         async with self._revocations.lock:
             try:
                 await self._hub.heed()
-                if self.visitor.is_stale:
-                    await self.visitor.reload()
-                verdicts = await admit([item.signed for item in wanted], self.visitor)
+                while wanted:  # anew, if an order came meanwhile
+                    again = await self._subscribe(wanted)
+                    wanted = [item for item in wanted if item.signed in again]
             except Exception as error:
                 self._postpone([item.signed for item in wanted], error)
-                return []
-            grants = self._within_limits(verdicts)
-            self._refuse(item for item in verdicts if isinstance(item, Refusal))
-            since = {item.signed: item.since for item in wanted}
-            places = list(_by_place(grants, since))
-            for start in range(0, len(places), STREAMS):
-                await self._join(self._affordable(places[start : start + STREAMS]))
             self.visitor.rest()
-            return verdicts
+
+    async def _subscribe(self, wanted: Sequence[Wanted]) -> set[str]:
+        """Return the names about which an order has come before they were welcome."""
+        asked_in = self._revocations.generation
+        if self.visitor.is_stale:
+            await self.visitor.reload()
+        verdicts = await admit([item.signed for item in wanted], self.visitor)
+        grants = self._within_limits(verdicts)
+        self._refuse(item for item in verdicts if isinstance(item, Refusal))
+        since = {item.signed: item.since for item in wanted}
+        places = list(_by_place(grants, since))
+        again: set[str] = set()
+        for start in range(0, len(places), STREAMS):
+            some = self._affordable(places[start : start + STREAMS])
+            again.update(await self._join(some, asked_in))
+        return again
 
     def obey(self, order: str | None) -> None:
         """Take an order of the control stream."""
@@ -119,19 +127,24 @@ class LiveSubscriber:
         self.visitor.budget.close()
         await self._hub.disconnect(self)
 
-    async def _join(self, places: _Places) -> None:
-        """Subscribe to streams."""
+    async def _join(self, places: _Places, asked_in: int) -> Iterable[str]:
+        """Subscribe to streams; return their names if an order came meanwhile."""
         asked = [grant.subscription for _, names in places for grant in names]
+        if asked_in != self._revocations.generation:
+            return [item.signed for item in asked]
         try:
             arrivals = await self._hub.subscribe(self, [place for place, _ in places])
         except Exception as error:
             self._postpone([item.signed for item in asked], error)
-            return
+            return ()
         # From here to settle() nothing is awaited: arrivals come before live messages.
-        for (_, names), arrival in zip(places, arrivals, strict=True):
-            self._welcome(names, arrival)
+        is_current = asked_in == self._revocations.generation
+        if is_current:  # or what was missed may have been said after a revocation
+            for (_, names), arrival in zip(places, arrivals, strict=True):
+                self._welcome(names, arrival)
         self._leave(asked)
         self._hub.settle(arrivals)
+        return () if is_current else [item.signed for item in asked]
 
     def _affordable(self, places: _Places) -> _Places:
         """Refuse what there may be history of, where enough of it has been sent."""
@@ -215,16 +228,17 @@ class LiveSubscriber:
 
     async def _noted(self, held: Sequence[Subscription]) -> Collection[str]:
         """Return the names whose end a lost order may have been about."""
+        self._has_missed_orders = False  # first, for more may be lost meanwhile
         try:
-            noted = await revoked([item.signed for item in held], self.visitor)
+            return await revoked([item.signed for item in held], self.visitor)
         except Exception as error:
+            self._has_missed_orders = True
             logger.info("Revocations are read at the next check: %s", error)
             return ()
-        self._has_missed_orders = False
-        return noted
 
     async def end(self, ended: Sequence[Subscription]) -> None:
-        """End what was revoked."""
+        """End what was revoked, unless something else has ended it meanwhile."""
+        ended = self._held(item.signed for item in ended)
         self._say(self._session.deny(item.signed, reason="revoked") for item in ended)
         self._leave(ended)
 

@@ -10,20 +10,29 @@ not wait for them.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from asgiref.sync import AsyncToSync
+from asgiref.sync import AsyncToSync, async_to_sync
 from channels.db import DatabaseSyncToAsync
 
 from turbo.conf import get_settings
 
-__all__ = ["in_thread", "in_turn", "in_turns", "thread_waits"]
+__all__ = [
+    "answer_of",
+    "in_thread",
+    "in_turn",
+    "in_turns",
+    "thread_waits",
+    "to_its_end",
+    "turn_of",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,6 +41,8 @@ R = TypeVar("R")
 SLICE = 0.005
 
 _pool: ThreadPoolExecutor | None = None
+# Work goes on in its thread when who asked for it has left.
+_tasks: set[asyncio.Task[Any]] = set()
 
 # The turns of each owner, by event loop.
 _turns: WeakKeyDictionary[
@@ -64,13 +75,37 @@ def _is_of_thread() -> bool:
 
 
 async def in_turns(owner: Hashable, steps: Iterable[Callable[[], None]]) -> None:
-    """Call ``steps`` in order; others may come in between."""
-    turns = _turns.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
-    turn = turns.setdefault(owner, asyncio.Lock())
+    """
+    Call ``steps`` in order; others may come in between.
+
+    Who is cancelled waits no more, but it is the owner's turn until the thread is done.
+    """
     left = deque(steps)
+    try:
+        await to_its_end(_in_turns(owner, left))
+    except asyncio.CancelledError:
+        left.clear()
+        raise
+
+
+async def to_its_end(work: Coroutine[Any, Any, R]) -> R:
+    """Return what a coroutine returns, which goes on when who waits is cancelled."""
+    task = asyncio.ensure_future(work)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return await asyncio.shield(task)
+
+
+async def _in_turns(owner: Hashable, left: deque[Callable[[], None]]) -> None:
     while left:
-        async with turn:
+        async with turn_of(owner):
             await in_thread(_step, left)
+
+
+def turn_of(owner: Hashable) -> asyncio.Lock:
+    """Return what is held by whatever is done for an owner at this moment."""
+    turns = _turns.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+    return turns.setdefault(owner, asyncio.Lock())
 
 
 async def in_turn(
@@ -84,8 +119,25 @@ async def in_turn(
 
 def _step(left: deque[Callable[[], None]]) -> None:
     end = time.monotonic() + SLICE
-    while left and time.monotonic() < end:
-        left.popleft()()
+    while time.monotonic() < end:
+        try:
+            step = left.popleft()
+        except IndexError:  # all done, or who asked has left
+            return
+        step()
+
+
+def answer_of(asked: Any) -> Any:
+    """
+    Return what a plain function has answered; for threads.
+
+    A decorator may have made a plain function of a coroutine function.
+    """
+    return async_to_sync(_awaited)(asked) if inspect.isawaitable(asked) else asked
+
+
+async def _awaited(answer: Awaitable[Any]) -> Any:
+    return await answer
 
 
 def _threads() -> ThreadPoolExecutor:

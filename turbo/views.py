@@ -137,6 +137,10 @@ async def _release_thread() -> None:
         executor.shutdown(wait=False)
 
 
+#: What a subscription is answered with that was not accepted.
+_STATUS = {"denied": 403, "retry": 503}
+
+
 class _Events:
     """The events on their way to one browser, bounded like any other queue."""
 
@@ -156,11 +160,10 @@ class _Events:
 
     def refusal(self) -> HttpResponse | None:
         """Return the answer to a subscription that was not accepted."""
-        answer = json.loads(self._queue[0].text)
-        if answer["type"] == "denied":
-            return HttpResponse(answer["reason"], status=403)
-        if answer["type"] == "retry":
-            return HttpResponse(answer["reason"], status=503)
+        for frame in self._queue:  # a ping may have been first
+            answer = json.loads(frame.text)
+            if (status := _STATUS.get(answer["type"])) is not None:
+                return HttpResponse(answer["reason"], status=status)
         return None
 
     async def __aiter__(self) -> AsyncIterator[str]:

@@ -61,12 +61,15 @@ class Visitor:
             return True
         before = user_key(self.user)
         try:
-            self.user = await reload_user(self.session, self.user)
+            found = await reload_user(self.session, self.user)
         except Exception:
             self.is_stale = True
             raise
-        self.budget.identify(self.user, self.session)
-        return user_key(self.user) == before
+        if user_key(self.user) != before:
+            return False  # the session has been logged out meanwhile
+        self.user = found
+        self.budget.identify(found, self.session)
+        return user_key(found) == before
 
     def become(self, user: Any) -> None:
         """Be somebody else from now on, whom no session names."""

@@ -20,12 +20,14 @@ from tests.servers import Valkey, channel_layer, wait_until
 from turbo import metrics
 from turbo.bindings import BindingConsumer, send_to_group
 from turbo.bindings.binding import Binding
+from turbo.bindings.catching import catch_up
 from turbo.bindings.outage import with_store
 from turbo.bindings.reading import forget_copies
 from turbo.bindings.telling import group_stream_name, stream_name
 from turbo.broadcast import broadcast, shut_down
 from turbo.hub import get_hub
 from turbo.recorders import recording
+from turbo.threads import turn_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -150,6 +152,19 @@ async def test_an_empty_binding_has_one_empty_page(
 
     assert (page["page"], page["pages"], page["payload"]) == (1, 1, [])
     assert done["payload"] == "ok"
+
+
+async def test_what_one_user_has_missed_is_read_one_thing_at_a_time(
+    bind: Bind, layer: str
+) -> None:
+    binding = bind(Product)()
+    async with turn_of("eve"):
+        hers = asyncio.ensure_future(catch_up(binding, None, "eve"))
+
+        assert (await catch_up(binding, None, "ann")).snapshot is not None
+        assert not hers.done()
+
+    assert (await hers).snapshot is not None
 
 
 async def test_resuming_needs_no_full_sync(consumer: Callable[..., Any]) -> None:

@@ -15,7 +15,7 @@ from turbo.bindings.snapshot import Snapshot
 from turbo.bindings.store import State
 from turbo.bindings.versions import Version
 from turbo.conf import get_settings
-from turbo.threads import in_thread
+from turbo.threads import in_thread, to_its_end, turn_of
 
 __all__ = ["Caught", "catch_up", "stay"]
 
@@ -40,14 +40,22 @@ class Caught:
         return sum(map(len, texts)) + sum(map(len, self.changes or ()))
 
 
-async def catch_up(binding: Binding, since: Version | None) -> Caught:
-    """Return what leads from ``since`` to now, and be told of what follows."""
+async def catch_up(binding: Binding, since: Version | None, owner: Hashable) -> Caught:
+    """
+    Return what leads from ``since`` to now, and be told of what follows.
+
+    For each owner one at a time, whatever those are who ask for the same.
+    """
 
     async def work() -> Caught:
         return await in_thread(_catch_up, binding, since)
 
-    shared: Caught = await _shared().get((binding, since), work)
-    return shared
+    async def in_turn() -> Caught:
+        async with turn_of(owner):
+            shared: Caught = await _shared().get((binding, since), work)
+            return shared
+
+    return await to_its_end(in_turn())
 
 
 async def stay(binding: Binding) -> State | None:

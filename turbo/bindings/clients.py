@@ -163,7 +163,9 @@ class Client:
             was_lost = self._line.is_lost
             self._line.stop()
             try:
-                caught = await catch_up(self._binding, since)
+                caught = await catch_up(
+                    self._binding, since, self._visitor.budget.owner
+                )
             except BaseException:
                 self._line.start(since)
                 raise
