@@ -25,6 +25,7 @@ FROM_CLIENTS = {
     "permissions: ask": 7,
     "permissions: method": 2,
     "permissions: database_sync_to_async(method)": 1,
+    "permissions: in_turn": 1,
     "refusals: consumer.check_permissions": 2,
     "refusals: check": 2,
     "refusals: question.method": 2,
