@@ -95,10 +95,12 @@ async def run(call: Callable[[], Coroutine[Any, Any, None]]) -> bool:
 
     serving.call_soon_threadsafe(start)
     answer = asyncio.wrap_future(done)
-    while not answer.done() and not serving.is_closed():
-        await asyncio.wait([answer], timeout=PATIENCE)
-    if answer.done() and not answer.cancelled():
-        answer.result()
-    elif work is not None:
-        work.close()  # it may not have begun, and will not
+    try:
+        while not answer.done() and not serving.is_closed():
+            await asyncio.wait([answer], timeout=PATIENCE)
+        if answer.done() and not answer.cancelled():
+            answer.result()
+    finally:
+        if work is not None and serving.is_closed():
+            work.close()  # it may not have begun, and will not
     return True
