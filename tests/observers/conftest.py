@@ -7,6 +7,19 @@ from django.test import override_settings
 
 from tests.servers import channel_layer
 from turbo.broadcast import shut_down
+from turbo.changes.watchlist import watchlist
+from turbo.observers import ModelObserver
+
+
+@pytest.fixture(autouse=True)
+def _no_observer_outlives_its_test() -> Iterator[None]:
+    """Or one that fails on purpose would fail in others, too."""
+    known = list(watchlist)
+    yield
+    for watch in list(watchlist):
+        owner = getattr(watch.callback, "__self__", None)
+        if watch not in known and isinstance(owner, ModelObserver):
+            watch.stop()
 
 
 @pytest.fixture(params=["memory", "redis", "pubsub"])
