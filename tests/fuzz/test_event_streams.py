@@ -28,6 +28,7 @@ from turbo.metrics import counters
 pytestmark = [
     pytest.mark.django_db(transaction=True, databases=["default", "other"]),
     pytest.mark.parametrize("layer", ["redis"], indirect=True),
+    pytest.mark.slow,
 ]
 
 SENDABLE = st.sampled_from([text for text in TEXTS if text.isascii()])

@@ -20,7 +20,10 @@ from tests.fuzz.searching import search
 from tests.fuzz.watching import no_tasks_stay, watching
 from tests.fuzz.world import APPLICATIONS, World
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases=["default", "other"]),
+    pytest.mark.slow,
+]
 
 #: Conversations, each of up to eight frames; fewer where nothing is in Redis.
 EXAMPLES = {

@@ -23,6 +23,7 @@ from turbo.pubsub import asgi as pubsub
 pytestmark = [
     pytest.mark.django_db(transaction=True, databases=["default", "other"]),
     pytest.mark.parametrize("layer", ["redis"], indirect=True),
+    pytest.mark.slow,
 ]
 
 #: What servers let through in a header.

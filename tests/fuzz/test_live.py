@@ -24,6 +24,7 @@ from turbo.conf import get_settings
 pytestmark = [
     pytest.mark.django_db(transaction=True, databases=["default", "other"]),
     pytest.mark.parametrize("layer", ["redis"], indirect=True),
+    pytest.mark.slow,
 ]
 
 FAST = ("--ws", "turbo.server:WebSocketProtocol")

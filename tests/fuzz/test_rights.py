@@ -39,7 +39,10 @@ from turbo.observers.requests import RESERVED
 from turbo.pubsub.consumers import PubSubConsumer
 from turbo.typing import ASGIApplication
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases=["default", "other"]),
+    pytest.mark.slow,
+]
 
 #: Each name once: those that mean something alone, the others with their neighbours.
 EVERY_NAME: list[dict[str, Any]] = [

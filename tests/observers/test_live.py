@@ -21,6 +21,8 @@ from tests.observers.live import (
 )
 from tests.servers import PATIENCE, Daphne, Project, Uvicorn
 
+pytestmark = pytest.mark.slow
+
 #: The client that others wrote, and what it needs.
 PACKAGES = ("dcrf-client@0.3.0", "ws@8.18.3")
 
