@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
-from django.db import connections
-from django.db.backends.signals import connection_created
+from django.db.backends.utils import CursorWrapper
 from rest_framework import serializers
 
 import turbo
@@ -20,8 +21,10 @@ from tests.observers.app.consumers import PersonConsumer, TaggedConsumer
 from tests.observers.app.models import Person, Tag
 from tests.observers.clients import Client
 from tests.servers import PATIENCE
+from turbo.names import user_key
 from turbo.observers import GenericAsyncAPIConsumer, ObserverModelInstanceMixin
 from turbo.recorders import recording
+from turbo.threads import in_turn
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -38,32 +41,21 @@ class Statements(list[str]):
 
 @asynccontextmanager
 async def counting() -> AsyncIterator[Statements]:
-    """Count the statements of the thread that all of this process's queries share."""
+    """Count the statements of all threads."""
     statements = Statements()
 
-    def wrap(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
-        statements.append(sql)
-        return execute(sql, *rest)
+    def noting(run: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(cursor: CursorWrapper, sql: str, *rest: Any) -> Any:
+            statements.append(sql)
+            return run(cursor, sql, *rest)
 
-    def install(connection: Any, **kwargs: Any) -> None:
-        if wrap not in connection.execute_wrappers:
-            connection.execute_wrappers.append(wrap)
+        return noted
 
-    def install_all() -> None:
-        for connection in connections.all():
-            install(connection)
-
-    def remove_all() -> None:
-        for connection in connections.all():
-            connection.execute_wrappers.remove(wrap)
-
-    connection_created.connect(install)
-    await sync_to_async(install_all)()
-    try:
+    with ExitStack() as stack:
+        for name in ("execute", "executemany"):
+            noted = noting(getattr(CursorWrapper, name))
+            stack.enter_context(patch.object(CursorWrapper, name, noted))
         yield statements
-    finally:
-        connection_created.disconnect(install)
-        await sync_to_async(remove_all)()
 
 
 async def crowd(
@@ -300,6 +292,8 @@ async def test_own_reply_is_used_for_events() -> None:
 async def test_bursts_are_read_together() -> None:
     """A bulk of changes is no bulk of queries for a list."""
     loop = asyncio.get_running_loop()
+    user = await User.objects.acreate(username="user")
+    all_have_come = threading.Event()
 
     async def turns() -> None:
         for _ in range(500):
@@ -308,15 +302,20 @@ async def test_bursts_are_read_together() -> None:
     def create() -> None:
         Person.objects.bulk_create([Person(name=str(n)) for n in range(50)])
         turbo.announce(Person.objects.order_by("pk"), "create")
-        # Nothing is read until the thread of all queries is free: when all have come.
         assert turbo.flush(PATIENCE)
         asyncio.run_coroutine_threadsafe(turns(), loop).result(PATIENCE)
 
-    async with Client(PersonConsumer) as client:
+    async with Client(PersonConsumer, user) as client:
         await client.ask("subscribe_list", request_id=1)
+        owner = f"user {user_key(user)}"
+        turn = asyncio.ensure_future(in_turn(owner, all_have_come.wait, PATIENCE))
         async with counting() as statements:
-            await sync_to_async(create)()
+            try:
+                await sync_to_async(create)()
+            finally:
+                all_have_come.set()
             heard = [(await client.next())["data"]["name"] for _ in range(50)]
+        await turn
 
     assert heard == [str(n) for n in range(50)]
     # That of the announcement, of the first change, and of all that waited for it.

@@ -32,10 +32,11 @@ from rest_framework.exceptions import (
 from turbo.failures import log_failure
 from turbo.observers.actions import action, find_actions, is_detached
 from turbo.observers.answers import Afterwards, Answer, begun_in
+from turbo.observers.asking import ask
 from turbo.observers.connections import JsonConnection
 from turbo.observers.envelopes import TooMany, as_api_exception, envelope, errors_list
 from turbo.observers.options import get_options
-from turbo.observers.permissions import BasePermission, adapt, ask
+from turbo.observers.permissions import BasePermission, adapt
 from turbo.observers.requests import (
     Call,
     check_arguments,

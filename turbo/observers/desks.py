@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextvars import Context
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from turbo.failures import log_failure
 from turbo.frame import Frame
 
-__all__ = ["Desk", "Entry", "Listener", "desk_for"]
+__all__ = ["Desk", "Entry", "Listener", "Piles", "desk_for"]
 
 
 class Listener(Protocol):
@@ -30,14 +31,71 @@ class Listener(Protocol):
 #: A message, and those who are to be told of it.
 Entry: TypeAlias = tuple[Frame, list[Any]]
 
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+class Piles(Generic[K, T]):
+    """
+    Work that is done in order for each key, and for the keys beside each other.
+
+    ``work`` is given all that waits for its key, ``fail`` what it failed with.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[K, list[T]], Awaitable[None]],
+        fail: Callable[[list[T]], None],
+    ) -> None:
+        self._work = work
+        self._fail = fail
+        self._piles: dict[K, list[T]] = {}
+        self._tasks: dict[K, asyncio.Task[None]] = {}
+
+    def put(self, key: K, item: T) -> None:
+        """Put something on the pile of ``key``; neither blocks nor raises."""
+        self._piles.setdefault(key, []).append(item)
+        if key not in self._tasks:
+            # Not that of whoever puts it, who may be at work for one client.
+            loop, context = asyncio.get_running_loop(), Context()
+            self._tasks[key] = loop.create_task(self._run(key), context=context)
+
+    def last(self, key: K) -> T | None:
+        """Return what was put there last and still waits."""
+        pile = self._piles.get(key)
+        return pile[-1] if pile else None
+
+    def stop(self) -> None:
+        """Do nothing more, but for what is put from now on."""
+        tasks, self._tasks = self._tasks, {}
+        self._piles.clear()
+        for task in tasks.values():
+            if task is not asyncio.current_task():
+                task.cancel()
+
+    async def _run(self, key: K) -> None:
+        task = asyncio.current_task()
+        try:
+            while self._tasks.get(key) is task and (pile := self._piles.pop(key, [])):
+                await self._attempt(key, pile)
+        finally:
+            if self._tasks.get(key) is task:
+                del self._tasks[key]
+
+    async def _attempt(self, key: K, pile: list[T]) -> None:
+        try:
+            await self._work(key, pile)
+        except Exception as error:
+            log_failure("Clients cannot be told of a change.", error)
+            self._fail(pile)
+
 
 class Desk(ABC):
     """The work of one stream in this process."""
 
     def __init__(self) -> None:
         self._seats: set[Listener] = set()
-        self._pile: list[Entry] = []
-        self._task: asyncio.Task[None] | None = None
+        self._arrived: Piles[None, Entry] = Piles(self._handle, self._fail)
 
     def join(self, seat: Listener) -> None:
         """Count ``seat`` in."""
@@ -46,40 +104,31 @@ class Desk(ABC):
     def leave(self, seat: Listener) -> None:
         """Count ``seat`` out; the last one ends the work."""
         self._seats.discard(seat)
-        if self._seats or self._task is None:
-            return
-        if self._task is not asyncio.current_task():
-            self._task.cancel()
+        if not self._seats:
+            self.stop()
+
+    def stop(self) -> None:
+        """End the work."""
+        self._arrived.stop()
 
     def take(self, frame: Frame, seat: Listener) -> None:
         """Put a message on the pile; neither blocks nor raises."""
-        if self._pile and self._pile[-1][0] is frame:
-            self._pile[-1][1].append(seat)
-            return
-        self._pile.append((frame, [seat]))
-        if self._task is None:
-            self._task = asyncio.ensure_future(self._work())
+        if (last := self._arrived.last(None)) and last[0] is frame:
+            last[1].append(seat)
+        else:
+            self._arrived.put(None, (frame, [seat]))
 
     @abstractmethod
     async def handle(self, entries: Sequence[Entry]) -> None:
         """Tell of what has arrived."""
 
-    async def _work(self) -> None:
-        try:
-            while self._pile:
-                entries, self._pile = self._pile, []
-                await self._handle(entries)
-        finally:
-            self._task = None
+    async def _handle(self, _: None, entries: Sequence[Entry]) -> None:
+        await self.handle(entries)
 
-    async def _handle(self, entries: Sequence[Entry]) -> None:
-        try:
-            await self.handle(entries)
-        except Exception as error:
-            log_failure("Clients cannot be told of a change.", error)
-            for _, seats in entries:
-                for seat in seats:
-                    seat.fail()
+    def _fail(self, entries: Sequence[Entry]) -> None:
+        for _, seats in entries:
+            for seat in seats:
+                seat.fail()
 
 
 D = TypeVar("D", bound=Desk)

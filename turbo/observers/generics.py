@@ -15,8 +15,8 @@ from rest_framework.response import Response
 
 from turbo.exceptions import ConfigurationError
 from turbo.observers.answers import current_call
+from turbo.observers.asking import ask_now
 from turbo.observers.consumers import AsyncAPIConsumer
-from turbo.observers.permissions import ask_now
 from turbo.observers.requests import http_request
 
 __all__ = ["GenericAsyncAPIConsumer"]

@@ -7,19 +7,16 @@ they see the message as an HTTP request (see :mod:`turbo.observers.requests`).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from asgiref.sync import async_to_sync
-from channels.db import database_sync_to_async
 from rest_framework import permissions as drf
 
 from turbo.identity import scope_user
+from turbo.observers.asking import ask
 from turbo.observers.requests import http_request
-from turbo.threads import in_turn, thread_waits
 from turbo.typing import Scope
 
 __all__ = [
@@ -28,8 +25,6 @@ __all__ = [
     "IsAuthenticated",
     "about_event",
     "adapt",
-    "ask",
-    "ask_now",
 ]
 
 _about_event: ContextVar[bool] = ContextVar("turbo_about_event", default=False)
@@ -268,26 +263,3 @@ _OPERATORS: dict[type, type[_Operator]] = {
     drf.OR: _Or,
     drf.NOT: _Not,
 }
-
-
-async def ask(method: Any, /, *args: Any, **kwargs: Any) -> bool:
-    """
-    Return the answer of a permission's method, whichever kind that is.
-
-    Those that are no coroutines may be slow, so each user has one thread at a time. Who
-    is asked from within a thread is asked in that: it may be in a transaction.
-    """
-    if inspect.iscoroutinefunction(method):
-        return bool(await method(*args, **kwargs))
-    if thread_waits():
-        return bool(await database_sync_to_async(method)(*args, **kwargs))
-    consumer = kwargs["consumer"] if "consumer" in kwargs else args[1]
-    owner = consumer.visitor.budget.owner
-    return bool(await in_turn(owner, method, *args, **kwargs))
-
-
-def ask_now(method: Any, /, *args: Any, **kwargs: Any) -> bool:
-    """Return the answer of a permission's method; for threads."""
-    if inspect.iscoroutinefunction(method):
-        method = async_to_sync(method)
-    return bool(method(*args, **kwargs))

@@ -1,21 +1,23 @@
-"""Asking permissions for events, for many clients at once."""
+"""Asking permissions for events, for many of one client at once."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
-from channels.db import database_sync_to_async
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.http import Http404
 from rest_framework.exceptions import PermissionDenied
 
 from turbo import metrics
+from turbo.observers.asking import in_turn_of
 from turbo.observers.list_views import ListView
 from turbo.observers.permissions import about_event, adapt
 from turbo.observers.seats import Seat, Telling, gone_text
+from turbo.threads import in_turns
 
 __all__ = ["without_refused"]
 
@@ -34,17 +36,14 @@ Refused: TypeAlias = dict[int, Refusal]
 
 async def without_refused(tellings: Sequence[Telling]) -> list[Telling]:
     """
-    Return those events that may be told.
+    Return those events of a client that may be told.
 
     Who is refused gets the error and nothing else; and if by now they might not even
     subscribe, the subscription ends. To a list, an object that is refused does not
     belong.
     """
-    asked = [telling for telling in tellings if telling.seat.asks]
-    if not asked:
-        return list(tellings)
     with about_event():
-        refused = await _refusals(asked)
+        refused = await _refusals(tellings)
     told: list[Telling | None] = []
     for telling in tellings:
         refusal = refused.get(id(telling))
@@ -87,8 +86,8 @@ async def _error_of_call(seat: Seat, instance: Any) -> Exception | None:
     try:
         await consumer.check_permissions(action, **arguments)
         if instance is not None:
-            check = database_sync_to_async(consumer.check_object_permissions)
-            await check(instance, action=action, **arguments)
+            check = consumer.check_object_permissions
+            await in_turn_of(consumer, check, instance, action, **arguments)
     except Exception as error:
         return error
     return None
@@ -103,8 +102,8 @@ async def _refusal_of_own(telling: Telling) -> Refusal | None:
         await consumer.check_permissions(action, event=True, **arguments)
         if instance is not None:
             of_object = True
-            check = database_sync_to_async(consumer.check_object_permissions)
-            await check(instance, action=action, event=True, **arguments)
+            check, about = consumer.check_object_permissions, (instance, action)
+            await in_turn_of(consumer, check, *about, event=True, **arguments)
     except Exception as error:
         return _refusal(error, of_object=of_object)
     return None
@@ -118,11 +117,13 @@ _DENIED = (PermissionDenied, DjangoPermissionDenied, Http404)
 
 
 async def _refusals(tellings: Sequence[Telling]) -> Refused:
-    """Return the refused events; questions for threads share one."""
+    """Return the refused events; questions for threads are asked together."""
     refused: Refused = {}
     for_thread: list[Question] = []
     for telling in tellings:
         consumer = telling.seat.consumer
+        if not telling.seat.active:
+            continue
         if consumer.asks_itself():
             if (refusal := await _refusal_of_own(telling)) is not None:
                 refused[id(telling)] = refusal
@@ -134,7 +135,8 @@ async def _refusals(tellings: Sequence[Telling]) -> Refused:
             elif id(telling) not in refused:
                 await _take_async(question, refused)
     if for_thread:
-        await database_sync_to_async(_take_all)(for_thread, refused)
+        owner = for_thread[0].telling.seat.consumer.visitor.budget.owner
+        await in_turns(owner, [partial(_take, each, refused) for each in for_thread])
     return refused
 
 
@@ -179,15 +181,15 @@ async def _take_async(question: Question, refused: Refused) -> None:
             question.take(refused)
 
 
-def _take_all(questions: Iterable[Question], refused: Refused) -> None:
-    for question in questions:
-        if id(question.telling) in refused:
-            continue
-        about, arguments = question.about, question.arguments
-        try:
+def _take(question: Question, refused: Refused) -> None:
+    if id(question.telling) in refused or not question.telling.seat.active:
+        return
+    about, arguments = question.about, question.arguments
+    try:
+        with about_event():
             answer = question.method(*about, event=True, **arguments)
-        except Exception as error:
-            question.take(refused, error)
-        else:
-            if not answer:
-                question.take(refused)
+    except Exception as error:
+        question.take(refused, error)
+    else:
+        if not answer:
+            question.take(refused)

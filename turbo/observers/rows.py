@@ -4,19 +4,22 @@ Telling clients of rows: events of one object, or of a list.
 For each message of a stream: read the rows, once for each view; judge what has happened
 from where each client stands; ask the permissions that are asked for events; send. All
 the clients of one view get the same text, but for the id of their request.
+
+Views are read beside each other, and so are the permissions of clients asked, in the
+turn of whoever it is done for: nobody waits for what others make slow. Each
+subscription hears of what has happened in its order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
-from channels.db import database_sync_to_async
-
 from turbo.frame import Frame
-from turbo.observers.desks import Desk, Entry
+from turbo.observers.desks import Desk, Entry, Piles
 from turbo.observers.envelopes import TooMany, encode
 from turbo.observers.impersonal import NotShared
 from turbo.observers.list_views import ListView
@@ -24,6 +27,7 @@ from turbo.observers.pointers import Arrived, Pointer
 from turbo.observers.refusals import without_refused
 from turbo.observers.seats import Seat, Telling, gone_text
 from turbo.observers.views import Row, View
+from turbo.threads import in_turns
 from turbo.unreadable import Unreadable, drop
 
 __all__ = ["RowDesk"]
@@ -44,8 +48,8 @@ class Job:
     row: Row | None = None
     snapshots: dict[Any, str] | None = None
     error: Exception | None = None
-    #: Whether it is for a client that was served with others a moment ago.
-    alone: bool = False
+    #: What clients were sent.
+    frames: dict[Any, Frame] = field(default_factory=dict)
 
 
 class RowDesk(Desk):
@@ -55,19 +59,64 @@ class RowDesk(Desk):
         super().__init__()
         # A view lives as long as a subscription that has it.
         self.views: WeakValueDictionary[Any, View] = WeakValueDictionary()
+        self._to_read: Piles[View, Job] = Piles(self._look, _fail_jobs)
+        self._to_ask: Piles[Any, Telling] = Piles(self._ask, _fail_tellings)
+
+    def stop(self) -> None:
+        """End the work."""
+        super().stop()
+        self._to_read.stop()
+        self._to_ask.stop()
 
     async def handle(self, entries: Sequence[Entry]) -> None:
+        """Find out who is to be told of what."""
+        for frame, seats in entries:
+            for job in _jobs(frame, seats):
+                self._to_read.put(job.view, job)
+
+    async def _look(self, view: View, jobs: list[Job]) -> None:
         """Read what has changed, and tell of it."""
-        jobs = [job for frame, seats in entries for job in _jobs(frame, seats)]
-        await _read(jobs)
-        if any(isinstance(job.error, NotShared) for job in jobs):
-            jobs = [own for job in jobs for own in _own_jobs(job)]
-            await _read([job for job in jobs if job.alone])
-        tellings = [telling for job in jobs for telling in _tellings(job)]
-        frames: dict[Any, Frame] = {}
+        if reads := list(_reads(view, jobs)):
+            owner = view.owner
+            await in_turns(self if owner is None else owner, reads)
+        for job in jobs:
+            self._part(job)
+            for telling in _tellings(job):
+                if telling.seat.asks:
+                    self._to_ask.put(telling.seat.consumer, telling)
+                elif telling.seat.active:
+                    telling.seat.tell(telling)
+
+    def _part(self, job: Job) -> None:
+        """Let each client have its own job if what is read depends on who it is."""
+        view = job.view
+        is_personal = view.shares_rows and isinstance(job.error, NotShared)
+        job.seats, seats = [], [seat for seat in job.seats if seat.active]
+        for seat in seats:
+            if is_personal and seat.view is view:
+                seat.take_own_view()
+            if seat.view is view:
+                job.seats.append(seat)
+            else:
+                own = Job(seat.view, [seat], job.position, job.pointer)
+                self._to_read.put(seat.view, own)
+
+    async def _ask(self, consumer: Any, tellings: list[Telling]) -> None:
+        """Tell a client of what its permissions let it see."""
         for telling in await without_refused(tellings):
             if telling.seat.active:
-                telling.seat.tell(telling, frames)
+                telling.seat.tell(telling)
+
+
+def _fail_jobs(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        for seat in job.seats:
+            seat.fail()
+
+
+def _fail_tellings(tellings: Sequence[Telling]) -> None:
+    for telling in tellings:
+        telling.seat.fail()
 
 
 def _jobs(frame: Frame, seats: Sequence[Seat]) -> Iterator[Job]:
@@ -86,36 +135,16 @@ def _jobs(frame: Frame, seats: Sequence[Seat]) -> Iterator[Job]:
             yield Job(view, those, arrived.position, pointer or view.own_pointer())
 
 
-def _own_jobs(job: Job) -> Iterator[Job]:
-    """Yield a job for each client if what is read depends on who it is."""
-    if not isinstance(job.error, NotShared):
-        yield job
-        return
-    for seat in job.seats:
-        if seat.view is job.view:
-            seat.take_own_view()
-        yield Job(seat.view, [seat], job.position, job.pointer, alone=True)
-
-
-def _needs_reading(job: Job) -> bool:
-    return job.pointer is None or job.pointer.action != "delete"
-
-
-async def _read(jobs: Sequence[Job]) -> None:
-    if any(_needs_reading(job) for job in jobs):
-        await database_sync_to_async(_read_now)(jobs)
-
-
-def _read_now(jobs: Sequence[Job]) -> None:
-    """Read what the jobs of each view need, all at once; for threads."""
-    by_view: dict[tuple[View, str], list[Job]] = {}
+def _reads(view: View, jobs: Sequence[Job]) -> Iterator[Callable[[], None]]:
+    """Yield what has to be read for the jobs of a view; for threads."""
+    by_database: dict[str, list[Job]] = {}
     for job in jobs:
         if job.pointer is None:
-            _attempt(_read_snapshot, [job])
+            yield partial(_attempt, _read_snapshot, [job])
         elif job.pointer.action != "delete":
-            by_view.setdefault((job.view, job.pointer.using), []).append(job)
-    for those in by_view.values():
-        _attempt(_read_rows, those)
+            by_database.setdefault(job.pointer.using, []).append(job)
+    for those in by_database.values():
+        yield partial(_attempt, _read_rows, those)
 
 
 def _attempt(read: Any, jobs: list[Job]) -> None:
@@ -162,7 +191,7 @@ def _tellings(job: Job) -> Iterator[Telling]:
 def _snapshot_tellings(job: Job) -> Iterator[Telling]:
     for seat, text in (job.snapshots or {}).items():
         seat.hidden.clear()
-        yield Telling(seat, "snapshot", text, job.position)
+        yield Telling(seat, "snapshot", text, job.position, job.frames)
 
 
 def _list_tellings(job: Job, view: ListView, pointer: Pointer) -> Iterator[Telling]:
@@ -195,9 +224,8 @@ def _instance_tellings(job: Job, pointer: Pointer) -> Iterator[Telling]:
 
 
 def _telling(job: Job, seat: Seat, action: str, pointer: Pointer) -> Iterator[Telling]:
+    place = job.position, job.frames
     if job.row is None:
-        gone = gone_text(pointer.key)
-        yield Telling(seat, action, gone, job.position, key=pointer.key)
+        yield Telling(seat, action, gone_text(pointer.key), *place, key=pointer.key)
     elif text := job.row.text_for(job.view.audience_of(seat.consumer)):
-        instance = job.row.instance
-        yield Telling(seat, action, text, job.position, instance, pointer.key)
+        yield Telling(seat, action, text, *place, job.row.instance, pointer.key)

@@ -30,12 +30,14 @@ class Telling:
     One event for one client.
 
     ``instance`` is what permissions are asked about, and ``key`` its primary key.
+    ``frames`` holds what others were sent.
     """
 
     seat: Seat
     action: str
     text: str
     position: str
+    frames: dict[Any, Frame]
     instance: Any = None
     key: str = ""
 
@@ -84,14 +86,14 @@ class Seat(Subscription):
             self.view.leave(self.consumer)
         super().stop()
 
-    def tell(self, telling: Telling, frames: dict[Any, Frame]) -> None:
-        """Send an event; ``frames`` holds what others were sent."""
+    def tell(self, telling: Telling) -> None:
+        """Send an event."""
         position = telling.position if self.wants_position else ""
         if self._replies:
             self._reply(telling, position)
             return
         key = (telling.action, telling.text, self.request_id, position)
-        if (frame := frames.get(key)) is None:
+        if (frame := telling.frames.get(key)) is None:
             text = event_text(
                 telling.action,
                 status=STATUS[telling.action],
@@ -99,7 +101,7 @@ class Seat(Subscription):
                 data=telling.text,
                 position=position,
             )
-            frame = frames[key] = Frame(text)
+            frame = telling.frames[key] = Frame(text)
         self.consumer.link.put(frame)
 
     async def why_refused(self) -> Exception | None:

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from asgiref.sync import async_to_sync
-from channels.db import database_sync_to_async
 from django.db.models import Model, QuerySet
 from django.http import Http404
 from rest_framework.exceptions import PermissionDenied
 
+from turbo.observers.asking import in_turn_of
 from turbo.observers.envelopes import as_api_exception, encode
 from turbo.observers.generics import GenericAsyncAPIConsumer
 from turbo.observers.impersonal import Impersonal, NotShared
@@ -139,6 +139,16 @@ class View:
         found = self.find(consumers, wanted, using=using)
         return {pk_text(row.pk): self._row(row, consumers) for row in found}
 
+    @property
+    def owner(self) -> Hashable:
+        """Return the user for whom alone the rows are read; ``None`` if for several."""
+        owners: set[Hashable] = set()
+        for consumer in self._consumers:
+            owners.add(consumer.visitor.budget.owner)
+            if len(owners) > 1:
+                return None
+        return next(iter(owners), None)
+
     def heeds(self, pointer: Pointer) -> bool:
         """Return whether a change means anything to the clients."""
         return True
@@ -244,9 +254,7 @@ class InstanceView(View):
         self, consumer: GenericAsyncAPIConsumer, call: Call
     ) -> Exception | None:
         """Return why a consumer may not see the row; that it is gone is no reason."""
-        ask = database_sync_to_async(self._why_refused)
-        error: Exception | None = await ask(consumer, call)
-        return error
+        return await in_turn_of(consumer, self._why_refused, consumer, call)
 
     def _why_refused(
         self, consumer: GenericAsyncAPIConsumer, call: Call
