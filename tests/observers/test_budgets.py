@@ -13,8 +13,14 @@ from django.test import override_settings
 from tests.observers.app.consumers import FilteredConsumer, PersonConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
+from tests.observers.test_permissions import with_permissions
 from turbo import metrics
-from turbo.observers import AsyncAPIConsumer, action
+from turbo.observers import (
+    AsyncAPIConsumer,
+    BasePermission,
+    IsAuthenticated,
+    action,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -150,3 +156,50 @@ async def test_what_is_held_is_given_back_with_the_connection(user: User) -> Non
             async with Client(WaitingConsumer, user, gate=gate) as client:
                 await client.send(action="wait", request_id=1)
                 assert await client.nothing()
+
+
+class Asking(BasePermission):
+    """Asks more than who the user is."""
+
+    asked = 0
+
+    async def has_permission(
+        self, scope: Any, consumer: Any, action: str, **kwargs: Any
+    ) -> bool:
+        type(self).asked += 1
+        return True
+
+
+async def test_permissions_of_actions_are_tests(user: User) -> None:
+    consumer = with_permissions(Asking, base=PersonConsumer)
+    Asking.asked = 0
+    with limits("USER_LIMITS", TESTS=3):
+        async with Client(consumer, user) as one, Client(consumer, user) as two:
+            answers = [await c.ask("list") for _ in range(3) for c in (one, two)]
+
+    assert [a["response_status"] for a in answers] == [200] * 3 + [429] * 3
+    assert answers[-1]["reason"] == "limit"
+    assert Asking.asked == 3
+
+
+async def test_who_the_user_is_is_no_test(user: User) -> None:
+    consumer = with_permissions(IsAuthenticated, base=PersonConsumer)
+    with limits("CONNECTION_LIMITS", TESTS=1):
+        async with Client(consumer, user) as client:
+            statuses = [(await client.ask("list"))["response_status"] for _ in "123"]
+
+    assert statuses == [200] * 3
+
+
+async def test_what_others_change_uses_up_nobodys_tests(user: User) -> None:
+    """An event that is asked for is told, whoever made it, and actions go on."""
+    ann = await Person.objects.acreate(name="Ann")
+    consumer = with_permissions(Asking, base=PersonConsumer)
+    with limits("CONNECTION_LIMITS", TESTS=2):
+        async with Client(consumer, user) as client:
+            await client.ask("subscribe_instance", request_id=1, pk=ann.pk)
+            for _ in range(5):
+                await ann.asave()
+                assert (await client.next())["action"] == "update"
+
+            assert (await client.ask("list"))["response_status"] == 200

@@ -22,12 +22,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from asgiref.sync import async_to_sync
-from rest_framework.exceptions import (
-    APIException,
-    MethodNotAllowed,
-    PermissionDenied,
-    ValidationError,
-)
+from rest_framework import exceptions
 
 from turbo.failures import log_failure
 from turbo.observers.actions import action, find_actions, is_detached
@@ -101,7 +96,7 @@ class AsyncAPIConsumer(JsonConnection):
         request_id = content.pop("request_id", None)
         try:
             check_request_id(request_id)
-        except ValidationError as error:
+        except exceptions.ValidationError as error:
             await self.refuse_frame(error)
             return
         name = None
@@ -120,7 +115,8 @@ class AsyncAPIConsumer(JsonConnection):
         """Return the action that a message names, and the arguments beside it."""
         name = content.pop("action", None)
         if not isinstance(name, str) or not name:
-            raise MethodNotAllowed("", "Unable to find action in message body.")
+            detail = "Unable to find action in message body."
+            raise exceptions.MethodNotAllowed("", detail)
         return name, content
 
     async def handle_action(self, action: str, request_id: Any, **kwargs: Any) -> None:
@@ -154,9 +150,11 @@ class AsyncAPIConsumer(JsonConnection):
     async def _answer(self, call: Call) -> None:
         afterwards = Afterwards(call, generation=self.revocations.generation)
         try:
+            if self.asks_per_event() and not self.visitor.budget.spend("tests"):
+                raise TooMany("Permissions are asked more often than is allowed.")
             await self.check_permissions(call.action, **call.arguments)
             if (method := self._method(call.action)) is None:
-                raise MethodNotAllowed(call.action)
+                raise exceptions.MethodNotAllowed(call.action)
             check_arguments(method, call.arguments)
             answer = await method(
                 action=call.action, request_id=call.request_id, **call.arguments
@@ -236,7 +234,7 @@ class AsyncAPIConsumer(JsonConnection):
         for permission in await self.get_permissions(action, **kwargs):
             asked = adapt(permission).has_permission
             if not await ask(asked, self.scope, self, action, **kwargs):
-                raise PermissionDenied(getattr(permission, "message", None))
+                raise exceptions.PermissionDenied(getattr(permission, "message", None))
 
     def obey(self, order: str | None) -> None:
         """Take an order of the control stream: a log-out, a revocation, a re-check."""
@@ -289,12 +287,12 @@ class AsyncAPIConsumer(JsonConnection):
             # A name that the client made up is not repeated.
             own = action in self.available_actions
             log_failure(f"The action {action!r} failed." if own else _FAILED, exc)
-            known = APIException("Internal server error")
+            known = exceptions.APIException("Internal server error")
         extra = {"reason": known.default_code} if isinstance(known, TooMany) else None
         told: dict[str, Any] = {"status": known.status_code, "request_id": request_id}
         await self.reply(action, errors=errors_list(known.detail), extra=extra, **told)
 
-    async def refuse_frame(self, error: APIException) -> None:
+    async def refuse_frame(self, error: exceptions.APIException) -> None:
         """Answer a frame that makes no sense."""
         await super().refuse_frame(error)
         await self.handle_exception(error, action=None, request_id=None)
