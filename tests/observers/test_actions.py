@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -17,6 +18,7 @@ from tests.observers.app.consumers import PersonConsumer
 from tests.observers.app.models import Person, Team
 from tests.observers.clients import Client
 from tests.servers import PATIENCE
+from turbo.budgets import ConnectionBudget
 from turbo.exceptions import ConfigurationError
 from turbo.observers import (
     AsyncAPIConsumer,
@@ -375,6 +377,38 @@ async def test_pages_may_come_by_themselves() -> None:
     assert pages == [["Ann", "Bob"], ["Cid"]]
     assert second["request_id"] == 1
     assert len(whole["data"]) == 3
+
+
+async def test_each_further_page_counts_as_a_frame() -> None:
+    """Regression: one frame brought about any number of queries."""
+
+    class StreamedConsumer(StreamedPaginatedListMixin, GenericAsyncAPIConsumer):
+        queryset = Person.objects.order_by("id")
+        serializer_class = PersonConsumer.serializer_class
+        pagination_class = WebsocketLimitOffsetPagination
+
+        async def connect(self) -> None:
+            budgets.append(self.visitor.budget)
+            await super().connect()
+
+    def charge(budget: ConnectionBudget, what: Any, amount: int) -> None:
+        if budget in budgets:
+            charged.append((what, amount))
+        known(budget, what, amount)
+
+    budgets: list[ConnectionBudget] = []
+    charged: list[tuple[str, int]] = []
+    known = ConnectionBudget.charge
+    for name in ("Ann", "Bob", "Cid"):
+        await Person.objects.acreate(name=name)
+    with patch.object(ConnectionBudget, "charge", charge):
+        async with Client(StreamedConsumer) as client:
+            await client.ask("list", request_id=1, limit=1)
+            pages = [(await client.next())["data"]["offset"] for _ in range(2)]
+            assert await client.nothing()
+
+    assert pages == [1, 2]
+    assert charged == [("frames", 1)] * 2
 
 
 async def test_subscriptions_are_limited() -> None:

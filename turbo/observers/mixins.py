@@ -47,7 +47,12 @@ class PaginatedModelListMixin(ListModelMixin):
 
 
 class StreamedPaginatedListMixin(PaginatedModelListMixin):
-    """``list`` in several answers: page by page, until all have been sent."""
+    """
+    ``list`` in several answers: page by page, until all have been sent.
+
+    Each further page counts as a frame of the client (``FRAMES`` of
+    :confval:`CONNECTION_LIMITS`), so they come at a rate.
+    """
 
     @action()
     async def list(
@@ -56,6 +61,8 @@ class StreamedPaginatedListMixin(PaginatedModelListMixin):
         """Answer with one page after the other."""
         limit, offset, count = 1, 0, 1
         while limit and offset < max(count, 1):
+            if offset:
+                await self.visitor.budget.next_frame(self.say_limited)
             page = await database_sync_to_async(self.list_data)(**kwargs)
             await self.reply(action, data=page, request_id=request_id)
             known = page if isinstance(page, dict) else {}

@@ -22,7 +22,9 @@ class WebsocketLimitOffsetPagination(LimitOffsetPagination):
         ← {"action": "list", …, "data": {"count": 5, "limit": 2, "offset": 2,
            "results": [{"id": 3}, {"id": 4}]}}
 
-    No page has more rows than ``max_limit``, nor than the setting ``MAX_LIST``.
+    No page has more rows than ``max_limit``, nor than the setting ``MAX_LIST``. A
+    message without a ``limit`` gets a page of ``default_limit`` rows; without that, as
+    without ``PAGE_SIZE`` of DRF's settings, it gets all rows, and no page.
     """
 
     def get_limit(self, request: Any) -> int | None:
