@@ -29,7 +29,8 @@ FROM_CLIENTS = {
     "asking: context.run": 1,
     "refusals: consumer.check_permissions": 2,
     "refusals: in_turn_of": 2,
-    "refusals: question.method": 2,
+    "refusals: question.method": 1,
+    "refusals: ask_now": 1,
     "subscriptions: self.consumer.check_permissions": 1,
     # Objects and serializers.
     "generics: self.get_queryset": 2,

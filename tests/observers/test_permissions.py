@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import Any
 
@@ -76,9 +77,30 @@ def with_permissions(*classes: Any, base: type[Any] = EchoConsumer) -> type[Any]
     return type("Permitted", (base,), {"permission_classes": classes})
 
 
+def plainly(function: Any) -> Any:
+    """Decorate a coroutine, so that it no longer looks like one."""
+
+    @functools.wraps(function)
+    def decorated(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return decorated
+
+
 class NeverConnect(BasePermission):
     async def can_connect(self, scope: Any, consumer: Any, message: Any = None) -> bool:
         return False
+
+
+class NeverConnectDecorated(BasePermission):
+    can_connect = plainly(NeverConnect.can_connect)
+
+
+class AsyncDRF(drf.BasePermission):
+    """A coroutine, which DRF itself would take for a yes."""
+
+    async def has_permission(self, request: Any, view: Any) -> bool:  # type: ignore[override]
+        return bool(request.user.is_authenticated)
 
 
 class OnlyEcho(BasePermission):
@@ -88,6 +110,10 @@ class OnlyEcho(BasePermission):
         self, scope: Any, consumer: Any, action: str, **kwargs: Any
     ) -> bool:
         return action in ("echo", "ping")
+
+
+class OnlyEchoDecorated(OnlyEcho):
+    has_permission = plainly(OnlyEcho.has_permission)
 
 
 class PlainOnlyEcho(BasePermission):
@@ -104,6 +130,9 @@ class PlainOnlyEcho(BasePermission):
     [
         ((AllowAny,), True, True),
         ((NeverConnect,), False, False),
+        ((NeverConnectDecorated,), False, False),
+        ((AsyncDRF,), False, True),
+        ((~AsyncDRF,), True, False),
         ((AllowAny & NeverConnect,), False, False),
         ((AllowAny | NeverConnect,), True, True),
         ((~NeverConnect,), True, True),
@@ -126,7 +155,10 @@ async def test_connecting(
     assert await connects(consumer, user) is logged_in
 
 
-@pytest.mark.parametrize("permission", [OnlyEcho, PlainOnlyEcho, OnlyEcho & AllowAny])
+@pytest.mark.parametrize(
+    "permission",
+    [OnlyEcho, PlainOnlyEcho, OnlyEchoDecorated, OnlyEcho & AllowAny],
+)
 async def test_each_action_is_asked_for(permission: Any, user: User) -> None:
     async with Client(with_permissions(permission)) as client:
         echo = await client.ask("echo")
@@ -238,12 +270,22 @@ class IsOwnerToo(BasePermission):
         return obj.owner_id == scope["user"].pk
 
 
+class IsOwnerDecorated(IsOwnerToo):
+    has_object_permission = plainly(IsOwnerToo.has_object_permission)
+
+
 class IsStranger(drf.BasePermission):
     def has_object_permission(self, request: Any, view: Any, obj: Person) -> bool:
         return obj.owner_id != request.user.pk
 
 
-OWNERS = [IsOwner, IsOwnerToo, IsOwner & drf.AllowAny, AllowAny & IsOwner]
+OWNERS = [
+    IsOwner,
+    IsOwnerToo,
+    IsOwnerDecorated,
+    IsOwner & drf.AllowAny,
+    AllowAny & IsOwner,
+]
 
 
 @pytest.mark.parametrize("permission", OWNERS)
@@ -368,6 +410,10 @@ class PlainToggle(Toggle):
         return Toggle.allowed is True or action in Toggle.allowed
 
 
+class DecoratedToggle(Toggle):
+    has_permission = plainly(Toggle.has_permission)
+
+
 class DRFToggle(drf.BasePermission):
     message = "Not now."
 
@@ -384,7 +430,8 @@ def _allowed() -> Any:
 
 @pytest.mark.usefixtures("_allowed")
 @pytest.mark.parametrize(
-    "permission", [Toggle, PlainToggle, DRFToggle, Toggle & AllowAny]
+    "permission",
+    [Toggle, PlainToggle, DecoratedToggle, DRFToggle, Toggle & AllowAny],
 )
 async def test_a_refused_event_is_an_error_and_no_data(
     permission: Any, layer: str, ann: Person

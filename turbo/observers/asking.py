@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
+from inspect import isawaitable, iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import async_to_sync
@@ -20,10 +20,12 @@ R = TypeVar("R")
 
 async def ask(method: Any, /, *args: Any, **kwargs: Any) -> bool:
     """Return the answer of a permission's method, whichever kind that is."""
-    if inspect.iscoroutinefunction(method):
+    if iscoroutinefunction(method):
         return bool(await method(*args, **kwargs))
     consumer = kwargs["consumer"] if "consumer" in kwargs else args[1]
-    return bool(await in_turn_of(consumer, method, *args, **kwargs))
+    answer = await in_turn_of(consumer, method, *args, **kwargs)
+    # A coroutine that some decorator hides is still to be asked.
+    return bool(await answer if isawaitable(answer) else answer)
 
 
 async def in_turn_of(
@@ -44,6 +46,9 @@ async def in_turn_of(
 
 def ask_now(method: Any, /, *args: Any, **kwargs: Any) -> bool:
     """Return the answer of a permission's method; for threads."""
-    if inspect.iscoroutinefunction(method):
-        method = async_to_sync(method)
-    return bool(method(*args, **kwargs))
+    answer = method(*args, **kwargs)
+    return bool(async_to_sync(_waited_for)(answer) if isawaitable(answer) else answer)
+
+
+async def _waited_for(answer: Awaitable[Any]) -> Any:
+    return await answer

@@ -85,10 +85,6 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
             ):
                 raise PermissionDenied(permission.message)
 
-    def asks_per_event(self) -> bool:
-        """Return whether an event may be refused to some and not to others."""
-        return super().asks_per_event() or self.asks_itself()
-
     def asks_itself(self) -> bool:
         """Return whether permissions are asked in a way of the class's own."""
         own = type(self).check_object_permissions

@@ -13,7 +13,7 @@ from django.http import Http404
 from rest_framework.exceptions import PermissionDenied
 
 from turbo import metrics
-from turbo.observers.asking import in_turn_of
+from turbo.observers.asking import ask_now, in_turn_of
 from turbo.observers.list_views import ListView
 from turbo.observers.permissions import about_event, adapt
 from turbo.observers.seats import Seat, Telling, gone_text
@@ -187,7 +187,7 @@ def _take(question: Question, refused: Refused) -> None:
     about, arguments = question.about, question.arguments
     try:
         with about_event():
-            answer = question.method(*about, event=True, **arguments)
+            answer = ask_now(question.method, *about, event=True, **arguments)
     except Exception as error:
         question.take(refused, error)
     else:
