@@ -180,6 +180,22 @@ async def test_logging_out_ends_the_connection_of_the_session(
         assert end == {"type": "websocket.close", "code": 4403}
 
 
+async def test_who_has_left_obeys_nothing(user: User) -> None:
+    """Regression: the user was read anew, and counted for a connection that is gone."""
+
+    class LeavingConsumer(PersonConsumer):
+        async def disconnect(self, code: int) -> None:
+            before = self.revocations.generation
+            self.obey(None)
+            obeyed.append(self.revocations.generation - before)
+
+    obeyed: list[int] = []
+    async with Client(LeavingConsumer, user) as client:
+        await client.ask("ping")
+
+    assert obeyed == [0]
+
+
 @pytest.mark.parametrize(
     ("loses", "statuses"), [(True, (403, 403)), (False, (201, 201))]
 )

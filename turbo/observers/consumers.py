@@ -50,8 +50,6 @@ __all__ = ["AsyncAPIConsumer"]
 #: What every action is given anyway; ``get_action_name()`` may have left it there.
 _GIVEN = frozenset({"action", "request_id"})
 
-_FAILED = "An action or an event failed."
-
 
 class AsyncAPIConsumer(JsonConnection):
     """
@@ -78,6 +76,7 @@ class AsyncAPIConsumer(JsonConnection):
 
     async def websocket_disconnect(self, message: Message) -> None:
         """Leave everything."""
+        self.subscriptions.close()  # and obey nothing from now on
         await self.revocations.stop()
         try:
             await super().websocket_disconnect(message)
@@ -238,7 +237,8 @@ class AsyncAPIConsumer(JsonConnection):
 
     def obey(self, order: str | None) -> None:
         """Take an order of the control stream: a log-out, a revocation, a re-check."""
-        self.revocations.take(order)
+        if not self.subscriptions.closed:
+            self.revocations.take(order)
 
     async def hold(self, key: Any, subscription: Subscription) -> None:
         """Keep what the running action has begun; ask again what is revoked since."""
@@ -286,7 +286,8 @@ class AsyncAPIConsumer(JsonConnection):
         if known is None:
             # A name that the client made up is not repeated.
             own = action in self.available_actions
-            log_failure(f"The action {action!r} failed." if own else _FAILED, exc)
+            what = f"The action {action!r}" if own else "An action or an event"
+            log_failure(f"{what} failed.", exc)
             known = exceptions.APIException("Internal server error")
         extra = {"reason": known.default_code} if isinstance(known, TooMany) else None
         told: dict[str, Any] = {"status": known.status_code, "request_id": request_id}

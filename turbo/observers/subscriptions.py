@@ -149,7 +149,8 @@ class Subscriptions:
 
     def __init__(self) -> None:
         self._held: dict[Any, Subscription] = {}
-        self._closed = False
+        #: Whether the client has gone.
+        self.closed = False
 
     def __iter__(self) -> Iterator[Subscription]:
         return iter(list(self._held.values()))
@@ -173,7 +174,7 @@ class Subscriptions:
     def add(self, key: Any, subscription: Subscription) -> None:
         """Keep a subscription; one that had the key before ends."""
         self.drop(key)
-        if self._closed:  # the client has gone meanwhile
+        if self.closed:  # the client has gone meanwhile
             subscription.stop()
             raise Unavailable
         self._held[key] = subscription
@@ -196,5 +197,5 @@ class Subscriptions:
 
     def close(self) -> None:
         """End all of them, and take no more."""
-        self._closed = True
+        self.closed = True
         self.clear()
