@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import copy_context
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar
 
-from asgiref.sync import async_to_sync
 from channels.db import database_sync_to_async
 
-from turbo.threads import in_turn, thread_waits
+from turbo.threads import answer_of, in_turn, thread_waits
 
 __all__ = ["ask", "ask_now", "in_turn_of"]
 
@@ -46,9 +45,4 @@ async def in_turn_of(
 
 def ask_now(method: Any, /, *args: Any, **kwargs: Any) -> bool:
     """Return the answer of a permission's method; for threads."""
-    answer = method(*args, **kwargs)
-    return bool(async_to_sync(_waited_for)(answer) if isawaitable(answer) else answer)
-
-
-async def _waited_for(answer: Awaitable[Any]) -> Any:
-    return await answer
+    return bool(answer_of(method(*args, **kwargs)))
