@@ -17,8 +17,9 @@ from tests.observers.app.models import Person
 from tests.observers.clients import Client
 from tests.servers import PATIENCE
 from turbo.frame import Frame
-from turbo.observers import AllowAny, BasePermission
+from turbo.observers import AllowAny, BasePermission, rows
 from turbo.observers.desks import Desk, Entry
+from turbo.protocol import CloseCode
 from turbo.revocation import recheck
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -164,6 +165,29 @@ async def test_nobody_waits_for_another_users_recheck() -> None:
 
         assert answer["response_status"] == 200
         assert await hers.nothing()
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+async def test_who_lags_is_closed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for a user's permissions is bounded."""
+    monkeypatch.setattr(rows, "WAITING", 3)
+    eve, ann, person = await people()
+    consumer = CONSUMERS[kind]
+    async with Client(consumer, ann) as his:
+        await his.ask("subscribe_instance", request_id=1, pk=person.pk)
+        async with Client(consumer, eve) as hers:
+            await hers.ask("subscribe_instance", request_id=1, pk=person.pk)
+            gate.shut()
+            for name in "12345":
+                person.name = name
+                await person.asave()
+                await gate.until_reached()
+
+                assert await name_of_next(his) == name
+            end = await hers.communicator.receive_output(PATIENCE)
+            gate.open.set()
+
+    assert end == {"type": "websocket.close", "code": CloseCode.SLOW}
 
 
 @pytest.mark.usefixtures("_switched")

@@ -65,6 +65,10 @@ class Piles(Generic[K, T]):
         pile = self._piles.get(key)
         return pile[-1] if pile else None
 
+    def waiting(self, key: K) -> int:
+        """Return how much waits there."""
+        return len(self._piles.get(key, ()))
+
     def stop(self) -> None:
         """Do nothing more, but for what is put from now on."""
         tasks, self._tasks = self._tasks, {}

@@ -32,6 +32,9 @@ from turbo.unreadable import Unreadable, drop
 
 __all__ = ["RowDesk"]
 
+#: Events that may wait for the permissions of one client.
+WAITING = 10_000
+
 
 @dataclass(slots=True)
 class Job:
@@ -83,7 +86,7 @@ class RowDesk(Desk):
             self._part(job)
             for telling in _tellings(job):
                 if telling.seat.asks:
-                    self._to_ask.put(telling.seat.consumer, telling)
+                    self._put(telling)
                 elif telling.seat.active:
                     telling.seat.tell(telling)
 
@@ -100,6 +103,14 @@ class RowDesk(Desk):
             else:
                 own = Job(seat.view, [seat], job.position, job.pointer)
                 self._to_read.put(seat.view, own)
+
+    def _put(self, telling: Telling) -> None:
+        """Have permissions asked; a client whose events pile up is one that lags."""
+        consumer = telling.seat.consumer
+        if self._to_ask.waiting(consumer) < WAITING:
+            self._to_ask.put(consumer, telling)
+        else:
+            consumer.link.end_as_slow()
 
     async def _ask(self, consumer: Any, tellings: list[Telling]) -> None:
         """Tell a client of what its permissions let it see."""
