@@ -97,6 +97,7 @@ async def test_nothing_serious_on_any_page(chat, log_in, axe, size):
     page = await log_in(chat, "ada", viewport=size, bypass_csp=True)
     await page.goto("/scores/")
     await page.get_by_role("button", name="I had a cup").click()
+    await expect(page.locator("score-board li").first).to_be_visible()  # it was saved
     wrong = []
 
     for path, content in PAGES.items():
