@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -340,7 +341,8 @@ async def test_a_changed_password_ends_the_pages_where_it_was_changed(
         await socket.subscribe(cellar.stream.sign(ann))
         request = HttpRequest()
         request.user, request.session = ann, type(session)(session.session_key)
-        assert await aget_user(request) == ann  # as a view has done by then
+        request.auser = partial(aget_user, request)  # type: ignore[assignment]
+        assert await request.auser() == ann  # as a view has done by then
 
         ann.set_password("new")
         await ann.asave()
