@@ -91,21 +91,22 @@ class LiveSubscriber:
     async def subscribe(self, wanted: Sequence[Wanted]) -> None:
         """Subscribe to what the user may see of ``wanted``, and say how it went."""
         async with self._revocations.lock:
-            try:
-                await self._hub.heed()
-                while wanted:  # anew, if an order came meanwhile
-                    again = await self._subscribe(wanted)
-                    wanted = [item for item in wanted if item.signed in again]
-            except Exception as error:
-                self._postpone([item.signed for item in wanted], error)
+            while wanted:  # anew, if an order came meanwhile
+                again = await self._subscribe(wanted)
+                wanted = [item for item in wanted if item.signed in again]
             self.visitor.rest()
 
     async def _subscribe(self, wanted: Sequence[Wanted]) -> set[str]:
         """Return the names about which an order has come before they were welcome."""
-        asked_in = self._revocations.generation
-        if self.visitor.is_stale:
-            await self.visitor.reload()
-        verdicts = await admit([item.signed for item in wanted], self.visitor)
+        asked_in, signed = self._revocations.generation, [i.signed for i in wanted]
+        try:
+            await self._hub.heed()
+            if self.visitor.is_stale:
+                await self.visitor.reload()
+            verdicts = await admit(signed, self.visitor)
+        except Exception as error:
+            self._postpone(signed, error)
+            return set()
         grants = self._within_limits(verdicts)
         self._refuse(item for item in verdicts if isinstance(item, Refusal))
         since = {item.signed: item.since for item in wanted}

@@ -26,7 +26,7 @@ FROM_CLIENTS = {
     "asking: method": 2,
     "asking: in_turn_of": 1,
     "asking: database_sync_to_async(work)": 1,
-    "asking: context.run": 1,
+    "asking: in_turn": 1,
     "refusals: consumer.check_permissions": 2,
     "refusals: in_turn_of": 2,
     "refusals: question.method": 1,

@@ -125,6 +125,16 @@ async def name_of_next(client: Client) -> str:
     return name
 
 
+async def change(person: Any, names: str, client: Client) -> None:
+    """Rename a person again and again; the client is told while eve is asked for."""
+    for name in names:
+        person.name = name
+        await person.asave()
+        await gate.until_reached()
+
+        assert await name_of_next(client) == name
+
+
 @pytest.mark.parametrize("kind", CONSUMERS)
 @pytest.mark.parametrize("action", ["subscribe_instance", "subscribe_list"])
 async def test_nobody_waits_for_another_users_events(kind: str, action: str) -> None:
@@ -135,12 +145,7 @@ async def test_nobody_waits_for_another_users_events(kind: str, action: str) -> 
         for client in (hers, his):
             await client.ask(action, request_id=1, pk=person.pk)
         gate.shut()
-        for name in "123":
-            person.name = name
-            await person.asave()
-            await gate.until_reached()
-
-            assert await name_of_next(his) == name
+        await change(person, "123", his)
         answer = await his.ask("list")
         gate.open.set()
         heard = [await name_of_next(hers)]
@@ -178,12 +183,7 @@ async def test_who_lags_is_closed(kind: str, monkeypatch: pytest.MonkeyPatch) ->
         async with Client(consumer, eve) as hers:
             await hers.ask("subscribe_instance", request_id=1, pk=person.pk)
             gate.shut()
-            for name in "12345":
-                person.name = name
-                await person.asave()
-                await gate.until_reached()
-
-                assert await name_of_next(his) == name
+            await change(person, "12345", his)
             end = await hers.communicator.receive_output(PATIENCE)
             gate.open.set()
 

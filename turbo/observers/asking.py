@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import copy_context
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar
 
@@ -39,8 +38,7 @@ async def in_turn_of(
     if thread_waits():
         result: R = await database_sync_to_async(work)(*args, **kwargs)
         return result
-    owner, context = consumer.visitor.budget.owner, copy_context()
-    return await in_turn(owner, lambda: context.run(work, *args, **kwargs))
+    return await in_turn(consumer.visitor.budget.owner, work, *args, **kwargs)
 
 
 def ask_now(method: Any, /, *args: Any, **kwargs: Any) -> bool:
