@@ -52,7 +52,7 @@ def full(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def coverage(session: nox.Session) -> None:
-    """Measure the coverage of the layers below the edges."""
+    """Measure the coverage of the rooms up to ``connections``."""
     session.run("python3", "tests/run.py", "--coverage")
 
 

@@ -43,8 +43,10 @@ nitpick_ignore_regex = [
     ("py:.*", r"(rest_framework|rest_framework_.*|playwright|selenium|uvicorn)\..*"),
     # Type variables, protocols and returned objects that nobody has to name.
     ("py:.*", r"turbo\.[\w.]+\.[A-Z]"),
-    ("py:.*", r"turbo\.(http\.(Response|View)|testing\.broadcasts\.BroadcastCapture)"),
-    ("py:.*", r"turbo\.(rendering\.BackendTemplate|shortcuts\.(SafeHtml|Streaming))"),
+    ("py:.*", r"turbo\.http\.forms\.(Response|View)"),
+    ("py:.*", r"turbo\.testing\.broadcasts\.BroadcastCapture"),
+    ("py:.*", r"turbo\.streams\.rendering\.BackendTemplate"),
+    ("py:.*", r"turbo\.shortcuts\.(SafeHtml|Streaming)"),
 ]
 
 # Examples in docstrings are run by the tests, which import every module.

@@ -12,8 +12,8 @@ import websockets
 from channels.testing import WebsocketCommunicator
 
 from tests.servers import PATIENCE
-from turbo.broadcast import flush
 from turbo.consumers import TurboStreamsConsumer
+from turbo.delivery.broadcast import flush
 from turbo.replay import get_replay
 from turbo.typing import ASGIApplication
 

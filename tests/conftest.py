@@ -34,10 +34,10 @@ from tests.servers import (
     channel_layer,
 )
 from tests.settings import sqlite_database
-from turbo.broadcast import shut_down
-from turbo.context import set_birth
-from turbo.failures import failures
+from turbo.delivery.broadcast import shut_down
 from turbo.replay.selection import forget_replay
+from turbo.runtime.context import set_birth
+from turbo.runtime.failures import failures
 
 pytest_plugins = ["tests.declaring", "turbo.testing.pytest"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import turbo
-from turbo import registry
 from turbo.changes.watchlist import watchlist
-from turbo.model_streams import StreamDescriptor
+from turbo.streams import registry
+from turbo.streams.model_streams import StreamDescriptor
 
 __all__ = ["declare", "declaring"]
 

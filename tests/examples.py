@@ -104,7 +104,7 @@ class Page:
 
     def run(self) -> list[str]:
         """Run every block; return what is wrong."""
-        from turbo.recorders import recording
+        from turbo.delivery.recorders import recording
 
         failures = []
         with recording(self._record), redirect_stdout(io.StringIO()):

@@ -3,8 +3,8 @@ Run the tests: ``python3 tests/run.py [--coverage | arguments of pytest]``.
 
 Needs Python 3.11 and pip; everything else is installed into ``.venv-test``, a database
 and a Redis-compatible server included. Without arguments the whole suite runs; with
-``--coverage`` it takes half as long again, and the coverage of the layers below the
-edges is measured.
+``--coverage`` it takes half as long again, and the coverage of the rooms up to
+``connections`` is measured.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.test import AsyncClient, Client, RequestFactory
 
 from tests.testapp.models import Room
-from turbo.birth import birth_of, note_birth
+from turbo.http.page_start import birth_of, note_birth
 from turbo.replay import get_replay
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -15,14 +15,15 @@ from django.test import override_settings
 
 from tests.connects import counting_connects
 from tests.servers import PATIENCE, ROOT, channel_layer, wait_until
-from turbo import broadcast as module
-from turbo import metrics, serving
-from turbo.broadcast import broadcast, flush, get_publisher, moment, shut_down
-from turbo.context import Origin, origin_scope
-from turbo.names import group_name, stream_id
-from turbo.recorders import recording
+from turbo import metrics
+from turbo.delivery import broadcast as module
+from turbo.delivery.broadcast import broadcast, flush, get_publisher, moment, shut_down
+from turbo.delivery.names import group_name, stream_id
+from turbo.delivery.recorders import recording
 from turbo.replay import get_replay
 from turbo.replay.memory import MemoryReplay
+from turbo.runtime import loops
+from turbo.runtime.context import Origin, origin_scope
 
 NAME = "tests:Stream"
 SID = stream_id(NAME)
@@ -324,8 +325,8 @@ async def test_without_a_layer_messages_are_only_stored() -> None:
 def test_a_process_that_nobody_can_hear_says_so_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "_expected", False)
-    monkeypatch.setattr(serving, "_loop", None)
+    monkeypatch.setattr(loops, "_expected", False)
+    monkeypatch.setattr(loops, "_loop", None)
 
     for _ in range(3):
         broadcast(NAME, "a")

@@ -12,10 +12,11 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.test import override_settings
 
-from turbo import budgets, counters
-from turbo.budgets import ConnectionBudget, accounts
+from turbo import counters
+from turbo.connections import budgets
+from turbo.connections.budgets import ConnectionBudget, accounts
+from turbo.connections.limits import check_limits
 from turbo.exceptions import ConfigurationError
-from turbo.limits import check_limits
 
 
 def limits(*, connection: dict[str, Any] | None = None, user: Any = None) -> Any:

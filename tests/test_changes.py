@@ -28,9 +28,9 @@ from django.test import TestCase
 
 from tests.listening import Heard, Listen, listening, rolled_back
 from tests.testapp.models import Message, Room, Sheet, Tag, Tagged
-from turbo import context
 from turbo.changes import ModelChange, announce, watch
 from turbo.exceptions import UnsavedInstanceError
+from turbo.runtime import context
 
 real_commits = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 

@@ -23,8 +23,8 @@ from tests.testapp.models import (
     Sheet,
     UuidItem,
 )
-from turbo import context
 from turbo.changes import ChangesQuerySet
+from turbo.runtime import context
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 

@@ -12,7 +12,7 @@ from django.test.utils import isolate_apps
 
 from tests.listening import Listen, listening, rolled_back
 from tests.testapp.models import Child, Custody, Parent, Person, Room, Tag, Tagged
-from turbo import context
+from turbo.runtime import context
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 

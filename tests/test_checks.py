@@ -14,7 +14,12 @@ from django.test import override_settings
 from tests.documents import DOCS, blocks
 from tests.servers import channel_layer
 from tests.testapp.models import Room, Tag
-from turbo.checks import check_permissions, check_reach, check_setup, check_streams
+from turbo.checks.setup import (
+    check_permissions,
+    check_reach,
+    check_setup,
+    check_streams,
+)
 
 MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 APPS = ["daphne", *settings.INSTALLED_APPS]

@@ -10,7 +10,7 @@ from django.test.utils import isolate_apps
 
 import turbo
 from tests.testapp.models import Board, Card, Custody, Message
-from turbo.checks import check_streams
+from turbo.checks.setup import check_streams
 
 pytestmark = pytest.mark.usefixtures("declaring")
 

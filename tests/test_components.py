@@ -16,10 +16,10 @@ from django.test import RequestFactory
 from django.utils.functional import SimpleLazyObject
 
 from turbo.components import BaseComponent, BroadcastComponent, UserBroadcastComponent
-from turbo.context import set_birth
+from turbo.delivery.recorders import recording
 from turbo.exceptions import ConfigurationError
-from turbo.recorders import recording
-from turbo.registry import resolve, stream_classes
+from turbo.runtime.context import set_birth
+from turbo.streams.registry import resolve, stream_classes
 
 
 class Banner(BroadcastComponent):

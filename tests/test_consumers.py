@@ -16,8 +16,8 @@ from tests.clients import Socket, signed_now
 from tests.servers import channel_layer
 from tests.testapp.models import Message, Room
 from tests.testapp.streams import Announcements
-from turbo.broadcast import shut_down
-from turbo.names import sign
+from turbo.delivery.broadcast import shut_down
+from turbo.delivery.names import sign
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from asgiref.sync import sync_to_async
 
-from turbo import context
-from turbo.context import Origin
+from turbo.runtime import context
+from turbo.runtime.context import Origin
 
 
 def test_suppress_is_a_context_manager_that_nests() -> None:

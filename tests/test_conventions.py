@@ -15,13 +15,13 @@ import turbo
 from tests.listening import rolled_back
 from tests.testapp.models import Board, Card, Pin, Room, UuidItem
 from tests.testapp.streams import Announcements, BoardStream, CardStream
-from turbo.context import request_scope
-from turbo.conventions import parent_field, parent_stream_class
+from turbo.connections.permissions import passes
+from turbo.connections.visitors import Visitor
 from turbo.exceptions import ConfigurationError
-from turbo.gate import passes
-from turbo.registry import from_name, resolve
+from turbo.runtime.context import request_scope
+from turbo.streams.conventions import parent_field, parent_stream_class
+from turbo.streams.registry import from_name, resolve
 from turbo.testing import StreamElement, capture_broadcasts
-from turbo.visitors import Visitor
 
 pytestmark = pytest.mark.django_db
 

@@ -32,12 +32,12 @@ from tests.clients import Socket
 from tests.servers import PATIENCE, ROOT, channel_layer
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
-from turbo.broadcast import shut_down
-from turbo.envelope import Envelope
-from turbo.frame import Frame
-from turbo.outbox import Outbox
+from turbo.connections.send_buffer import Outbox
+from turbo.delivery.broadcast import shut_down
+from turbo.delivery.envelope import Envelope
+from turbo.delivery.frame import Frame
+from turbo.delivery.topic import Topic
 from turbo.replay.base import History
-from turbo.topic import Topic
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

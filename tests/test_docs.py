@@ -14,12 +14,13 @@ import pytest
 
 import turbo
 from tests.documents import DOCS, blocks, everything
-from tests.layers import PACKAGE, ROWS
-from turbo import eventstream, metrics
+from tests.layers import PACKAGE, ROOMS
+from turbo import metrics
 from turbo.bindings.conf import BindingSettings
 from turbo.conf import Settings
-from turbo.names import stream_id
-from turbo.protocol import (
+from turbo.connections import eventstream
+from turbo.delivery.names import stream_id
+from turbo.delivery.protocol import (
     PING,
     CloseCode,
     Limits,
@@ -88,7 +89,7 @@ DEFAULTS, SETTINGS = Settings(), fields(Settings)
 )
 def test_every_setting_of_an_app_is_on_its_page(page: str, settings: Any) -> None:
     if settings is None:  # needs Django REST framework, and that its settings
-        settings = importlib.import_module("turbo.observers.options").Options
+        settings = importlib.import_module("turbo.observers.conf").Options
     names = [field.name.upper() for field in fields(settings)]
 
     assert unmentioned(names, read(page)) == []
@@ -153,7 +154,7 @@ def test_every_reason_of_a_denial_has_an_entry() -> None:
         sources(r'Refusal\(\w+, "(\w+)"\)')
         | sources(r'NameRefused\("(\w+)"\)')
         | sources(r'deny\([\w.]+, reason="(\w+)"\)')
-        | set(re.findall(r'(?:return|else) "(\w+)"', source("gate")))
+        | set(re.findall(r'(?:return|else) "(\w+)"', source("connections/permissions")))
         | sources(r'FORBIDDEN = "(\w+)"')
     )
 
@@ -163,7 +164,7 @@ def test_every_reason_of_a_denial_has_an_entry() -> None:
 def test_every_reason_of_an_error_has_an_entry() -> None:
     table = read("protocol").partition("Reasons of ``error``")[2]
     raised = r'FrameError\(\s*"(\w+)"|type="error", reason="(\w+)"'
-    text = source("incoming") + source("protocol")
+    text = source("delivery/incoming") + source("delivery/protocol")
     reasons = {a or b for a, b in re.findall(raised, text)}
 
     assert set(re.findall(r"(?m)^``(\w+)`` ", table)) - {"reason"} == reasons
@@ -186,7 +187,7 @@ def test_the_top_level_is_what_its_page_lists() -> None:
         ("turbo.changes", "changes"),
         ("turbo.components", "components"),
         ("turbo.http", "http"),
-        ("turbo.native", "http"),
+        ("turbo.http.native", "http"),
         ("turbo.observers", "observers"),
         ("turbo.pubsub", "pubsub"),
         ("turbo.shortcuts", "shortcuts"),
@@ -284,17 +285,12 @@ def test_the_lines_that_are_left_to_the_proxy_are_in_its_file() -> None:
 NOT_PUBLIC = {"SafeHtml", "STREAM_CONTENT_TYPE", "urlpatterns"}
 
 
-def test_the_picture_of_the_layers_is_that_of_the_code() -> None:
+def test_the_table_of_rooms_is_that_of_the_code() -> None:
     text = (DOCS / "topics/architecture.rst").read_text()
-    rows = re.findall(r"   \* - (\d) \w+\n     - (.*)", text)
+    table = text.partition("\nRooms\n=====\n")[2]
+    rows = re.findall(r"(?m)^   \* - (``.+)$", table)
 
-    shown = {int(layer): set(re.findall(r"``(\w+)``", row)) for layer, row in rows}
-
-    actual: dict[int, set[str]] = {}
-    for layer, row in ROWS:
-        names = {name.partition(".")[0] for name in row}
-        actual.setdefault(layer, set()).update(names)
-    assert shown == actual
+    assert [tuple(re.findall(r"``(\w+)``", row)) for row in rows] == list(ROOMS)
 
 
 def test_every_page_can_be_found_from_the_first() -> None:

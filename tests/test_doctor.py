@@ -16,10 +16,12 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from tests.servers import Project, Valkey, channel_layer
-from turbo import registry
 from turbo.asgi import get_application
-from turbo.doctor import Finding, examine_installation, probe_all
-from turbo.doctor.websocket import probe_websocket
+from turbo.checks.finding import Finding
+from turbo.checks.installation import examine_installation
+from turbo.checks.live import probe_all
+from turbo.checks.websocket import probe_websocket
+from turbo.streams import registry
 
 # A connection that opens looks after those of the database that other tests left.
 pytestmark = pytest.mark.django_db(transaction=True)

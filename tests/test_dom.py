@@ -17,7 +17,7 @@ from tests.testapp.models import (
     Room,
     UuidItem,
 )
-from turbo.dom import dom_id
+from turbo.streams.dom import dom_id
 
 
 def saved(instance: models.Model) -> models.Model:

@@ -10,8 +10,8 @@ from django.utils.safestring import SafeString, mark_safe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turbo.elements import element, event_source, frame, meta, source, tag
 from turbo.exceptions import ActionError, TargetError
+from turbo.streams.elements import element, event_source, frame, meta, source, tag
 
 HOSTILE = "\"'><script>alert(1)</script>&amp;"
 ESCAPED = "&quot;&#x27;&gt;&lt;script&gt;alert(1)&lt;/script&gt;&amp;amp;"

@@ -11,10 +11,10 @@ from django.test import RequestFactory
 from django.utils.safestring import SafeString, mark_safe
 
 from tests.testapp.models import Room
-from turbo.context import request_scope
-from turbo.elements import Attributes
-from turbo.emitter import Content, Emitter, Place
 from turbo.exceptions import ContentError
+from turbo.runtime.context import request_scope
+from turbo.streams.elements import Attributes
+from turbo.streams.emitter import Content, Emitter, Place
 
 
 class Sender(Emitter[None]):

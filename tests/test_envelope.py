@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgpack
 
-from turbo.envelope import Envelope, envelopes
+from turbo.delivery.envelope import Envelope, envelopes
 
 
 def test_an_envelope_survives_the_layer() -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.servers import PATIENCE
-from turbo.errands import Errands
+from turbo.runtime.tasks import Errands
 
 
 async def test_an_errand_runs_and_is_forgotten() -> None:

@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from tests.servers import PATIENCE, Postgres, Project, WebServer, wait_until
-from turbo.names import sign
+from turbo.delivery.names import sign
 
 pytestmark = pytest.mark.slow
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from turbo.frame import Frame
+from turbo.delivery.frame import Frame
 
 
 def test_wire_is_computed_once_for_each_key() -> None:

@@ -20,12 +20,13 @@ import turbo
 from tests.servers import PATIENCE, wait_until
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Counter, RoomStream
-from turbo import metrics, registry
-from turbo.gate import Grant, Refusal, admit, forbidden_keys, passes
-from turbo.names import sign
-from turbo.questions import QUICK, ask, ask_quickly
+from turbo import metrics
+from turbo.connections.permissions import Grant, Refusal, admit, forbidden_keys, passes
+from turbo.connections.questions import QUICK, ask, ask_quickly
+from turbo.connections.visitors import Visitor
+from turbo.delivery.names import sign
 from turbo.replay import get_replay
-from turbo.visitors import Visitor
+from turbo.streams import registry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,17 +16,17 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.test import override_settings
 
 from tests.servers import PATIENCE
-from turbo import hub as module
 from turbo import metrics
+from turbo.delivery import hub as module
+from turbo.delivery.frame import Frame
+from turbo.delivery.groups import Membership, get_layer
+from turbo.delivery.hub import Hub, get_hub, subscribers
+from turbo.delivery.names import CONTROL, group_name, stream_id
+from turbo.delivery.topic import Topic
 from turbo.exceptions import ConfigurationError
-from turbo.frame import Frame
-from turbo.hub import Hub, get_hub, subscribers
-from turbo.membership import Membership, get_layer
-from turbo.names import CONTROL, group_name, stream_id
 from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.replay.memory import MemoryReplay
-from turbo.topic import Topic
 
 
 class Layer(InMemoryChannelLayer):  # type: ignore[misc]

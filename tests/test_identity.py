@@ -14,7 +14,7 @@ from django.test import AsyncClient, Client, modify_settings, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils.functional import SimpleLazyObject
 
-from turbo.identity import (
+from turbo.connections.users import (
     at_rest,
     is_pending,
     load_sessions,

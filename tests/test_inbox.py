@@ -14,9 +14,9 @@ from django.urls import path
 from tests.clients import Talk
 from tests.servers import PATIENCE
 from tests.test_outbox import Pipe, outbox
+from turbo.connections.inbox import Inbox
 from turbo.consumers import TurboStreamsConsumer
-from turbo.frame import Frame
-from turbo.inbox import Inbox
+from turbo.delivery.frame import Frame
 from turbo.observers import AsyncAPIConsumer, Multiplexer
 from turbo.pubsub.consumers import PubSubConsumer
 

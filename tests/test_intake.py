@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 from tests.servers import PATIENCE
-from turbo.intake import PIECE, SMALL, Intake, largest_frame
+from turbo.server.intake import PIECE, SMALL, Intake, largest_frame
 
 
 class Connection:

@@ -12,9 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client, RequestFactory
 from django.urls import path
 
-from turbo.context import birth, request_id
 from turbo.middleware import TurboDetails, TurboMiddleware
 from turbo.replay.dummy import DummyReplay
+from turbo.runtime.context import birth, request_id
 
 TURBO_STREAMS = "text/vnd.turbo-stream.html, text/html"
 

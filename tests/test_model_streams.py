@@ -32,10 +32,10 @@ from tests.testapp.streams import (
     RoomStream,
     UuidItemStream,
 )
-from turbo import context
+from turbo.delivery.recorders import recording
 from turbo.exceptions import ConfigurationError, UnsavedInstanceError
-from turbo.recorders import recording
-from turbo.registry import from_name
+from turbo.runtime import context
+from turbo.streams.registry import from_name
 
 UUID = uuid.UUID("0123456789abcdef0123456789abcdef")
 

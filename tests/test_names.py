@@ -9,8 +9,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core import signing
 from django.test import override_settings
 
-from turbo.exceptions import NameRefused
-from turbo.names import (
+from turbo.delivery.names import (
     SALT,
     SignedName,
     decode_args,
@@ -21,6 +20,7 @@ from turbo.names import (
     user_key,
     verify,
 )
+from turbo.exceptions import NameRefused
 
 
 def refusal(signed: str) -> str:

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.test import Client, RequestFactory
 from django.urls import include, path
 
-from turbo.native import (
+from turbo.http.native import (
     is_native,
     recede_or_redirect_to,
     refresh_or_redirect_to,

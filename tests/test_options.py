@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from turbo.exceptions import ConfigurationError
-from turbo.options import Options
+from turbo.streams.options import Options
 
 
 def test_a_class_without_meta_has_the_defaults() -> None:

@@ -12,8 +12,8 @@ from channels.testing import WebsocketCommunicator
 from django.test import override_settings
 
 from tests.servers import Project, WebServer
-from turbo.once import _last
-from turbo.origin import OriginValidator
+from turbo.connections.origin import OriginValidator
+from turbo.runtime.once import _last
 
 
 async def accept(scope: Any, receive: Any, send: Any) -> None:

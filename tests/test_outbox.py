@@ -10,8 +10,8 @@ from channels.sessions import InstanceSessionWrapper
 from django.test import override_settings
 
 from tests.servers import PATIENCE
-from turbo.frame import Frame
-from turbo.outbox import Outbox
+from turbo.connections.send_buffer import Outbox
+from turbo.delivery.frame import Frame
 
 
 class Server:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from tests.servers import PATIENCE
-from turbo.outlets import Outlets
+from turbo.runtime.queue import Outlets
 
 
 class Drawer:

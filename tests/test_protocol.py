@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turbo.protocol import (
+from turbo.delivery.protocol import (
     Limits,
     Pinged,
     Refused,

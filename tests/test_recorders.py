@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from turbo.recorders import record, recording
+from turbo.delivery.recorders import record, recording
 
 
 def test_a_recorder_sees_what_is_broadcast_meanwhile() -> None:

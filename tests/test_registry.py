@@ -10,9 +10,9 @@ import pytest
 import turbo
 from tests.testapp.models import Message, Room, Tag
 from tests.testapp.streams import Announcements, Counter, RoomStream
-from turbo import registry
 from turbo.exceptions import ConfigurationError, UnknownStreamError
-from turbo.registry import from_name, resolve, stream_class, stream_classes
+from turbo.streams import registry
+from turbo.streams.registry import from_name, resolve, stream_class, stream_classes
 
 
 def test_every_stream_of_an_installed_app_is_found() -> None:

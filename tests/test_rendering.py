@@ -15,7 +15,7 @@ from django.utils import timezone, translation
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy
 
-from turbo.rendering import render, render_text
+from turbo.streams.rendering import render, render_text
 
 LOCALE = Template("{% load i18n %}{% get_current_language as l %}{{ l }} {{ now }}")
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

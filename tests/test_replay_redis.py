@@ -27,11 +27,12 @@ from tests.replay_backends import (
 )
 from tests.servers import PATIENCE, Valkey
 from turbo.exceptions import ConfigurationError
-from turbo.replay import Append, Appended, History, connections
+from turbo.replay import Append, Appended, History
 from turbo.replay.clock import LIFETIME
-from turbo.replay.connections import Call, Clients, connection_options
 from turbo.replay.redis import DOUBTS, RedisReplay
-from turbo.replay.scripts import Script
+from turbo.runtime.redis import aclients
+from turbo.runtime.redis.aclients import Call, Clients, connection_options
+from turbo.runtime.redis.script import Script
 
 ROOM = "z7r3l7mdrbvujpqa35bauqyha7"
 HALL = "a2k6onl3x4ykqyjvmcyyt7hb4e"
@@ -536,7 +537,7 @@ def test_a_forgotten_log_keeps_its_connections_until_the_loop_ends(
 def test_loops_that_are_closed_without_more_ado_are_forgotten(valkey: Valkey) -> None:
     """Their connections cannot be closed any more, and need not be kept."""
     log = redis_log(valkey)
-    kept = set(connections._open)  # of other tests, perhaps
+    kept = set(aclients._open)  # of other tests, perhaps
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for _ in range(3):
@@ -547,7 +548,7 @@ def test_loops_that_are_closed_without_more_ado_are_forgotten(valkey: Valkey) ->
         del log, loop
         gc.collect()
 
-    assert set(connections._open) <= kept
+    assert set(aclients._open) <= kept
 
 
 async def test_aclose_may_come_twice_and_before_anything(valkey: Valkey) -> None:
@@ -619,7 +620,7 @@ async def test_abandoned_clients_stay_open(valkey: Valkey) -> None:
     echo = Call(0, Script("return KEYS[1]"), ("a",))
     await parent.run([echo])
 
-    connections._after_fork()
+    aclients._after_fork()
     [child] = await clients.get()
 
     assert child is not parent

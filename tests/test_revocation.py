@@ -29,12 +29,12 @@ from tests.clients import Socket, signed_now
 from tests.servers import PATIENCE
 from tests.testapp.models import CompositeItem, Room
 from tests.testapp.streams import Announcements, Endless
-from turbo.hub import get_hub
-from turbo.identity import session_hash
-from turbo.recorders import recording
+from turbo.connections.revocation import Order, recheck, revoke_session
+from turbo.connections.users import session_hash
+from turbo.connections.visitors import Visitor
+from turbo.delivery.hub import get_hub
+from turbo.delivery.recorders import recording
 from turbo.replay import get_replay
-from turbo.revocation import Order, recheck, revoke_session
-from turbo.visitors import Visitor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,36 +10,36 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers import PATIENCE
-from turbo import serving
+from turbo.runtime import loops
 
 
 @pytest.fixture(autouse=True)
 def nobody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "_loop", None)
-    monkeypatch.setattr(serving, "_expected", False)
+    monkeypatch.setattr(loops, "_loop", None)
+    monkeypatch.setattr(loops, "_expected", False)
 
 
 def test_no_loop_serves_at_first() -> None:
-    assert serving.loop() is None
-    assert not serving.expected()
+    assert loops.loop() is None
+    assert not loops.expected()
 
 
 def test_an_application_that_was_made_lets_a_server_be_expected() -> None:
-    serving.expect()
+    loops.expect()
 
-    assert serving.expected()
-    assert serving.loop() is None
+    assert loops.expected()
+    assert loops.loop() is None
 
 
 def test_the_last_loop_registered_serves_until_it_is_closed() -> None:
     first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
-    serving.register(first)
-    serving.register(second)
+    loops.register(first)
+    loops.register(second)
 
-    assert serving.loop() is second
-    assert serving.expected()
+    assert loops.loop() is second
+    assert loops.expected()
     second.close()
-    assert serving.loop() is None
+    assert loops.loop() is None
     first.close()
 
 
@@ -49,7 +49,7 @@ def server() -> Iterator[asyncio.AbstractEventLoop]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    serving.register(loop)
+    loops.register(loop)
     yield loop
     if not loop.is_closed():
         loop.call_soon_threadsafe(loop.stop)
@@ -65,7 +65,7 @@ async def test_a_call_runs_on_the_loop_that_serves(
     async def call() -> None:
         seen.append(asyncio.get_running_loop())
 
-    assert await serving.run(call)
+    assert await loops.run(call)
     assert seen == [server]
 
 
@@ -76,7 +76,7 @@ async def test_an_error_of_a_call_reaches_who_asked(
         raise LookupError
 
     with pytest.raises(LookupError):
-        await serving.run(call)
+        await loops.run(call)
 
 
 async def test_a_call_that_is_cancelled_cancels_nobody_else(
@@ -87,21 +87,21 @@ async def test_a_call_that_is_cancelled_cancels_nobody_else(
     async def call() -> None:
         raise asyncio.CancelledError
 
-    assert await serving.run(call)
+    assert await loops.run(call)
 
 
 async def test_nobody_waits_for_a_loop_that_has_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(serving, "PATIENCE", 0.01)
+    monkeypatch.setattr(loops, "PATIENCE", 0.01)
     stopped = asyncio.new_event_loop()  # takes the call, and never gets to it
-    serving.register(stopped)
+    loops.register(stopped)
     called = []
 
     async def call() -> None:
         called.append(1)
 
-    asking = asyncio.ensure_future(serving.run(call))
+    asking = asyncio.ensure_future(loops.run(call))
     await asyncio.sleep(0.05)
     assert not asking.done()
     stopped.close()
@@ -114,7 +114,7 @@ async def test_without_a_server_nothing_is_called() -> None:
     async def call() -> None:
         raise AssertionError
 
-    assert not await serving.run(call)
+    assert not await loops.run(call)
 
 
 @pytest.mark.parametrize("leaves", [False, True])
@@ -126,8 +126,8 @@ async def test_a_call_that_never_began_is_let_go(leaves: bool) -> None:
         called.append(True)
 
     loop = asyncio.new_event_loop()
-    serving.register(loop)
-    asking = asyncio.ensure_future(serving.run(call))
+    loops.register(loop)
+    asking = asyncio.ensure_future(loops.run(call))
     await asyncio.sleep(0)
     loop.call_soon_threadsafe(loop.stop)
     await asyncio.to_thread(loop.run_forever)

@@ -12,10 +12,10 @@ from django.test import override_settings
 
 import turbo
 from tests.testapp.streams import Announcements, Counter, RoomStream
-from turbo.context import request_scope
+from turbo.delivery.names import stream_id, verify
+from turbo.delivery.recorders import recording
 from turbo.exceptions import ConfigurationError
-from turbo.names import stream_id, verify
-from turbo.recorders import recording
+from turbo.runtime.context import request_scope
 
 
 @pytest.fixture

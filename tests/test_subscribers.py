@@ -14,8 +14,8 @@ import turbo
 from tests.clients import Socket
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Counter
-from turbo.hub import get_hub
-from turbo.names import sign, stream_id
+from turbo.delivery.hub import get_hub
+from turbo.delivery.names import sign, stream_id
 from turbo.replay import get_replay
 from turbo.replay.memory import MemoryReplay
 

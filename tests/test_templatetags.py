@@ -17,10 +17,10 @@ from django.urls import include, path
 
 import turbo
 from tests.testapp.models import Room
-from turbo.context import set_birth
 from turbo.exceptions import ActionError, TargetError, UnsavedInstanceError
 from turbo.middleware import TurboDetails
-from turbo.registry import stream_classes
+from turbo.runtime.context import set_birth
+from turbo.streams.registry import stream_classes
 
 
 class News(turbo.Stream):

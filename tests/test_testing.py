@@ -20,8 +20,8 @@ from tests.listening import rolled_back
 from tests.servers import ROOT
 from tests.testapp.models import Board, Card, Room
 from tests.testapp.streams import Announcements, BoardStream
+from turbo.delivery.recorders import recording
 from turbo.exceptions import UnknownStreamError
-from turbo.recorders import recording
 from turbo.shortcuts import TurboResponse, remove_frame, render_frame_string
 from turbo.testing import (
     ACCEPT_STREAMS,

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from tests.servers import PATIENCE
-from turbo.threads import in_turn
+from turbo.runtime.threads import in_turn
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

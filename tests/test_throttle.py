@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.servers import PATIENCE
+from turbo.delivery.throttle import Throttle
 from turbo.replay.base import Append
 from turbo.replay.memory import MemoryReplay
-from turbo.throttle import Throttle
 
 SID = "stream"
 #: Longer than any test.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from turbo.together import MOST, at_most, each_once, together
+from turbo.runtime.batching import MOST, at_most, each_once, together
 
 
 class Oracle:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from turbo import metrics
-from turbo.envelope import Envelope
-from turbo.frame import Frame
+from turbo.delivery.envelope import Envelope
+from turbo.delivery.frame import Frame
+from turbo.delivery.topic import Missed, Topic, encode
 from turbo.replay.base import Entry, History
-from turbo.topic import Missed, Topic, encode
 
 
 class Listener:

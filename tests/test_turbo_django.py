@@ -14,7 +14,7 @@ from django.test import RequestFactory
 import turbo
 from tests.testapp.models import Room
 from turbo.components import BroadcastComponent, UserBroadcastComponent
-from turbo.recorders import recording
+from turbo.delivery.recorders import recording
 from turbo.shortcuts import remove_frame, render_frame
 
 

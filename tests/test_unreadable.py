@@ -25,17 +25,17 @@ from hypothesis import strategies as st
 from tests.servers import Valkey, channel_layer
 from tests.testapp.streams import Announcements
 from turbo import metrics
-from turbo.envelope import MESSAGES, Envelope
-from turbo.frame import Frame
-from turbo.hub import get_hub
-from turbo.names import CONTROL, group_name, stream_id
-from turbo.protocol import Wanted
+from turbo.connections.revocation import Order
+from turbo.connections.subscriber import LiveSubscriber
+from turbo.delivery.envelope import MESSAGES, Envelope
+from turbo.delivery.frame import Frame
+from turbo.delivery.hub import get_hub
+from turbo.delivery.names import CONTROL, group_name, stream_id
+from turbo.delivery.protocol import Wanted
+from turbo.delivery.unreadable import Unreadable, drop, is_about_content, json_object
 from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.replay.selection import forget_replay
-from turbo.revocation import Order
-from turbo.subscribers import LiveSubscriber
-from turbo.unreadable import Unreadable, drop, is_about_content, json_object
 
 SID = Announcements().stream_id
 ORDERS = stream_id(CONTROL)

@@ -10,9 +10,9 @@ from django.template import TemplateDoesNotExist
 from django.test import RequestFactory
 from django.utils.safestring import SafeString, mark_safe
 
-from turbo.context import request_scope
 from turbo.exceptions import ActionError, TargetError
-from turbo.verbs import Verbs
+from turbo.runtime.context import request_scope
+from turbo.streams.verbs import Verbs
 
 CONTENT_VERBS = ["append", "prepend", "replace", "update", "before", "after"]
 ALL_VERBS = [*CONTENT_VERBS, "remove", "refresh", "action"]

@@ -17,11 +17,11 @@ from tests.clients import signed_now
 from tests.servers import PATIENCE, channel_layer
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
-from turbo.broadcast import shut_down
-from turbo.frame import Frame
-from turbo.names import sign
-from turbo.protocol import message_frame
-from turbo.views import _as_event, _Events
+from turbo.connections.sse import _as_event, _Events
+from turbo.delivery.broadcast import shut_down
+from turbo.delivery.frame import Frame
+from turbo.delivery.names import sign
+from turbo.delivery.protocol import message_frame
 
 REFRESH = '<turbo-stream action="refresh"></turbo-stream>'
 

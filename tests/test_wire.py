@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from turbo.wire import text_frame
+from turbo.delivery.wire import text_frame
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from turbo import components
-from turbo.broadcast import flush
 from turbo.changes import ChangesQuerySet, announce
-from turbo.context import suppress
+from turbo.connections.revocation import revoke
+from turbo.delivery.broadcast import flush
 from turbo.metrics import counters
-from turbo.model_streams import ModelStream
-from turbo.revocation import revoke
+from turbo.runtime.context import suppress
 from turbo.shortcuts import (
     TurboRender,
     TurboResponse,
@@ -16,7 +15,8 @@ from turbo.shortcuts import (
     render_frame,
     render_frame_string,
 )
-from turbo.streams import Stream
+from turbo.streams.model_streams import ModelStream
+from turbo.streams.stream import Stream
 
 __version__ = "0.1.0"
 

@@ -9,12 +9,17 @@ from django.contrib.auth.signals import user_logged_out
 from django.core.checks import register
 from django.core.signals import request_started
 
-from turbo.birth import note_birth
 from turbo.changes import ModelChange, watch
-from turbo.checks import check_permissions, check_reach, check_setup, check_streams
-from turbo.daphne import install as install_in_daphne
-from turbo.registry import autodiscover
-from turbo.revocation import recheck, revoke, revoke_session
+from turbo.checks.setup import (
+    check_permissions,
+    check_reach,
+    check_setup,
+    check_streams,
+)
+from turbo.connections.revocation import recheck, revoke, revoke_session
+from turbo.http.page_start import note_birth
+from turbo.server.daphne import install as install_in_daphne
+from turbo.streams.registry import autodiscover
 
 __all__ = ["TurboConfig"]
 

@@ -24,9 +24,9 @@ from django.core.asgi import get_asgi_application
 from django.urls import URLPattern, re_path
 from django.utils.module_loading import import_string
 
-from turbo.once import once_a_minute
-from turbo.origin import OriginValidator
+from turbo.connections.origin import OriginValidator
 from turbo.routing import get_websocket_urlpatterns
+from turbo.runtime.once import once_a_minute
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["get_application"]
@@ -41,9 +41,9 @@ def get_application(
     Return Django over HTTP, and over WebSocket the streams behind origin and log-in.
 
     A WebSocket is taken only from pages of this site, as
-    :class:`~turbo.origin.OriginValidator` sees to. Further consumers go into
-    ``websocket_urlpatterns``, and find the user in their scope; they come after the
-    streams' own path. As they mostly need models, which cannot be imported before
+    :class:`~turbo.connections.origin.OriginValidator` sees to. Further consumers go
+    into ``websocket_urlpatterns``, and find the user in their scope; they come after
+    the streams' own path. As they mostly need models, which cannot be imported before
     Django is set up, the patterns may be named by their dotted path:
     ``get_application("chat.routing.urlpatterns")``.
     """

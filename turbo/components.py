@@ -19,10 +19,10 @@ from django.contrib.auth import get_user_model
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
+from turbo.delivery.names import user_key
 from turbo.exceptions import ConfigurationError
-from turbo.names import user_key
-from turbo.rendering import Template, render
-from turbo.streams import Stream
+from turbo.streams.rendering import Template, render
+from turbo.streams.stream import Stream
 
 __all__ = ["BaseComponent", "BroadcastComponent", "UserBroadcastComponent"]
 

@@ -72,9 +72,9 @@ class Settings:
     refresh_max_wait: float = 2.0
     #: Whether fixtures (``raw=True``) are changes like any other.
     announce_raw: bool = False
-    #: See ``turbo.limits``: what one connection may ask for.
+    #: See ``turbo.connections.limits``: what one connection may ask for.
     connection_limits: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
-    #: See ``turbo.limits``: what one user may ask for over all connections.
+    #: See ``turbo.connections.limits``: what one user may ask for over all connections.
     user_limits: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
     #: See ``turbo.observers``.
     observers: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)

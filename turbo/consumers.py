@@ -21,13 +21,14 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from functools import partial
 
-from turbo import metrics, serving
-from turbo.frame import Frame
-from turbo.identity import with_visitor
-from turbo.inbox import Inbox, end_now
-from turbo.outbox import Outbox
-from turbo.protocol import LIMITED, CloseCode
-from turbo.subscribers import LiveSubscriber
+from turbo import metrics
+from turbo.connections.inbox import Inbox, end_now
+from turbo.connections.send_buffer import Outbox
+from turbo.connections.subscriber import LiveSubscriber
+from turbo.connections.users import with_visitor
+from turbo.delivery.frame import Frame
+from turbo.delivery.protocol import LIMITED, CloseCode
+from turbo.runtime import loops
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["TurboStreamsConsumer"]
@@ -59,7 +60,7 @@ class TurboStreamsConsumer:
         def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             return cls(scope, receive, send).serve()
 
-        return serving.websocket_application(serve, cls.__qualname__)
+        return loops.websocket_application(serve, cls.__qualname__)
 
     async def serve(self) -> None:
         """Serve the connection until either side closes it."""

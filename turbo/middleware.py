@@ -15,11 +15,11 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
-from turbo.birth import birth_of
-from turbo.broadcast import get_publisher, moment
-from turbo.context import request_scope, set_birth
-from turbo.http import accepts_streams
-from turbo.native import is_native
+from turbo.delivery.broadcast import get_publisher, moment
+from turbo.http.forms import accepts_streams
+from turbo.http.native import is_native
+from turbo.http.page_start import birth_of
+from turbo.runtime.context import request_scope, set_birth
 
 __all__ = ["TurboDetails", "TurboMiddleware"]
 

@@ -12,11 +12,11 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString, mark_safe
 
-from turbo.elements import CONTENTLESS
-from turbo.emitter import Content, Place
 from turbo.exceptions import ContentError, NoActionError
-from turbo.rendering import Template, render, render_text
-from turbo.verbs import Verbs
+from turbo.streams.elements import CONTENTLESS
+from turbo.streams.emitter import Content, Place
+from turbo.streams.rendering import Template, render, render_text
+from turbo.streams.verbs import Verbs
 
 __all__ = [
     "STREAM_CONTENT_TYPE",

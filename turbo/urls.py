@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from django.urls import path
 
-from turbo import native
-from turbo.views import event_stream
+from turbo.connections.sse import event_stream
+from turbo.http import native
 
 __all__ = ["app_name", "urlpatterns"]
 

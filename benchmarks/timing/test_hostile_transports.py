@@ -17,7 +17,7 @@ from tests.guarantee.test_hostile_transports import APPLICATION, ECHO, FAST, GRA
 from tests.hostile import PING, Hostile, Hostiles, frame, standing, until_same
 from tests.servers import WebServer, wait_until
 from tests.testapp.streams import Announcements
-from turbo.broadcast import shut_down
+from turbo.delivery.broadcast import shut_down
 
 CLIENTS = 1_000
 #: What each sends that does not read; the kernel would take megabytes of each.

@@ -19,7 +19,7 @@ from django.test import override_settings
 from tests.clients import connect, signed_now
 from tests.servers import ROOT, WebServer
 from tests.testapp.streams import Announcements, Counter, Slow
-from turbo.broadcast import flush, shut_down
+from turbo.delivery.broadcast import flush, shut_down
 from turbo.replay import get_replay
 
 SECONDS = 20

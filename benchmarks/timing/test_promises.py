@@ -18,9 +18,9 @@ from tests.clients import LivePage
 from tests.pubsub.shop.models import Topping
 from tests.servers import Valkey, channel_layer, wait_until
 from tests.testapp.streams import Announcements
-from turbo.bindings.outage import is_reachable
-from turbo.bindings.reading import forget_copies
-from turbo.broadcast import shut_down
+from turbo.bindings.cache.outage import is_reachable
+from turbo.bindings.cache.reading import forget_copies
+from turbo.delivery.broadcast import shut_down
 
 
 @pytest.fixture

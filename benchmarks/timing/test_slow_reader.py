@@ -17,7 +17,7 @@ from benchmarks.sockets import Crowd, Handshake
 from benchmarks.timing.readers import Readers, handshake
 from tests.servers import WebServer, wait_until
 from tests.testapp.streams import Announcements, Counter
-from turbo.broadcast import shut_down
+from turbo.delivery.broadcast import shut_down
 
 READERS = 500
 MESSAGES = 30

@@ -11,10 +11,10 @@ from django.test import override_settings
 
 from tests.servers import PATIENCE, channel_layer
 from turbo.bindings import Binding
-from turbo.bindings.catalog import unregister
-from turbo.bindings.reading import forget_copies
+from turbo.bindings.cache.reading import forget_copies
+from turbo.bindings.cache.registry import unregister
 from turbo.bindings.store import get_store
-from turbo.broadcast import shut_down
+from turbo.delivery.broadcast import shut_down
 
 Bind = Callable[..., type[Binding]]
 

@@ -20,14 +20,14 @@ from tests.servers import Valkey, channel_layer, wait_until
 from turbo import metrics
 from turbo.bindings import BindingConsumer, send_to_group
 from turbo.bindings.binding import Binding
-from turbo.bindings.catching import catch_up
-from turbo.bindings.outage import with_store
-from turbo.bindings.reading import forget_copies
-from turbo.bindings.telling import group_stream_name, stream_name
-from turbo.broadcast import broadcast, shut_down
-from turbo.hub import get_hub
-from turbo.recorders import recording
-from turbo.threads import turn_of
+from turbo.bindings.cache.notify import group_stream_name, stream_name
+from turbo.bindings.cache.outage import with_store
+from turbo.bindings.cache.reading import forget_copies
+from turbo.bindings.clients.catch_up import catch_up
+from turbo.delivery.broadcast import broadcast, shut_down
+from turbo.delivery.hub import get_hub
+from turbo.delivery.recorders import recording
+from turbo.runtime.threads import turn_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -17,8 +17,8 @@ from tests.bindings.conftest import Bind
 from tests.bindings.databases import ALIAS, postgres_database
 from tests.servers import Postgres, Valkey, channel_layer
 from turbo.bindings import Binding, BoundModelViewSet
-from turbo.bindings.reading import forget_copies
-from turbo.broadcast import shut_down
+from turbo.bindings.cache.reading import forget_copies
+from turbo.delivery.broadcast import shut_down
 
 ROWS = 1_000
 

@@ -19,12 +19,12 @@ from tests.bindings.conftest import Bind
 from tests.connects import counting_connects
 from tests.servers import Valkey, channel_layer, wait_until
 from turbo.bindings import Binding
-from turbo.bindings.outage import is_reachable
-from turbo.bindings.reading import forget_copies
+from turbo.bindings.cache.outage import is_reachable
+from turbo.bindings.cache.reading import forget_copies
 from turbo.bindings.store import get_store
 from turbo.bindings.store.memory import MemoryStore
 from turbo.bindings.store.redis import RedisStore
-from turbo.broadcast import shut_down
+from turbo.delivery.broadcast import shut_down
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

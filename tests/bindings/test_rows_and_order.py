@@ -21,7 +21,7 @@ from tests.bindings.app.models import Everything, Item, Product
 from tests.bindings.conftest import Bind
 from tests.bindings.databases import ALIAS, postgres_database
 from tests.servers import Postgres
-from turbo.bindings.reading import forget_copies
+from turbo.bindings.cache.reading import forget_copies
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ from tests.bindings.worlds import World
 from tests.servers import PATIENCE, Valkey, wait_until
 from turbo.bindings.store import Applied, Listed, Read, Row, Slot, Store, Ticket
 from turbo.bindings.store.memory import MemoryStore
-from turbo.bindings.store.pools import Host
 from turbo.bindings.store.redis import RedisStore
-from turbo.bindings.versions import Version
+from turbo.bindings.store.versions import Version
+from turbo.runtime.redis.clients import Host
 
 PLACES = st.integers(0, 7)
 

@@ -20,7 +20,7 @@ from tests.bindings.app.models import Product, Review
 from tests.bindings.conftest import Bind
 from tests.servers import Valkey, wait_until
 from turbo.bindings import BoundModelViewSet
-from turbo.bindings.outage import is_reachable
+from turbo.bindings.cache.outage import is_reachable
 from turbo.exceptions import ConfigurationError
 
 pytestmark = pytest.mark.django_db(transaction=True)

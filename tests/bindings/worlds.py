@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Generator
 from typing import TypeAlias
 
-from turbo.bindings.snapshot import Snapshot
+from turbo.bindings.cache.snapshot import Snapshot
 from turbo.bindings.store import (
     ANY,
     Applied,
@@ -23,7 +23,7 @@ from turbo.bindings.store import (
     Slot,
     Store,
 )
-from turbo.bindings.versions import Version
+from turbo.bindings.store.versions import Version
 
 #: What a writer or a filler still has to do, one step at a time.
 Work: TypeAlias = Generator[None, None, None]

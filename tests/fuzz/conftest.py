@@ -9,8 +9,8 @@ from django.test import override_settings
 
 from tests.fuzz.world import World
 from tests.servers import channel_layer
-from turbo.bindings.reading import forget_copies
-from turbo.broadcast import shut_down
+from turbo.bindings.cache.reading import forget_copies
+from turbo.delivery.broadcast import shut_down
 
 #: Rates would soon refuse what a search sends; they have tests of their own.
 WITHOUT_RATES = {"FRAMES": None, "NAMES": None, "TESTS": None, "REPLAY_BYTES": None}

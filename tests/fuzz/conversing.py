@@ -10,7 +10,7 @@ from tests.fuzz.frames import Frame, fill
 from tests.fuzz.peers import Closed, Peer
 from tests.fuzz.protocols import Protocol, value_of
 from tests.fuzz.world import SECRET
-from turbo.protocol import CloseCode
+from turbo.delivery.protocol import CloseCode
 
 __all__ = ["converse"]
 

@@ -7,6 +7,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
@@ -19,15 +20,28 @@ import turbo
 __all__ = ["modules_of", "names_in_the_call_path", "names_of"]
 
 FOLDER = Path(turbo.__file__).parent
-#: What each protocol runs through, beside the core: packages below `turbo`.
-PACKAGES = ("", "bindings", "observers", "pubsub", "replay")
+#: What a client's message can run through: packages below `turbo`.
+PACKAGES = (
+    "bindings",
+    "connections",
+    "delivery",
+    "http",
+    "observers",
+    "pubsub",
+    "replay",
+    "runtime",
+    "streams",
+)
 
 
 def modules_of(package: str) -> Iterator[ModuleType]:
-    """Return the modules of a package below `turbo`."""
-    for path in sorted((FOLDER / package).glob("*.py")):
-        parts = ("turbo", package, path.stem.replace("__init__", ""))
-        yield importlib.import_module(".".join(filter(None, parts)))
+    """Return the modules of a package below `turbo`, and of those in it."""
+    yield from map(_module, sorted((FOLDER / package).rglob("*.py")))
+
+
+def _module(path: Path) -> ModuleType:
+    parts = path.relative_to(FOLDER.parent).with_suffix("").parts
+    return importlib.import_module(".".join(parts).removesuffix(".__init__"))
 
 
 def names_of(module: ModuleType) -> Iterator[str]:
@@ -67,7 +81,7 @@ def _parameters_of(function: Callable[..., object]) -> tuple[str, ...]:
 def names_in_the_call_path() -> list[str]:
     """Return all of them, sorted."""
     names = {name for cls in (User, Request, ASGIRequest) for name in dir(cls)}
-    for package in PACKAGES:
-        for module in modules_of(package):
-            names.update(names_of(module))
+    top = map(_module, sorted(FOLDER.glob("*.py")))
+    for module in chain(top, *map(modules_of, PACKAGES)):
+        names.update(names_of(module))
     return sorted(names)

@@ -35,7 +35,7 @@ from tests.fuzz.world import (
 from tests.observers.app.consumers import PersonConsumer
 from turbo.consumers import TurboStreamsConsumer
 from turbo.observers import BasePermission, Multiplexer
-from turbo.observers.requests import RESERVED
+from turbo.observers.wire.requests import RESERVED
 from turbo.pubsub.consumers import PubSubConsumer
 from turbo.typing import ASGIApplication
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from turbo.failures import failures
+from turbo.runtime.failures import failures
 
 __all__ = ["Watch", "no_tasks_stay", "watching"]
 

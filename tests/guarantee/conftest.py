@@ -11,7 +11,7 @@ from django.test import override_settings
 
 from tests.guarantee.doors import Door
 from tests.servers import channel_layer
-from turbo.broadcast import shut_down
+from turbo.delivery.broadcast import shut_down
 
 FAST = ("--ws", "turbo.server:WebSocketProtocol")
 

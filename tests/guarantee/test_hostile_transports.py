@@ -18,7 +18,7 @@ from django.test import override_settings
 from tests.hostile import CLOSE, PING, Hostile, Hostiles, frame, standing, until_same
 from tests.servers import WebServer, wait_until
 from tests.testapp.streams import Announcements, Endless
-from turbo.broadcast import shut_down
+from turbo.delivery.broadcast import shut_down
 
 pytestmark = pytest.mark.slow
 

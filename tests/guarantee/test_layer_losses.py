@@ -14,7 +14,7 @@ import turbo
 from tests.clients import LivePage
 from tests.servers import channel_layer
 from tests.testapp.streams import Announcements, Counter
-from turbo.broadcast import shut_down
+from turbo.delivery.broadcast import shut_down
 
 pytestmark = pytest.mark.slow
 

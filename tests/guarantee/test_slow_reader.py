@@ -14,8 +14,8 @@ from django.test import override_settings
 from benchmarks.sockets import Crowd, Handshake
 from tests.servers import PATIENCE, WebServer
 from tests.testapp.streams import Announcements, Counter
-from turbo.broadcast import shut_down
-from turbo.names import stream_id
+from turbo.delivery.broadcast import shut_down
+from turbo.delivery.names import stream_id
 
 pytestmark = pytest.mark.slow
 

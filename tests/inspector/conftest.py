@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from turbo.inspector.notebook import Notebook, notebook
+from turbo.inspector.history import Notebook, notebook
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from django.contrib.auth.models import User
 import turbo
 from tests.clients import Socket
 from turbo import metrics
-from turbo.hub import subscribers
-from turbo.inspector import notebook as module
-from turbo.inspector.notebook import Notebook
+from turbo.delivery.hub import subscribers
+from turbo.delivery.names import sign, stream_id
+from turbo.inspector import history as module
+from turbo.inspector.history import Notebook
 from turbo.inspector.streams import Inspection
-from turbo.names import sign, stream_id
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

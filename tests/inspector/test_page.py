@@ -11,7 +11,7 @@ from django.test import Client
 
 from tests.clients import Socket
 from tests.testapp.models import Room
-from turbo.inspector.notebook import Notebook
+from turbo.inspector.history import Notebook
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

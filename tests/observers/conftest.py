@@ -6,8 +6,8 @@ import pytest
 from django.test import override_settings
 
 from tests.servers import channel_layer
-from turbo.broadcast import shut_down
 from turbo.changes.watchlist import watchlist
+from turbo.delivery.broadcast import shut_down
 from turbo.observers import ModelObserver
 
 

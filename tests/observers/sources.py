@@ -14,4 +14,4 @@ FOLDER = Path(turbo.observers.__file__).parent
 
 def sources() -> dict[str, ast.Module]:
     """Return the syntax trees of `turbo.observers`, by module."""
-    return {path.stem: ast.parse(path.read_text()) for path in FOLDER.glob("*.py")}
+    return {path.stem: ast.parse(path.read_text()) for path in FOLDER.rglob("*.py")}

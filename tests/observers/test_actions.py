@@ -18,7 +18,7 @@ from tests.observers.app.consumers import PersonConsumer
 from tests.observers.app.models import Person, Team
 from tests.observers.clients import Client
 from tests.servers import PATIENCE
-from turbo.budgets import ConnectionBudget
+from turbo.connections.budgets import ConnectionBudget
 from turbo.exceptions import ConfigurationError
 from turbo.observers import (
     AsyncAPIConsumer,

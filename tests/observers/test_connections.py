@@ -19,8 +19,8 @@ from tests.observers.app.consumers import PersonConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
 from tests.servers import PATIENCE
+from turbo.delivery.hub import get_hub
 from turbo.exceptions import ConfigurationError
-from turbo.hub import get_hub
 from turbo.observers import AsyncAPIConsumer, action, model_observer
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -158,7 +158,7 @@ async def test_a_handler_that_lags_ends_its_connection(
         async def changes(self, message: Any, **kwargs: Any) -> None:
             await asyncio.Event().wait()
 
-    monkeypatch.setattr("turbo.observers.lanes.LIMIT", 3)
+    monkeypatch.setattr("turbo.observers.connection.turns.LIMIT", 3)
     communicator = WebsocketCommunicator(Consumer.as_asgi(), "/ws/")
     await communicator.connect(timeout=PATIENCE)
     for _ in range(6):

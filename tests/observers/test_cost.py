@@ -21,10 +21,10 @@ from tests.observers.app.consumers import PersonConsumer, TaggedConsumer
 from tests.observers.app.models import Person, Tag
 from tests.observers.clients import Client
 from tests.servers import PATIENCE
-from turbo.names import user_key
+from turbo.delivery.names import user_key
+from turbo.delivery.recorders import recording
 from turbo.observers import GenericAsyncAPIConsumer, ObserverModelInstanceMixin
-from turbo.recorders import recording
-from turbo.threads import in_turn
+from turbo.runtime.threads import in_turn
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 

@@ -19,8 +19,8 @@ from tests.observers.clients import Client
 from tests.observers.live import APPLICATION, MakeProject, live_settings, socket
 from tests.observers.test_sharing import ByTeam
 from turbo import metrics
-from turbo.failures import KEPT, FailureLog
 from turbo.observers import AsyncAPIConsumer, Multiplexer, action
+from turbo.runtime.failures import KEPT, FailureLog
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 

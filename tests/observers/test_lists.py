@@ -13,8 +13,8 @@ import turbo
 from tests.observers.app.consumers import FilteredConsumer, PersonConsumer
 from tests.observers.app.models import Person, Team
 from tests.observers.clients import Client
-from turbo.broadcast import get_publisher
-from turbo.names import stream_id
+from turbo.delivery.broadcast import get_publisher
+from turbo.delivery.names import stream_id
 from turbo.replay import Append
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])

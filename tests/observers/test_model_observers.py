@@ -14,9 +14,9 @@ from tests.observers.app.consumers import TeamConsumer
 from tests.observers.app.models import Person, Tag, Team
 from tests.observers.app.serializers import PersonSerializer
 from tests.observers.clients import Client
-from turbo.broadcast import get_publisher
+from turbo.delivery.broadcast import get_publisher
+from turbo.delivery.names import stream_id
 from turbo.exceptions import ConfigurationError
-from turbo.names import stream_id
 from turbo.observers import (
     Action,
     AsyncAPIConsumer,

@@ -14,8 +14,8 @@ from tests.observers.app.consumers import ActiveConsumer, PersonConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
 from tests.servers import Valkey, channel_layer
-from turbo.broadcast import shut_down
-from turbo.names import stream_id
+from turbo.delivery.broadcast import shut_down
+from turbo.delivery.names import stream_id
 from turbo.replay import Append, get_replay
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -200,7 +200,7 @@ async def test_missing_messages_are_made_good_by_reading_anew(ann: Person) -> No
         await client.ask("subscribe_instance", request_id=1, pk=ann.pk)
         await active.ask("subscribe_instance", request_id=2, pk=ann.pk)
         await Person.objects.filter(pk=ann.pk).aupdate(name="Anne", active=False)
-        turbo.broadcast.get_publisher().put(Append(stream_id(name), None))
+        turbo.delivery.broadcast.get_publisher().put(Append(stream_id(name), None))
 
         update, delete = await client.next(), await active.next()
 

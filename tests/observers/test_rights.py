@@ -26,7 +26,7 @@ from turbo.observers import (
     Multiplexer,
     action,
 )
-from turbo.observers.requests import RESERVED, TOLD
+from turbo.observers.wire.requests import RESERVED, TOLD
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 

@@ -18,7 +18,7 @@ from turbo.observers import (
     ObserverModelListMixin,
 )
 from turbo.observers.checks import check_options, check_permissions
-from turbo.observers.options import Options, get_options
+from turbo.observers.conf import Options, get_options
 
 
 def test_defaults() -> None:

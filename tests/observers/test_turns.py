@@ -16,11 +16,12 @@ from tests.observers.app.consumers import PersonConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
 from tests.servers import PATIENCE
-from turbo.frame import Frame
-from turbo.observers import AllowAny, BasePermission, rows
-from turbo.observers.desks import Desk, Entry
-from turbo.protocol import CloseCode
-from turbo.revocation import recheck
+from turbo.connections.revocation import recheck
+from turbo.delivery.frame import Frame
+from turbo.delivery.protocol import CloseCode
+from turbo.observers import AllowAny, BasePermission
+from turbo.observers.connection.worker import Desk, Entry
+from turbo.observers.events import deliver
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -175,7 +176,7 @@ async def test_nobody_waits_for_another_users_recheck() -> None:
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
 async def test_who_lags_is_closed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for a user's permissions is bounded."""
-    monkeypatch.setattr(rows, "WAITING", 3)
+    monkeypatch.setattr(deliver, "WAITING", 3)
     eve, ann, person = await people()
     consumer = CONSUMERS[kind]
     async with Client(consumer, ann) as his:

@@ -14,9 +14,9 @@ from tests.observers.app.consumers import PersonConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
 from turbo import metrics
-from turbo.broadcast import broadcast
+from turbo.delivery.broadcast import broadcast
 from turbo.observers import AsyncAPIConsumer, model_observer, observer
-from turbo.observers.pointers import instance_stream, model_stream
+from turbo.observers.wire.notice import instance_stream, model_stream
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 

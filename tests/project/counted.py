@@ -15,8 +15,8 @@ from django.urls import path
 
 from turbo.asgi import get_application
 from turbo.consumers import TurboStreamsConsumer
-from turbo.frame import Frame
-from turbo.hub import get_hub
+from turbo.delivery.frame import Frame
+from turbo.delivery.hub import get_hub
 from turbo.typing import ASGIApplication, Message, Receive, Scope, Send
 
 #: Connections that nothing can be sent to.

@@ -10,7 +10,7 @@ from django.test import override_settings
 
 from tests.pubsub.serving import PubSubServer
 from tests.servers import Project, Valkey, channel_layer
-from turbo.broadcast import shut_down
+from turbo.delivery.broadcast import shut_down
 
 
 def turbo_settings(**pubsub: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from turbo.exceptions import ConfigurationError
 from turbo.pubsub.checks import check_access, check_declarations, check_settings
 from turbo.pubsub.conf import PubSubSettings, get_pubsub_settings, redis_host
 from turbo.pubsub.declarations import Listenable, check_installed
-from turbo.pubsub.listening import Listening, extra_listenings, find, listenings
+from turbo.pubsub.watching import Listening, extra_listenings, find, listenings
 
 CRATE = "tests.pubsub.shop.listening.CrateListenConfig"
 

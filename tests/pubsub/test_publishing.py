@@ -24,9 +24,9 @@ from tests.pubsub.conftest import databases, project_settings, turbo_settings
 from tests.pubsub.serving import Subscriber
 from tests.pubsub.shop.models import Crate, FavouriteTopping, Pizza, Topping
 from tests.servers import PATIENCE, Project, Valkey, channel_layer, wait_until
-from turbo.broadcast import get_publisher
-from turbo.pubsub.announcements import Announcement
-from turbo.pubsub.courier import send
+from turbo.delivery.broadcast import get_publisher
+from turbo.pubsub.channel_writer import send
+from turbo.pubsub.message import Announcement
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, databases=["default", "other"]),

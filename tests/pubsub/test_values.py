@@ -17,11 +17,11 @@ from tests.pubsub.serving import user
 from tests.pubsub.shop.models import Crate, Pizza, Topping
 from turbo.pubsub import make_token
 from turbo.pubsub.access import greetings, may_connect, user_of_token
-from turbo.pubsub.announcements import to_json
+from turbo.pubsub.data import values_of
+from turbo.pubsub.message import to_json
 from turbo.pubsub.protocol import Authenticate, Pinged, receive
 from turbo.pubsub.rows import pk_from_json, read_row, write_row
 from turbo.pubsub.tokens import authenticate
-from turbo.pubsub.values import values_of
 
 NOON = datetime.datetime(2026, 1, 2, 12, 0, 0, 123456, tzinfo=datetime.UTC)
 

@@ -14,8 +14,8 @@ from twisted.internet.testing import StringTransport
 from twisted.web.http import HTTPChannel, Request
 
 from tests.servers import PATIENCE
-from turbo.daphne import DaphneTransport, with_transport
-from turbo.frame import Frame
+from turbo.delivery.frame import Frame
+from turbo.server.daphne import DaphneTransport, with_transport
 
 
 class Transport:

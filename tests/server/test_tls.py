@@ -21,7 +21,7 @@ import turbo
 from tests.clients import connect
 from tests.servers import PATIENCE, WebServer, free_port
 from tests.testapp.streams import Announcements
-from turbo.broadcast import shut_down
+from turbo.delivery.broadcast import shut_down
 
 
 @pytest.fixture

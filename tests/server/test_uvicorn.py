@@ -19,7 +19,7 @@ import turbo
 from tests.clients import connect
 from tests.servers import PATIENCE, Uvicorn
 from tests.testapp.streams import Announcements
-from turbo.broadcast import shut_down
+from turbo.delivery.broadcast import shut_down
 
 LONG = "<b>long</b> " * 1_000
 

@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from turbo.bindings.binding import Binding
+from turbo.bindings.cache.notify import send_to_group
 from turbo.bindings.consumers import BindingConsumer
-from turbo.bindings.telling import send_to_group
 
 if TYPE_CHECKING:
     from turbo.bindings.viewsets import BoundModelViewSet

@@ -10,14 +10,14 @@ from django.core.checks import register
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
-from turbo.bindings.catalog import classes, kept
+from turbo.bindings.cache.outage import Unreachable, invalidate, with_store
+from turbo.bindings.cache.registry import classes, kept
 from turbo.bindings.checks import (
     check_consumers,
     check_prefix,
     check_querysets,
     check_store,
 )
-from turbo.bindings.outage import Unreachable, invalidate, with_store
 
 __all__ = ["BindingsConfig"]
 

@@ -9,14 +9,14 @@ from typing import Any
 from channels.db import database_sync_to_async
 from django.core.exceptions import ValidationError
 
-from turbo.bindings import reading
-from turbo.bindings.catalog import register
-from turbo.bindings.declaration import Declaration
-from turbo.bindings.outage import Unreachable, with_store
-from turbo.bindings.rows import pk_text
-from turbo.bindings.snapshot import Snapshot
+from turbo.bindings.cache import reading
+from turbo.bindings.cache.declaration import Declaration
+from turbo.bindings.cache.notify import tell_unknown
+from turbo.bindings.cache.outage import Unreachable, with_store
+from turbo.bindings.cache.registry import register
+from turbo.bindings.cache.snapshot import Snapshot
+from turbo.bindings.rows.codec import pk_text
 from turbo.bindings.store import Applied, State, Store
-from turbo.bindings.telling import tell_unknown
 
 __all__ = ["Binding"]
 

@@ -7,14 +7,14 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, Warning
 
-from turbo.bindings.catalog import classes
+from turbo.bindings.cache.declaration import Declaration
+from turbo.bindings.cache.registry import classes
 from turbo.bindings.conf import BindingSettings, get_binding_settings
 from turbo.bindings.consumers import consumer_classes
-from turbo.bindings.declaration import Declaration
 from turbo.bindings.store import get_store
 from turbo.conf import layer_config
 from turbo.exceptions import ConfigurationError
-from turbo.replay.connections import is_first_database
+from turbo.runtime.redis.aclients import is_first_database
 
 __all__ = ["check_consumers", "check_prefix", "check_querysets", "check_store"]
 

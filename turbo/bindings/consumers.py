@@ -26,20 +26,21 @@ from urllib.parse import parse_qs
 from django.core.exceptions import ValidationError
 from django.db import DataError
 
-from turbo import metrics, serving
+from turbo import metrics
 from turbo.bindings.binding import Binding
-from turbo.bindings.clients import Client
+from turbo.bindings.clients.client import Client
 from turbo.bindings.messages import message, parse_request
-from turbo.bindings.rows import check_storable
-from turbo.bindings.versions import Version
+from turbo.bindings.rows.codec import check_storable
+from turbo.bindings.store.versions import Version
 from turbo.conf import get_settings
+from turbo.connections.inbox import Inbox, end_now
+from turbo.connections.send_buffer import Outbox
+from turbo.delivery.frame import Frame
+from turbo.delivery.protocol import CloseCode
 from turbo.exceptions import ConfigurationError, FrameError
-from turbo.failures import log_failure
-from turbo.frame import Frame
-from turbo.inbox import Inbox, end_now
-from turbo.outbox import Outbox
-from turbo.protocol import CloseCode
-from turbo.threads import in_thread
+from turbo.runtime import loops
+from turbo.runtime.failures import log_failure
+from turbo.runtime.threads import in_thread
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["BindingConsumer", "consumer_classes"]
@@ -98,7 +99,7 @@ class BindingConsumer:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             await cls(scope, receive, send).serve()
 
-        return serving.websocket_application(serve, cls.__qualname__)
+        return loops.websocket_application(serve, cls.__qualname__)
 
     def get_binding(self) -> Binding:
         """

@@ -32,11 +32,11 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 
-from turbo.bindings.versions import Version
+from turbo.bindings.store.versions import Version
+from turbo.delivery.frame import Frame
+from turbo.delivery.incoming import decode
+from turbo.delivery.unreadable import Unreadable, json_object, require
 from turbo.exceptions import FrameError
-from turbo.frame import Frame
-from turbo.incoming import decode
-from turbo.unreadable import Unreadable, json_object, require
 
 __all__ = [
     "Signal",

@@ -22,7 +22,13 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ModelViewSet, ReadOnlyModelViewSet
 
 from turbo.bindings.binding import Binding
-from turbo.bindings.forms import describe_serializer
+from turbo.bindings.cache.etags import (
+    Validators,
+    empty,
+    is_conditional,
+    request_parts,
+    vary,
+)
 from turbo.bindings.overrides import (
     is_json,
     is_neutral_locale,
@@ -35,16 +41,10 @@ from turbo.bindings.overrides import (
     takes_lists,
     tests_objects,
 )
+from turbo.bindings.rows.schema import describe_serializer
 from turbo.bindings.store import State
-from turbo.bindings.validators import (
-    Validators,
-    empty,
-    is_conditional,
-    request_parts,
-    vary,
-)
+from turbo.delivery.names import user_key
 from turbo.exceptions import ConfigurationError
-from turbo.names import user_key
 
 __all__ = ["BoundModelViewSet", "BoundReadOnlyModelViewSet"]
 

@@ -13,7 +13,7 @@ from django.db.models import Model, Q, QuerySet
 from turbo.changes.change import has_pk, pk_of
 from turbo.changes.recording import is_heard, look_back, names_in, record
 from turbo.changes.watchlist import Target, watchlist
-from turbo.context import suppress
+from turbo.runtime.context import suppress
 from turbo.typing import ChangeAction
 
 __all__ = ["ChangesQuerySet"]

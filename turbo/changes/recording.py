@@ -12,9 +12,9 @@ from django.db import connections
 from django.db.models import Model
 
 from turbo.changes.change import has_pk, image, pk_of
-from turbo.changes.journal import Heard, Record, enter
+from turbo.changes.transaction import Heard, Record, enter
 from turbo.changes.watchlist import Target, Watch
-from turbo.context import suppressed
+from turbo.runtime.context import suppressed
 from turbo.typing import ChangeAction
 
 __all__ = [

@@ -25,7 +25,7 @@ from django.db.models.signals import (
     pre_save,
 )
 
-from turbo.changes import receivers, relations
+from turbo.changes import many_to_many, receivers
 from turbo.changes.change import ModelChange
 from turbo.changes.watchlist import Watch, concrete_classes, watchlist
 
@@ -91,24 +91,24 @@ def _connect(sender: type[Model], **kwargs: Any) -> None:
     _wire(post_delete, receivers.on_delete, sender, wanted=bool(own))
     looks_back = any(target.looks_back for target in own)
     _wire(pre_delete, receivers.before_delete, sender, wanted=looks_back)
-    for field in relations.many_to_many_fields(sender):
+    for field in many_to_many.many_to_many_fields(sender):
         # The other model, or the table between, may be named but not yet made.
         others: Any = field.remote_field.model, field.remote_field.through
         lazy_related_operation(partial(_connect_field, field), sender, *others)
 
 
 def _connect_field(
-    field: relations.Field,
+    field: many_to_many.Field,
     sender: type[Model],
     far: type[Model],
     through: type[Model],
 ) -> None:
-    wanted = any(relations.targets_of(field))
+    wanted = any(many_to_many.targets_of(field))
     uid = f"{field.model._meta.label}.{field.name}"
-    _wire(m2m_changed, relations.on_relation(field), through, wanted=wanted, uid=uid)
+    _wire(m2m_changed, many_to_many.on_relation(field), through, wanted=wanted, uid=uid)
     for other in concrete_classes(far._meta.concrete_model or far):
         if other._meta.concrete_model is far._meta.concrete_model:
-            receiver = relations.on_far_delete(field)
+            receiver = many_to_many.on_far_delete(field)
             _wire(pre_delete, receiver, other, wanted=wanted, uid=uid)
 
 

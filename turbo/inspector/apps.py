@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.conf import settings
 
-from turbo.inspector.notebook import notebook
+from turbo.inspector.history import notebook
 
 __all__ = ["InspectorConfig"]
 

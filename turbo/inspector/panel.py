@@ -14,9 +14,9 @@ from typing import Any
 from debug_toolbar.panels import Panel
 from django.http import HttpRequest, HttpResponse
 
-from turbo.inspector.notebook import notebook
+from turbo.delivery.recorders import recording
+from turbo.inspector.history import notebook
 from turbo.inspector.report import report
-from turbo.recorders import recording
 
 __all__ = ["TurboPanel"]
 

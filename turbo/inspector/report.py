@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from turbo.hub import subscribers
-from turbo.inspector.notebook import Notebook
+from turbo.delivery.hub import subscribers
+from turbo.inspector.history import Notebook
 from turbo.metrics import GAUGES, NAMES, counters
-from turbo.registry import stream_classes
-from turbo.streams import Stream
+from turbo.streams.registry import stream_classes
+from turbo.streams.stream import Stream
 
 __all__ = ["report"]
 

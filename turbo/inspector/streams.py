@@ -6,9 +6,9 @@ from typing import Any
 
 from django.conf import settings
 
-from turbo.hub import subscribers
-from turbo.names import stream_id
-from turbo.streams import Stream
+from turbo.delivery.hub import subscribers
+from turbo.delivery.names import stream_id
+from turbo.streams.stream import Stream
 
 __all__ = ["Inspection"]
 

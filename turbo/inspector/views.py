@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from turbo.inspector.notebook import notebook
+from turbo.inspector.history import notebook
 from turbo.inspector.report import report
 
 __all__ = ["inspector"]

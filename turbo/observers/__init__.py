@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from turbo.observers.actions import action, detached
 from turbo.observers.consumers import AsyncAPIConsumer
+from turbo.observers.events.instances import ObserverModelInstanceMixin
+from turbo.observers.events.lists import ObserverModelListMixin
+from turbo.observers.events.model_observers import Action, ModelObserver, model_observer
+from turbo.observers.events.signal_observers import Observer, observer
 from turbo.observers.generics import GenericAsyncAPIConsumer
-from turbo.observers.instances import ObserverModelInstanceMixin
-from turbo.observers.lists import ObserverModelListMixin
 from turbo.observers.mixins import (
     CreateModelMixin,
     DeleteModelMixin,
@@ -23,11 +25,9 @@ from turbo.observers.mixins import (
     StreamedPaginatedListMixin,
     UpdateModelMixin,
 )
-from turbo.observers.model_observers import Action, ModelObserver, model_observer
 from turbo.observers.multiplexer import Multiplexer
 from turbo.observers.pagination import WebsocketLimitOffsetPagination
 from turbo.observers.permissions import AllowAny, BasePermission, IsAuthenticated
-from turbo.observers.signal_observers import Observer, observer
 
 __all__ = [
     "Action",

@@ -23,7 +23,7 @@ from channels.db import database_sync_to_async
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from turbo.exceptions import ConfigurationError
-from turbo.observers.requests import check_signature
+from turbo.observers.wire.requests import check_signature
 
 __all__ = ["action", "detached", "find_actions", "is_detached"]
 

@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from channels.db import database_sync_to_async
 
-from turbo.threads import answer_of, in_turn, thread_waits
+from turbo.runtime.threads import answer_of, in_turn, thread_waits
 
 __all__ = ["ask", "ask_now", "in_turn_of"]
 

@@ -8,8 +8,8 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning
 
 from turbo.exceptions import ConfigurationError
+from turbo.observers.conf import Options, get_options
 from turbo.observers.consumers import AsyncAPIConsumer
-from turbo.observers.options import Options, get_options
 
 __all__ = ["check_options", "check_permissions"]
 

@@ -24,26 +24,31 @@ from typing import Any, ClassVar
 from asgiref.sync import async_to_sync
 from rest_framework import exceptions
 
-from turbo.failures import log_failure
+from turbo.connections.revocation import RevocationHandler
+from turbo.connections.visitors import Visitor
+from turbo.connections.websocket import Link
 from turbo.observers.actions import action, find_actions, is_detached
-from turbo.observers.answers import Afterwards, Answer, begun_in
 from turbo.observers.asking import ask
-from turbo.observers.connections import JsonConnection
-from turbo.observers.envelopes import TooMany, as_api_exception, envelope, errors_list
-from turbo.observers.options import get_options
+from turbo.observers.conf import get_options
+from turbo.observers.connection.after_reply import Afterwards, Answer, begun_in
+from turbo.observers.connection.api_connection import JsonConnection
+from turbo.observers.connection.revocations import RevocableConsumer
+from turbo.observers.connection.subscriptions import Subscription
 from turbo.observers.permissions import BasePermission, adapt
-from turbo.observers.requests import (
+from turbo.observers.wire.replies import (
+    TooMany,
+    as_api_exception,
+    envelope,
+    errors_list,
+)
+from turbo.observers.wire.requests import (
     Call,
     check_arguments,
     check_names,
     check_request_id,
 )
-from turbo.observers.revocations import RevocableConsumer
-from turbo.observers.sockets import Link
-from turbo.observers.subscriptions import Subscription
-from turbo.revocation import RevocationHandler
+from turbo.runtime.failures import log_failure
 from turbo.typing import Message, Scope
-from turbo.visitors import Visitor
 
 __all__ = ["AsyncAPIConsumer"]
 

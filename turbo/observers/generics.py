@@ -14,10 +14,10 @@ from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.response import Response
 
 from turbo.exceptions import ConfigurationError
-from turbo.observers.answers import current_call
 from turbo.observers.asking import ask_now
+from turbo.observers.connection.after_reply import current_call
 from turbo.observers.consumers import AsyncAPIConsumer
-from turbo.observers.requests import http_request
+from turbo.observers.wire.requests import http_request
 
 __all__ = ["GenericAsyncAPIConsumer"]
 

@@ -21,14 +21,14 @@ from typing import Any, ClassVar
 from rest_framework.exceptions import APIException, NotFound, ParseError
 
 from turbo import metrics
-from turbo.frame import Frame
-from turbo.incoming import read_json
-from turbo.observers.applications import Application
-from turbo.observers.branches import Branch, wrap
-from turbo.observers.envelopes import LIMITED, encode, envelope, errors_list
-from turbo.observers.requests import text_of
-from turbo.observers.sockets import Link
-from turbo.protocol import CloseCode
+from turbo.connections.websocket import Link
+from turbo.delivery.frame import Frame
+from turbo.delivery.incoming import read_json
+from turbo.delivery.protocol import CloseCode
+from turbo.observers.connection.applications import Application
+from turbo.observers.connection.multiplexed import Branch, wrap
+from turbo.observers.wire.replies import LIMITED, encode, envelope, errors_list
+from turbo.observers.wire.requests import text_of
 from turbo.typing import Message, Scope
 
 __all__ = ["Multiplexer"]

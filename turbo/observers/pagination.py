@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.response import Response
 
-from turbo.observers.options import get_options
+from turbo.observers.conf import get_options
 
 __all__ = ["WebsocketLimitOffsetPagination"]
 

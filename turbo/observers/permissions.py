@@ -2,7 +2,7 @@
 Who may do what: asked at connect, for each action, for each object, for each event.
 
 Permissions of DRF work as they are, alone and combined with ``&``, ``|`` and ``~``;
-they see the message as an HTTP request (see :mod:`turbo.observers.requests`).
+they see the message as an HTTP request (see :mod:`turbo.observers.wire.requests`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 from rest_framework import permissions as drf
 
-from turbo.identity import scope_user
+from turbo.connections.users import scope_user
 from turbo.observers.asking import ask
-from turbo.observers.requests import http_request
+from turbo.observers.wire.requests import http_request
 from turbo.typing import Scope
 
 __all__ = [

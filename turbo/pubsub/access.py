@@ -9,10 +9,10 @@ from urllib.parse import parse_qs
 
 from django.utils.module_loading import import_string
 
-from turbo.failures import log_failure
-from turbo.pubsub.announcements import to_json
 from turbo.pubsub.conf import Access, get_pubsub_settings
-from turbo.threads import in_thread, in_turn
+from turbo.pubsub.message import to_json
+from turbo.runtime.failures import log_failure
+from turbo.runtime.threads import in_thread, in_turn
 from turbo.typing import Scope
 
 __all__ = ["greetings", "may_connect", "query_token", "user_of_token"]

@@ -6,7 +6,7 @@ from django.apps import AppConfig
 from django.core.checks import register
 
 from turbo.pubsub.checks import check_access, check_declarations, check_settings
-from turbo.pubsub.listening import listen
+from turbo.pubsub.watching import listen
 
 __all__ = ["PubSubConfig"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter
 
-from turbo.origin import OriginValidator
+from turbo.connections.origin import OriginValidator
 from turbo.pubsub.consumers import PubSubConsumer
 from turbo.typing import Receive, Scope, Send
 

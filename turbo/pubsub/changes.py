@@ -14,12 +14,12 @@ from django.core.exceptions import ValidationError
 from django.db import connections
 from django.db.models import Model
 
-from turbo.failures import log_failure
-from turbo.frame import Frame
-from turbo.pubsub.announcements import Announcement, to_json
-from turbo.pubsub.listening import Listening, find
+from turbo.delivery.frame import Frame
+from turbo.delivery.unreadable import Unreadable, drop
+from turbo.pubsub.message import Announcement, to_json
 from turbo.pubsub.rows import pk_from_json, read_row
-from turbo.unreadable import Unreadable, drop
+from turbo.pubsub.watching import Listening, find
+from turbo.runtime.failures import log_failure
 
 __all__ = ["Change", "read_changes"]
 

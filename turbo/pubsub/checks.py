@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 from turbo.exceptions import ConfigurationError
 from turbo.pubsub.conf import PubSubSettings, get_pubsub_settings, redis_host
 from turbo.pubsub.declarations import Listenable
-from turbo.pubsub.listening import Listening, extra_listenings, listenings
+from turbo.pubsub.watching import Listening, extra_listenings, listenings
 
 __all__ = ["check_access", "check_declarations", "check_settings"]
 

@@ -15,17 +15,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-from turbo import metrics, serving
+from turbo import metrics
 from turbo.conf import get_settings
-from turbo.errands import Errands
-from turbo.failures import log_failure
-from turbo.frame import Frame
-from turbo.hub import get_hub
-from turbo.inbox import Inbox, end_now
-from turbo.outbox import Outbox
-from turbo.protocol import LIMITED, CloseCode
+from turbo.connections.inbox import Inbox, end_now
+from turbo.connections.revocation import RevocationHandler
+from turbo.connections.send_buffer import Outbox
+from turbo.connections.visitors import Visitor
+from turbo.delivery.frame import Frame
+from turbo.delivery.hub import get_hub
+from turbo.delivery.protocol import LIMITED, CloseCode
 from turbo.pubsub.access import greetings, may_connect, query_token, user_of_token
 from turbo.pubsub.conf import get_pubsub_settings
+from turbo.pubsub.fan_out import get_relay
 from turbo.pubsub.protocol import (
     AUTHENTICATED,
     GAP_FRAME,
@@ -38,10 +39,10 @@ from turbo.pubsub.protocol import (
     denied,
     receive,
 )
-from turbo.pubsub.relay import get_relay
-from turbo.revocation import RevocationHandler
+from turbo.runtime import loops
+from turbo.runtime.failures import log_failure
+from turbo.runtime.tasks import Errands
 from turbo.typing import ASGIApplication, Receive, Scope, Send
-from turbo.visitors import Visitor
 
 __all__ = ["PubSubConsumer"]
 
@@ -77,7 +78,7 @@ class PubSubConsumer:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             await cls(scope, receive, send).serve()
 
-        return serving.websocket_application(serve, cls.__qualname__)
+        return loops.websocket_application(serve, cls.__qualname__)
 
     async def serve(self) -> None:
         """Serve the connection until either side closes it."""

@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from turbo.delivery.incoming import decode
 from turbo.exceptions import FrameError
-from turbo.incoming import decode
-from turbo.pubsub.announcements import to_json
+from turbo.pubsub.message import to_json
 
 __all__ = [
     "AUTHENTICATED",

@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from turbo import metrics
-from turbo.frame import Frame
+from turbo.connections.visitors import Visitor
+from turbo.delivery.frame import Frame
 from turbo.pubsub.changes import Change
 from turbo.pubsub.protocol import GAP_FRAME
-from turbo.visitors import Visitor
 
 __all__ = ["Listener", "Reader"]
 

@@ -14,9 +14,9 @@ from dataclasses import replace
 from typing import Any
 
 from turbo.replay.clock import Reading
-from turbo.replay.connections import Call, Clients
+from turbo.replay.lua import SERVER
 from turbo.replay.positions import Moment
-from turbo.replay.scripts import SERVER
+from turbo.runtime.redis.aclients import Call, Clients
 
 __all__ = ["Hosts"]
 

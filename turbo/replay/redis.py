@@ -15,13 +15,14 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from turbo.conf import get_settings, layer_config
 from turbo.exceptions import ConfigurationError
-from turbo.replay import scripts
+from turbo.replay import lua
 from turbo.replay.base import Append, Appended, Entry, History, ReplayLog
 from turbo.replay.clock import Reading
-from turbo.replay.connections import Call, connection_options
 from turbo.replay.hosts import Hosts
 from turbo.replay.positions import Moment, Position, parse
 from turbo.replay.selection import layer_is_redis
+from turbo.runtime.redis.aclients import Call, connection_options
+from turbo.runtime.redis.script import Script
 
 __all__ = ["RedisReplay"]
 
@@ -118,7 +119,7 @@ class RedisReplay(ReplayLog):
     async def tips(self, streams: Sequence[str]) -> list[tuple[str, int] | None]:
         """Return each stream's last position, and keep its epoch alive."""
         calls = [
-            Call(self._hosts.index(s), scripts.TIP, self._keys(s)[:1], (self._meta_ms,))
+            Call(self._hosts.index(s), lua.TIP, self._keys(s)[:1], (self._meta_ms,))
             for s in streams
         ]
         replies, readings = await self._hosts.ask_and_read(calls)
@@ -136,7 +137,7 @@ class RedisReplay(ReplayLog):
     async def claim(self, key: str, *, seconds: float) -> float:
         """Take ``key`` among all processes."""
         milliseconds = max(1, round(seconds * 1_000))
-        call = self._key_call(scripts.CLAIM, key, "claim", milliseconds)
+        call = self._key_call(lua.CLAIM, key, "claim", milliseconds)
         [remaining] = await self._hosts.ask([call])
         return float(remaining) / 1_000
 
@@ -144,13 +145,13 @@ class RedisReplay(ReplayLog):
         """Note the revocations for all processes."""
         milliseconds = seconds * 1_000
         await self._hosts.ask(
-            [self._key_call(scripts.FORBID, k, "forbid", milliseconds) for k in keys]
+            [self._key_call(lua.FORBID, k, "forbid", milliseconds) for k in keys]
         )
 
     async def forbidden(self, keys: Sequence[str]) -> list[int | None]:
         """Return the revocations by all processes."""
         replies = await self._hosts.ask(
-            [self._key_call(scripts.FORBIDDEN, key, "forbid") for key in keys]
+            [self._key_call(lua.FORBIDDEN, key, "forbid") for key in keys]
         )
         return [None if reply is None else int(reply) for reply in replies]
 
@@ -174,9 +175,7 @@ class RedisReplay(ReplayLog):
         tagged = f"{self._prefix}:{{{stream}}}"
         return f"{tagged}:meta", f"{tagged}:log"
 
-    def _key_call(
-        self, script: scripts.Script, key: str, kind: str, *args: str | int
-    ) -> Call:
+    def _key_call(self, script: Script, key: str, kind: str, *args: str | int) -> Call:
         tag = hashlib.sha256(key.encode()).hexdigest()[:32]
         name = f"{self._prefix}:{{{tag}}}:{kind}"
         return Call(self._hosts.index(tag), script, (name,), args)
@@ -203,7 +202,7 @@ class RedisReplay(ReplayLog):
             1 if item.token in self._doubts else 0,
         )
         data = () if item.data is None else (item.data,)
-        return Call(host, scripts.APPEND, self._keys(item.stream), args + data)
+        return Call(host, lua.APPEND, self._keys(item.stream), args + data)
 
     def _since(self, item: Append, host: int) -> str:
         if not item.key or not item.moment:
@@ -223,7 +222,7 @@ class RedisReplay(ReplayLog):
             moment = str(place.time)
         args = (secrets.token_hex(5), self._meta_ms, epoch, number, moment)
         host = self._hosts.index(stream)
-        return Call(host, scripts.READ, self._keys(stream), args)
+        return Call(host, lua.READ, self._keys(stream), args)
 
     def _proves(
         self, place: Position | Moment | None, host: int, reading: Reading

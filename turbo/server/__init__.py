@@ -8,6 +8,6 @@ Named on the command line, nothing else changes::
 
 from __future__ import annotations
 
-from turbo.server.protocol import WebSocketProtocol
+from turbo.server.uvicorn import WebSocketProtocol
 
 __all__ = ["WebSocketProtocol"]

@@ -16,16 +16,16 @@ from django.template import Context, TemplateSyntaxError
 from django.urls import NoReverseMatch, reverse
 from django.utils.safestring import SafeString, mark_safe
 
-from turbo import elements
-from turbo.birth import birth_of
-from turbo.broadcast import moment
 from turbo.components import BaseComponent
 from turbo.conf import get_settings
-from turbo.context import birth
-from turbo.dom import dom_id
+from turbo.delivery.broadcast import moment
 from turbo.exceptions import UnknownStreamError
-from turbo.registry import resolve, stream_class
-from turbo.streams import Stream
+from turbo.http.page_start import birth_of
+from turbo.runtime.context import birth
+from turbo.streams import elements
+from turbo.streams.dom import dom_id
+from turbo.streams.registry import resolve, stream_class
+from turbo.streams.stream import Stream
 
 __all__ = ["register"]
 
@@ -150,8 +150,9 @@ def turbo_frame(
 
         <turbo-frame id="tray" src="/trays/1/" loading="lazy">…</turbo-frame>
 
-    ``{% turbo_frame room "edit" %}`` takes its id from :func:`~turbo.dom.dom_id`. As
-    ``src`` an object gives its ``get_absolute_url()``.
+    ``{% turbo_frame room "edit" %}`` takes its id from
+    :func:`~turbo.streams.dom.dom_id`. As ``src`` an object gives its
+    ``get_absolute_url()``.
     """
     if id in (None, ""):
         raise TemplateSyntaxError(
@@ -184,7 +185,7 @@ def turbo_stream(
         <turbo-stream action="append" target="messages"><template>…</template>\
 </turbo-stream>
 
-    The target is an id or an object, whose :func:`~turbo.dom.dom_id` it is;
+    The target is an id or an object, whose :func:`~turbo.streams.dom.dom_id` it is;
     ``selector=".message"`` acts on all that match.
     """
     empty = not content.strip()

@@ -18,8 +18,8 @@ from turbo.testing.broadcasts import (
     capture_broadcasts,
 )
 from turbo.testing.browser import await_for_streams, wait_for_streams
+from turbo.testing.elements import StreamElement, read_elements
 from turbo.testing.frames import assert_no_turbo_frame, assert_turbo_frame
-from turbo.testing.reading import StreamElement, read_elements
 from turbo.testing.responses import (
     ACCEPT_STREAMS,
     assert_no_turbo_stream,

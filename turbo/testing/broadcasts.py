@@ -10,11 +10,11 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
-from turbo.recorders import recording
-from turbo.registry import resolve
-from turbo.testing.committing import PendingHooks
+from turbo.delivery.recorders import recording
+from turbo.streams.registry import resolve
+from turbo.testing.commits import PendingHooks
+from turbo.testing.elements import StreamElement, read_elements
 from turbo.testing.expectation import Expectation
-from turbo.testing.reading import StreamElement, read_elements
 
 __all__ = [
     "BroadcastCapture",

@@ -8,8 +8,8 @@ from typing import Self
 
 from django.db.models import Model
 
-from turbo.dom import dom_id
-from turbo.testing.reading import StreamElement
+from turbo.streams.dom import dom_id
+from turbo.testing.elements import StreamElement
 
 __all__ = ["Expectation"]
 

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from turbo.registry import resolve
+from turbo.streams.registry import resolve
 from turbo.testing.broadcasts import BroadcastCapture
-from turbo.testing.reading import StreamElement
+from turbo.testing.elements import StreamElement
 
 __all__ = ["Broadcasts", "broadcasts"]
 

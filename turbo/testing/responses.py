@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.http.response import HttpResponseBase
 
 from turbo.shortcuts import STREAM_CONTENT_TYPE
+from turbo.testing.elements import StreamElement, read_elements
 from turbo.testing.expectation import Expectation
-from turbo.testing.reading import StreamElement, read_elements
 
 __all__ = ["ACCEPT_STREAMS", "assert_no_turbo_stream", "assert_turbo_stream"]
 

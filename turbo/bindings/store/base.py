@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
-from turbo.bindings.versions import Version
+from turbo.bindings.store.versions import Version
 
 __all__ = [
     "ANY",

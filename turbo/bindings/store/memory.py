@@ -18,8 +18,8 @@ from turbo.bindings.store.base import (
     Store,
     Ticket,
 )
-from turbo.bindings.store.book import Book
-from turbo.bindings.versions import Version
+from turbo.bindings.store.slot_state import Book
+from turbo.bindings.store.versions import Version
 
 __all__ = ["MemoryStore"]
 

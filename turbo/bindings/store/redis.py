@@ -23,10 +23,10 @@ from turbo.bindings.store.base import (
     Ticket,
 )
 from turbo.bindings.store.lua import PARTS
-from turbo.bindings.store.pools import Command, Host
-from turbo.bindings.versions import Version
+from turbo.bindings.store.versions import Version
 from turbo.exceptions import ConfigurationError
-from turbo.replay.scripts import Script
+from turbo.runtime.redis.clients import Command, Host
+from turbo.runtime.redis.script import Script
 
 __all__ = ["RedisStore"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from turbo.bindings.store.lua import OPEN
-from turbo.replay.scripts import Script
+from turbo.runtime.redis.script import Script
 
 __all__ = [
     "APPLY",

@@ -7,7 +7,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from turbo.doctor import Finding, examine_installation, probe_all
+from turbo.checks.finding import Finding
+from turbo.checks.installation import examine_installation
+from turbo.checks.live import probe_all
 from turbo.replay import get_replay
 
 __all__ = ["Command"]

@@ -7,9 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from turbo import metrics
-from turbo.model_streams import ModelStream
-from turbo.registry import stream_classes
-from turbo.streams import Stream
+from turbo.streams.model_streams import ModelStream
+from turbo.streams.registry import stream_classes
+from turbo.streams.stream import Stream
 
 __all__ = ["Command"]
 

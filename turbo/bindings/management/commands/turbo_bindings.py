@@ -10,9 +10,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from turbo.bindings.binding import Binding
-from turbo.bindings.catalog import classes, kept
-from turbo.bindings.declaration import Declaration
-from turbo.bindings.outage import Unreachable, invalidate, with_store
+from turbo.bindings.cache.declaration import Declaration
+from turbo.bindings.cache.outage import Unreachable, invalidate, with_store
+from turbo.bindings.cache.registry import classes, kept
 
 __all__ = ["Command"]
 

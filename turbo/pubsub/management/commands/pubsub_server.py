@@ -7,10 +7,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from turbo.daphne import with_transport
 from turbo.exceptions import ConfigurationError
 from turbo.pubsub.asgi import get_application
 from turbo.pubsub.conf import PubSubSettings, get_pubsub_settings, redis_host
+from turbo.server.daphne import with_transport
 
 #: Seconds that a client may leave a ping unanswered.
 PING_TIMEOUT = 30

@@ -1,0 +1,1 @@
+"""Cached querysets: declared, read, and kept up with the database."""

@@ -1,0 +1,172 @@
+"""What a binding declares, and the queryset that follows from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+from weakref import WeakKeyDictionary
+
+from django.db import router
+from django.db.models import Model, Q, QuerySet
+
+from turbo.bindings.rows.codec import pk_text
+from turbo.bindings.rows.schema import Form
+from turbo.bindings.store import Listed, Row, Slot
+
+__all__ = ["Declaration"]
+
+# Made once for each class: its queryset has one shape, whatever the parameters.
+_forms: WeakKeyDictionary[type, Form] = WeakKeyDictionary()
+
+
+class Declaration:
+    """The part of a binding that its author writes."""
+
+    #: ``"<app label>:<class>"``.
+    label: ClassVar[str]
+    #: The model whose rows are bound. A class without one is a base for others.
+    model: ClassVar[Any] = None
+    #: Lookups that rows must meet; may be a method.
+    filters: Any = None
+    #: Lookups that rows must not meet; may be a method.
+    excludes: Any = None
+    #: A serializer of Django REST framework that makes the values; without one the
+    #: instances themselves are kept.
+    serializer_class: Any = None
+    #: Models whose changes may change this queryset as well; the binding's own among
+    #: them says that rows depend on each other.
+    depends_on: ClassVar[Sequence[type[Model]]] = ()
+    #: Names of the arguments that tell bindings of this class apart.
+    params: ClassVar[Sequence[str]] = ()
+    #: Alias of the database; by default the one that the model is written to.
+    using: ClassVar[str | None] = None
+    #: To be changed when a method means something else than before.
+    revision: ClassVar[int] = 0
+
+    def __init__(self, **params: Any) -> None:
+        if set(params) != set(self.params):
+            expected = ", ".join(self.params) or "no arguments"
+            given = ", ".join(sorted(params)) or "none"
+            raise TypeError(f"{type(self).__name__}() takes {expected}, not {given}.")
+        for name, value in params.items():
+            setattr(self, name, value)
+        self._params = _encode(params) if params else ""
+
+    @classmethod
+    def from_slot_name(cls, name: str) -> Self | None:
+        """
+        Return the binding whose slot has this name.
+
+        ``None`` if the slot is of another form: a process that runs other code has
+        filled it.
+        """
+        given = name.partition(" ")[2]
+        params = json.loads(given) if given else {}
+        if set(params) != set(cls.params):
+            return None
+        declaration = cls(**params)
+        return declaration if declaration.slot.name == name else None
+
+    def get_filters(self) -> Mapping[str, Any]:
+        """Return the lookups that rows must meet."""
+        return _resolve(self.filters)
+
+    def get_excludes(self) -> Mapping[str, Any]:
+        """Return the lookups that rows must not meet."""
+        return _resolve(self.excludes)
+
+    def get_q(self) -> Q | Iterable[Q]:
+        """Return conditions besides the filters."""
+        return ()
+
+    def get_queryset(self) -> QuerySet[Any]:
+        """Return the queryset that the cache follows."""
+        q = self.get_q()
+        conditions = [q] if isinstance(q, Q) else list(q)
+        queryset: QuerySet[Any] = self.model._default_manager.filter(
+            *conditions, **self.get_filters()
+        )
+        excludes = self.get_excludes()
+        return queryset.exclude(**excludes) if excludes else queryset
+
+    def database_queryset(self) -> QuerySet[Any]:
+        """Return the queryset on the database to which its rows are written."""
+        return self.get_queryset().using(self.database)
+
+    @property
+    def database(self) -> str:
+        """Return the alias of the database; never that of a replica, which lags."""
+        return self.using or router.db_for_write(self.model)
+
+    @property
+    def form(self) -> Form:
+        """Return how rows are kept."""
+        form = _forms.get(type(self))
+        if form is None:
+            static = [f for f in (self.filters, self.excludes) if not callable(f)]
+            form = Form.of(
+                self.database_queryset(),
+                serializer_class=self.serializer_class,
+                further=[self.revision, *static],
+            )
+            if form.has_sql:  # or an argument that finds nothing would be all's form
+                _forms[type(self)] = form
+        return form
+
+    @property
+    def slot(self) -> Slot:
+        """Return where the rows are kept."""
+        form = self.form
+        name = f"{form.name} {self._params}" if self._params else form.name
+        return Slot(self.label, name, form.ordering.listed)
+
+    def ordered_queryset(self) -> QuerySet[Any]:
+        """Return all rows, in an order without ties."""
+        return self.form.ordering.apply(self.database_queryset())
+
+    def load(self) -> list[Row]:
+        """Read all rows, in order; one that a join repeats counts once."""
+        rows: dict[str, Row] = {}
+        for instance in self.ordered_queryset():
+            row = self.form.row(instance)
+            rows.setdefault(row.pk, row)
+        return list(rows.values())
+
+    def load_row(self, pk: Any) -> Row | None:
+        """Read one row; ``None`` if the queryset does not have it."""
+        instance = self.database_queryset().filter(pk=pk).first()
+        return None if instance is None else self.form.row(instance)
+
+    def load_order(self) -> list[Listed]:
+        """Read what all rows are ordered by, in order."""
+        columns = self.form.ordering.columns
+        listed: dict[str, str] = {}
+        for pk, *values in self.ordered_queryset().values_list("pk", *columns):
+            listed.setdefault(pk_text(pk), self.form.ordering.listed_key(values))
+        return list(listed.items())
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other._params == self._params
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._params))
+
+    def __repr__(self) -> str:
+        params = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.params)
+        return f"<{type(self).__name__}({params})>"
+
+
+def _encode(params: Mapping[str, Any]) -> str:
+    for name, value in params.items():
+        if not isinstance(value, (str, int, bool, type(None))):
+            raise TypeError(
+                f"The argument {name!r} of a binding is {value!r}; it may be a string, "
+                f"a number or a boolean: an object's primary key instead of the object."
+            )
+    return json.dumps(params, sort_keys=True, separators=(",", ":"))
+
+
+def _resolve(lookups: Any) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = lookups() if callable(lookups) else lookups
+    return found or {}

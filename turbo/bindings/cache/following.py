@@ -1,0 +1,209 @@
+"""
+Bringing bindings up to date after each commit, in the process that wrote.
+
+A row is read again through the real queryset, which decides whether it is in it and
+what its value is. So whatever a filter says is right, and of two writers the one that
+reads last wins.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from turbo.bindings.cache.declaration import Declaration
+from turbo.bindings.cache.notify import tell
+from turbo.bindings.cache.outage import Unreachable, invalidate, owe, with_store
+from turbo.bindings.cache.reading import in_transaction, refresh, reorder
+from turbo.bindings.rows.codec import pk_text
+from turbo.bindings.store import Read, Slot, Ticket
+from turbo.changes import ModelChange, watch
+
+__all__ = ["follow", "unfollow"]
+
+logger = logging.getLogger("turbo.bindings")
+
+#: Changes of one transaction after which all rows are read at once.
+BURST = 50
+
+
+class _Done(threading.local):
+    """
+    What this thread has read lately, by the time at which it began to.
+
+    A signal of this thread that is older was committed before that: all hooks of one
+    transaction run after its commit, one by one.
+    """
+
+    def __init__(self) -> None:
+        self.all: dict[Slot, float] = {}
+        self.rows: dict[tuple[Slot, str], float] = {}
+        self.bursts: dict[Slot, tuple[float, int]] = {}
+
+    def trim(self) -> None:
+        kept: Iterable[dict[Any, Any]] = (self.all, self.rows, self.bursts)
+        for some in kept:
+            if len(some) > 1_000:
+                some.clear()
+
+
+_done = _Done()
+
+
+class _Follower:
+    """Tells all bindings that rest on one model of its changes."""
+
+    def __init__(self, model: Any) -> None:
+        #: Each class, and whether only the row that changed is to be read.
+        self.classes: dict[type[Declaration], bool] = {}
+        self._watch = watch(model, self._tell, mark=_mark)
+
+    def stop(self) -> None:
+        self._watch.stop()
+
+    def _tell(self, change: ModelChange) -> None:
+        # A transaction is only still open in a test that never commits.
+        if in_transaction(change.using):
+            return
+        classes = dict(self.classes)
+        try:
+            bound = _bound(classes, change)
+            _follow_all([d for d in bound if not classes[type(d)]], change)
+            _follow_row([d for d in bound if classes[type(d)]], change)
+        except Exception as error:
+            for cls in classes:
+                owe(cls.label, error)
+            if not isinstance(error, Unreachable):
+                raise  # to be logged by who calls
+
+
+_followers: dict[Any, _Follower] = {}
+
+
+def follow(cls: type[Declaration]) -> None:
+    """Watch the model of a class of bindings, and those that it depends on."""
+    model = cls.model._meta.concrete_model
+    own = [model, *(parent._meta.concrete_model for parent in model._meta.all_parents)]
+    others = [other._meta.concrete_model for other in cls.depends_on]
+    for watched in {*own, *others}:
+        follower = _followers.get(watched)
+        if follower is None:
+            follower = _followers[watched] = _Follower(watched)
+        is_row = watched not in others and _shares_key(model, watched)
+        follower.classes[cls] = is_row
+
+
+def unfollow(cls: type[Declaration]) -> None:
+    """Watch no more."""
+    for model, follower in list(_followers.items()):
+        if follower.classes.pop(cls, None) is not None and not follower.classes:
+            follower.stop()
+            del _followers[model]
+
+
+def _shares_key(model: Any, parent: Any) -> bool:
+    """Return whether a row has the same primary key in both tables."""
+    field = model._meta.pk
+    while field.model is not parent and field.remote_field:
+        field = field.target_field
+    return model is parent or field.model is parent
+
+
+def _mark() -> tuple[int, float]:
+    return threading.get_ident(), time.monotonic()
+
+
+def _bound(
+    classes: Iterable[type[Declaration]], change: ModelChange
+) -> list[Declaration]:
+    """Return the bindings that are kept, and that a change may concern."""
+    labels = {cls.label: cls for cls in classes}
+    found = with_store(lambda store: store.names(list(labels)))
+    bound = []
+    for cls, names in zip(labels.values(), found, strict=True):
+        for name in names:
+            declaration = cls.from_slot_name(name)
+            if declaration is None:
+                with_store(partial(invalidate, slot=Slot(cls.label, name)))
+            elif declaration.database == change.using:
+                bound.append(declaration)
+    return bound
+
+
+def _follow_all(bound: Sequence[Declaration], change: ModelChange) -> None:
+    for declaration in bound:
+        slot = declaration.slot
+        if not _is_done(change, _done.all.get(slot)):
+            _done.all[slot] = time.monotonic()
+            refresh(declaration)
+    _done.trim()
+
+
+def _follow_row(bound: Sequence[Declaration], change: ModelChange) -> None:
+    pk = pk_text(change.pk)
+    due = [
+        declaration
+        for declaration in bound
+        if not _is_done(change, _done.all.get(declaration.slot))
+        and not _is_done(change, _done.rows.get((declaration.slot, pk)))
+    ]
+    bursting = [item for item in due if _is_burst(item.slot, change)]
+    _follow_all(bursting, change)
+    rest = [declaration for declaration in due if declaration not in bursting]
+    if not rest:
+        return
+    for declaration in rest:
+        _done.rows[declaration.slot, pk] = time.monotonic()
+    slots = [declaration.slot for declaration in rest]
+    tickets = with_store(lambda store: store.take(slots, pk))
+    writes = []
+    for declaration, ticket in zip(rest, tickets, strict=True):
+        read = _read(declaration, change, ticket) if ticket else None
+        if ticket is not None and read is not None:
+            writes.append((declaration.slot, ticket, read))
+    _write(rest, writes)
+
+
+def _read(declaration: Declaration, change: ModelChange, ticket: Ticket) -> Read | None:
+    """Read the row; ``None`` where that fails, which must not harm other bindings."""
+    try:
+        row, order = declaration.load_row(change.pk), None
+        may_move = row is not None and row.may_have_moved(ticket.key)
+        if declaration.slot.listed and may_move:
+            order = declaration.load_order()
+    except Exception as error:
+        logger.exception("%r cannot follow a change of %r.", declaration, change.pk)
+        owe(declaration.label, error)
+        return None
+    return Read(pk_text(change.pk), row, order)
+
+
+def _write(
+    bound: Sequence[Declaration], writes: Sequence[tuple[Slot, Ticket, Read]]
+) -> None:
+    if not writes:
+        return
+    by_slot = {declaration.slot: declaration for declaration in bound}
+    results = with_store(lambda store: store.apply(writes))
+    for (slot, _, _), applied in zip(writes, results, strict=True):
+        tell(slot, applied)
+        reorder(by_slot[slot], applied)
+
+
+def _is_done(change: ModelChange, begun: float | None) -> bool:
+    thread, signalled = change.mark
+    mine = thread == threading.get_ident()
+    return begun is not None and mine and signalled < begun
+
+
+def _is_burst(slot: Slot, change: ModelChange) -> bool:
+    """Return whether so many changes were committed together that all are read."""
+    begun, count = _done.bursts.get(slot, (0.0, 0))
+    if not _is_done(change, begun):
+        begun, count = time.monotonic(), 0
+    _done.bursts[slot] = begun, count + 1
+    return count >= BURST

@@ -1,0 +1,223 @@
+"""
+Reading a binding: from the copy in this process, the store, or the database.
+
+A process keeps the rows that it has read, so a read mostly costs one round trip to the
+store, which says what has changed since. Where the store has nothing, one process fills
+it and the others wait.
+
+Inside a transaction nothing is filled: the transaction may see rows that are never
+committed, or may not see what is. There the database answers, until the block has
+ended.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from django.core.signals import setting_changed
+from django.db import connections, transaction
+
+from turbo.bindings.cache.declaration import Declaration
+from turbo.bindings.cache.notify import tell
+from turbo.bindings.cache.outage import Unreachable, with_store
+from turbo.bindings.cache.snapshot import Snapshot
+from turbo.bindings.conf import get_binding_settings
+from turbo.bindings.rows.codec import pk_text
+from turbo.bindings.store import Applied, Listed, Slot, State, Store, Ticket
+
+__all__ = [
+    "fill",
+    "forget_copies",
+    "in_transaction",
+    "peek",
+    "read",
+    "read_row",
+    "refresh",
+    "reorder",
+]
+
+#: How often a binding is filled before one reads from the database after all.
+ATTEMPTS = 3
+
+_copies: OrderedDict[Slot, Snapshot] = OrderedDict()
+_lock = threading.Lock()  # owns _copies
+
+
+def read(declaration: Declaration) -> Snapshot:
+    """Return the rows; from the database, and without a state, as a last resort."""
+    snapshot = None
+    if not _has_own_changes(declaration):
+        with suppress(Unreachable):
+            snapshot = _read_stored(declaration)
+    return snapshot or Snapshot.of_rows(declaration.form, declaration.load())
+
+
+def read_row(declaration: Declaration, pk: Any) -> tuple[State | None, Any]:
+    """Return where the binding stands and one row, ``None`` if it is not there."""
+    if not _has_own_changes(declaration):
+        with suppress(Unreachable):
+            found = with_store(lambda store: store.row(declaration.slot, pk_text(pk)))
+            if found is None:
+                snapshot = read(declaration)
+                return snapshot.state, snapshot.get(pk)
+            state, value = found
+            return state, value and declaration.form.read(value)()
+    row = declaration.load_row(pk)
+    return None, row and declaration.form.read(row.value)()
+
+
+def peek(declaration: Declaration) -> State | None:
+    """Return where a binding stands, ``None`` if the store cannot say."""
+    if _has_own_changes(declaration):
+        return None
+    try:
+        return with_store(lambda store: store.peek(declaration.slot))
+    except Unreachable:
+        return None
+
+
+def fill(declaration: Declaration) -> bool:
+    """Fill a binding, unless it is filled or somebody else is about to."""
+    slot = declaration.slot
+    ticket = with_store(lambda store: store.begin(slot, alone=True))
+    if ticket is None:
+        return False
+    _replace(declaration, ticket)
+    return True
+
+
+def refresh(declaration: Declaration) -> int:
+    """
+    Read all rows anew, and return how many changes that made.
+
+    Within a transaction it is done after the commit, and 0 is returned.
+    """
+    if in_transaction(declaration.database):
+        _after_commit(declaration, refresh)
+        return 0
+    slot = declaration.slot
+    ticket = with_store(lambda store: store.begin(slot, alone=False))
+    assert ticket is not None, "whoever wants no privilege gets a ticket"
+    applied = _replace(declaration, ticket)
+    return len(applied.changes) if applied else 0
+
+
+def reorder(declaration: Declaration, applied: Applied | None) -> None:
+    """Read the order of the rows anew, if a write says that it is no longer known."""
+    slot = declaration.slot
+    while applied is not None and (ticket := applied.reorder) is not None:
+        order = declaration.load_order()
+        work = partial(_write_order, slot=slot, ticket=ticket, order=order)
+        applied = with_store(work)
+        tell(slot, applied)
+
+
+def _write_order(
+    store: Store, *, slot: Slot, ticket: Ticket, order: Sequence[Listed]
+) -> Applied | None:
+    return store.reorder(slot, ticket, order)
+
+
+def in_transaction(database: str) -> bool:
+    """Return whether this thread has a transaction open."""
+    connection = connections[database]
+    if connection.connection is None:
+        return False
+    return connection.in_atomic_block or not connection.autocommit
+
+
+def forget_copies() -> None:
+    """Drop what this process has read."""
+    with _lock:
+        _copies.clear()
+
+
+def _read_stored(declaration: Declaration) -> Snapshot | None:
+    deadline = time.monotonic() + get_binding_settings().wait
+    filled = 0
+    while (snapshot := _follow(declaration)) is None:
+        if in_transaction(declaration.database):
+            _after_commit(declaration, fill)
+            return None
+        if fill(declaration):
+            filled += 1
+            if filled == ATTEMPTS:
+                return _follow(declaration)
+        elif time.monotonic() > deadline:
+            return None
+        else:
+            time.sleep(0.01)
+    return snapshot
+
+
+def _follow(declaration: Declaration) -> Snapshot | None:
+    """Return the copy of this process, brought up to date."""
+    slot = declaration.slot
+    copy = _copies.get(slot)
+    known = copy.state.version if copy and copy.state else None
+    contents = with_store(lambda store: store.read(slot, known))
+    if contents is None:
+        return None
+    snapshot = (copy or Snapshot(declaration.form, None, {})).follow(contents)
+    _keep(slot, snapshot)
+    return snapshot
+
+
+def _keep(slot: Slot, snapshot: Snapshot) -> None:
+    with _lock:
+        _copies[slot] = snapshot
+        _copies.move_to_end(slot)
+        while len(_copies) > get_binding_settings().copies:
+            _copies.popitem(last=False)
+
+
+def _replace(declaration: Declaration, ticket: Ticket) -> Applied | None:
+    slot = declaration.slot
+    try:
+        rows = declaration.load()
+    except BaseException:
+        with_store(lambda store: store.abandon(slot, ticket))
+        raise
+    applied = with_store(lambda store: store.replace(slot, ticket, rows))
+    tell(slot, applied)
+    reorder(declaration, applied)
+    return applied
+
+
+def _has_own_changes(declaration: Declaration) -> bool:
+    """Return whether this thread has changed something that is not committed yet."""
+    database = declaration.database
+    return in_transaction(database) and bool(connections[database].run_on_commit)
+
+
+def _after_commit(
+    declaration: Declaration, action: Callable[[Declaration], object]
+) -> None:
+    def act() -> None:
+        # Not in a test whose transaction is rolled back, though it runs the hooks.
+        if not in_transaction(declaration.database):
+            with suppress(Unreachable):
+                action(declaration)
+
+    transaction.on_commit(act, using=declaration.database, robust=True)
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    if setting in {"TURBO", "CHANNEL_LAYERS", "DATABASES"}:
+        forget_copies()
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+setting_changed.connect(_forget, dispatch_uid="turbo.bindings.reading")
+os.register_at_fork(after_in_child=_after_fork)

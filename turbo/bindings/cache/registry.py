@@ -1,0 +1,54 @@
+"""The bindings that the project declares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from turbo.bindings.cache.declaration import Declaration
+from turbo.bindings.cache.following import follow, unfollow
+from turbo.bindings.cache.outage import with_store
+from turbo.bindings.store import Slot
+from turbo.exceptions import ConfigurationError
+from turbo.streams.registry import label_of
+
+__all__ = ["classes", "kept", "register", "unregister"]
+
+_classes: dict[str, type[Declaration]] = {}
+
+
+def register(cls: type[Declaration]) -> None:
+    """Make a class known under its label, and follow what its rows rest on."""
+    label = cls.label = label_of(cls)
+    known = _classes.get(label)
+    if known is not None:
+        if known.__module__ != cls.__module__:
+            raise ConfigurationError(
+                f"Two bindings are called {label!r}: one in {known.__module__}, one in "
+                f"{cls.__module__}. Rename one."
+            )
+        unfollow(known)
+    _classes[label] = cls
+    follow(cls)
+
+
+def unregister(cls: type[Declaration]) -> None:
+    """Follow no more; what is kept grows old."""
+    if _classes.get(cls.label) is cls:
+        del _classes[cls.label]
+        unfollow(cls)
+
+
+def classes() -> list[type[Declaration]]:
+    """Return all classes, sorted by label."""
+    return [_classes[label] for label in sorted(_classes)]
+
+
+def kept(cls: type[Declaration]) -> Iterator[tuple[Slot, Declaration | None]]:
+    """
+    Yield what the store keeps of a class.
+
+    ``None`` stands for what was filled by a process that runs other code.
+    """
+    [names] = with_store(lambda store: store.names([cls.label]))
+    for name in names:
+        yield Slot(cls.label, name), cls.from_slot_name(name)

@@ -1,0 +1,97 @@
+"""The rows of a binding as they were at one version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from turbo.bindings.rows.codec import pk_text
+from turbo.bindings.rows.schema import Form
+from turbo.bindings.store import Contents, Row, State
+
+__all__ = ["Snapshot"]
+
+
+class Snapshot:
+    """
+    All rows of a binding, in order. Never changes.
+
+    Without a ``state`` it was read from the database, and says nothing of a version.
+    """
+
+    def __init__(
+        self, form: Form, state: State | None, texts: Mapping[str, str]
+    ) -> None:
+        self.state = state
+        #: Value by primary key, both JSON.
+        self.texts = texts
+        self._form = form
+        # Filled on first use; two threads at once make the same of it.
+        self._made: dict[str, tuple[Any, Callable[[], Any]]] = {}
+
+    @classmethod
+    def of_rows(cls, form: Form, rows: Iterable[Row]) -> Snapshot:
+        """Return the snapshot of rows just read from the database."""
+        return cls(form, None, {row.pk: row.value for row in rows})
+
+    def follow(self, contents: Contents) -> Snapshot:
+        """Return the snapshot that the store's answer leads to."""
+        if contents.changes is None:
+            texts: Mapping[str, str] = dict(contents.rows)
+        else:
+            texts = _changed(self.texts, contents.changes)
+        snapshot = Snapshot(self._form, contents.state, texts)
+        if texts is self.texts:
+            snapshot._made = self._made
+        else:
+            snapshot._made = {
+                pk: made
+                for pk, made in self._made.copy().items()
+                if texts.get(pk) == self.texts[pk]
+            }
+        return snapshot
+
+    def keys(self) -> list[Any]:
+        """Return the primary keys, in order."""
+        return [self._entry(pk)[0] for pk in self.texts]
+
+    def all(self) -> dict[Any, Any]:
+        """Return all rows by primary key, in order; instances are new ones."""
+        entries = [self._entry(pk) for pk in self.texts]
+        return {pk: make() for pk, make in entries}
+
+    def get(self, pk: Any) -> Any:
+        """Return one row, ``None`` if it is not there."""
+        text = pk_text(pk)
+        return self._entry(text)[1]() if text in self.texts else None
+
+    def _entry(self, pk: str) -> tuple[Any, Callable[[], Any]]:
+        entry = self._made.get(pk)
+        if entry is None:
+            made = self._form.pk(pk), self._form.read(self.texts[pk])
+            entry = self._made[pk] = made
+        return entry
+
+
+def _changed(texts: Mapping[str, str], changes: Iterable[str]) -> Mapping[str, str]:
+    """Return the rows after some changes, each of which says where its row stands."""
+    if not changes:
+        return texts
+    values, order = dict(texts), list(texts)
+    for change in map(json.loads, changes):
+        if change["action"] == "order":
+            listed = dict.fromkeys(map(pk_text, change["order"]))
+            order = [*listed, *(pk for pk in order if pk not in listed)]
+            continue
+        pk = pk_text(change["pk"])
+        if values.pop(pk, None) is not None:
+            order.remove(pk)
+        if change["action"] != "delete":
+            order.insert(change["index"], pk)
+            values[pk] = _text(change["value"])
+    return {pk: values[pk] for pk in order}
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

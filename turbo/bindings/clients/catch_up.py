@@ -1,0 +1,130 @@
+"""What a client has missed, read once for all clients that ask at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from turbo.bindings.binding import Binding
+from turbo.bindings.cache import reading
+from turbo.bindings.cache.outage import Unreachable, with_store
+from turbo.bindings.cache.snapshot import Snapshot
+from turbo.bindings.store import State
+from turbo.bindings.store.versions import Version
+from turbo.conf import get_settings
+from turbo.runtime.threads import in_thread, to_its_end, turn_of
+
+__all__ = ["Caught", "catch_up", "stay"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """
+    The changes since the client's version, or else all rows.
+
+    ``version`` is where the client stands with them. ``None``: the rows are the
+    database's, and the store is out of reach.
+    """
+
+    version: Version | None
+    changes: tuple[str, ...] | None = None
+    snapshot: Snapshot | None = None
+
+    @property
+    def size(self) -> int:
+        """Return what it takes to tell a client of it."""
+        texts = self.snapshot.texts.values() if self.snapshot else ()
+        return sum(map(len, texts)) + sum(map(len, self.changes or ()))
+
+
+async def catch_up(binding: Binding, since: Version | None, owner: Hashable) -> Caught:
+    """
+    Return what leads from ``since`` to now, and be told of what follows.
+
+    For each owner one at a time, whatever those are who ask for the same.
+    """
+
+    async def work() -> Caught:
+        return await in_thread(_catch_up, binding, since)
+
+    async def in_turn() -> Caught:
+        async with turn_of(owner):
+            shared: Caught = await _shared().get((binding, since), work)
+            return shared
+
+    return await to_its_end(in_turn())
+
+
+async def stay(binding: Binding) -> State | None:
+    """Go on being told of changes; return where the binding stands."""
+
+    async def work() -> State | None:
+        return await in_thread(_listen, binding)
+
+    shared: State | None = await _shared().get((binding, "stay"), work)
+    return shared
+
+
+def _listen(binding: Binding) -> State | None:
+    seconds = max(60.0, 3 * get_settings().heartbeat)
+    try:
+        return with_store(lambda store: store.listen(binding.slot, seconds=seconds))
+    except Unreachable:
+        return None
+
+
+def _catch_up(binding: Binding, since: Version | None) -> Caught:
+    # What changes before this says so is in what is read after it.
+    if _listen(binding) is None:
+        reading.read(binding)
+        _listen(binding)
+    if since is not None and (changes := _changes(binding, since)) is not None:
+        return changes
+    snapshot = reading.read(binding)
+    version = snapshot.state.version if snapshot.state else None
+    return Caught(version, snapshot=snapshot)
+
+
+def _changes(binding: Binding, since: Version) -> Caught | None:
+    try:
+        contents = with_store(lambda store: store.read(binding.slot, since))
+    except Unreachable:
+        return None
+    if contents is None or contents.changes is None:
+        return None
+    return Caught(contents.state.version, changes=contents.changes)
+
+
+class _Shared:
+    """Work that several ask for is done once: by a run that begins after each asked."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Hashable, asyncio.Task[Any]] = {}
+        self._locks: dict[Hashable, asyncio.Lock] = {}
+
+    async def get(self, key: Hashable, work: Callable[[], Awaitable[Any]]) -> Any:
+        task = self._waiting.get(key)
+        if task is None:
+            task = asyncio.ensure_future(self._run(key, work))
+            self._waiting[key] = task
+        return await asyncio.shield(task)
+
+    async def _run(self, key: Hashable, work: Callable[[], Awaitable[Any]]) -> Any:
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
+            del self._waiting[key]
+            try:
+                return await work()
+            finally:
+                if key not in self._waiting:
+                    self._locks.pop(key, None)
+
+
+_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
+
+
+def _shared() -> _Shared:
+    return _loops.setdefault(asyncio.get_running_loop(), _Shared())

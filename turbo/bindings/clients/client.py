@@ -1,0 +1,297 @@
+"""The server's side of one JSON client: it is told all rows, then every change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from turbo import metrics
+from turbo.bindings.binding import Binding
+from turbo.bindings.cache.notify import group_stream_name, parse_told, stream_name
+from turbo.bindings.cache.outage import is_reachable
+from turbo.bindings.clients.audience import Audience, Way
+from turbo.bindings.clients.catch_up import Caught, catch_up, stay
+from turbo.bindings.clients.sequence import Change, Line
+from turbo.bindings.messages import (
+    Signal,
+    change_frame,
+    group_frame,
+    message,
+    sync_messages,
+)
+from turbo.bindings.store.versions import Version
+from turbo.conf import get_settings
+from turbo.connections.budgets import ConnectionBudget
+from turbo.connections.questions import ask
+from turbo.connections.revocation import RevocationHandler
+from turbo.connections.visitors import Visitor
+from turbo.delivery.frame import Frame
+from turbo.delivery.hub import get_hub
+from turbo.delivery.names import stream_id
+from turbo.delivery.protocol import CloseCode
+from turbo.runtime.tasks import Errands
+from turbo.typing import Scope
+
+__all__ = ["Client"]
+
+logger = logging.getLogger("turbo.bindings")
+
+#: Seconds for which a change may be waited for that another process has made.
+PATIENCE = 0.05
+#: Seconds between two attempts to be heard of.
+PAUSE = 1.0
+#: Seconds that a client waits until its process hears of revocations.
+HEEDING = 2.0
+
+
+class Client:
+    """One client of a binding."""
+
+    def __init__(
+        self, audience: Audience, binding: Binding, scope: Scope, way: Way
+    ) -> None:
+        self._audience = audience
+        self._event = audience.event or binding.label
+        self._binding = binding
+        self._way = way
+        self._visitor = Visitor(scope)
+        self._revocations = RevocationHandler[Client](self, self._visitor)
+        self._line = Line()
+        self._sid = stream_id(stream_name(binding.slot))
+        groups = map(group_stream_name, audience.get_groups())
+        self._sids = [self._sid, *map(stream_id, groups)]
+        self._errands = Errands()
+        self._lock = asyncio.Lock()  # one catching up at a time
+        self._is_healing = False
+        self._is_telling = False
+        self._is_admitted = False
+        self._hub = get_hub()
+        self._hub.connect(self)
+
+    @property
+    def budget(self) -> ConnectionBudget:
+        """Return what the client may ask for."""
+        return self._visitor.budget
+
+    async def start(self, since: Version | None) -> None:
+        """Test the user, subscribe, and tell what has happened since a version."""
+        async with self._revocations.lock:
+            with suppress(TimeoutError):  # asked again as soon as orders are heard
+                async with asyncio.timeout(HEEDING):
+                    await self._hub.heed()
+            await self._visitor.look_up()
+            if not self._has_room():
+                self._turn_away()
+                return
+            if not await self._passes():
+                metrics.count("refused")
+                self._deny("forbidden")
+                return
+            self._is_admitted = True
+            is_heard = await self._subscribe()
+        self._visitor.rest()
+        if not is_heard:
+            self._errands.run(self._subscribe_later())
+        if not await self._catch_up(since, is_asked=True):
+            self._way.end(CloseCode.AGAIN)  # it has nothing that could be kept up
+
+    async def resume(self, since: Version | None) -> None:
+        """Tell what has happened since a version, and say when that is all."""
+        await self._catch_up(since, is_asked=True)
+
+    async def stop(self) -> None:
+        """Leave everything."""
+        await self._revocations.stop()
+        await self._errands.stop()
+        self._visitor.budget.close()
+        await self._hub.disconnect(self)
+
+    def say(self, action: str, **fields: Any) -> None:
+        """Send a message."""
+        self._way.put(Frame(message(self._event, action, **fields)))
+
+    def deliver(self, frame: Frame) -> None:
+        """Take what the hub delivers."""
+        if not self._is_admitted:
+            return  # its permission is being asked, or it is being shown out
+        signal = Signal.of(frame)
+        if signal.kind == "ping":
+            self.say("ping")
+            self._errands.run(self._stay())
+        elif signal.stream == self._sid:
+            # A gap has no version: something is missing.
+            told = frame.wire("turbo.bindings.told", lambda _: parse_told(signal.data))
+            self._pass_on(self._line.take(*told))
+            self._heal()
+            self._end_if_slow()
+        elif signal.kind == "message":
+            self._way.put(group_frame(self._event, signal.data))
+
+    def obey(self, order: str | None) -> None:
+        """Take an order of the control stream."""
+        self._revocations.take(order)
+
+    async def _subscribe(self) -> bool:
+        try:
+            arrivals = await self._hub.subscribe(
+                self, [(sid, "") for sid in self._sids]
+            )
+        except Exception as error:
+            logger.info("A client of %r hears nothing yet: %s", self._binding, error)
+            return False
+        self._hub.settle(arrivals)
+        return True
+
+    async def _subscribe_later(self) -> None:
+        await asyncio.sleep(PAUSE)
+        if await self._subscribe():
+            await self._catch_up(self._line.version)
+        else:
+            self._errands.run(self._subscribe_later())
+
+    async def _catch_up(self, since: Version | None, *, is_asked: bool = False) -> bool:
+        """
+        Tell what has happened since a version.
+
+        Return false, having said so, if the client asks for more than it may.
+        """
+        async with self._lock:
+            before = self._line.version
+            was_lost = self._line.is_lost
+            self._line.stop()
+            try:
+                caught = await catch_up(
+                    self._binding, since, self._visitor.budget.owner
+                )
+            except BaseException:
+                self._line.start(since)
+                raise
+            if is_asked and not self._visitor.budget.spend("replay_bytes", caught.size):
+                self._say_limit()
+                self._pass_on(self._line.start(before))
+                self._line.is_lost |= was_lost
+                return False
+            self._is_telling = True
+            try:
+                await self._tell(caught, since, confirm=is_asked)
+            finally:
+                self._is_telling = False
+            self._pass_on(self._line.start(caught.version))
+        if caught.version is None:
+            self._errands.run(self._await_store())
+        self._heal()
+        return True
+
+    async def _tell(
+        self, caught: Caught, since: Version | None, *, confirm: bool
+    ) -> None:
+        """Send what was read, no faster than the client reads."""
+        version = str(caught.version or "")
+        if since is not None and caught.changes is not None:
+            for number, change in enumerate(caught.changes, since.number + 1):
+                await self._way.ready()
+                self._pass_on([(Version(since.epoch, number), change)])
+        if caught.snapshot is not None:
+            size = self._audience.page_size
+            texts = caught.snapshot.texts
+            for page in sync_messages(self._event, version, texts, page_size=size):
+                await self._way.ready()
+                self._put(Frame(page))
+        if confirm or caught.snapshot is not None:
+            self.say("sync", version=version, payload="ok")
+
+    def _end_if_slow(self) -> None:
+        """End the connection of a client that does not read what it is being told."""
+        if self._is_telling and self._line.is_longer(get_settings().queue_bytes):
+            self._way.end(CloseCode.SLOW)
+
+    def _pass_on(self, changes: Iterable[Change]) -> None:
+        for version, change in changes:
+            self._put(change_frame(self._event, version, change))
+
+    def _put(self, frame: Frame) -> None:
+        """Send what only those may see who have been admitted."""
+        if self._is_admitted:
+            self._way.put(frame)
+
+    def _heal(self) -> None:
+        if self._line.is_stuck and not self._is_healing:
+            self._is_healing = True
+            self._errands.run(self._ask_for_missing())
+
+    async def _ask_for_missing(self) -> None:
+        try:
+            if not self._line.is_lost:
+                await asyncio.sleep(PATIENCE)
+            if self._line.is_stuck:
+                await self._catch_up(self._line.version)
+        finally:
+            self._is_healing = False
+
+    async def _stay(self) -> None:
+        state = await stay(self._binding)
+        is_here = state is not None and state.version == self._line.version
+        if not is_here and not self._lock.locked():
+            await self._catch_up(self._line.version)
+
+    async def _await_store(self) -> None:
+        await asyncio.sleep(PAUSE)
+        if self._line.version is not None or self._lock.locked():
+            return
+        if is_reachable():
+            await self._catch_up(None)
+        else:
+            self._errands.run(self._await_store())
+
+    def _has_room(self) -> bool:
+        """Return whether the visitor may have one more client, and ask its test."""
+        budget = self._visitor.budget
+        return budget.hold("subscriptions", len(self._sids)) and (
+            not self._audience.tests_user() or budget.spend("tests")
+        )
+
+    def _turn_away(self) -> None:
+        self._say_limit()
+        self._way.end(CloseCode.AGAIN)
+
+    def _say_limit(self) -> None:
+        detail = "This is more than one may ask for. Try again in a minute."
+        self.say("error", reason="limit", detail=detail)
+
+    async def _passes(self) -> bool:
+        if self._visitor.is_stale:
+            await self._visitor.reload()
+        if not self._audience.tests_user():
+            return True
+        # Of this connection alone, for the test may look at the scope.
+        asked = {f"turbo.bindings {id(self)}": self._audience}
+        [reason] = (await ask(asked, self._visitor)).values()
+        return not reason
+
+    # --- For the handler of revocations
+
+    def held(self) -> Sequence[Client]:
+        """Return the one thing that there is to lose: to be told."""
+        return [self] if self._is_admitted else []
+
+    async def ended_with(self, stream: str, held: Sequence[Client]) -> Sequence[Client]:
+        """Return this client if it is the binding that was revoked."""
+        return held if stream == stream_name(self._binding.slot) else []
+
+    async def refused(self, held: Sequence[Client]) -> Sequence[Client]:
+        """Ask again whether the user may listen."""
+        return [] if await self._passes() else held
+
+    async def end(self, ended: Sequence[Client]) -> None:
+        """End the connection if it was revoked."""
+        if ended:
+            self._deny("revoked")
+
+    def _deny(self, reason: str) -> None:
+        self._is_admitted = False
+        self._hub.unsubscribe(self, self._sids)
+        self.say("denied", reason=reason)
+        self._way.end(CloseCode.FORBIDDEN)

@@ -1,0 +1,80 @@
+"""The changes of a binding, brought into order for one client."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from turbo.bindings.store.versions import Version
+
+__all__ = ["Line"]
+
+#: A version, and the change that led to it.
+Change: TypeAlias = tuple[Version, str]
+
+#: Changes that may wait for earlier ones.
+LIMIT = 1_000
+
+
+class Line:
+    """
+    Where a client stands, and what has come too early for it.
+
+    Several processes broadcast, so messages may overtake each other. Each carries its
+    version: one is passed on when the one before has been.
+    """
+
+    def __init__(self) -> None:
+        #: What the client has; ``None`` while it is being told everything.
+        self.version: Version | None = None
+        #: Whether something has happened that no message leads to.
+        self.is_lost = False
+        self._early: dict[Version, str] = {}
+
+    @property
+    def is_stuck(self) -> bool:
+        """Return whether the store must be asked for what is missing."""
+        return self.version is not None and (self.is_lost or bool(self._early))
+
+    def is_longer(self, size: int) -> bool:
+        """Return whether more waits than is kept for a client that does not read."""
+        waiting = self._early.values()
+        return len(waiting) >= LIMIT or sum(map(len, waiting)) > size
+
+    def stop(self) -> None:
+        """Pass nothing on until :meth:`start`."""
+        self.version = None
+
+    def start(self, version: Version | None) -> list[Change]:
+        """Go on from what the client has just been told; return what comes next."""
+        self.version, self.is_lost = version, False
+        if version is None:
+            return []
+        self._early = {
+            early: change
+            for early, change in self._early.items()
+            if early.epoch == version.epoch and early.number > version.number
+        }
+        return self._ready()
+
+    def take(self, version: Version | None, change: str) -> list[Change]:
+        """Take a message that arrived; return the changes that may be passed on."""
+        if version is None or not change or len(self._early) >= LIMIT:
+            self.is_lost = True
+            return []
+        mine = self.version
+        if mine is not None and mine.epoch != version.epoch:
+            self.is_lost = True
+        if mine is None or mine.epoch != version.epoch or version.number > mine.number:
+            self._early[version] = change
+        return self._ready()
+
+    def _ready(self) -> list[Change]:
+        ready: list[Change] = []
+        while self.version is not None:
+            following = Version(self.version.epoch, self.version.number + 1)
+            change = self._early.pop(following, None)
+            if change is None:
+                break
+            self.version = following
+            ready.append((following, change))
+        return ready

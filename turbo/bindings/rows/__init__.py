@@ -1,0 +1,1 @@
+"""The rows of a binding: as text, and in their order."""

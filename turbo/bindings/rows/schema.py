@@ -1,0 +1,124 @@
+"""
+The form of a binding: how its rows are written and ordered, and what that depends on.
+
+Rows that were written in one form cannot be read in another. So the form has a name
+that is made of everything it rests on, and a changed model, serializer or queryset
+leads to another place in the store by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import EmptyResultSet, FullResultSet
+from django.db.models import Field, Model, QuerySet
+from django.utils import timezone, translation
+from django.utils.module_loading import import_string
+
+from turbo.bindings.rows.codec import RowFormat, pk_text
+from turbo.bindings.rows.ordering import Ordering
+from turbo.bindings.store import Row
+
+__all__ = ["Form", "describe_serializer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How the rows of one class of bindings are kept."""
+
+    name: str
+    ordering: Ordering
+    #: Whether the query has a text; one that finds nothing whatever is stored has none.
+    has_sql: bool
+    _format: RowFormat
+    _serializer_class: Any
+
+    @classmethod
+    def of(
+        cls, queryset: QuerySet[Any], *, serializer_class: Any, further: Sequence[Any]
+    ) -> Form:
+        """Return the form of the rows of ``queryset``."""
+        ordering = Ordering(queryset)
+        sql = _sql(ordering.apply(queryset))
+        rests_on = [
+            queryset.model._meta.label,
+            [_describe_field(field) for field in queryset.model._meta.concrete_fields],
+            sql,
+            describe_serializer(serializer_class),
+            list(further),
+        ]
+        text = json.dumps(rests_on, default=str, sort_keys=True)
+        name = hashlib.sha256(text.encode()).hexdigest()[:20]
+        return cls(name, ordering, bool(sql), RowFormat(queryset), serializer_class)
+
+    def row(self, instance: Model) -> Row:
+        """Return an instance as it is kept."""
+        value = self._value(instance)
+        return Row(pk_text(instance.pk), self.ordering.key(instance), value)
+
+    def read(self, text: str) -> Callable[[], Any]:
+        """Return what makes of a kept value what the binding's user gets."""
+        if self._serializer_class is None:
+            return self._format.read(text)
+        return lambda: json.loads(text)
+
+    def pk(self, text: str) -> Any:
+        """Return a primary key that was kept."""
+        return self._format.pk(text)
+
+    def _value(self, instance: Model) -> str:
+        if self._serializer_class is None:
+            return self._format.write(instance)
+        # Whoever writes may have another language and time zone than whoever reads.
+        with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
+            data = self._serializer_class(instance).data
+            return json.dumps(
+                data, cls=_encoder(), ensure_ascii=False, separators=(",", ":")
+            )
+
+
+def _encoder() -> type[json.JSONEncoder]:
+    """Return what makes the JSON of a response; needs the extra ``rest``."""
+    encoder: Any = import_string("rest_framework.utils.encoders.JSONEncoder")
+    return encoder  # type: ignore[no-any-return]
+
+
+def describe_serializer(serializer_class: Any) -> Any:
+    """Return what a serializer of Django REST framework consists of, for JSON."""
+    if serializer_class is None:
+        return None
+    return [_path(serializer_class), _describe_part(serializer_class())]
+
+
+def _describe_part(part: Any) -> Any:
+    described = [_path(type(part)), getattr(part, "source", None)]
+    child = getattr(part, "child", None)
+    fields = getattr(part, "fields", None)
+    if child is not None:
+        described.append(_describe_part(child))
+    if isinstance(fields, Mapping):
+        described += [[name, _describe_part(field)] for name, field in fields.items()]
+    return described
+
+
+def _describe_field(field: Field[Any, Any]) -> list[Any]:
+    limits = ("max_length", "max_digits", "decimal_places", "null")
+    said = [getattr(field, limit, None) for limit in limits]
+    return [field.name, field.column, _path(type(field)), *said]
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _sql(queryset: QuerySet[Any]) -> str:
+    """Return the text of the query; its parameters may change with the time of day."""
+    try:
+        return str(queryset.query.get_compiler(queryset.db).as_sql()[0])
+    except (EmptyResultSet, FullResultSet):
+        return ""

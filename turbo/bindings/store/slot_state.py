@@ -1,0 +1,277 @@
+"""
+One binding's content in the memory of a process.
+
+The rules by which tickets are heeded, in Python; ``scripts`` has them in Lua.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Sequence
+
+from turbo.bindings.store.base import (
+    ANY,
+    Applied,
+    Contents,
+    Listed,
+    Read,
+    Row,
+    State,
+    Ticket,
+)
+from turbo.bindings.store.versions import Version
+
+__all__ = ["Book"]
+
+#: The rank of a row that has not been listed yet: behind all others.
+LAST = "~"
+
+
+class Book:
+    """The rows of one slot, and the tickets that are out. Not safe for threads."""
+
+    def __init__(
+        self, epoch: str, *, listed: bool, length: int, patience: float
+    ) -> None:
+        self.epoch = epoch
+        self.number = 0  # 0 until it is filled for the first time
+        self.modified = 0.0
+        self.heeded_until = 0.0
+        self._listed = listed
+        self._patience = patience
+        self._rows: dict[str, str] = {}
+        self._keys: dict[str, str] = {}
+        self._listed_as: dict[str, Listed] = {}  # pk: rank, key; of rows kept or not
+        self._order: list[tuple[str, str]] = []  # rank or key, pk
+        self._tickets = 0
+        self._out: dict[int, float] = {}  # ticket: when it was taken; oldest first
+        self._filling = 0
+        self._floor = 0  # every row was read under this ticket or a later one
+        self._missed = 0  # what should have been read under this ticket was not
+        self._listing = 0  # the order was read under this ticket
+        self._written: dict[str, int] = {}  # later tickets, while an earlier is out
+        self._log: deque[str] = deque(maxlen=length)
+        self._changes: list[str] = []
+
+    @property
+    def filled(self) -> bool:
+        return self._floor > self._missed
+
+    @property
+    def _is_being_filled(self) -> bool:
+        return self._filling in self._out and self._filling > self._missed
+
+    def settle(self, now: float) -> None:
+        """Give up tickets whose owners must be gone."""
+        for ticket, taken in list(self._out.items()):
+            if now - taken <= self._patience:
+                break
+            del self._out[ticket]
+            self._miss(ticket)
+
+    def state(self, now: float) -> State:
+        return State(Version(self.epoch, self.number), self.modified, now)
+
+    def take(self, pk: str, now: float) -> Ticket | None:
+        if not self.filled and not self._is_being_filled:
+            return None
+        return Ticket(self.epoch, self._ticket(now), self._listed_key(pk))
+
+    def begin(self, now: float, *, alone: bool) -> Ticket | None:
+        if alone and (self.filled or self._is_being_filled):
+            return None
+        number = self._ticket(now)
+        if not self.filled:
+            self._filling = number
+        return Ticket(self.epoch, number)
+
+    def apply(self, ticket: Ticket, read: Read, now: float) -> Applied | None:
+        if not self._land(ticket):
+            return None
+        number, pk, row = ticket.number, read.pk, read.row
+        if number <= max(self._floor, self._written.get(pk, 0)):
+            return self._applied(now)
+        self._written[pk] = number
+        place, value = self._lift(pk)
+        moved = read.order is not None and self._list(number, read.order)
+        if row is None:
+            self._remove(pk, value)
+        else:
+            self._put(row, place, value, force=moved)
+        is_lost = (
+            self._listed
+            and read.order is None
+            and row is not None
+            and number > self._listing
+            and row.may_have_moved(self._listed_key(pk))
+        )
+        return self._applied(now, reorder=is_lost or self._has_lost(number, besides=pk))
+
+    def reorder(
+        self, ticket: Ticket, order: Sequence[Listed], now: float
+    ) -> Applied | None:
+        if not self._land(ticket):
+            return None
+        self._list(ticket.number, order)
+        return self._applied(now, reorder=self._has_lost(ticket.number))
+
+    def replace(
+        self, ticket: Ticket, rows: Sequence[Row], now: float
+    ) -> Applied | None:
+        if not self._land(ticket):
+            return None
+        number = ticket.number
+        if number <= self._floor:
+            return self._applied(now)
+        later = {pk for pk, written in self._written.items() if written > number}
+        given = {row.pk for row in rows}
+        for pk in [pk for pk in self._rows if pk not in given and pk not in later]:
+            self._remove(pk, self._lift(pk)[1])
+        if self._listed:
+            self._list(number, [(row.pk, row.key) for row in rows])
+        for row in rows:
+            if row.pk not in later and not self._has(row):
+                self._put(row, *self._lift(row.pk))
+        self._floor = number
+        if not self.number:
+            self.number, self.modified = 1, now
+        return self._applied(now, reorder=self._has_lost(number))
+
+    def abandon(self, ticket: Ticket) -> None:
+        if self._land(ticket):
+            self._miss(ticket.number)
+
+    def read(self, known: Version | None, now: float) -> Contents:
+        state = self.state(now)
+        if known is not None and known.epoch == self.epoch:
+            missed = self.number - known.number
+            if 0 <= missed <= len(self._log):
+                log = list(self._log)
+                return Contents(state, changes=tuple(log[len(log) - missed :]))
+        rows = tuple((pk, self._rows[pk]) for _, pk in self._order)
+        return Contents(state, rows=rows)
+
+    def value(self, pk: str) -> str | None:
+        return self._rows.get(pk)
+
+    def bump(self, now: float) -> Applied:
+        self.number += 1
+        self.modified = now
+        self._log.clear()
+        return self._applied(now)
+
+    def invalidate(self, now: float) -> Applied:
+        self._miss(self._tickets)
+        return self._applied(now)
+
+    def _ticket(self, now: float) -> int:
+        self._tickets += 1
+        self._out[self._tickets] = now
+        return self._tickets
+
+    def _land(self, ticket: Ticket) -> bool:
+        """Take a ticket back. One that was given up is worth nothing any more."""
+        if ticket.epoch != self.epoch:
+            return False
+        if self._out.pop(ticket.number, None) is None:
+            self._miss(ticket.number)
+            return False
+        return True
+
+    def _miss(self, number: int) -> None:
+        self._missed = max(self._missed, number)
+
+    def _applied(self, now: float, *, reorder: bool = False) -> Applied:
+        ticket = Ticket(self.epoch, self._ticket(now)) if reorder else None
+        if not self._out:
+            self._written.clear()
+        elif len(self._written) > 100:
+            earliest = next(iter(self._out))
+            self._written = {p: t for p, t in self._written.items() if t > earliest}
+        changes, self._changes = tuple(self._changes), []
+        if changes:
+            self.modified = max(now, self.modified)
+        version = Version(self.epoch, self.number)
+        return Applied(version, now < self.heeded_until, changes, ticket)
+
+    def _has(self, row: Row) -> bool:
+        return self._rows.get(row.pk) == row.value and self._keys[row.pk] == row.key
+
+    def _rank(self, pk: str) -> str:
+        if not self._listed:
+            return self._keys[pk]
+        return self._listed_as[pk][0] if pk in self._listed_as else LAST
+
+    def _listed_key(self, pk: str) -> str | None:
+        return self._listed_as[pk][1] if pk in self._listed_as else None
+
+    def _has_lost(self, number: int, *, besides: str | None = None) -> bool:
+        """
+        Return whether the order is older than a row that stands in it.
+
+        It is if the order was read under ``number``, and the row was written, with
+        another key, under a later ticket whose owner may have found it listed so.
+        """
+        return number == self._listing and any(
+            written > number
+            and pk != besides
+            and self._keys.get(pk, ANY) not in (ANY, self._listed_key(pk))
+            for pk, written in self._written.items()
+        )
+
+    def _lift(self, pk: str) -> tuple[int | None, str | None]:
+        """Take a row out of the order; return its place and its value."""
+        value = self._rows.get(pk)
+        if value is None:
+            return None, None
+        place = bisect_left(self._order, (self._rank(pk), pk))
+        del self._order[place]
+        return place, value
+
+    def _put(
+        self, row: Row, place: int | None, value: str | None, *, force: bool = False
+    ) -> None:
+        """Put a row that was lifted, or a new one, where it belongs."""
+        self._rows[row.pk], self._keys[row.pk] = row.value, row.key
+        entry = (self._rank(row.pk), row.pk)
+        index = bisect_left(self._order, entry)
+        insort(self._order, entry)
+        if value is None:
+            self._note("create", row.pk, index, row.value)
+        elif force or value != row.value or place != index:
+            self._note("update", row.pk, index, row.value)
+
+    def _remove(self, pk: str, value: str | None) -> None:
+        if value is not None:
+            del self._rows[pk], self._keys[pk]
+            self._note("delete", pk)
+
+    def _list(self, number: int, order: Sequence[Listed]) -> bool:
+        """Take over an order if it is newer; return whether rows have moved."""
+        if number <= self._listing:
+            return False
+        self._listing = number
+        before = [pk for _, pk in self._order]
+        self._listed_as = {
+            pk: (f"{place:08d}", key) for place, (pk, key) in enumerate(order)
+        }
+        self._order = sorted((self._rank(pk), pk) for pk in before)
+        after = [pk for _, pk in self._order]
+        if before == after:
+            return False
+        self._log_change(f'{{"action":"order","order":[{",".join(after)}]}}')
+        return True
+
+    def _note(
+        self, action: str, pk: str, index: int | None = None, value: str = ""
+    ) -> None:
+        body = "" if index is None else f',"index":{index},"value":{value}'
+        self._log_change(f'{{"action":{json.dumps(action)},"pk":{pk}{body}}}')
+
+    def _log_change(self, change: str) -> None:
+        if self.number:  # who reads the first version reads all of it
+            self.number += 1
+            self._log.append(change)
+            self._changes.append(change)

@@ -1,0 +1,1 @@
+"""System checks, and what ``manage.py turbo_doctor`` looks at."""

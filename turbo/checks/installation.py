@@ -1,0 +1,95 @@
+"""What can be told of a project without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib.staticfiles import finders
+from django.contrib.staticfiles.storage import staticfiles_storage
+from django.core.checks import ERROR, CheckMessage
+from django.template import TemplateDoesNotExist
+from django.template.loader import get_template
+
+from turbo.checks.finding import Finding
+from turbo.checks.setup import check_setup, check_streams
+from turbo.streams.registry import stream_classes
+
+__all__ = ["examine_installation"]
+
+MIDDLEWARE = "turbo.middleware.TurboMiddleware"
+FILES = ("turbo/turbo.js", "turbo/turbo-channels.js")
+
+
+def examine_installation() -> Iterator[Finding]:
+    """Yield what the settings, the streams, the templates and the files say."""
+    yield from _checked("The settings are in order.", check_setup())
+    yield from _checked(_streams_found(), check_streams())
+    yield _middleware()
+    yield _head()
+    yield from _static_files()
+
+
+def _checked(good: str, messages: list[CheckMessage]) -> Iterator[Finding]:
+    for message in messages:
+        failed = message.level >= ERROR
+        tell = Finding.failure if failed else Finding.warning
+        yield tell(f"{message.msg} ({message.id})", str(message.hint))
+    if not messages:
+        yield Finding.ok(good)
+
+
+def _streams_found() -> str:
+    number = len(stream_classes())
+    if not number:
+        return "No streams are declared yet; they belong into an app's streams.py."
+    return f"{number} streams are declared; manage.py turbo_streams lists them."
+
+
+def _middleware() -> Finding:
+    if MIDDLEWARE in settings.MIDDLEWARE:
+        return Finding.ok("TurboMiddleware is installed.")
+    return Finding.warning(
+        "TurboMiddleware is not installed: there is no request.turbo, and a page that "
+        "causes a refresh is refreshed itself once more.",
+        f"Add {MIDDLEWARE!r} to MIDDLEWARE.",
+    )
+
+
+def _head() -> Finding:
+    try:
+        get_template("turbo/head.html")
+    except TemplateDoesNotExist:
+        return Finding.failure(
+            "The template turbo/head.html is not found.",
+            'Set "APP_DIRS": True in TEMPLATES, or add the loader of app directories.',
+        )
+    return Finding.ok("The template turbo/head.html is found.")
+
+
+def _static_files() -> Iterator[Finding]:
+    if not apps.is_installed("django.contrib.staticfiles"):
+        yield Finding.failure(
+            "django.contrib.staticfiles is not installed, so pages get no JavaScript.",
+            "Add it to INSTALLED_APPS.",
+        )
+        return
+    for name in FILES:
+        yield _static_file(name)
+
+
+def _static_file(name: str) -> Finding:
+    if finders.find(name) is None:
+        return Finding.failure(
+            f"The static file {name} is not there.",
+            "Install the package from a wheel; a checkout fetches Turbo when it is "
+            "built (pip install -e .).",
+        )
+    collects = settings.STATIC_ROOT and not settings.DEBUG
+    if collects and not staticfiles_storage.exists(name):
+        return Finding.warning(
+            f"The static file {name} has not been collected to STATIC_ROOT.",
+            "Run manage.py collectstatic.",
+        )
+    return Finding.ok(f"The static file {name} is found.")

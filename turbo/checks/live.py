@@ -1,0 +1,161 @@
+"""Attempts: whether messages get through, as this very process is set up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeAlias
+
+from turbo.checks.finding import Finding
+from turbo.checks.websocket import probe_websocket
+from turbo.conf import get_settings, layer_config
+from turbo.delivery.broadcast import broadcast
+from turbo.delivery.frame import Frame
+from turbo.delivery.groups import get_layer
+from turbo.delivery.hub import get_hub
+from turbo.delivery.names import stream_id
+from turbo.replay import get_replay
+from turbo.replay.base import Append
+from turbo.replay.positions import Moment, parse
+
+__all__ = ["probe_all"]
+
+Probe: TypeAlias = Callable[[], Awaitable[Finding]]
+
+#: Seconds that one attempt may take.
+PATIENCE = 5.0
+#: Seconds by which the clocks of two machines may differ.
+TOLERANCE = 2.0
+
+_REDIS = (
+    "Is Redis running, and can this machine reach the hosts that CHANNEL_LAYERS names?"
+)
+
+
+async def probe_all() -> AsyncIterator[Finding]:
+    """Yield what comes of each attempt, in the order of a message's way."""
+    yield await _tried(probe_layer, "The channel layer does not answer", _REDIS)
+    yield await _tried(probe_log, "The replay log does not answer", _REDIS)
+    yield await _tried(probe_clock, "The replay log's clock cannot be read", _REDIS)
+    yield await _tried(
+        probe_round_trip,
+        "A message did not come back",
+        "It goes through the publisher, the replay log and the channel layer: look at "
+        "what is said of those.",
+    )
+    yield await _tried(
+        probe_websocket,
+        "The ASGI application does not serve the WebSocket",
+        "See ASGI_APPLICATION; turbo.asgi.get_application() makes a whole one.",
+    )
+
+
+async def _tried(probe: Probe, failed: str, hint: str) -> Finding:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await probe()
+    except TimeoutError:
+        return Finding.failure(f"{failed}: nothing within {PATIENCE:g} s.", hint)
+    except Exception as error:
+        return Finding.failure(f"{failed}: {type(error).__name__}: {error}", hint)
+
+
+async def probe_layer() -> Finding:
+    """Send a message through the channel layer to oneself."""
+    layer = get_layer()
+    channel = await layer.new_channel("turbo")
+    start = time.perf_counter()
+    await layer.send(channel, {"type": "turbo.doctor"})
+    await layer.receive(channel)
+    took = _milliseconds(start)
+    name = f"The channel layer {_layer_name()} answers in {took}"
+    if type(layer).__name__ == "InMemoryChannelLayer":
+        return Finding.warning(
+            f"{name}, and reaches this process only: what a shell, a worker or another "
+            f"server changes appears on no page.",
+            "That is enough for development with one server. Else use "
+            "channels_redis.core.RedisChannelLayer.",
+        )
+    return Finding.ok(f"{name}.")
+
+
+def _layer_name() -> str:
+    backend = str(layer_config().get("BACKEND", "")).rpartition(".")[2]
+    return f"{get_settings().channel_layer!r} ({backend})"
+
+
+def _milliseconds(start: float) -> str:
+    return f"{(time.perf_counter() - start) * 1_000:.1f} ms"
+
+
+async def probe_log() -> Finding:
+    """Append to the replay log and read it back."""
+    log, sid = get_replay(), stream_id("turbo:doctor")
+    name = type(log).__name__
+    if not log.supports_replay:
+        return Finding.warning(
+            f"{name} keeps nothing: a page that was away refreshes itself.",
+            "Remove REPLAY_BACKEND from the TURBO setting to have a log.",
+        )
+    [before] = await log.read([(sid, "")])
+    start = time.perf_counter()
+    await log.append([Append(sid, "<!-- turbo_doctor -->")])
+    [history] = await log.read([(sid, f"{before.epoch}:{before.tip}")])
+    took = _milliseconds(start)
+    if not (history.complete and history.entries):
+        return Finding.failure(
+            f"The replay log ({name}) has lost a message within {took}.",
+            "Redis must keep what it is given: look at its maxmemory-policy, and at "
+            "whoever else uses that database.",
+        )
+    return Finding.ok(f"The replay log ({name}) keeps messages; that took {took}.")
+
+
+async def probe_clock() -> Finding:
+    """Compare the log's clock with that of this machine."""
+    log = get_replay()
+    if not log.supports_replay:
+        return Finding.ok("Without a replay log there is no clock to compare.")
+    await log.sync_clock()
+    moment = parse(log.moment())
+    if not isinstance(moment, Moment):
+        return Finding.failure("The replay log does not know what time it is.", _REDIS)
+    skew = time.time() - moment.time / 1_000_000
+    if log.supports_processes and abs(skew) > TOLERANCE:
+        return Finding.warning(
+            f"The clock of this machine differs by {abs(skew):.0f} s from that of "
+            f"Redis; signed names expire by the one, and the log counts by the other.",
+            "Synchronise the clocks (NTP).",
+        )
+    return Finding.ok("The clock of the replay log can be read.")
+
+
+class _Ear:
+    """A subscriber that waits for one message."""
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def deliver(self, frame: Frame) -> None:
+        """Take a frame; signs of life are none."""
+        if '"message"' in frame.text and not self.heard.done():
+            self.heard.set_result(None)
+
+    def obey(self, order: str | None) -> None:
+        """Ignore orders."""
+
+
+async def probe_round_trip() -> Finding:
+    """Broadcast a message, and hear it as a page would."""
+    hub, ear, name = get_hub(), _Ear(), "turbo:doctor"
+    hub.connect(ear)
+    try:
+        hub.settle(await hub.subscribe(ear, [(stream_id(name), "")]))
+        start = time.perf_counter()
+        broadcast(name, "<!-- turbo_doctor -->")
+        await ear.heard
+        took = _milliseconds(start)
+    finally:
+        await hub.disconnect(ear)
+    return Finding.ok(f"A message made the whole way to a subscriber in {took}.")

@@ -1,0 +1,116 @@
+"""
+The way in from one WebSocket: a frame at a time, and the client's leaving.
+
+The next frame is taken when the one before is done with, nothing waits on the way out,
+and the client's budget allows it. A client that leaves meanwhile is noticed: by a
+server with the extension ``turbo.transport``, or else by looking at the next message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Self
+
+from turbo.connections.send_buffer import Outbox
+from turbo.typing import Message, Receive
+
+__all__ = ["NO_CODE", "Inbox", "end_now"]
+
+#: The code of a client that closed without one.
+NO_CODE = 1005
+#: Seconds that a frame may take before the next message is looked at.
+PATIENCE = 0.5
+
+
+def end_now(limit: asyncio.Timeout) -> None:
+    """Let a timeout expire; one that has expired, or was left, stays as it is."""
+    with suppress(RuntimeError):
+        limit.reschedule(asyncio.get_running_loop().time())
+
+
+class Inbox:
+    """
+    What one client sends, as long as its connection is read from.
+
+    ``on_lost`` is called when the client leaves while it is not waited for: the work
+    for it is to end.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_is_waited_for",
+        "_on_lost",
+        "_outbox",
+        "_pace",
+        "_receive",
+        "_timer",
+    )
+
+    def __init__(
+        self,
+        receive: Receive,
+        outbox: Outbox,
+        *,
+        pace: Callable[[], Awaitable[None]],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._receive = receive
+        self._outbox = outbox
+        self._pace = pace
+        self._on_lost = on_lost
+        self._is_waited_for = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._ahead: asyncio.Future[Message] | None = None
+
+    def __enter__(self) -> Self:
+        self._outbox.on_lost = self._lose
+        self._watch()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._outbox.on_lost = None
+        self._rest()
+        if self._ahead is not None:
+            self._ahead.cancel()
+
+    async def next(self) -> Message:
+        """Return the client's next message."""
+        await self._pace()
+        await self._outbox.ready()
+        self._rest()
+        ahead, self._ahead = self._ahead, None
+        self._is_waited_for = True
+        try:
+            return await (self._receive() if ahead is None else ahead)
+        finally:
+            self._is_waited_for = False
+            self._watch()
+
+    def _watch(self) -> None:
+        if not self._outbox.tells_of_loss:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(PATIENCE, self._look_ahead)
+
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_ahead(self) -> None:
+        if self._outbox.is_blocked:  # where the server tells that nobody is there
+            self._watch()
+        elif self._ahead is None:
+            self._ahead = asyncio.ensure_future(self._receive())
+            self._ahead.add_done_callback(self._look_at)
+
+    def _look_at(self, ahead: asyncio.Future[Message]) -> None:
+        if ahead.cancelled() or ahead.exception() is not None:
+            return  # next() has the same answer
+        if ahead.result()["type"] == "websocket.disconnect":
+            self._lose()
+
+    def _lose(self) -> None:
+        if not self._is_waited_for:
+            self._on_lost()

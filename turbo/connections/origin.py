@@ -1,0 +1,130 @@
+"""
+From which sites' pages a WebSocket is taken.
+
+A browser sends its cookies along with a WebSocket to whatever site opens it, and names
+that site in ``Origin``. Here Django's own rule for unsafe requests is applied: it is
+the site that was asked, by scheme, host and port, or one of ``CSRF_TRUSTED_ORIGINS``.
+As a socket can be read and a form cannot, its host must be one of ``ALLOWED_HOSTS``
+besides.
+"""
+
+from __future__ import annotations
+
+import logging
+from io import BytesIO
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.core.handlers.asgi import ASGIRequest
+from django.http.request import validate_host
+from django.utils.http import is_same_domain
+
+from turbo.runtime.once import once_a_minute
+from turbo.typing import ASGIApplication, Receive, Scope, Send
+
+__all__ = ["OriginValidator"]
+
+logger = logging.getLogger("turbo.consumers")
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class OriginValidator:
+    """
+    Serve only those WebSockets that a page of this site has opened.
+
+    Programs that are no browsers name no origin. They are served where all hosts are
+    allowed, and where ``required=False``.
+    """
+
+    def __init__(self, application: ASGIApplication, *, required: bool = True) -> None:
+        self.application = application
+        self.required = required
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection, or answer 403 and log once a minute why."""
+        problem = self._problem(scope)
+        if not problem:
+            await self.application(scope, receive, send)
+            return
+        if once_a_minute("origins"):
+            logger.warning("A WebSocket is refused: %s", problem)
+        if (await receive())["type"] == "websocket.connect":
+            await send({"type": "websocket.close"})
+
+    def _problem(self, scope: Scope) -> str:
+        request = _request(scope)
+        given = request.headers.get("Origin")
+        if given is None:
+            is_welcome = not self.required or "*" in settings.ALLOWED_HOSTS
+            return "" if is_welcome else "it names no Origin, as every browser does."
+        origin = _parse(given)
+        if origin is None:
+            return f"its Origin is {given!r:.200}, which is none."
+        if not validate_host(origin[1], _allowed_hosts()):
+            return f"its Origin is {given!r:.200}, no host of ALLOWED_HOSTS."
+        if any(_trusts(trusted, origin) for trusted in settings.CSRF_TRUSTED_ORIGINS):
+            return ""
+        try:
+            own = f"{request.scheme}://{request.get_host()}"
+        except DisallowedHost as error:
+            return str(error)
+        if origin == _parse(own):
+            return ""
+        return (
+            f"its Origin is {given!r:.200}, and the request came to {own!r:.200}. If a "
+            f"proxy changes scheme, host or port, let it pass them on and set "
+            f"SECURE_PROXY_SSL_HEADER or USE_X_FORWARDED_HOST; if that is another site "
+            f"of yours, add it to CSRF_TRUSTED_ORIGINS."
+        )
+
+
+def _request(scope: Scope) -> ASGIRequest:
+    """Return the handshake as the HTTP request that it is."""
+    scheme = {"ws": "http", "wss": "https"}.get(scope.get("scheme", ""), "http")
+    handshake = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "scheme": scheme,
+        "headers": scope["headers"],
+        "server": scope.get("server"),
+    }
+    return ASGIRequest(handshake, BytesIO())
+
+
+def _parse(origin: str) -> tuple[str, str, int | None] | None:
+    """
+    Return scheme, host and port; ``None`` for what is no origin.
+
+    >>> _parse("https://Chat.example.com"), _parse("http://[::1]:8000")
+    (('https', 'chat.example.com', 443), ('http', '[::1]', 8000))
+    >>> _parse("http://[::1"), _parse("null"), _parse("http://a:b")
+    (None, None, None)
+    """
+    try:
+        parts = urlsplit(origin)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not parts.scheme or not host:
+        return None
+    host = f"[{host}]" if ":" in host else host
+    return parts.scheme, host, port or _PORTS.get(parts.scheme)
+
+
+def _trusts(trusted: str, origin: tuple[str, str, int | None]) -> bool:
+    """Return whether an entry of ``CSRF_TRUSTED_ORIGINS`` means this origin."""
+    entry = _parse(trusted.replace("://*.", "://.", 1))
+    if entry is None:
+        return False
+    scheme, host, port = entry
+    return (scheme, port) == (origin[0], origin[2]) and is_same_domain(origin[1], host)
+
+
+def _allowed_hosts() -> list[str]:
+    """Return what Django itself allows."""
+    if settings.DEBUG and not settings.ALLOWED_HOSTS:
+        return [".localhost", "127.0.0.1", "[::1]"]
+    return settings.ALLOWED_HOSTS

@@ -1,0 +1,300 @@
+"""
+The gate: who may subscribe to what.
+
+All names of one frame are decided together: signatures first, then one visit to the
+database for the user, the instances and the quick tests, then one look-up of
+revocations, then what other tests there are. A stream is asked for once, however many
+names mean it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from turbo import metrics
+from turbo.connections.questions import ask, ask_quickly
+from turbo.connections.users import is_pending, load_sessions
+from turbo.connections.visitors import Visitor
+from turbo.delivery.names import SignedName, user_key, verify
+from turbo.delivery.protocol import Subscription
+from turbo.exceptions import NameRefused, UnknownStreamError
+from turbo.replay import get_replay
+from turbo.replay.positions import Moment, parse
+from turbo.runtime.batching import MOST, at_most, each_once, together
+from turbo.runtime.failures import log_failure
+from turbo.runtime.threads import in_thread
+from turbo.streams.model_streams import ModelStream
+from turbo.streams.registry import from_name
+from turbo.streams.stream import Stream
+
+__all__ = [
+    "Grant",
+    "Refusal",
+    "Verdict",
+    "admit",
+    "forbidden_keys",
+    "passes",
+    "revoked",
+]
+
+logger = logging.getLogger("turbo.gate")
+
+#: Seconds of tests within one visit to the database; the others are asked apart.
+TESTING = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A name that admits its bearer, the stream that it means, and since when."""
+
+    subscription: Subscription
+    stream: Stream
+    since: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """
+    A name that does not, and why: the word that the page is told.
+
+    ``passes`` says that it may be asked for again, later.
+    """
+
+    signed: str
+    reason: str
+    passes: bool = False
+
+
+Verdict: TypeAlias = Grant | Refusal
+
+
+async def admit(signed_names: Sequence[str], visitor: Visitor) -> list[Verdict]:
+    """Return a verdict on each name, in order."""
+    budget, count = visitor.budget, len(signed_names)
+    if not budget.spend("names", count) or not budget.hold("waiting", count):
+        return _counted([_over_limit(signed) for signed in signed_names])
+    try:
+        return _counted(await _decide(signed_names, visitor))
+    finally:
+        budget.release("waiting", count)
+
+
+def _over_limit(signed: str) -> Refusal:
+    return Refusal(signed, "limit", passes=True)
+
+
+def _counted(verdicts: list[Verdict]) -> list[Verdict]:
+    refusals = [verdict for verdict in verdicts if isinstance(verdict, Refusal)]
+    grants = [verdict for verdict in verdicts if isinstance(verdict, Grant)]
+    metrics.count("refused", len(refusals), refusals=refusals)
+    metrics.count("granted", len(grants), grants=grants)
+    return verdicts
+
+
+async def _decide(signed_names: Sequence[str], visitor: Visitor) -> list[Verdict]:
+    read = [_read(signed) for signed in signed_names]
+    claims = [item for item in read if not isinstance(item, Refusal)]
+    # Names of one stream share the object, which may have loaded its instance.
+    streams = {grant.subscription.name: grant.stream for grant, _ in claims}
+    tested = sum(stream.tests_user() for stream in streams.values())
+    if tested and not visitor.budget.spend("tests", tested):
+        return [
+            i if isinstance(i, Refusal) else _over_limit(i[0].subscription.signed)
+            for i in read
+        ]
+    reasons = await _look_up([name for _, name in claims], streams, visitor)
+    apart = {
+        name.name: streams[name.name]
+        for (_, name), reason in zip(claims, reasons, strict=True)
+        if reason is None
+    }
+    answers = await ask(apart, visitor)
+    decided = iter(
+        _verdict(grant, answers[name.name] if reason is None else reason)
+        for (grant, name), reason in zip(claims, reasons, strict=True)
+    )
+    return [item if isinstance(item, Refusal) else next(decided) for item in read]
+
+
+def _verdict(grant: Grant, reason: str) -> Verdict:
+    return Refusal(grant.subscription.signed, reason) if reason else grant
+
+
+# What waits to be decided is large, and a thousand pages may come back at once.
+@at_most(2 * MOST)
+async def _look_up(
+    names: Sequence[SignedName], streams: dict[str, Stream], visitor: Visitor
+) -> list[str | None]:
+    """Say of each name why not, ``None`` where its test is to be asked apart."""
+    found = await _reasons(_Page(streams, visitor, names))
+    await visitor.look_up()
+    reasons = [
+        found[name.name] if name.is_for(visitor.user) else "foreign" for name in names
+    ]
+    for place, reason in enumerate(await _revocations(names, visitor.user)):
+        if reason and reasons[place] != "foreign":
+            reasons[place] = reason
+    return reasons
+
+
+def _read(signed: str) -> Refusal | tuple[Grant, SignedName]:
+    try:
+        name = verify(signed)
+        stream = from_name(name.name)
+        subscription = Subscription(signed, name.name, stream.stream_id)
+        return Grant(subscription, stream, name.since), name
+    except NameRefused as error:
+        return Refusal(signed, error.reason)
+    except UnknownStreamError:
+        return Refusal(signed, "unknown")
+    except Exception as error:
+        # Signed by us, but the class no longer takes these arguments.
+        log_failure("A signed stream name cannot be made into a stream.", error)
+        return Refusal(signed, "unknown")
+
+
+def forbidden_keys(name: str | None, user: str | None) -> list[str]:
+    """Return the keys under which a revocation that concerns these is noted."""
+    keys = [f"stream={name}"] if name else []
+    if user:
+        keys += [f"user={user}"]
+    if name and user:
+        keys += [f"user={user} stream={name}"]
+    return keys
+
+
+@together
+async def _forbidden_all(pages: list[list[str]]) -> list[list[int | None]]:
+    return await each_once(pages, lambda keys: get_replay().forbidden(keys))
+
+
+async def _revocations(names: Sequence[SignedName], user: Any) -> list[str]:
+    """Say of each name whether it was revoked, for whom it was signed or who asks."""
+    if not names:
+        return []
+    asking = user_key(user)
+    keys = [forbidden_keys(name.name, name.user or asking) for name in names]
+    times = await each_once(keys, _forbidden_all)
+    return [
+        _revocation(name, [time for time in group if time is not None])
+        for name, group in zip(names, times, strict=True)
+    ]
+
+
+def _revocation(name: SignedName, revoked: Sequence[int]) -> str:
+    if not revoked:
+        return ""
+    since = parse(name.since)
+    if not isinstance(since, Moment):
+        return "expired"  # from before or after, who knows; the page asks for another
+    return "revoked" if since.time <= max(revoked) else ""
+
+
+async def revoked(signed_names: Sequence[str], visitor: Visitor) -> set[str]:
+    """Return those that were revoked since; of one too old to be read nobody knows."""
+    read = map(_read, signed_names)
+    claims = [item for item in read if not isinstance(item, Refusal)]
+    reasons = await _revocations([name for _, name in claims], visitor.user)
+    return {
+        grant.subscription.signed
+        for (grant, _), why in zip(claims, reasons, strict=True)
+        if why
+    }
+
+
+async def passes(streams: Sequence[Stream], visitor: Visitor) -> list[str]:
+    """Return for each stream why the visitor may not see it, ``""`` if they may."""
+    by_name = {stream.stream_name: stream for stream in streams}
+    found = await _reasons(_Page(by_name, visitor))
+    apart = {name: by_name[name] for name, why in found.items() if why is None}
+    answers = await ask(apart, visitor)
+    return [
+        answers.get(stream.stream_name) or found[stream.stream_name] or ""
+        for stream in streams
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Somebody who asks for streams; ``names`` say for whom those were signed."""
+
+    streams: dict[str, Stream]
+    visitor: Visitor
+    names: Sequence[SignedName] = ()
+
+    def asks_database(self) -> bool:
+        """Return whether anything about this page has to be looked up."""
+        return bool(self.streams) and (
+            is_pending(self.visitor.user)
+            or any(isinstance(s, ModelStream) for s in self.streams.values())
+            or any(stream.tests_user() for stream in self.streams.values())
+        )
+
+    def wanted(self) -> dict[str, Stream]:
+        """Return those streams that were signed for whoever asks."""
+        if not self.names:
+            return self.streams
+        theirs = {n.name for n in self.names if n.is_for(self.visitor.user)}
+        return {name: s for name, s in self.streams.items() if name in theirs}
+
+
+#: Why a page may not see its streams, by name: ``""`` if it may, ``None`` if a test has
+#: yet to be asked.
+_Reasons: TypeAlias = dict[str, str | None]
+
+
+async def _reasons(page: _Page) -> _Reasons:
+    if not page.asks_database():
+        return dict.fromkeys(page.streams, "")
+    reasons = await _visit_database(page)
+    if isinstance(reasons, Exception):
+        raise reasons
+    return reasons
+
+
+@together
+async def _visit_database(pages: list[_Page]) -> list[_Reasons | Exception]:
+    return await in_thread(_visit, pages)
+
+
+def _visit(pages: list[_Page]) -> list[_Reasons | Exception]:
+    """Fetch at once what the pages need; decide one by one, so none fails another."""
+    # What is missing when these fail, each page asks for itself.
+    with suppress(Exception):
+        load_sessions(page.visitor.user for page in pages)
+    with suppress(Exception):
+        _load_instances(stream for page in pages for stream in page.wanted().values())
+    answers: list[_Reasons | Exception] = []
+    end = time.monotonic() + TESTING
+    for page in pages:
+        try:
+            user = page.visitor.user
+            answers.append(
+                {name: _reason(s, user, end) for name, s in page.wanted().items()}
+            )
+        except Exception as error:
+            answers.append(error)
+    return answers
+
+
+def _load_instances(streams: Iterable[Stream]) -> None:
+    """Give model streams their instances, with one query for each model."""
+    by_class: dict[type[ModelStream], list[ModelStream]] = {}
+    for stream in streams:
+        if isinstance(stream, ModelStream):
+            by_class.setdefault(type(stream), []).append(stream)
+    for cls, group in by_class.items():
+        cls.load(group)
+
+
+def _reason(stream: Stream, user: Any, end: float) -> str | None:
+    if isinstance(stream, ModelStream) and not stream.exists():
+        return "gone"
+    if not stream.tests_user():
+        return ""
+    return ask_quickly(stream, user) if time.monotonic() < end else None

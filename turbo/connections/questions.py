@@ -1,0 +1,254 @@
+"""
+Asking ``user_passes_test``: once for each visitor and stream, in turns.
+
+Whoever asks the same before a question has begun shares its answer; who asks while it
+is being asked waits for the next, for it may be that something has changed since. So no
+question is asked twice at a time, and no answer is older than its question.
+
+A test that takes a moment only needs no turn: it is asked along with whatever else is
+read from the database. Which ones those are, the last time has shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
+from contextvars import Context
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from turbo.connections.visitors import Visitor
+from turbo.delivery.names import user_key
+from turbo.runtime.failures import log_failure
+from turbo.runtime.threads import answer_of, in_turns
+
+__all__ = ["ask", "ask_quickly"]
+
+#: What a page is told that may not see a stream.
+FORBIDDEN = "forbidden"
+
+
+class Tested(Protocol):
+    """What has a permission test: a stream, or the consumer of a binding."""
+
+    def user_passes_test(self, user: Any) -> Any:
+        """Return whether a user may see it; may be a coroutine function."""
+
+
+class _Question:
+    """Whether a visitor may see a stream."""
+
+    def __init__(self, stream: Tested, user: Any, before: _Question | None) -> None:
+        self.has_begun = False
+        self.answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._stream, self._user = stream, user
+        self._before = before  # the same question, which is being asked
+        self._answer = FORBIDDEN
+        self._waiting = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Return whether the test is a coroutine."""
+        return test_waits(self._stream)
+
+    def share(self, stream: Tested, user: Any) -> bool:
+        """Ask it of these newer objects; return whether it was early enough."""
+        with _lock:
+            if self.has_begun or self.answer.done():
+                return False
+            self._stream, self._user = stream, user
+            return True
+
+    def join(self) -> asyncio.Future[str]:
+        """Return the answer, which may be cancelled without harm to others."""
+        self._waiting += 1
+        return asyncio.shield(self.answer)
+
+    def leave(self) -> None:
+        """Wait no more. What nobody waits for is not asked, or no further."""
+        self._waiting -= 1
+        if self._waiting or self.answer.done():
+            return
+        if self._task is not None:
+            self._task.cancel()
+        if self._task is not None or not self.has_begun:
+            self.tell()
+
+    def begin(self) -> None:
+        """Ask a coroutine, beside everything else."""
+        work = self.aask()  # for all who ask, and so in nobody's context
+        self._task = asyncio.get_running_loop().create_task(work, context=Context())
+
+    def ask(self) -> None:
+        """Ask a plain test; for threads."""
+        stream, user = self._begin()
+        begun = time.monotonic()
+        self._answer = _reason(stream, user)
+        _note_cost(stream, time.monotonic() - begun)
+
+    async def aask(self) -> None:
+        """Async version of ask()."""
+        try:
+            if self._before is not None:
+                await asyncio.wait([self._before.answer], timeout=PATIENCE)
+                self._before = None
+            stream, user = self._begin()
+            try:
+                passed = await stream.user_passes_test(user)
+                self._answer = "" if passed else FORBIDDEN
+            except Exception as error:
+                self._answer = _failed(stream, error)
+        finally:
+            self.tell()
+
+    def _begin(self) -> tuple[Tested, Any]:
+        with _lock:
+            self.has_begun = True
+            return self._stream, self._user
+
+    def tell(self) -> None:
+        """Give the answer to all who wait for it; to be called in the loop."""
+        if not self.answer.done():
+            self.answer.set_result(self._answer)
+
+
+def test_waits(stream: Tested) -> bool:
+    """Return whether a stream's test is a coroutine."""
+    return inspect.iscoroutinefunction(stream.user_passes_test)
+
+
+def _reason(stream: Tested, user: Any) -> str:
+    try:
+        return "" if answer_of(stream.user_passes_test(user)) else FORBIDDEN
+    except Exception as error:
+        return _failed(stream, error)
+
+
+def _failed(stream: Tested, error: Exception) -> str:
+    log_failure(
+        f"{type(stream).__qualname__}.user_passes_test() failed; the subscription is "
+        f"refused.",
+        error,
+    )
+    return FORBIDDEN
+
+
+#: Seconds after which a test that hangs holds up nobody who asks the same.
+PATIENCE = 60.0
+#: Seconds within which a test is asked along with others.
+QUICK = 0.01
+#: What each further test leaves of the time that the slowest one took.
+FORGETTING = 0.9
+
+# What tests of each class of streams take, and when those that run have begun, by class
+# and thread. Any thread writes to them; each entry stands for itself.
+_costs: dict[type[Tested], float] = {}
+_begun: dict[tuple[type[Tested], int], float] = {}
+# The questions that have not been answered, by event loop: the latest of each kind.
+_open: WeakKeyDictionary[
+    asyncio.AbstractEventLoop, dict[tuple[Hashable, str], _Question]
+] = WeakKeyDictionary()
+_lock = threading.Lock()  # owns whether a question has begun, and of what it is asked
+# What asks them goes on when the visitor leaves who began it, for others may wait.
+_tasks: set[asyncio.Task[None]] = set()
+
+
+async def ask(streams: Mapping[str, Tested], visitor: Visitor) -> dict[str, str]:
+    """
+    Return why ``visitor`` may not see each of ``streams``, by name.
+
+    ``""`` stands where they may.
+    """
+    new: list[_Question] = []
+    asked = {name: _question(name, streams[name], visitor, new) for name in streams}
+    plain = [question for question in new if not question.waits]
+    if plain:
+        _run(_ask_plain(plain, visitor.budget.owner))
+    for question in new:
+        if question.waits:
+            question.begin()
+    try:
+        answers = await asyncio.gather(*[each.join() for each in asked.values()])
+    finally:
+        for question in asked.values():
+            question.leave()
+    return dict(zip(asked, answers, strict=True))
+
+
+def ask_quickly(stream: Tested, user: Any) -> str | None:
+    """
+    Return why ``user`` may not see ``stream``, ``""`` if they may; for threads.
+
+    ``None`` says that to ask may take long, and so has to be done apart.
+    """
+    if test_waits(stream):
+        user_key(user)  # looked up here, for where it is asked it cannot be
+        return None
+    cls, begun = type(stream), time.monotonic()
+    if _costs.get(cls, 0.0) > QUICK or any(
+        tested is cls and begun - since > QUICK
+        for (tested, _), since in list(_begun.items())
+    ):
+        return None
+    key = cls, threading.get_ident()
+    _begun[key] = begun
+    try:
+        return _reason(stream, user)
+    finally:
+        del _begun[key]
+        _note_cost(stream, time.monotonic() - begun)
+
+
+def _note_cost(stream: Tested, seconds: float) -> None:
+    """A class with one slow test among many stays slow for the next few dozen."""
+    cls = type(stream)
+    _costs[cls] = max(seconds, _costs.get(cls, 0.0) * FORGETTING)
+
+
+def _question(
+    name: str, stream: Tested, visitor: Visitor, new: list[_Question]
+) -> _Question:
+    """Return the question to wait for; one that is made is added to ``new``."""
+    known = _open.setdefault(asyncio.get_running_loop(), {})
+    key = visitor.key, name
+    question = known.get(key)
+    if question is not None and question.share(stream, visitor.user):
+        return question
+    made = known[key] = _Question(stream, visitor.user, before=question)
+    new.append(made)
+
+    def close(_: asyncio.Future[str]) -> None:
+        if known.get(key) is made:
+            del known[key]
+
+    made.answer.add_done_callback(close)
+    return made
+
+
+async def _ask_plain(questions: Sequence[_Question], owner: Hashable) -> None:
+    def tell(question: _Question) -> Callable[[], None]:
+        loop = asyncio.get_running_loop()
+
+        def step() -> None:
+            if question.answer.done():
+                return  # who asked has left
+            question.ask()
+            loop.call_soon_threadsafe(question.tell)
+
+        return step
+
+    try:
+        await in_turns(owner, [tell(question) for question in questions])
+    finally:
+        for question in questions:
+            question.tell()
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.get_running_loop().create_task(work, context=Context())
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)

@@ -1,0 +1,197 @@
+"""
+Streams over server-sent events, for Turbo's own ``<turbo-stream-source src="…">``.
+
+One stream a response; the id of each event is its position, so that the browser's
+``Last-Event-ID`` resumes where the connection broke. Needs an ASGI server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+from weakref import finalize
+
+from asgiref.sync import SyncToAsync
+from django.db import connections, transaction
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    StreamingHttpResponse,
+)
+from django.views.decorators.http import require_GET
+
+from turbo import metrics
+from turbo.conf import get_settings
+from turbo.connections.eventstream import comment, event, retry
+from turbo.connections.subscriber import LiveSubscriber
+from turbo.delivery.frame import Frame
+from turbo.delivery.protocol import Wanted
+from turbo.runtime import loops
+from turbo.runtime.tasks import Errands
+from turbo.streams.elements import element
+
+__all__ = ["event_stream"]
+
+#: Milliseconds after which a browser comes back.
+RETRY = 1_500
+#: The page missed something: it loads itself again.
+_REFRESH = str(element("refresh"))
+
+
+@transaction.non_atomic_requests
+@require_GET
+async def event_stream(request: HttpRequest) -> HttpResponseBase:
+    """
+    Answer ``?stream=<signed name>&since=<position>`` with an event stream.
+
+    A refused name is a 403 with the reason, which ends the browser's attempts; an
+    outage is a 503.
+    """
+    if getattr(request, "scope", None) is None:
+        return HttpResponse("Event streams need an ASGI server.", status=501)
+    signed = request.GET.get("stream", "")
+    since = request.headers.get("Last-Event-ID") or request.GET.get("since", "")
+    events = _Events()
+    scope = {
+        "user": await request.auser(),
+        "session": getattr(request, "session", None),
+    }
+    loops.expect()
+    subscriber = LiveSubscriber(scope, events.put)
+    try:
+        await subscriber.subscribe([Wanted(signed, since)])
+    except BaseException:  # the browser has gone
+        await subscriber.stop()
+        raise
+    if (refusal := events.refusal()) is not None:
+        await subscriber.stop()
+        return refusal
+    stream = _Stream(subscriber, events)
+    response = StreamingHttpResponse(stream, content_type="text/event-stream")
+    response["Cache-Control"] = "no-cache, no-transform"
+    response["X-Accel-Buffering"] = "no"  # nginx would hold the events back
+    return response
+
+
+class _Stream:
+    """
+    The content of a response, which ends the subscription when it ends.
+
+    The browser may leave before Django has begun with the content, which then is never
+    asked for anything: to let go of it ends the subscription as well.
+    """
+
+    def __init__(self, subscriber: LiveSubscriber, events: _Events) -> None:
+        self._subscriber = subscriber
+        self._events = events
+        loop = asyncio.get_running_loop()
+        self._unused = finalize(self, _stop_soon, loop, subscriber)
+        self._unused.atexit = False
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        self._unused.detach()
+        try:
+            if _is_cancelled():
+                return
+            await _release_thread()
+            yield retry(RETRY)
+            async for text in self._events:
+                yield text
+        finally:
+            await self._subscriber.stop()
+
+
+def _stop_soon(loop: asyncio.AbstractEventLoop, subscriber: LiveSubscriber) -> None:
+    """Stop a subscriber from wherever its stream was let go, in any thread."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(lambda: _stopping.run(subscriber.stop()))
+
+
+_stopping = Errands()
+
+
+def _is_cancelled() -> bool:
+    # Django cancels a request whose browser has left, once. A middleware that is not
+    # async swallows that, and the stream would go on for ever with nobody there.
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _release_thread() -> None:
+    """
+    End the thread that Django keeps for this request, and its database connections.
+
+    All that remains to be done needs none. What does later on, such as a middleware
+    that closes something, is given a new one.
+    """
+    context = SyncToAsync.thread_sensitive_context.get(None)
+    if context is None:
+        return
+    executor = SyncToAsync.context_to_thread_executor.pop(context, None)
+    if executor is not None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(executor, connections.close_all)
+        executor.shutdown(wait=False)
+
+
+#: What a subscription is answered with that was not accepted.
+_STATUS = {"denied": 403, "retry": 503}
+
+
+class _Events:
+    """The events on their way to one browser, bounded like any other queue."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Frame] = deque()
+        self._bytes = 0
+        self._limit = get_settings().queue_bytes
+        self._slow = False
+        self._arrived = asyncio.Event()
+
+    def put(self, frame: Frame) -> None:
+        """Take a frame; when too many wait the response ends, to be resumed."""
+        self._queue.append(frame)
+        self._bytes += frame.size
+        self._slow = self._slow or self._bytes > self._limit
+        self._arrived.set()
+
+    def refusal(self) -> HttpResponse | None:
+        """Return the answer to a subscription that was not accepted."""
+        for frame in self._queue:  # a ping may have been first
+            answer = json.loads(frame.text)
+            if (status := _STATUS.get(answer["type"])) is not None:
+                return HttpResponse(answer["reason"], status=status)
+        return None
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        while not self._slow:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._queue and not self._slow:
+                frame = self._queue.popleft()
+                self._bytes -= frame.size
+                text = frame.wire("sse", _as_event)
+                if text is None:
+                    return
+                yield text
+        metrics.count("closed_slow")
+
+
+def _as_event(text: str) -> str | None:
+    """Return the event that a frame becomes; ``None`` ends the response."""
+    frame: dict[str, Any] = json.loads(text)
+    match frame["type"]:
+        case "message":
+            return event(frame["data"], id=frame["position"])
+        case "gap":
+            return event(_REFRESH, id=frame["position"])
+        case "subscribed" if not frame["recovered"]:
+            return event(_REFRESH, id=frame["position"])
+        case "denied":
+            return None
+        case _:
+            return comment(frame["type"])

@@ -1,0 +1,286 @@
+"""
+One subscriber: a socket or an SSE response, with its protocol, its visitor and the hub.
+
+What it is told goes through ``emit``, in order; how it is closed is its transport's
+business.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import TypeAlias
+
+from turbo import metrics
+from turbo.conf import get_settings
+from turbo.connections.permissions import (
+    Grant,
+    Refusal,
+    Verdict,
+    admit,
+    passes,
+    revoked,
+)
+from turbo.connections.revocation import RevocationHandler
+from turbo.connections.visitors import Visitor
+from turbo.delivery.frame import Frame
+from turbo.delivery.hub import get_hub
+from turbo.delivery.protocol import (
+    Limits,
+    Pinged,
+    Session,
+    Subscribe,
+    Subscription,
+    Unsubscribe,
+    Wanted,
+)
+from turbo.delivery.topic import Arrival
+from turbo.replay.positions import bounded, earliest, parse
+from turbo.streams.registry import from_name
+from turbo.typing import Scope
+
+__all__ = ["LiveSubscriber"]
+
+logger = logging.getLogger("turbo.subscribers")
+
+#: Streams whose histories are read at once.
+STREAMS = 10
+
+#: A stream, and the position or moment since which it is asked for.
+_Place: TypeAlias = tuple[str, str]
+#: Places, each with all the names that mean it.
+_Places: TypeAlias = list[tuple[_Place, list[Grant]]]
+
+
+class LiveSubscriber:
+    """The server's side of one connection."""
+
+    __slots__ = (
+        "_has_missed_orders",
+        "_hub",
+        "_revocations",
+        "_session",
+        "deliver",
+        "visitor",
+    )
+
+    def __init__(self, scope: Scope, emit: Callable[[Frame], None]) -> None:
+        settings = get_settings()
+        self.deliver = emit
+        self.visitor = Visitor(scope)
+        self._session = Session(
+            Limits(
+                frame_bytes=settings.max_frame_bytes,
+                streams=settings.max_streams,
+                name_chars=4 * settings.max_name_length,
+            )
+        )
+        self._revocations = RevocationHandler[Subscription](self, self.visitor)
+        self._has_missed_orders = False
+        self._hub = get_hub()
+        self._hub.connect(self)
+
+    async def receive(self, text: str | None) -> None:
+        """Act on one frame of the client."""
+        match self._session.receive(text):
+            case Subscribe(wanted):
+                await self.subscribe(wanted)
+            case Unsubscribe(ended, frames):
+                async with self._revocations.lock:
+                    self._leave(ended)
+                    self._say(frames)
+            case Pinged(frame):
+                self._say([frame])
+            case refused:
+                metrics.count("bad_frames")
+                self._say([refused.frame])
+
+    async def subscribe(self, wanted: Sequence[Wanted]) -> None:
+        """Subscribe to what the user may see of ``wanted``, and say how it went."""
+        async with self._revocations.lock:
+            while wanted:  # anew, if an order came meanwhile
+                again = await self._subscribe(wanted)
+                wanted = [item for item in wanted if item.signed in again]
+            self.visitor.rest()
+
+    async def _subscribe(self, wanted: Sequence[Wanted]) -> set[str]:
+        """Return the names about which an order has come before they were welcome."""
+        asked_in, signed = self._revocations.generation, [i.signed for i in wanted]
+        try:
+            await self._hub.heed()
+            if self.visitor.is_stale:
+                await self.visitor.reload()
+            verdicts = await admit(signed, self.visitor)
+        except Exception as error:
+            self._postpone(signed, error)
+            return set()
+        grants = self._within_limits(verdicts)
+        self._refuse(item for item in verdicts if isinstance(item, Refusal))
+        since = {item.signed: item.since for item in wanted}
+        places = list(_by_place(grants, since))
+        again: set[str] = set()
+        for start in range(0, len(places), STREAMS):
+            some = self._affordable(places[start : start + STREAMS])
+            again.update(await self._join(some, asked_in))
+        return again
+
+    def obey(self, order: str | None) -> None:
+        """Take an order of the control stream."""
+        self._has_missed_orders |= order is None
+        self._revocations.take(order)
+
+    async def stop(self) -> None:
+        """Leave everything."""
+        await self._revocations.stop()
+        self.visitor.budget.close()
+        await self._hub.disconnect(self)
+
+    async def _join(self, places: _Places, asked_in: int) -> Iterable[str]:
+        """Subscribe to streams; return their names if an order came meanwhile."""
+        asked = [grant.subscription for _, names in places for grant in names]
+        if asked_in != self._revocations.generation:
+            return [item.signed for item in asked]
+        try:
+            arrivals = await self._hub.subscribe(self, [place for place, _ in places])
+        except Exception as error:
+            self._postpone([item.signed for item in asked], error)
+            return ()
+        # From here to settle() nothing is awaited: arrivals come before live messages.
+        is_current = asked_in == self._revocations.generation
+        if is_current:  # or what was missed may have been said after a revocation
+            for (_, names), arrival in zip(places, arrivals, strict=True):
+                self._welcome(names, arrival)
+        self._leave(asked)
+        self._hub.settle(arrivals)
+        return () if is_current else [item.signed for item in asked]
+
+    def _affordable(self, places: _Places) -> _Places:
+        """Refuse what there may be history of, where enough of it has been sent."""
+        fresh = [(place, names) for place, names in places if not place[1]]
+        if len(fresh) == len(places) or self.visitor.budget.can_spend("replay_bytes"):
+            return places
+        self._refuse(
+            Refusal(grant.subscription.signed, "limit", passes=True)
+            for place, names in places
+            if place[1]
+            for grant in names
+        )
+        return fresh
+
+    def _within_limits(self, verdicts: list[Verdict]) -> list[Grant]:
+        grants: list[Grant] = []
+        room = self._session.limits.streams - len(self._session.subscriptions)
+        for place, verdict in enumerate(verdicts):
+            if isinstance(verdict, Refusal):
+                continue
+            signed = verdict.subscription.signed
+            is_new = signed not in self._session.subscriptions
+            if is_new and not room:
+                verdicts[place] = Refusal(signed, "limit")
+            else:
+                room -= is_new
+                grants.append(verdict)
+        return grants
+
+    def _welcome(self, names: Iterable[Grant], arrival: Arrival) -> None:
+        self._say(
+            self._session.accept(
+                grant.subscription,
+                position=arrival.position,
+                recovered=arrival.recovered,
+            )
+            for grant in names
+        )
+        for frame in arrival.frames:
+            self.deliver(frame)
+        size = sum(frame.size for frame in arrival.frames)
+        self.visitor.budget.charge("replay_bytes", size)
+
+    def _refuse(self, refusals: Iterable[Refusal]) -> None:
+        refusals = list(refusals)
+        held = self._held(refusal.signed for refusal in refusals)
+        self._say(
+            self._session.retry(refusal.signed, reason=refusal.reason)
+            if refusal.passes
+            else self._session.deny(refusal.signed, reason=refusal.reason)
+            for refusal in refusals
+        )
+        self._leave(held)
+
+    def _postpone(self, signed_names: Sequence[str], error: Exception) -> None:
+        logger.info("Subscriptions must wait: %s", error)
+        self._refuse(Refusal(name, "unavailable", passes=True) for name in signed_names)
+
+    # --- For the handler of revocations
+
+    def held(self) -> Sequence[Subscription]:
+        """Return what the page is subscribed to."""
+        return list(self._session.subscriptions.values())
+
+    async def ended_with(
+        self, stream: str, held: Sequence[Subscription]
+    ) -> Sequence[Subscription]:
+        """Return the subscriptions to a stream."""
+        return [item for item in held if item.name == stream]
+
+    async def refused(self, held: Sequence[Subscription]) -> Sequence[Subscription]:
+        """Return what the user may not see any more, or what is not there any more."""
+        streams = [from_name(item.name) for item in held]
+        reasons = await passes(streams, self.visitor)
+        noted = await self._noted(held) if self._has_missed_orders else ()
+        return [
+            item
+            for item, why in zip(held, reasons, strict=True)
+            if why or item.signed in noted
+        ]
+
+    async def _noted(self, held: Sequence[Subscription]) -> Collection[str]:
+        """Return the names whose end a lost order may have been about."""
+        self._has_missed_orders = False  # first, for more may be lost meanwhile
+        try:
+            return await revoked([item.signed for item in held], self.visitor)
+        except Exception as error:
+            self._has_missed_orders = True
+            logger.info("Revocations are read at the next check: %s", error)
+            return ()
+
+    async def end(self, ended: Sequence[Subscription]) -> None:
+        """End what was revoked, unless something else has ended it meanwhile."""
+        ended = self._held(item.signed for item in ended)
+        self._say(self._session.deny(item.signed, reason="revoked") for item in ended)
+        self._leave(ended)
+
+    def _held(self, signed_names: Iterable[str]) -> list[Subscription]:
+        """Return what is subscribed already of what is asked for."""
+        held = self._session.subscriptions
+        return [held[name] for name in signed_names if name in held]
+
+    def _leave(self, ended: Iterable[Subscription]) -> None:
+        """Leave the streams of ``ended`` that no name of this page means any more."""
+        self._hub.unsubscribe(
+            self, [item.sid for item in ended if not self._session.holds(item.sid)]
+        )
+
+    def _say(self, frames: Iterable[str]) -> None:
+        for frame in frames:
+            self.deliver(Frame(frame))
+
+
+def _by_place(
+    grants: Iterable[Grant], since: dict[str, str]
+) -> Iterator[tuple[_Place, list[Grant]]]:
+    """
+    Yield each stream with the names that mean it, and the earliest of their positions.
+
+    What many names want of one stream is read and sent once. Only moments are kept
+    apart from positions, for nobody can say which of them comes first.
+    """
+    groups: dict[tuple[str, type], list[tuple[Grant, str]]] = {}
+    for grant in grants:
+        place = bounded(since[grant.subscription.signed], grant.since)
+        key = grant.subscription.sid, type(parse(place))
+        groups.setdefault(key, []).append((grant, place))
+    for (sid, _), group in groups.items():
+        places = {place for _, place in group}
+        first = earliest(places) if len(places) > 1 else places.pop()
+        yield (sid, first), [grant for grant, _ in group]

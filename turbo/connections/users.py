@@ -1,0 +1,183 @@
+"""
+Who is on the other side of a connection, at its start and again later.
+
+Where no middleware has found the user, the session's user is looked up when somebody
+first asks, in the same visit to the database as everything else that is asked there.
+Asked again later, the user is read anew: a session that was ended, a changed password
+or a deactivated account then yield nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from channels.auth import get_user
+from django.apps import apps
+from django.conf import settings
+from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
+from django.http import parse_cookie
+from django.utils import timezone
+from django.utils.functional import SimpleLazyObject, empty
+
+from turbo.delivery.names import user_key
+from turbo.runtime.batching import together
+from turbo.runtime.threads import in_thread
+from turbo.typing import Scope
+
+__all__ = [
+    "at_rest",
+    "is_pending",
+    "load_sessions",
+    "nobody",
+    "reload_user",
+    "scope_user",
+    "session_hash",
+    "with_visitor",
+]
+
+
+def with_visitor(scope: Scope) -> Scope:
+    """Return a scope that has a session and a user, if its cookies name a session."""
+    if "user" in scope or not apps.is_installed("django.contrib.auth"):
+        return scope
+    session_key = _cookies(scope).get(settings.SESSION_COOKIE_NAME)
+    if not session_key:
+        return scope
+    session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+    return dict(scope, session=session, user=_Visitor(session))
+
+
+class _Visitor(SimpleLazyObject):  # type: ignore[type-arg]
+    """The user of a session, looked up when somebody first asks."""
+
+    def __init__(self, session: Any) -> None:
+        super().__init__(partial(get_user.func, {"session": session}))
+        vars(self)["_turbo_session"] = session
+
+
+def is_pending(user: Any) -> bool:
+    """Return whether a user has yet to be looked up, which takes the database."""
+    return getattr(user, "_wrapped", None) is empty
+
+
+def load_sessions(users: Iterable[Any]) -> None:
+    """Read the sessions of those who are pending: one query for all in a database."""
+    stores: dict[type[DatabaseStore], list[Any]] = {}
+    for user in users:
+        if is_pending(user) and isinstance(user, _Visitor):
+            store = vars(user)["_turbo_session"]
+            # Another engine that stands on this one may look elsewhere first.
+            if getattr(type(store), "load", None) is DatabaseStore.load:
+                stores.setdefault(type(store), []).append(store)
+    for group in stores.values():
+        keys = {store.session_key for store in group}
+        current = group[0].model.objects.filter(expire_date__gt=timezone.now())
+        rows = current.in_bulk(keys)
+        for store in group:
+            if row := rows.get(store.session_key):
+                store._session_cache = store.decode(row.session_data)
+
+
+def scope_user(scope: Scope) -> Any:
+    """Return the user of a connection; anonymous when no middleware found one."""
+    user = scope.get("user")
+    return nobody() if user is None else user
+
+
+def session_hash(session_key: str | None) -> str:
+    """Return what names a session without giving it away."""
+    if not session_key:
+        return ""
+    return hashlib.sha256(f"turbo.session{session_key}".encode()).hexdigest()[:32]
+
+
+def at_rest(session: Any, user: Any) -> tuple[Any, Any]:
+    """Return what a connection has to remember of them once the user is known."""
+    if is_pending(user) or not isinstance(user, _Visitor):
+        return session, user
+    return _unread(session), _unwrapped(user)
+
+
+async def reload_user(session: Any, user: Any) -> Any:
+    """Return who the connection's user is by now; those who ask together share it."""
+    if is_pending(user) or user_key(user) is None:
+        return user
+    found = await _reload((session, user))
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+@together
+async def _reload(logins: list[tuple[Any, Any]]) -> list[Any]:
+    return await in_thread(_reload_all, logins)
+
+
+def _reload_all(logins: list[tuple[Any, Any]]) -> list[Any]:
+    """Return who each user is by now, or the error; a session is looked at once."""
+    visitors: dict[str, _Visitor] = {}
+    for session, _ in logins:
+        if key := getattr(session, "session_key", None):
+            visitors.setdefault(key, _Visitor(_unread(session)))
+    with suppress(Exception):  # what is missing then, each asks for itself
+        load_sessions(visitors.values())
+    return [
+        _reload_one(visitors.get(getattr(session, "session_key", None) or ""), user)
+        for session, user in logins
+    ]
+
+
+def _reload_one(visitor: _Visitor | None, user: Any) -> Any:
+    try:
+        if visitor is None:
+            return _from_database(user)
+        user_key(visitor)  # looks it up
+        return _unwrapped(visitor)
+    except Exception as error:
+        return error
+
+
+def _cookies(scope: Scope) -> dict[str, str]:
+    for name, value in scope.get("headers", ()):
+        if name == b"cookie":
+            return parse_cookie(value.decode("latin1"))
+    return {}
+
+
+def _from_database(user: Any) -> Any:
+    # Found by other means than a session: a token, say.
+    manager = getattr(type(_unwrapped(user)), "_default_manager", None)
+    if manager is None:
+        return user
+    found = manager.filter(pk=user.pk).first()
+    if found is None or not getattr(found, "is_active", True):
+        return nobody()
+    return found if _fingerprint(found) == _fingerprint(user) else nobody()
+
+
+def _fingerprint(user: Any) -> str:
+    """Return what changes with the password."""
+    get_hash = getattr(user, "get_session_auth_hash", None)
+    return str(get_hash()) if get_hash else ""
+
+
+def nobody() -> Any:
+    """Return the user of whoever has not logged in."""
+    # Models can only be imported once Django is set up, and asgi.py comes before that.
+    from django.contrib.auth.models import AnonymousUser
+
+    return AnonymousUser()
+
+
+def _unread(session: Any) -> Any:
+    return type(_unwrapped(session))(session.session_key)
+
+
+def _unwrapped(value: Any) -> Any:
+    wrapped = getattr(value, "_wrapped", None)
+    return value if wrapped is None else wrapped

@@ -1,0 +1,87 @@
+"""
+The visitor at the other end of a connection: a user, the session that says so, and what
+they may ask for.
+
+Everything that serves a client has one: pages, event streams, observers, bindings, and
+pub/sub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from turbo.connections.budgets import ConnectionBudget
+from turbo.connections.users import (
+    at_rest,
+    is_pending,
+    reload_user,
+    scope_user,
+    session_hash,
+)
+from turbo.delivery.names import user_key
+from turbo.runtime.threads import in_thread
+from turbo.typing import Scope
+
+__all__ = ["Visitor"]
+
+
+class Visitor:
+    """Who is there."""
+
+    __slots__ = ("budget", "is_stale", "session", "user")
+
+    def __init__(self, scope: Scope) -> None:
+        self.session = scope.get("session")
+        self.user = scope_user(scope)
+        self.budget = ConnectionBudget(scope)
+        #: Whether something may have happened to the user since they were looked up.
+        self.is_stale = False
+
+    @property
+    def is_pending(self) -> bool:
+        """Return whether the user has yet to be looked up, which takes the database."""
+        return is_pending(self.user)
+
+    @property
+    def key(self) -> Hashable:
+        """Return what is the same for those who get the same answers."""
+        session = getattr(self.session, "session_key", None)
+        return user_key(self.user), session or id(self.budget)
+
+    @property
+    def session_hash(self) -> str:
+        """Return what names the session without giving it away."""
+        return session_hash(getattr(self.session, "session_key", None))
+
+    async def look_up(self) -> None:
+        """Find out who the user is."""
+        if self.is_pending:
+            await in_thread(user_key, self.user)
+        self.budget.identify(self.user, self.session)
+
+    async def reload(self) -> bool:
+        """Find out who the user is by now; return whether that is who it was."""
+        self.is_stale = False  # first, for an order may come meanwhile
+        if self.is_pending:
+            return True
+        before = user_key(self.user)
+        try:
+            found = await reload_user(self.session, self.user)
+        except Exception:
+            self.is_stale = True
+            raise
+        if user_key(self.user) != before:
+            return False  # the session has been logged out meanwhile
+        self.user = found
+        self.budget.identify(found, self.session)
+        return user_key(found) == before
+
+    def become(self, user: Any) -> None:
+        """Be somebody else from now on, whom no session names."""
+        self.user, self.session = user, None
+        self.budget.identify(user, None)
+
+    def rest(self) -> None:
+        """Forget what is not needed any more once the user is known."""
+        self.session, self.user = at_rest(self.session, self.user)

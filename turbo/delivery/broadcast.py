@@ -1,0 +1,134 @@
+"""
+The single exit: whatever any part of the library sends leaves by :func:`broadcast`.
+
+The caller appends to the publisher's queue and goes on; it opens no connection and
+waits for no network. While the replay log cannot be reached the queue fills up to
+``PUBLISH_QUEUE``. Then the oldest are dropped, counted, and their streams are marked:
+the first thing that such a stream gets when the outage is over is a *gap*, so its
+pages refresh themselves.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from contextlib import suppress
+
+from channels.layers import get_channel_layer
+
+from turbo import metrics
+from turbo.conf import get_settings
+from turbo.delivery.names import stream_id
+from turbo.delivery.publisher import Publisher
+from turbo.delivery.recorders import record
+from turbo.replay import get_replay
+from turbo.replay.base import Append
+from turbo.runtime import context
+
+__all__ = ["broadcast", "flush", "get_publisher", "moment", "shut_down"]
+
+#: Seconds that the first page of a process waits to learn where the streams stand.
+FIRST_MOMENT_TIMEOUT = 0.25
+
+
+def broadcast(
+    name: str, data: str, *, target: str = "", summary: str | None = None
+) -> None:
+    """
+    Send ``data`` to whoever is subscribed to the stream ``name``.
+
+    ``target`` names what the message overwrites, if anything: two writers that overtake
+    each other there are recognised, as those that change the same object are.
+
+    A message with a ``summary`` is one of many alike (a page refresh): of those that
+    follow each other closely the first goes out at once, and at the end the last, or
+    the summary where they differed.
+    """
+    if not isinstance(data, str):
+        raise TypeError(f"A broadcast is a string, not {data!r}.")
+    if not record(name, data):
+        return
+    get_publisher().put(_message(name, data, target), summary=summary)
+
+
+def _message(name: str, data: str, target: str) -> Append:
+    try:
+        data.encode()
+    except UnicodeEncodeError:  # half a character, which no socket could carry
+        data = data.encode(errors="replace").decode()
+    origin = context.origin()
+    if origin is None:
+        return Append(stream_id(name), data)
+    key = f"{origin.key}\n#{target}" if target else origin.key
+    return Append(stream_id(name), data, key, origin.writer, origin.moment)
+
+
+def moment() -> str:
+    """
+    Return where all streams stand now, for a page to be born with.
+
+    Costs no network round trip, save the first time in a process.
+    """
+    return get_publisher().first_moment(FIRST_MOMENT_TIMEOUT)
+
+
+def flush(timeout: float | None = None) -> bool:
+    """
+    Wait until everything broadcast so far has been handed to the channel layer.
+
+    Return whether that happened within ``timeout`` seconds (``FLUSH_TIMEOUT`` when not
+    given). A process that ends does this by itself.
+    """
+    if _publisher is None:
+        return True
+    seconds = get_settings().flush_timeout if timeout is None else timeout
+    return _publisher.flush(seconds)
+
+
+_publisher: Publisher | None = None
+_lock = threading.Lock()  # owns the creation of _publisher
+
+
+def get_publisher() -> Publisher:
+    """Return the publisher of this process, made at the first broadcast."""
+    global _publisher
+    if _publisher is None:
+        _import_backends()
+        with _lock:
+            if _publisher is None:
+                _publisher = Publisher()
+                metrics.gauge("queue", _publisher.waiting)
+    return _publisher
+
+
+def _import_backends() -> None:
+    # In this thread: a process forked while another one imports would wait for ever.
+    # What is wrong with the configuration is the publisher's to tell.
+    with suppress(Exception):
+        get_replay()
+        get_channel_layer(get_settings().channel_layer)
+
+
+def shut_down(timeout: float = 0.0) -> None:
+    """
+    End the publisher, after at most ``timeout`` seconds for what waits.
+
+    The next broadcast starts another. For tests, which may not leave a thread behind.
+    """
+    global _publisher
+    with _lock:
+        publisher, _publisher = _publisher, None
+    if publisher is not None:
+        publisher.flush(timeout)
+        publisher.stop()
+
+
+def _after_fork() -> None:
+    # The parent's thread is not here, and what waits in its queue it sends itself.
+    global _publisher, _lock
+    _publisher, _lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(flush)

@@ -1,0 +1,298 @@
+"""
+The hub: one a process and event loop, between the channel layer and the subscribers.
+
+It joins each stream's group once, however many pages show the stream; it hands each
+message to all of them without awaiting any; and it makes good what the layer loses:
+
+* a number is skipped: the hole is read from the replay log at once;
+* the last message is lost: the tips of the log are compared each ``TIP_INTERVAL``;
+* the layer forgets members after ``group_expiry``: they are added again before that;
+* the layer's connection breaks: log once, back off, join again, compare the tips.
+
+Where the log cannot prove that nothing is missing, the subscribers are told of a gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextvars import Context
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from turbo import metrics
+from turbo.conf import get_settings
+from turbo.delivery.envelope import Envelope
+from turbo.delivery.frame import Frame
+from turbo.delivery.groups import Membership, get_layer
+from turbo.delivery.names import CONTROL, stream_id
+from turbo.delivery.protocol import PING
+from turbo.delivery.repair import Mender
+from turbo.delivery.topic import Arrival, Subscriber, Topic, deliver, read
+from turbo.delivery.unreadable import Unreadable, drop, is_about_content
+from turbo.exceptions import ConfigurationError
+from turbo.runtime import loops
+from turbo.runtime.tasks import Errands
+
+__all__ = ["Connection", "Hub", "get_hub", "subscribers"]
+
+logger = logging.getLogger("turbo.hub")
+
+#: Parts into which the connections are divided that are asked again one after another.
+PARTS = 16
+#: Seconds for which a page may wait until its process hears orders.
+PATIENCE = 5.0
+
+
+class Connection(Subscriber, Protocol):
+    """A subscriber that is also kept alive and told of revocations."""
+
+    def obey(self, order: str | None) -> None:
+        """Take an order of the control stream; ``None`` says that some were lost."""
+
+
+class Hub:
+    """The streams that are shown by the pages which this loop serves."""
+
+    def __init__(self) -> None:
+        self._topics: dict[str, Topic] = {}
+        self._connections: dict[Connection, None] = {}
+        #: What each subscriber holds, so that to leave costs no more than that.
+        self._held: dict[Subscriber, tuple[str, ...]] = {}
+        self._membership = Membership()
+        self._jobs = Errands()
+        self._errands = Errands()
+        self._mender = Mender(self._errands)
+        self._heeds = asyncio.Event()
+        self._part = 0
+
+    def connect(self, connection: Connection) -> None:
+        """Take a connection on; the first one starts the hub."""
+        if not self._connections:
+            # The hub works for all, and for longer than the request that came first.
+            Context().run(self._start)
+        self._connections[connection] = None
+
+    async def disconnect(self, connection: Connection) -> None:
+        """Forget a connection and its subscriptions; the last one ends the hub."""
+        self._connections.pop(connection, None)
+        self.unsubscribe(connection, self._held.get(connection, ()))
+        if not self._connections:
+            _hubs.pop(asyncio.get_running_loop(), None)
+            await self._stop()
+
+    def subscribers(self) -> dict[str, int]:
+        """Return how many subscribers each stream id has in this process."""
+        topics = list(self._topics.items())  # the asker may be in another thread
+        return {sid: len(topic.members) for sid, topic in topics}
+
+    async def subscribe(
+        self, subscriber: Subscriber, wanted: Sequence[tuple[str, str]]
+    ) -> list[Arrival]:
+        """
+        Subscribe to ``(stream id, since)`` pairs, with one read of the log for all.
+
+        Live messages follow those of the arrivals without a step in between: send the
+        arrivals before awaiting anything else. Raises what the layer or the log raises
+        when it cannot be reached; nothing is subscribed then.
+        """
+        topics = [self._claim(sid) for sid, _ in wanted]
+        try:
+            await self._membership.join(topics)
+            if subscriber is not self:
+                await self.heed()
+            histories = await read(wanted)
+            arrivals = [
+                topic.admit(subscriber, history, missed)
+                for topic, (history, missed) in zip(topics, histories, strict=True)
+            ]
+            held = {*self._held.get(subscriber, ()), *(sid for sid, _ in wanted)}
+            self._held[subscriber] = tuple(held)
+        finally:
+            for topic in topics:
+                topic.unclaim()
+                self._release(topic)
+        for topic, (history, _) in zip(topics, histories, strict=True):
+            if history.epoch != topic.epoch:
+                self._mender.repair([topic])
+        return arrivals
+
+    async def heed(self) -> None:
+        """
+        Return when orders are heard: one that comes before must not be missed.
+
+        Raises :exc:`TimeoutError` when that takes too long.
+        """
+        async with asyncio.timeout(PATIENCE):
+            await self._heeds.wait()
+
+    def settle(self, arrivals: Iterable[Arrival]) -> None:
+        """Let the live messages flow, once the arrivals have been sent."""
+        for arrival in arrivals:
+            if (topic := self._topics.get(arrival.sid)) is not None:
+                self._mender.resume(topic)
+
+    def unsubscribe(self, subscriber: Subscriber, sids: Iterable[str]) -> None:
+        """End a subscriber's subscriptions."""
+        held = set(self._held.pop(subscriber, ()))
+        ended = held.intersection(sids)
+        if held > ended:
+            self._held[subscriber] = tuple(held - ended)
+        for sid in ended:
+            topic = self._topics[sid]
+            topic.drop(subscriber)
+            self._release(topic)
+
+    def _claim(self, sid: str) -> Topic:
+        topic = self._topics.get(sid)
+        if topic is None:
+            topic = self._topics[sid] = Topic(sid)
+        topic.claims += 1
+        return topic
+
+    def _release(self, topic: Topic) -> None:
+        if topic.idle:
+            self._errands.run(self._leave(topic))
+
+    async def _leave(self, topic: Topic) -> None:
+        await self._membership.leave(topic)
+        if topic.idle:
+            self._topics.pop(topic.sid, None)
+
+    def _start(self) -> None:
+        loops.register(asyncio.get_running_loop())
+        settings = get_settings()
+        expiry = getattr(get_layer(), "group_expiry", 86_400)
+        self._jobs.run(self._listen())
+        self._jobs.run(self._heed_control())
+        self._jobs.repeat(settings.tip_interval, self._compare_tips)
+        self._jobs.repeat(min(expiry / 3, 3_600), self._join_again)
+        self._jobs.repeat(settings.heartbeat, self._beat)
+        self._jobs.repeat(settings.recheck_interval / PARTS, self._recheck_part)
+
+    async def _stop(self) -> None:
+        await self._jobs.stop()
+        self.unsubscribe(self, self._held.get(self, ()))
+        await self._errands.stop(grace=2.0)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                message = await self._membership.receive()
+            except ConfigurationError as error:
+                await self._survive(error)
+            except Exception as error:
+                if is_about_content(error):
+                    drop("on the channel layer", repr(error))
+                    await asyncio.sleep(0)
+                else:
+                    await self._survive(error)
+            else:
+                self._take(message)
+
+    def _take(self, message: Any) -> None:
+        try:
+            envelope = Envelope.unpack(message)
+        except Unreadable as problem:
+            drop("on the channel layer", problem)
+            return
+        if (topic := self._topics.get(envelope.sid)) is not None:
+            self._mender.take(topic, [envelope])
+
+    async def _survive(self, error: Exception) -> None:
+        """Return when the layer is there again, with nothing lost unnoticed."""
+        # redis-py's own socket timeout ends a quiet receive every few seconds; that is
+        # no outage, but it may have swallowed a message.
+        joined = type(error).__name__ == "TimeoutError"
+        failures = 0
+        while True:
+            try:
+                if not joined:
+                    await self._join_again()
+                await self._compare_tips()
+            except Exception as cause:
+                joined = False
+                failures += 1
+                if failures == 1:
+                    logger.error("The channel layer is out of reach: %r", cause)
+                await asyncio.sleep(min(0.1 * 2**failures, 2.0))
+            else:
+                break
+        if failures:
+            logger.warning("The channel layer is back.")
+
+    async def _join_again(self) -> None:
+        await self._membership.join_again(list(self._topics.values()))
+
+    async def _compare_tips(self) -> None:
+        await self._mender.compare_tips(list(self._topics.values()))
+
+    async def _heed_control(self) -> None:
+        wanted = [(stream_id(CONTROL), "")]
+        failures = 0
+        while True:
+            try:
+                self.settle(await self.subscribe(self, wanted))
+            except Exception:
+                failures += 1
+                await asyncio.sleep(min(0.05 * 2**failures, 2.0))
+            else:
+                break
+        self._heeds.set()
+        if failures:
+            await self._recheck()  # orders may have gone unheard
+
+    def deliver(self, frame: Frame) -> None:
+        """Pass an order of the control stream on to the connections."""
+        self._order(json.loads(frame.text).get("data"))
+
+    async def _beat(self) -> None:
+        deliver(Frame(PING), list(self._connections))
+
+    async def _recheck_part(self) -> None:
+        """Let some ask again: all at once would keep the others waiting."""
+        self._part = (self._part + 1) % PARTS
+        for connection in list(self._connections):
+            if hash(connection) % PARTS == self._part:
+                connection.obey(RECHECK)
+
+    async def _recheck(self) -> None:
+        self._order(RECHECK)
+
+    def _order(self, order: str | None) -> None:
+        for connection in list(self._connections):
+            try:
+                connection.obey(order)
+            except Unreadable as problem:
+                drop("orders to end subscriptions", problem)
+                return  # the others do not understand it either
+            except Exception:
+                logger.exception("A connection cannot carry out an order.")
+                metrics.count("failed")
+
+
+#: The order to ask for every permission again.
+RECHECK = "{}"
+
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+def get_hub() -> Hub:
+    """Return the hub of the running loop; connect before awaiting anything."""
+    loop = asyncio.get_running_loop()
+    hub = _hubs.get(loop)
+    if hub is None:
+        hub = _hubs[loop] = Hub()
+    return hub
+
+
+def subscribers() -> Counter[str]:
+    """Return how many subscribers each stream id has in this process."""
+    return sum((Counter(hub.subscribers()) for hub in list(_hubs.values())), Counter())
+
+
+metrics.gauge("streams", lambda: len(subscribers()))
+metrics.gauge("subscribers", lambda: subscribers().total())

@@ -1,0 +1,286 @@
+"""
+The background publisher: one thread a process, one event loop for its whole life.
+
+It takes what waits in the queue, in order, and
+
+1. appends it to the replay log, which numbers each message (one round trip a batch),
+2. sends each stream's run to the stream's group (one ``group_send`` a run).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+
+from turbo import metrics
+from turbo.conf import get_settings
+from turbo.delivery.envelope import Envelope, envelopes
+from turbo.delivery.names import group_name
+from turbo.delivery.throttle import Throttle
+from turbo.replay import get_replay
+from turbo.replay.base import Append
+from turbo.runtime import loops
+from turbo.runtime.queue import Outlets
+from turbo.runtime.tasks import Errands
+
+__all__ = ["Publisher"]
+
+logger = logging.getLogger("turbo.broadcast")
+
+T = TypeVar("T")
+
+#: Messages taken at once.
+BATCH = 256
+#: Seconds between two readings of the log's clock.
+CLOCK_INTERVAL = 5.0
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """
+    A loop that still resolves names while the interpreter shuts down.
+
+    By then the executors that asyncio resolves names in take no more work, and blocking
+    harms nobody in a thread of its own.
+    """
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
+        """Resolve a name in this thread."""
+        return socket.getaddrinfo(host, port, **options)
+
+
+class Publisher:
+    """The queue of one process and the thread that empties it."""
+
+    def __init__(self) -> None:
+        # Filled by any thread, emptied by ours; deque operations are atomic.
+        self._queue: deque[Append] = deque()
+        self._lost: dict[str, None] = {}  # streams that had a message dropped
+        self._idle = True  # whether the next message has to wake our thread
+        self._forbidding = 0
+        self._busy = 0  # messages taken and not yet sent; owned by our thread
+        self._drained = threading.Condition()
+        self._down = False
+        self._warned = False
+        self._loop = _Loop()
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._throttle = Throttle(self._enqueue)
+        #: What leaves otherwise than through the channel layer.
+        self.outlets = Outlets(self._loop, self._tell_drained)
+        self._thread = threading.Thread(
+            target=self._main, name="turbo-publisher", daemon=True
+        )
+        self._thread.start()
+
+    def put(self, message: Append, *, summary: str | None = None) -> None:
+        """Queue a message; never blocks and never raises for want of a network."""
+        if summary is None:
+            self._enqueue(message)
+        else:
+            self._loop.call_soon_threadsafe(self._throttle.ask, message, summary)
+
+    def moment(self) -> str:
+        """
+        Return where all streams stand, without asking anybody: a page's birth.
+
+        ``"?"`` says that this is not known, because the log has not been reached.
+        """
+        return get_replay().moment() or "?"
+
+    def first_moment(self, timeout: float) -> str:
+        """Return :meth:`moment`, waiting once for the log when it is not known yet."""
+        if (moment := self.moment()) != "?" or self._down:
+            return moment
+        future = asyncio.run_coroutine_threadsafe(self._sync_clock(), self._loop)
+        with suppress(TimeoutError):
+            future.result(timeout)
+        return self.moment()
+
+    def forbid(self, keys: Sequence[str], *, seconds: int) -> None:
+        """Note a revocation in the log, however long that takes."""
+        self._forbidding += 1
+        asyncio.run_coroutine_threadsafe(self._forbid(keys, seconds), self._loop)
+
+    def waiting(self) -> int:
+        """Return how many messages have not been sent yet."""
+        own = len(self._queue) + self._busy + self._forbidding
+        return own + self._throttle.waiting() + self.outlets.waiting()
+
+    def flush(self, timeout: float) -> bool:
+        """Return whether the queue ran empty within ``timeout`` seconds."""
+        if threading.current_thread() is self._thread:
+            return False
+        self._loop.call_soon_threadsafe(self._throttle.release)
+        done = threading.Event()
+        self._loop.call_soon_threadsafe(done.set)
+        deadline = time.monotonic() + timeout
+        done.wait(timeout)
+        with self._drained:
+            return self._drained.wait_for(
+                lambda: not self.waiting(), deadline - time.monotonic()
+            )
+
+    def _enqueue(self, message: Append) -> None:
+        if len(self._queue) >= get_settings().publish_queue:
+            self._drop_oldest()
+        self._queue.append(message)
+        if self._idle:
+            self._idle = False
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    def _drop_oldest(self) -> None:
+        try:
+            dropped = self._queue.popleft()
+        except IndexError:  # our thread was faster
+            return
+        self._lost[dropped.stream] = None
+        metrics.count("dropped", sid=dropped.stream)
+
+    def stop(self) -> None:
+        """End the thread and close its connections; what waits is lost."""
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._run())
+        # Clients of Redis that changed settings left behind are closed with it.
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    async def _run(self) -> None:
+        errands = Errands()
+        errands.run(self._work())
+        errands.run(self._keep_clock())
+        await self._stopping.wait()
+        await errands.stop()
+        await self.outlets.stop()
+        await self._throttle.stop()
+        await get_replay().aclose()
+
+    async def _keep_clock(self) -> None:
+        while True:
+            await self._sync_clock()
+            await asyncio.sleep(CLOCK_INTERVAL)
+
+    async def _sync_clock(self) -> None:
+        try:
+            await get_replay().sync_clock()
+        except Exception as error:
+            self._note_outage(error)
+        else:
+            self._note_recovery()
+
+    async def _work(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            self._idle = True  # before the last look: who comes after it wakes us
+            while batch := self._take():
+                await self._publish(batch)
+                self._busy = 0
+            self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        with self._drained:
+            self._drained.notify_all()
+
+    def _take(self) -> list[Append]:
+        # Counted before it is taken, so that who flushes never sees nothing waiting.
+        self._busy = len(self._lost) + min(len(self._queue), BATCH)
+        batch = [Append(stream, None) for stream in list(self._lost)]
+        self._lost.clear()
+        while self._queue and len(batch) < BATCH:
+            batch.append(self._queue.popleft())
+        self._busy = len(batch)
+        return batch
+
+    async def _publish(self, batch: list[Append]) -> None:
+        try:
+            appended = await self._persist(lambda: get_replay().append(batch))
+        except Exception:
+            # Not an outage: these messages cannot be stored, and never will.
+            logger.exception("%d broadcasts cannot be stored.", len(batch))
+            metrics.count("dropped", len(batch))
+            self._lost.update(dict.fromkeys(item.stream for item in batch))
+            return
+        metrics.count("published", len(batch))
+        for envelope in envelopes(
+            (item.stream, place.epoch, place.number, item.data)
+            for item, place in zip(batch, appended, strict=True)
+        ):
+            await self._send(envelope)
+        for item, place in zip(batch, appended, strict=True):
+            if place.contended:
+                # Another writer's newer state may stand before this older one.
+                self._throttle.ask(Append(item.stream, None))
+
+    async def _forbid(self, keys: Sequence[str], seconds: int) -> None:
+        await self._persist(lambda: get_replay().forbid(keys, seconds=seconds))
+        self._forbidding -= 1
+        self._tell_drained()
+
+    async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return what ``attempt`` returns, however long the log is out of reach."""
+        failures = 0
+        while True:
+            try:
+                result = await attempt()
+            except (TypeError, ValueError):
+                raise
+            except Exception as error:
+                failures += 1
+                if failures > 1:  # the first may be a connection that has died of age
+                    self._note_outage(error)
+                    await asyncio.sleep(min(0.05 * 2**failures, 2.0))
+            else:
+                self._note_recovery()
+                return result
+
+    async def _send(self, envelope: Envelope) -> None:
+        try:
+            try:
+                await self._group_send(envelope)
+            except Exception:  # again, for a connection that has died of age
+                await self._group_send(envelope)
+        except Exception as error:
+            # The log has it: the hubs find the hole when they compare tips.
+            self._note_outage(error)
+
+    async def _group_send(self, envelope: Envelope) -> None:
+        layer = get_channel_layer(get_settings().channel_layer)
+        if layer is None:
+            return
+        send = partial(layer.group_send, group_name(envelope.sid), envelope.pack())
+        if not isinstance(layer, InMemoryChannelLayer):
+            await send()
+        elif not await loops.run(send):
+            self._warn_alone()
+
+    def _warn_alone(self) -> None:
+        if not self._warned and not loops.expected():
+            self._warned = True
+            logger.warning(
+                "Nobody can hear this process: InMemoryChannelLayer reaches no other, "
+                "and no server runs here. Use a channel layer of channels_redis."
+            )
+
+    def _note_outage(self, error: Exception) -> None:
+        if not self._down:
+            self._down = True
+            logger.error("Broadcasts wait: %s: %s", type(error).__name__, error)
+
+    def _note_recovery(self) -> None:
+        if self._down:
+            self._down = False
+            logger.warning("Broadcasts go out again.")

@@ -1,0 +1,73 @@
+"""
+The mender: finds what the channel layer lost, and reads it from the replay log.
+
+A topic under repair keeps what arrives live until the missing messages are delivered,
+so the order holds. When the log cannot prove that it has all of them, the topic's
+subscribers are told of a gap instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from turbo.delivery.envelope import Envelope
+from turbo.delivery.topic import Topic
+from turbo.replay import get_replay
+from turbo.runtime.tasks import Errands
+
+__all__ = ["Mender"]
+
+
+class Mender:
+    """The repairs of one hub."""
+
+    def __init__(self, errands: Errands) -> None:
+        self._errands = errands
+        self._torn: set[Topic] = set()
+
+    def take(self, topic: Topic, envelopes: Iterable[Envelope]) -> None:
+        """Deliver ``envelopes`` in order, repairing where a number is missing."""
+        for envelope in envelopes:
+            if topic.take(envelope):
+                self.repair([topic])
+
+    def resume(self, topic: Topic) -> None:
+        """Deliver what a new topic kept until its position was known."""
+        if topic not in self._torn:
+            self.take(topic, topic.resume())
+
+    def repair(self, topics: Iterable[Topic]) -> None:
+        """Read what ``topics`` miss, all with one read."""
+        torn = [topic for topic in topics if topic not in self._torn]
+        if torn:
+            self._torn.update(torn)
+            for topic in torn:
+                topic.hold()
+            self._errands.run(self._read(torn))
+
+    async def compare_tips(self, topics: Iterable[Topic]) -> None:
+        """Repair those ``topics`` whose last message never arrived."""
+        settled = [topic for topic in topics if topic.settled and topic.epoch]
+        if not settled:
+            return
+        tips = await get_replay().tips([topic.sid for topic in settled])
+        self.repair(
+            topic for topic, tip in zip(settled, tips, strict=True) if topic.misses(tip)
+        )
+
+    async def _read(self, topics: list[Topic]) -> None:
+        pause = 0.05
+        while True:
+            try:
+                histories = await get_replay().read(
+                    [(topic.sid, topic.position or "?") for topic in topics]
+                )
+                break
+            except Exception:
+                # An outage, which the hub's listener reports.
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 2.0)
+        for topic, history in zip(topics, histories, strict=True):
+            self._torn.discard(topic)
+            self.take(topic, topic.repair(history))

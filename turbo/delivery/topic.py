@@ -1,0 +1,260 @@
+"""
+One stream as one process sees it: its subscribers, and how far they have got.
+
+Everything here is synchronous and runs on the hub's loop, so a message is either before
+or after a subscriber's arrival, never in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from turbo import metrics
+from turbo.delivery.envelope import Envelope
+from turbo.delivery.frame import Frame
+from turbo.delivery.protocol import message_frame
+from turbo.delivery.unreadable import Unreadable, drop
+from turbo.replay import get_replay
+from turbo.replay.base import Entry, History
+from turbo.runtime.batching import each_once, together
+
+__all__ = ["Arrival", "Missed", "Subscriber", "Topic", "deliver", "encode", "read"]
+
+logger = logging.getLogger("turbo.hub")
+
+#: Characters of a history that are encoded before others have a turn.
+TURN = 65_536
+
+
+class Subscriber(Protocol):
+    """Whoever takes frames: a socket, an SSE response, a test."""
+
+    def deliver(self, frame: Frame) -> None:
+        """Take a frame; must neither block nor raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What a new subscriber is told first: where it stands, and what it missed."""
+
+    sid: str
+    position: str
+    recovered: bool
+    frames: tuple[Frame, ...]
+
+
+#: The messages that a subscriber has missed, by their numbers.
+Missed: TypeAlias = Sequence[tuple[int, Frame]]
+
+
+async def read(wanted: Sequence[tuple[str, str]]) -> list[tuple[History, Missed]]:
+    """Return what the log has for ``(stream id, since)`` pairs, as it is to be sent."""
+    histories: list[History] = await _read(wanted)
+    sids = [sid for sid, _ in wanted]
+    missed = await encode(zip(sids, histories, strict=True))
+    return list(zip(histories, missed, strict=True))
+
+
+@together
+async def _read(pages: list[Sequence[tuple[str, str]]]) -> list[list[History]]:
+    return await each_once(pages, lambda wanted: get_replay().read(wanted))
+
+
+async def encode(histories: Iterable[tuple[str, History]]) -> list[Missed]:
+    """Return the messages in the history of each stream id; others have turns."""
+    encoded: list[Missed] = []
+    size = 0
+    for sid, history in histories:
+        missed = []
+        for entry in history.entries:
+            frame = _frame(sid, entry, epoch=history.epoch)
+            missed.append((entry.number, frame))
+            size += frame.size
+            if size > TURN:
+                await asyncio.sleep(0)
+                size = 0
+        encoded.append(missed)
+    return encoded
+
+
+def _frame(sid: str, entry: Entry, *, epoch: str) -> Frame:
+    position = f"{epoch}:{entry.number}"
+    return Frame(message_frame(sid, position=position, data=entry.data))
+
+
+def deliver(frame: Frame, subscribers: Collection[Subscriber]) -> None:
+    """Hand a frame to each subscriber; one that fails keeps it from no other."""
+    problem: Unreadable | None = None
+    for subscriber in subscribers:
+        try:
+            subscriber.deliver(frame)
+        except Unreadable as error:
+            problem = error
+        except Exception:
+            logger.exception("A subscriber cannot take a message.")
+            metrics.count("failed")
+    if problem is not None:
+        drop("in a stream", problem)
+
+
+class Topic:
+    """The subscribers of one stream in this process."""
+
+    __slots__ = (
+        "_ahead",
+        "_recent",
+        "backlog",
+        "claims",
+        "epoch",
+        "joined",
+        "lock",
+        "members",
+        "number",
+        "sid",
+    )
+
+    def __init__(self, sid: str) -> None:
+        self.sid = sid
+        self.members: dict[Subscriber, None] = {}
+        #: Subscribers on their way in; while there are any, live frames are kept.
+        self.claims = 0
+        #: Whether the group has been joined; changed only by who holds ``lock``.
+        self.joined = False
+        self.lock = asyncio.Lock()
+        #: The last message delivered; ``epoch`` is ``None`` until it is known.
+        self.epoch: str | None = None
+        self.number = 0
+        #: What arrived during a repair, or before the position was known.
+        self.backlog: list[Envelope] | None = []
+        self._recent: list[tuple[int, Frame]] = []
+        # Subscribers whose history reached further than what has arrived live.
+        self._ahead: dict[Subscriber, int] = {}
+
+    @property
+    def position(self) -> str:
+        """Return where the stream's subscribers stand."""
+        return f"{self.epoch}:{self.number}" if self.epoch else ""
+
+    @property
+    def settled(self) -> bool:
+        """Return whether live messages are delivered as they arrive."""
+        return self.backlog is None
+
+    @property
+    def idle(self) -> bool:
+        """Return whether nobody is, or is about to be, subscribed."""
+        return not self.members and not self.claims
+
+    def take(self, envelope: Envelope) -> bool:
+        """Deliver what arrived from the layer; return whether a repair is needed."""
+        if self.backlog is not None:
+            self.backlog.append(envelope)
+            return False
+        if not envelope.number:
+            for data in envelope.data:
+                self._deliver(0, Frame(message_frame(self.sid, position="", data=data)))
+            return False
+        if envelope.epoch != self.epoch or envelope.number > self.number + 1:
+            self.backlog = [envelope]
+            return True
+        self._extend(
+            Entry(number, data)
+            for number, data in enumerate(envelope.data, envelope.number)
+        )
+        return False
+
+    def admit(
+        self, subscriber: Subscriber, history: History, missed: Missed = ()
+    ) -> Arrival:
+        """
+        Take a subscriber on, and return what it has missed until this moment.
+
+        ``missed`` is what :func:`read` made of its history.
+        """
+        if self.epoch is None:
+            self.epoch, self.number = history.epoch, history.tip
+        self.members[subscriber] = None
+        complete = history.complete and history.epoch == self.epoch
+        if not complete:
+            metrics.count("gaps", sid=self.sid)
+            return Arrival(self.sid, self.position, False, ())
+        metrics.count("replayed", len(missed))
+        missed = [*missed, *(live for live in self._recent if live[0] > history.tip)]
+        if history.tip > self.number:
+            self._ahead[subscriber] = history.tip
+        start = missed[0][0] - 1 if missed else history.tip
+        position = f"{history.epoch}:{start}" if history.epoch else ""
+        return Arrival(self.sid, position, True, tuple(frame for _, frame in missed))
+
+    def drop(self, subscriber: Subscriber) -> None:
+        """Forget a subscriber."""
+        self.members.pop(subscriber, None)
+        self._ahead.pop(subscriber, None)
+
+    def hold(self) -> None:
+        """Keep what arrives until :meth:`repair` or :meth:`resume`."""
+        if self.backlog is None:
+            self.backlog = []
+
+    def resume(self) -> list[Envelope]:
+        """Deliver what arrives from now on, and return what was kept until now."""
+        backlog, self.backlog = self.backlog or [], None
+        return backlog
+
+    def misses(self, tip: tuple[str, int] | None) -> bool:
+        """Return whether the log's last message is not the last one delivered."""
+        return self.settled and tip != (self.epoch, self.number)
+
+    def forget(self) -> None:
+        """Start over: the group was left, so nothing is known of what follows."""
+        self.epoch, self.number, self.backlog = None, 0, []
+
+    def unclaim(self) -> None:
+        """Note that a subscriber on its way has arrived, or given up."""
+        self.claims -= 1
+        if not self.claims:
+            self._recent.clear()
+
+    def repair(self, history: History) -> list[Envelope]:
+        """Deliver what the log has and we have not; return what arrived meanwhile."""
+        if history.complete and history.epoch == self.epoch:
+            metrics.count("repaired", self._extend(history.entries))
+        elif history.epoch:
+            self.epoch, self.number = history.epoch, history.tip
+            self._ahead.clear()
+            metrics.count("gaps", len(self.members), sid=self.sid)
+            gap = Entry(history.tip, None)
+            self._deliver(0, _frame(self.sid, gap, epoch=self.epoch))
+        return self.resume()
+
+    def _extend(self, entries: Iterable[Entry]) -> int:
+        extended = 0
+        for entry in entries:
+            if entry.number > self.number:
+                self.number = entry.number
+                extended += 1
+                frame = _frame(self.sid, entry, epoch=self.epoch or "")
+                self._deliver(entry.number, frame)
+        return extended
+
+    def _deliver(self, number: int, frame: Frame) -> None:
+        if self.claims:
+            self._recent.append((number, frame))
+        members = self._due(number) if self._ahead else self.members
+        deliver(frame, members)
+        metrics.count("delivered", len(members))
+
+    def _due(self, number: int) -> list[Subscriber]:
+        due = []
+        for subscriber in self.members:
+            reached = self._ahead.get(subscriber)
+            if reached is not None and number:
+                if number <= reached:
+                    continue
+                del self._ahead[subscriber]
+            due.append(subscriber)
+        return due

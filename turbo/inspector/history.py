@@ -1,0 +1,152 @@
+"""
+What this process has broadcast and what went wrong, for as long as it fits on a page.
+
+Everything is bounded: a notebook that lies open for a week is no larger than one of
+an hour. Notes are taken in whichever thread broadcasts or counts, the event loop's too,
+so that is all that is done there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+from django.core import signing
+
+from turbo.connections.permissions import Refusal
+from turbo.delivery.names import CONTROL, SALT, stream_id
+from turbo.delivery.recorders import recording
+from turbo.inspector.streams import Inspection
+from turbo.metrics import NAMES, counted
+
+__all__ = ["Broadcast", "Incident", "Notebook", "notebook"]
+
+#: How many broadcasts, and how many incidents, are kept.
+KEPT = 50
+#: How many streams are known by their name.
+NAMES_KEPT = 1_000
+#: How much is kept of one broadcast.
+LONGEST = 10_000
+#: The counters of which each step is an incident.
+TROUBLES = frozenset(
+    {"bad_frames", "closed_slow", "dropped", "failed", "gaps", "refused", "revoked"}
+)
+
+
+def _now() -> str:
+    return time.strftime("%H:%M:%S")
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """One message that was sent."""
+
+    name: str
+    data: str
+    time: str = field(default_factory=_now)
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One thing that did not go as it should."""
+
+    kind: str
+    stream: str
+    why: str
+    time: str = field(default_factory=_now)
+
+
+class Notebook:
+    """The last broadcasts and incidents, newest first."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()  # owns the notes
+        self._broadcasts: deque[Broadcast] = deque(maxlen=KEPT)
+        self._incidents: deque[Incident] = deque(maxlen=KEPT)
+        self._names: deque[str] = deque(maxlen=NAMES_KEPT)
+        self._looking = ExitStack()
+
+    def open(self) -> None:
+        """Begin to take notes."""
+        self.close()
+        self._looking.enter_context(recording(self._note_broadcast))
+        counted.connect(self._note_count)
+        self._looking.callback(counted.disconnect, self._note_count)
+
+    def close(self) -> None:
+        """Take no more notes, and forget those that there are."""
+        self._looking.close()
+        with self._lock:
+            for notes in (self._broadcasts, self._incidents, self._names):
+                notes.clear()
+
+    def broadcasts(self) -> list[Broadcast]:
+        """Return the last broadcasts."""
+        with self._lock:
+            return list(self._broadcasts)
+
+    def incidents(self) -> list[Incident]:
+        """Return the last incidents."""
+        with self._lock:
+            return list(self._incidents)
+
+    def names(self) -> dict[str, str]:
+        """Return the names of the streams heard of lately, by their ids."""
+        with self._lock:
+            heard = [CONTROL, *self._names]
+        return {stream_id(name): name for name in heard}
+
+    def _note_broadcast(self, name: str, data: str) -> None:
+        if name == Inspection.label:
+            return
+        self._learn([name])
+        short = data if len(data) <= LONGEST else f"{data[:LONGEST]}…"
+        with self._lock:
+            self._broadcasts.appendleft(Broadcast(name, short))
+        Inspection.changed()
+
+    def _note_count(self, name: str, value: int, **details: Any) -> None:
+        self._learn(grant.stream.stream_name for grant in details.get("grants", ()))
+        if value and name in TROUBLES:
+            incidents = self._incidents_of(name, value, **details)
+            with self._lock:
+                self._incidents.extendleft(incidents)
+            Inspection.changed()
+
+    def _incidents_of(
+        self,
+        kind: str,
+        value: int,
+        *,
+        refusals: Iterable[Refusal] | None = None,
+        sid: str = "",
+        **others: Any,
+    ) -> list[Incident]:
+        if refusals is not None:
+            return [Incident(kind, *_read(refusal)) for refusal in refusals]
+        return [Incident(kind, self.names().get(sid, sid), f"{value}: {NAMES[kind]}")]
+
+    def _learn(self, names: Iterable[str]) -> None:
+        with self._lock:
+            for name in names:
+                if name not in self._names:
+                    self._names.append(name)
+
+
+def _read(refusal: Refusal) -> tuple[str, str]:
+    """Return which stream was refused, and why."""
+    try:
+        name, user, *_ = signing.loads(refusal.signed, salt=SALT)
+    except (signing.BadSignature, ValueError):
+        return f"{refusal.signed[:60]}…", refusal.reason
+    whose = f", on a page made for user {user}" if user else ""
+    return name, f"{refusal.reason}{whose}"
+
+
+#: The one of this process.
+notebook = Notebook()

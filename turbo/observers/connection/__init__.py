@@ -1,0 +1,1 @@
+"""One client of a consumer: its requests, its subscriptions and its turn."""

@@ -1,0 +1,194 @@
+"""One client's connection, as consumers see it; the methods are those of Channels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+from channels.exceptions import AcceptConnection, DenyConnection
+from rest_framework.exceptions import APIException, ParseError
+
+from turbo import metrics
+from turbo.connections.websocket import Link
+from turbo.delivery.frame import Frame
+from turbo.delivery.incoming import read_json
+from turbo.delivery.protocol import CloseCode
+from turbo.observers.connection.applications import Application
+from turbo.observers.connection.groups import LayerGroups
+from turbo.observers.connection.subscriptions import Subscriptions
+from turbo.observers.connection.turns import Lane
+from turbo.observers.wire.replies import LIMITED, encode
+from turbo.observers.wire.requests import text_of
+from turbo.runtime.failures import log_failure
+from turbo.runtime.tasks import Errands
+from turbo.typing import Message, Scope
+
+__all__ = ["JsonConnection"]
+
+NORMAL = 1000
+
+
+class JsonConnection(Application):
+    """A connection that carries JSON objects; subclasses say what they mean."""
+
+    #: Groups of the channel layer whose messages this consumer has methods for.
+    groups: Any = ()
+    channel_layer_alias: str | None = None
+
+    def __init__(self) -> None:
+        self.scope: Scope = {}
+        self._accepted = False
+        self.subscriptions = Subscriptions()
+        self._layer_groups = LayerGroups(self, self.channel_layer_alias)
+        self._first_groups = tuple(self.groups or ())
+        self.groups = self._layer_groups.names
+
+    def attach(self, scope: Scope, link: Link) -> None:
+        """Take a connection on."""
+        self.scope = dict(scope)
+        self.link = link
+        self.lane = Lane(on_full=link.end_as_slow)
+        self.errands = Errands()
+
+    # --- Beginning and end
+
+    async def websocket_connect(self, message: Message) -> None:
+        """Let the client in, or not."""
+        for group in self._first_groups:
+            await self.add_group(group)
+        try:
+            await self.connect()
+        except AcceptConnection:
+            await self.accept()
+        except DenyConnection:
+            await self.close()
+
+    async def connect(self) -> None:
+        """Accept the connection; override to do more, or to refuse."""
+        await self.accept()
+
+    async def accept(
+        self,
+        subprotocol: str | None = None,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """Accept the connection."""
+        self._accepted = True
+        await self.link.accept(subprotocol, headers or ())
+
+    async def close(self, code: int | None = None, reason: str = "") -> None:
+        """End the connection, by default with 1000, or refuse it, with 4403."""
+        if code is None:
+            code = NORMAL if self._accepted else CloseCode.FORBIDDEN
+        await self.link.close(code, reason)
+
+    async def disconnect(self, code: int) -> None:
+        """Do what is to be done when the connection has ended."""
+
+    async def websocket_disconnect(self, message: Message) -> None:
+        """Leave everything."""
+        self.subscriptions.close()
+        await self.errands.stop()
+        await self.lane.close()
+        try:
+            await self.disconnect(message["code"])
+        finally:
+            await self._layer_groups.close()
+
+    # --- What comes in
+
+    async def websocket_receive(self, message: Message) -> None:
+        """Take one frame."""
+        try:
+            content = await self.decode_json(text_of(message))
+            if not isinstance(content, dict):
+                raise ParseError("The frame is not a JSON object.")
+        except (ValueError, RecursionError):
+            await self.refuse_frame(ParseError("The frame is not JSON."))
+        except APIException as error:
+            await self.refuse_frame(error)
+        else:
+            await self.receive_json(content)
+
+    async def receive_json(self, content: dict[str, Any]) -> None:
+        """Act on a message."""
+
+    async def refuse_frame(self, error: APIException) -> None:
+        """Answer a frame that makes no sense."""
+        metrics.count("bad_frames")
+
+    @classmethod
+    async def decode_json(cls, text_data: str) -> Any:
+        """Return the value of a client's JSON."""
+        return read_json(text_data)
+
+    # --- What goes out
+
+    @classmethod
+    async def encode_json(cls, content: Any) -> str:
+        """Return JSON for a client."""
+        return encode(content)
+
+    async def send_json(self, content: Any, close: bool | int = False) -> None:
+        """Send a JSON message."""
+        await self.send(await self.encode_json(content), close=close)
+
+    async def send(
+        self,
+        text_data: str | None = None,
+        bytes_data: bytes | None = None,
+        close: bool | int = False,
+    ) -> None:
+        """Send a frame, and close the connection after it if wanted."""
+        if text_data is not None:
+            self.link.put(Frame(text_data))
+        elif bytes_data is not None:
+            await self.link.send_bytes(bytes_data)
+        if close:
+            await self.close(None if close is True else close)
+
+    def say_limited(self) -> None:
+        """Say that frames come faster than they are read."""
+        self.link.put(Frame(LIMITED))
+
+    def obey(self, order: str | None) -> None:
+        """Take an order of the control stream."""
+
+    # --- Beside and together
+
+    def run_detached(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine beside everything else, until the client has gone."""
+        self.errands.run(_guarded(coroutine))
+
+    async def add_group(self, name: str) -> None:
+        """
+        Join a group of the channel layer.
+
+        A message ``{"type": "room.closed"}`` that is sent there calls
+        ``room_closed(message)``. Observers need no groups.
+        """
+        await self._layer_groups.add(name)
+
+    async def remove_group(self, name: str) -> None:
+        """Leave a group of the channel layer."""
+        await self._layer_groups.remove(name)
+
+    @property
+    def channel_layer(self) -> Any:
+        """Return the channel layer."""
+        return self._layer_groups.layer
+
+    @property
+    def channel_name(self) -> str:
+        """Return the channel of this consumer, once it has joined a group."""
+        return self._layer_groups.channel
+
+
+async def _guarded(coroutine: Coroutine[Any, Any, Any]) -> None:
+    try:
+        await coroutine
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        log_failure("A detached coroutine failed.", error)

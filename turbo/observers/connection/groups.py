@@ -1,0 +1,108 @@
+"""
+Groups of the channel layer, for consumers that talk to each other by themselves.
+
+Nothing of the library passes through here: a consumer that joins no group has no
+channel and waits for none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from channels.layers import get_channel_layer
+
+from turbo.conf import get_settings
+from turbo.delivery.unreadable import drop, is_about_content
+from turbo.exceptions import ConfigurationError
+
+__all__ = ["LayerGroups"]
+
+logger = logging.getLogger("turbo.observers")
+
+#: Seconds after which a group that was joined is joined again: layers forget.
+JOIN_AGAIN = 3_600.0
+
+
+class LayerGroups:
+    """The channel of one consumer, made when it joins its first group."""
+
+    def __init__(self, consumer: Any, alias: str | None) -> None:
+        self.names: set[str] = set()
+        self.channel = ""
+        self._consumer = consumer
+        self._alias = alias
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def layer(self) -> Any:
+        """Return the channel layer."""
+        alias = self._alias or get_settings().channel_layer
+        layer = get_channel_layer(alias)
+        if layer is None:
+            raise ConfigurationError(
+                f"CHANNEL_LAYERS has no entry {alias!r}, so no group can be joined."
+            )
+        return layer
+
+    async def add(self, name: str) -> None:
+        """Join a group."""
+        if not self.channel:
+            self.channel = await self.layer.new_channel()
+        if name not in self.names:
+            await self.layer.group_add(name, self.channel)
+            self.names.add(name)
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._listen())
+
+    async def remove(self, name: str) -> None:
+        """Leave a group."""
+        if name in self.names:
+            self.names.discard(name)
+            await self.layer.group_discard(name, self.channel)
+
+    async def close(self) -> None:
+        """Leave all groups."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for name in list(self.names):
+            with suppress(Exception):
+                await self.remove(name)
+
+    async def _listen(self) -> None:
+        pause = 0.1
+        while True:
+            try:
+                async with asyncio.timeout(JOIN_AGAIN):
+                    message = await self.layer.receive(self.channel)
+            except Exception as error:
+                if is_about_content(error):
+                    drop("on the channel of a consumer", repr(error))
+                    await asyncio.sleep(0)
+                    continue
+                if not isinstance(error, TimeoutError):
+                    logger.info("A consumer's channel is out of reach: %s", error)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 2.0)
+                await self._join_again()
+            else:
+                pause = 0.1
+                self._dispatch(message)
+
+    async def _join_again(self) -> None:
+        with suppress(Exception):
+            for name in list(self.names):
+                await self.layer.group_add(name, self.channel)
+
+    def _dispatch(self, message: Any) -> None:
+        kind = message.get("type") if isinstance(message, dict) else None
+        name = kind.replace(".", "_") if isinstance(kind, str) else ""
+        handler = getattr(self._consumer, name, None) if name else None
+        if name.startswith("_") or not callable(handler):
+            drop("A consumer has no method for a message", repr(name or message))
+            return
+        self._consumer.lane.put(partial(handler, message))

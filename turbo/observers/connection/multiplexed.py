@@ -1,0 +1,135 @@
+"""One consumer behind a multiplexer, with a link and a pace of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from rest_framework.exceptions import APIException, PermissionDenied
+
+from turbo.connections.websocket import Link
+from turbo.delivery.frame import Frame
+from turbo.observers.connection.api_connection import JsonConnection
+from turbo.observers.wire.replies import encode, envelope, errors_list
+from turbo.runtime.failures import log_failure
+from turbo.typing import Message, Scope
+
+__all__ = ["Branch", "wrap"]
+
+#: Messages that may wait for one consumer before the client has to.
+WAITING = 16
+
+
+def wrap(stream: str | None, payload: str) -> str:
+    """
+    Return the frame of a stream, from JSON.
+
+    >>> wrap("people", '{"action":"list"}')
+    '{"stream":"people","payload":{"action":"list"}}'
+    """
+    return f'{{"stream":{json.dumps(stream)},"payload":{payload}}}'
+
+
+class Branch:
+    """The link of one consumer, to which it looks like a connection of its own."""
+
+    def __init__(
+        self, name: str, endpoint: JsonConnection, scope: Scope, trunk: Link
+    ) -> None:
+        self.name = name
+        self.open = False
+        self._endpoint = endpoint
+        self._trunk = trunk
+        self._waiting: asyncio.Queue[Any] = asyncio.Queue(WAITING)
+        self._task: asyncio.Task[None] | None = None
+        endpoint.attach(scope, self)
+
+    # --- For the multiplexer
+
+    async def connect(self, message: Message) -> None:
+        """Let the consumer accept or refuse the client."""
+        try:
+            await self._endpoint.websocket_connect(message)
+        except Exception as error:
+            self.open = False
+            self._log(error)
+        if self.open:
+            self._task = asyncio.ensure_future(self._work())
+
+    async def pass_on(self, payload: Any) -> None:
+        """Let the consumer act on a message, after those before it."""
+        if self.open:
+            await self._waiting.put(payload)
+        else:
+            self._refuse(PermissionDenied(), payload)
+
+    def obey(self, order: str | None) -> None:
+        """Pass an order on."""
+        self._endpoint.obey(order)
+
+    async def hang_up(self, message: Message) -> None:
+        """Tell the consumer that the client has gone."""
+        self.open = False
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await self._endpoint.websocket_disconnect(message)
+        except Exception as error:
+            self._log(error)
+
+    # --- For the consumer
+
+    def put(self, frame: Frame) -> None:
+        """Send a text frame."""
+        wrapped = frame.wire(
+            (Branch, self.name), lambda text: Frame(wrap(self.name, text))
+        )
+        self._trunk.put(wrapped)
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Fail: the frame would not say which stream it belongs to."""
+        raise TypeError("A multiplexed consumer cannot send bytes.")
+
+    async def accept(
+        self, subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]]
+    ) -> None:
+        """Let the client in."""
+        self.open = True
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """Refuse whatever the client asks of this consumer from now on."""
+        self.open = False
+
+    def end_as_slow(self) -> None:
+        """End the connection as a whole: its client does not keep up."""
+        self._trunk.end_as_slow()
+
+    async def _work(self) -> None:
+        while True:
+            payload = await self._waiting.get()
+            try:
+                if self.open:
+                    await self._endpoint.receive_json(dict(payload))
+                else:
+                    self._refuse(PermissionDenied(), payload)
+            except Exception as error:
+                self._log(error)
+                self._refuse(APIException("Internal server error"), payload)
+
+    def _refuse(self, error: APIException, payload: Any) -> None:
+        request_id = payload.get("request_id")
+        content = envelope(
+            payload.get("action"),
+            errors=errors_list(error.detail),
+            status=error.status_code,
+            request_id=request_id
+            if isinstance(request_id, (str, int, float))
+            else None,
+        )
+        self._trunk.put(Frame(wrap(self.name, encode(content))))
+
+    def _log(self, error: Exception) -> None:
+        log_failure(f"The consumer of the stream {self.name!r} failed.", error)

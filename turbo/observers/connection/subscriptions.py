@@ -1,0 +1,201 @@
+"""A place in the hub: what one client asked for, on one stream."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from turbo.conf import get_settings
+from turbo.connections.limits import Held
+from turbo.delivery.frame import Frame
+from turbo.delivery.hub import get_hub
+from turbo.delivery.names import stream_id
+from turbo.delivery.topic import Arrival
+from turbo.observers.connection.worker import Desk
+from turbo.observers.wire.notice import Arrived, this_moment
+from turbo.observers.wire.replies import TooMany, Unavailable
+from turbo.observers.wire.requests import Call
+
+__all__ = ["Subscription", "Subscriptions"]
+
+logger = logging.getLogger("turbo.observers")
+
+NEVER = ("", 0)
+
+
+class Subscription:
+    """
+    A subscriber of the hub that passes what it gets to a desk.
+
+    Between :meth:`start` and :meth:`release` it keeps everything back, so that the
+    answer to the client comes first.
+    """
+
+    def __init__(self, name: str, *, desk: Desk, consumer: Any, call: Call) -> None:
+        self.name = name
+        self.sid = stream_id(name)
+        self.desk = desk
+        self.consumer = consumer
+        #: What the client asked for; asked again when permissions may have changed.
+        self.call = call
+        self.active = False
+        #: What was told before this is no news to the client.
+        self.begun = NEVER
+        self._held: list[Frame] | None = []
+        self._holds: dict[Held, int] = {}
+
+    @property
+    def size(self) -> int:
+        """Return how many rows are remembered for this."""
+        return 0
+
+    def hold(self, what: Held, amount: int = 1) -> None:
+        """Count what the client holds with this; raises :exc:`TooMany`."""
+        if not self.consumer.visitor.budget.hold(what, amount):
+            raise TooMany(f"There are too many {what}.")
+        self._holds[what] = self._holds.get(what, 0) + amount
+
+    def hold_rows(self) -> None:
+        """Count the rows that are remembered."""
+        if (more := self.size - self._holds.get("keys", 0)) > 0:
+            self.hold("keys", more)
+
+    def give_back(self) -> None:
+        """Count nothing any more."""
+        for what, amount in self._holds.items():
+            self.consumer.visitor.budget.release(what, amount)
+        self._holds.clear()
+
+    async def start(self, since: str = "") -> Arrival:
+        """Join the stream; raises :exc:`Unavailable` when that is not possible."""
+        hub = get_hub()
+        if not since:
+            self.begun = this_moment()
+        self.hold("subscriptions")
+        try:
+            [arrival] = await hub.subscribe(self, [(self.sid, since)])
+        except Exception as error:
+            self.give_back()
+            logger.info("A subscription is not possible: %s", error)
+            raise Unavailable from None
+        self.active = True
+        self._held = list(arrival.frames)
+        hub.settle([arrival])
+        self.desk.join(self)
+        return arrival
+
+    def release(self) -> None:
+        """Tell what was kept back, and what comes from now on."""
+        held, self._held = self._held or [], None
+        if self.active:
+            for frame in held:
+                self.desk.take(frame, self)
+
+    def forget(self, arrival: Arrival) -> None:
+        """Do not tell what was missed: the client is given something newer."""
+        if self._held is not None:
+            missed = set(map(id, arrival.frames))
+            self._held = [frame for frame in self._held if id(frame) not in missed]
+
+    def deliver(self, frame: Frame) -> None:
+        """Take a message of the stream."""
+        if self._held is None:
+            self.desk.take(frame, self)
+        else:
+            self._held.append(frame)
+
+    def awaits(self, arrived: Arrived) -> bool:
+        """Return whether the client is to be told of a message."""
+        is_news = arrived.readable and not arrived.is_older_than(self.begun)
+        return self.active and is_news
+
+    def stop(self) -> None:
+        """Leave the stream, and say nothing more."""
+        self.active = False
+        self.give_back()
+        get_hub().unsubscribe(self, [self.sid])
+        self.desk.leave(self)
+
+    async def why_refused(self) -> Exception | None:
+        """Return the error that the client would get if it asked for this now."""
+        try:
+            arguments = self.call.arguments
+            await self.consumer.check_permissions(self.call.action, **arguments)
+        except Exception as error:
+            return error
+        return None
+
+    def fail(self) -> None:
+        """Say that there was something that could not be told."""
+        if self.active:
+            self.refuse(RuntimeError("An event could not be told."))
+
+    def refuse(self, error: Exception, action: str | None = None) -> None:
+        """Send an error in the place of an event."""
+        self.consumer.lane.put(
+            partial(
+                self.consumer.handle_exception,
+                error,
+                action=action or self.call.action,
+                request_id=self.call.request_id,
+            )
+        )
+
+
+class Subscriptions:
+    """All subscriptions of one consumer, each under its key."""
+
+    def __init__(self) -> None:
+        self._held: dict[Any, Subscription] = {}
+        #: Whether the client has gone.
+        self.closed = False
+
+    def __iter__(self) -> Iterator[Subscription]:
+        return iter(list(self._held.values()))
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, key: Any) -> Subscription | None:
+        """Return the subscription under ``key``."""
+        return self._held.get(key)
+
+    def items(self) -> list[tuple[Any, Subscription]]:
+        """Return keys and subscriptions."""
+        return list(self._held.items())
+
+    def check_room(self) -> None:
+        """Raise :exc:`TooMany` when a client holds as many as it may."""
+        if len(self._held) >= (limit := get_settings().max_streams):
+            raise TooMany(f"A connection holds at most {limit} subscriptions.")
+
+    def add(self, key: Any, subscription: Subscription) -> None:
+        """Keep a subscription; one that had the key before ends."""
+        self.drop(key)
+        if self.closed:  # the client has gone meanwhile
+            subscription.stop()
+            raise Unavailable
+        self._held[key] = subscription
+
+    def drop(self, key: Any) -> None:
+        """End the subscription under ``key``, if there is one."""
+        if (held := self._held.pop(key, None)) is not None:
+            held.stop()
+
+    def discard(self, subscription: Subscription) -> None:
+        """End one subscription."""
+        for key, held in self.items():
+            if held is subscription:
+                self.drop(key)
+
+    def clear(self) -> None:
+        """End all of them."""
+        for key in list(self._held):
+            self.drop(key)
+
+    def close(self) -> None:
+        """End all of them, and take no more."""
+        self.closed = True
+        self.clear()

@@ -1,0 +1,195 @@
+"""Asking permissions for events, for many of one client at once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeAlias
+
+from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.http import Http404
+from rest_framework.exceptions import PermissionDenied
+
+from turbo import metrics
+from turbo.observers.asking import ask_now, in_turn_of
+from turbo.observers.events.list_views import ListView
+from turbo.observers.events.row_subscription import Seat, Telling, gone_text
+from turbo.observers.permissions import about_event, adapt
+from turbo.runtime.threads import in_turns
+
+__all__ = ["without_refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an event is not told; ``of_object`` if that is due to its object alone."""
+
+    error: Exception
+    of_object: bool = False
+
+
+#: Refusals of events, by the ``id()`` of the event.
+Refused: TypeAlias = dict[int, Refusal]
+
+
+async def without_refused(tellings: Sequence[Telling]) -> list[Telling]:
+    """
+    Return those events of a client that may be told.
+
+    Who is refused gets the error and nothing else; and if by now they might not even
+    subscribe, the subscription ends. To a list, an object that is refused does not
+    belong.
+    """
+    with about_event():
+        refused = await _refusals(tellings)
+    told: list[Telling | None] = []
+    for telling in tellings:
+        refusal = refused.get(id(telling))
+        of_list = isinstance(telling.seat.view, ListView)
+        if of_list and (refusal is None or refusal.of_object):
+            told.append(_of_list(telling, refused=refusal is not None))
+        elif refusal is None:
+            told.append(telling)
+        elif telling.seat.active:
+            await _end_if_revoked(telling.seat, None if of_list else telling.instance)
+            telling.seat.refuse(refusal.error, telling.action)
+    return [telling for telling in told if telling is not None]
+
+
+def _of_list(telling: Telling, *, refused: bool) -> Telling | None:
+    """Return what an event is to a client for whom refused objects are not there."""
+    hidden, key = telling.seat.hidden, telling.key
+    was_hidden = key in hidden
+    if refused:
+        hidden.add(key)
+        if was_hidden or telling.action == "create":
+            return None
+        return replace(telling, action="delete", text=gone_text(key))
+    hidden.discard(key)
+    if not was_hidden:
+        return telling
+    return None if telling.action == "delete" else replace(telling, action="create")
+
+
+async def _end_if_revoked(seat: Seat, instance: Any) -> None:
+    """End a subscription that would be refused if it were asked for now."""
+    if seat.active and await _error_of_call(seat, instance):
+        seat.consumer.subscriptions.discard(seat)
+        metrics.count("revoked")
+
+
+async def _error_of_call(seat: Seat, instance: Any) -> Exception | None:
+    """Return the error that the client would get for its subscription now, if any."""
+    consumer, action, arguments = seat.consumer, seat.call.action, seat.call.arguments
+    try:
+        await consumer.check_permissions(action, **arguments)
+        if instance is not None:
+            check = consumer.check_object_permissions
+            await in_turn_of(consumer, check, instance, action, **arguments)
+    except Exception as error:
+        return error
+    return None
+
+
+async def _refusal_of_own(telling: Telling) -> Refusal | None:
+    """Return the refusal of a consumer that asks permissions in a way of its own."""
+    consumer, arguments = telling.seat.consumer, telling.seat.call.arguments
+    action, instance = telling.action, telling.instance
+    of_object = False
+    try:
+        await consumer.check_permissions(action, event=True, **arguments)
+        if instance is not None:
+            of_object = True
+            check, about = consumer.check_object_permissions, (instance, action)
+            await in_turn_of(consumer, check, *about, event=True, **arguments)
+    except Exception as error:
+        return _refusal(error, of_object=of_object)
+    return None
+
+
+def _refusal(error: Exception, *, of_object: bool) -> Refusal:
+    return Refusal(error, of_object and isinstance(error, _DENIED))
+
+
+_DENIED = (PermissionDenied, DjangoPermissionDenied, Http404)
+
+
+async def _refusals(tellings: Sequence[Telling]) -> Refused:
+    """Return the refused events; questions for threads are asked together."""
+    refused: Refused = {}
+    for_thread: list[Question] = []
+    for telling in tellings:
+        consumer = telling.seat.consumer
+        if not telling.seat.active:
+            continue
+        if consumer.asks_itself():
+            if (refusal := await _refusal_of_own(telling)) is not None:
+                refused[id(telling)] = refusal
+            continue
+        permissions = await consumer.get_permissions(telling.action)
+        for question in _questions(telling, permissions):
+            if not inspect.iscoroutinefunction(question.method):
+                for_thread.append(question)
+            elif id(telling) not in refused:
+                await _take_async(question, refused)
+    if for_thread:
+        owner = for_thread[0].telling.seat.consumer.visitor.budget.owner
+        await in_turns(owner, [partial(_take, each, refused) for each in for_thread])
+    return refused
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one permission is asked about one event, or about its object."""
+
+    telling: Telling
+    message: str | None
+    method: Any
+    about: tuple[Any, ...]
+    of_object: bool = False
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        return self.telling.seat.call.arguments
+
+    def take(self, refused: Refused, error: Exception | None = None) -> None:
+        error = error or PermissionDenied(self.message)
+        refused[id(self.telling)] = _refusal(error, of_object=self.of_object)
+
+
+def _questions(telling: Telling, permissions: Iterable[Any]) -> Iterator[Question]:
+    consumer = telling.seat.consumer
+    about = (consumer.scope, consumer, telling.action)
+    for permission in map(adapt, permissions):
+        yield Question(telling, permission.message, permission.has_permission, about)
+        if telling.instance is not None and permission.asks_objects():
+            method = permission.has_object_permission
+            about_object = (*about, telling.instance)
+            yield Question(telling, permission.message, method, about_object, True)
+
+
+async def _take_async(question: Question, refused: Refused) -> None:
+    about, arguments = question.about, question.arguments
+    try:
+        answer = await question.method(*about, event=True, **arguments)
+    except Exception as error:
+        question.take(refused, error)
+    else:
+        if not answer:
+            question.take(refused)
+
+
+def _take(question: Question, refused: Refused) -> None:
+    if id(question.telling) in refused or not question.telling.seat.active:
+        return
+    about, arguments = question.about, question.arguments
+    try:
+        with about_event():
+            answer = ask_now(question.method, *about, event=True, **arguments)
+    except Exception as error:
+        question.take(refused, error)
+    else:
+        if not answer:
+            question.take(refused)

@@ -1,0 +1,268 @@
+"""
+Methods of consumers that are called for events: what observers have in common.
+
+An observer stands in its class where the handler stood. Seen from a consumer it can be
+subscribed to::
+
+    await self.comment_activity.subscribe(room=3, request_id=request_id)
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self, overload
+
+from rest_framework.exceptions import APIException
+
+from turbo.conf import get_settings
+from turbo.exceptions import ConfigurationError
+from turbo.observers.connection.after_reply import after_answer, current_call
+from turbo.observers.connection.subscriptions import Subscription
+from turbo.observers.connection.worker import Desk, Entry, desk_for
+from turbo.observers.wire.notice import Arrived
+from turbo.observers.wire.replies import TooMany, encode
+from turbo.observers.wire.requests import Call
+from turbo.runtime.failures import log_failure
+
+__all__ = ["BaseObserver", "Event", "Missed"]
+
+
+class Missed(APIException):
+    """Events of an observer were lost; its handler cannot be called for them."""
+
+    status_code = 410
+    default_detail = "Events may have been missed. Fetch the data anew."
+    default_code = "missed"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a handler is called with; the body as JSON, for each gets its own copy."""
+
+    body: str
+    arguments: dict[str, Any]
+
+
+class BaseObserver:
+    """What stands in a consumer class for a handler."""
+
+    def __init__(self, handler: Callable[..., Any]) -> None:
+        if not inspect.iscoroutinefunction(handler):
+            raise ConfigurationError(
+                f"{handler.__qualname__}() is called for events, so it must be a "
+                f"coroutine: write async def."
+            )
+        self.handler = handler
+        self.name = handler.__name__
+        self.id = f"{handler.__module__}.{handler.__qualname__}"
+        self._serializer: Callable[..., Any] | None = None
+        self._groups_for_signal: Callable[..., Iterable[str]] | None = None
+        self._groups_for_consumer: Callable[..., Iterable[str]] | None = None
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+        self.id = f"{owner.__module__}.{owner.__qualname__}.{name}"
+
+    @overload
+    def __get__(self, consumer: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, consumer: Any, owner: type) -> BoundObserver: ...
+    def __get__(self, consumer: Any, owner: type) -> Self | BoundObserver:
+        return self if consumer is None else BoundObserver(self, consumer)
+
+    # --- Decorators
+
+    def serializer(self, function: Callable[..., Any]) -> Self:
+        """Let ``function(self, instance, action, …)`` make the body of events."""
+        self._serializer = function
+        return self
+
+    def groups_for_signal(self, function: Callable[..., Iterable[str]]) -> Self:
+        """Let ``function(self, instance, …)`` say which groups an event is for."""
+        self._groups_for_signal = function
+        return self
+
+    def groups_for_consumer(self, function: Callable[..., Iterable[str]]) -> Self:
+        """Let ``function(self, consumer, …)`` say which groups to subscribe to."""
+        self._groups_for_consumer = function
+        return self
+
+    def groups(self, function: Callable[..., Iterable[str]]) -> Self:
+        """Let one function say both."""
+        return self.groups_for_signal(function).groups_for_consumer(function)
+
+    # --- Groups and streams
+
+    def signal_groups(self, **kwargs: Any) -> list[str]:
+        """Return the groups that an event is for."""
+        if self._groups_for_signal is None:
+            return [""]
+        return list(dict.fromkeys(self._groups_for_signal(self, **kwargs) or ()))
+
+    def consumer_groups(self, consumer: Any, **kwargs: Any) -> list[str]:
+        """Return the groups that a consumer wants to subscribe to."""
+        if self._groups_for_consumer is None:
+            return [""]
+        groups = self._groups_for_consumer(self, consumer=consumer, **kwargs)
+        return list(dict.fromkeys(groups or ()))
+
+    def stream(self, group: str) -> str:
+        """Return the name of the stream that carries a group's events."""
+        return f"observers:{self.id}:{group}"
+
+    async def events(
+        self, contents: Sequence[Mapping[str, Any]]
+    ) -> list[Event | Exception | None]:
+        """Return the event in each message; ``None`` where there is none to tell."""
+        raise NotImplementedError
+
+
+class BoundObserver:
+    """An observer, seen from one consumer."""
+
+    def __init__(self, observer: BaseObserver, consumer: Any) -> None:
+        self.observer = observer
+        self._consumer = consumer
+
+    async def __call__(self, message: Any, **kwargs: Any) -> None:
+        """Call the handler."""
+        kwargs.setdefault("observer", self.observer)
+        await self.observer.handler(self._consumer, message, **kwargs)
+
+    async def subscribe(self, *, request_id: Any = None, **kwargs: Any) -> list[str]:
+        """
+        Call the handler for events from now on, and return the groups they come from.
+
+        ``kwargs`` go to ``groups_for_consumer``. The handler is told the request ids.
+        """
+        groups = self.observer.consumer_groups(self._consumer, **kwargs)
+        for group in groups:
+            await self._join(group, request_id)
+        return groups
+
+    async def unsubscribe(self, *, request_id: Any = None, **kwargs: Any) -> list[str]:
+        """End what one request subscribed to; without an id, whoever did."""
+        groups = self.observer.consumer_groups(self._consumer, **kwargs)
+        for group in groups:
+            self._leave(group, request_id)
+        return groups
+
+    async def _join(self, group: str, request_id: Any) -> None:
+        subscriptions = self._consumer.subscriptions
+        held = subscriptions.get(self._key(group))
+        if held is None:
+            subscriptions.check_room()
+            held = GroupSubscription(self.observer, group, self._consumer)
+            await held.start()
+            await self._consumer.hold(self._key(group), held)
+            after_answer(held.release)
+        held.add(request_id)
+
+    def _leave(self, group: str, request_id: Any) -> None:
+        held = self._consumer.subscriptions.get(self._key(group))
+        if held is not None:
+            held.request_ids.pop(encode(request_id), None)
+            if request_id is None or not held.request_ids:
+                self._consumer.subscriptions.drop(self._key(group))
+
+    def _key(self, group: str) -> tuple[str, str, str]:
+        return "group", self.observer.id, group
+
+
+class GroupSubscription(Subscription):
+    """A consumer's subscription to one group of an observer."""
+
+    def __init__(self, observer: BaseObserver, group: str, consumer: Any) -> None:
+        super().__init__(
+            observer.stream(group),
+            desk=desk_for(("group", observer), partial(HandlerDesk, observer)),
+            consumer=consumer,
+            call=current_call() or Call("connect"),
+        )
+        self.group = group
+        #: The ids of the requests that want the events, by their JSON.
+        self.request_ids: dict[str, Any] = {}
+
+    def add(self, request_id: Any) -> None:
+        """Let a request have the events, too; raises :exc:`TooMany`."""
+        key, limit = encode(request_id), get_settings().max_streams
+        if key not in self.request_ids and len(self.request_ids) >= limit:
+            raise TooMany(f"At most {limit} requests have the events of one group.")
+        self.request_ids[key] = request_id
+
+    async def why_refused(self) -> Exception | None:
+        """Return the error that the action which subscribed would end with now."""
+        if self.call.action == "connect":
+            return None  # asked of the connection as a whole
+        return await super().why_refused()
+
+    def call_handler(self, observer: BaseObserver, event: Event) -> None:
+        """Call the handler in the consumer's turn."""
+        ids = [value for value in self.request_ids.values() if value is not None]
+        self.consumer.lane.put(
+            partial(
+                _call,
+                observer,
+                self.consumer,
+                event,
+                group=self.group,
+                subscribing_request_ids=ids,
+            )
+        )
+
+    def refuse(self, error: Exception, action: str | None = None) -> None:
+        """Send an error to each request."""
+        for request_id in self.request_ids.values():
+            self.consumer.lane.put(
+                partial(
+                    self.consumer.handle_exception,
+                    error,
+                    action=action or self.call.action,
+                    request_id=request_id,
+                )
+            )
+
+
+class HandlerDesk(Desk):
+    """The work for the events of one observer."""
+
+    def __init__(self, observer: BaseObserver) -> None:
+        super().__init__()
+        self._observer = observer
+
+    async def handle(self, entries: Sequence[Entry]) -> None:
+        """Make each body once, and call everybody's handler with it."""
+        arrivals = [(Arrived.of(frame), seats) for frame, seats in entries]
+        contents = [arrived.content for arrived, _ in arrivals if arrived.content]
+        events = iter(await self._observer.events(contents))
+        for arrived, seats in arrivals:
+            event = next(events) if arrived.content else Missed()
+            for seat in seats:
+                if seat.awaits(arrived):
+                    self._tell(seat, event)
+
+    def _tell(self, seat: GroupSubscription, event: Event | Exception | None) -> None:
+        if isinstance(event, Exception):
+            seat.refuse(event, "gap")
+        elif event is not None:
+            seat.call_handler(self._observer, event)
+
+
+async def _call(
+    observer: BaseObserver, consumer: Any, event: Event, **kwargs: Any
+) -> None:
+    try:
+        await observer.handler(
+            consumer,
+            json.loads(event.body),
+            observer=observer,
+            message_type=observer.name.replace("_", "."),
+            **event.arguments,
+            **kwargs,
+        )
+    except Exception as error:
+        log_failure(f"The handler {observer.id} failed.", error)

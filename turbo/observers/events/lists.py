@@ -1,0 +1,140 @@
+"""
+Observing a list: whatever enters, changes in, and leaves a filter.
+
+::
+
+    → {"action": "subscribe_list", "request_id": 7, "query": {"room": 3},
+       "snapshot": true}
+    ← {"action": "subscribe_list", "errors": [], "response_status": 201,
+       "request_id": 7, "data": [{"id": 1, "room": 3}], "position": "k3:8"}
+    ← {"action": "create", "errors": [], "response_status": 201, "request_id": 7,
+       "data": {"id": 2, "room": 3}, "position": "k3:9"}
+    ← {"action": "delete", "errors": [], "response_status": 204, "request_id": 7,
+       "data": {"pk": 1}, "position": "k3:10"}
+
+Clients with the same filter share the work: for each change of the model one query for
+each filter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from channels.db import database_sync_to_async
+from django.db import router
+
+from turbo.delivery.topic import Arrival
+from turbo.observers.actions import action
+from turbo.observers.connection.after_reply import Answer
+from turbo.observers.events.impersonal import NotShared
+from turbo.observers.events.list_views import ListView
+from turbo.observers.events.row_subscription import Seat
+from turbo.observers.events.subscribing import (
+    Place,
+    call_of,
+    model_of,
+    require_observed,
+    take_seat,
+)
+from turbo.observers.events.watched import observe_lists, observes_lists
+from turbo.observers.wire.notice import model_stream
+from turbo.observers.wire.replies import encode
+from turbo.observers.wire.requests import Call
+
+if TYPE_CHECKING:
+    from turbo.observers.generics import GenericAsyncAPIConsumer as Base
+else:
+    Base = object
+
+__all__ = ["ObserverModelListMixin"]
+
+
+class ObserverModelListMixin(Base):
+    """
+    ``subscribe_list`` and ``unsubscribe_list``.
+
+    The filter is that of ``list``: the consumer's queryset and ``filter_backends``.
+    Pages do not matter: events come for all that the filter lets through.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if (model := model_of(cls)) is not None:
+            observe_lists(model)
+
+    @action()
+    async def subscribe_list(self, request_id: Any = None, **kwargs: Any) -> Answer:
+        """
+        Send the changes of the list from now on.
+
+        With ``"snapshot": true`` the answer holds what ``list`` would answer, and
+        ``position`` says where the changes stand. With ``"since": position`` it holds
+        that only if the client has missed something.
+        """
+        kwargs.pop("action", None)
+        call = call_of("subscribe_list", request_id, kwargs)
+        place = await database_sync_to_async(_place)(self, call)
+        key = "list", encode(request_id)
+        self.subscriptions.drop(key)
+        seat, arrival = await take_seat(self, call, place, key=key)
+        try:
+            seat.hold("lists")
+            return await _welcome(seat, arrival)
+        except Exception:
+            self.subscriptions.discard(seat)
+            raise
+
+    @action()
+    async def unsubscribe_list(
+        self, request_id: Any = None, **kwargs: Any
+    ) -> tuple[None, int]:
+        """Send no more changes of the list that this request's id stands for."""
+        self.subscriptions.drop(("list", encode(request_id)))
+        return None, 204
+
+
+def _place(consumer: Any, call: Call) -> Place:
+    queryset = consumer.get_queryset(action="list", **call.wanted)
+    model = queryset.model._meta.concrete_model
+    require_observed(type(consumer), observed=observes_lists(model))
+    using = queryset._db or router.db_for_write(model)
+    view = ListView(consumer, call.wanted, model=model, using=using)
+    return Place(model_stream(model, using), view)
+
+
+async def _welcome(seat: Seat, arrival: Arrival) -> Answer:
+    await _count(seat)
+    seat.hold_rows()
+    since = seat.call.arguments.get("since")
+    if not seat.wants_position:
+        return Answer(None, 201)
+    extra: dict[str, Any] = {"position": arrival.position}
+    missed = not arrival.recovered or bool(arrival.frames)
+    if since:
+        extra["recovered"] = not missed
+    data = None
+    if missed or not since:
+        read = database_sync_to_async(_view_of(seat).snapshot)
+        data = await read(seat.consumer, seat.call.wanted)
+        seat.forget(arrival)
+    return Answer(data, 201, extra=extra)
+
+
+async def _count(seat: Seat) -> None:
+    """Learn which rows there are, unless somebody has."""
+    view = _view_of(seat)
+    async with view.lock:
+        if view.counted:
+            return
+        try:
+            await database_sync_to_async(view.count)(seat.consumer)
+            return
+        except NotShared:
+            seat.take_own_view()
+    await _count(seat)
+
+
+def _view_of(seat: Seat) -> ListView:
+    """Return the view of a subscription to a list."""
+    assert isinstance(seat.view, ListView)
+    return seat.view

@@ -1,0 +1,226 @@
+"""
+Observing models, with a handler.
+
+::
+
+    class RoomConsumer(GenericAsyncAPIConsumer):
+        @model_observer(Message, serializer_class=MessageSerializer)
+        async def message_activity(
+            self, message, action, subscribing_request_ids=(), **kwargs
+        ):
+            for request_id in subscribing_request_ids:
+                await self.reply(action, data=message, request_id=request_id)
+
+        @message_activity.groups_for_signal
+        def message_activity(self, instance, **kwargs):
+            yield f"room-{instance.room_id}"
+
+        @message_activity.groups_for_consumer
+        def message_activity(self, room, **kwargs):
+            yield f"room-{room}"
+
+        @action()
+        async def subscribe_to_room(self, room, request_id, **kwargs):
+            await self.message_activity.subscribe(room=room, request_id=request_id)
+
+A message that moves from one room to another is a *delete* for the first, and a
+*create* for the second.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+from channels.db import database_sync_to_async
+from django.db.models import Model
+
+from turbo import metrics
+from turbo.changes import ModelChange, watch
+from turbo.delivery.broadcast import broadcast
+from turbo.delivery.unreadable import Unreadable, drop
+from turbo.observers.events.handlers import BaseObserver, Event
+from turbo.observers.wire.notice import Pointer
+from turbo.observers.wire.replies import encode
+
+__all__ = ["Action", "ModelObserver", "model_observer"]
+
+logger = logging.getLogger("turbo.observers")
+
+
+class Action(StrEnum):
+    """What has happened to an object, as far as a group is concerned."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """An object before the transaction, and the groups that it was in."""
+
+    instance: Any
+    groups: tuple[str, ...]
+
+
+def model_observer(
+    model: type[Model],
+    serializer_class: Any = None,
+    many_to_many: bool = False,
+    **kwargs: Any,
+) -> Callable[[Callable[..., Any]], ModelObserver]:
+    """
+    Call a handler of every subscribed consumer when an instance of ``model`` changes.
+
+    The handler gets the object as ``serializer_class`` or the observer's ``serializer``
+    shows it, which is found out once for all, or ``{"pk": …}``. With ``many_to_many``
+    a change of such a field is an update.
+    """
+    return partial(
+        ModelObserver,
+        model=model,
+        serializer_class=serializer_class,
+        many_to_many=many_to_many,
+    )
+
+
+class ModelObserver(BaseObserver):
+    """What stands in a consumer class for the handler of a model's changes."""
+
+    def __init__(
+        self,
+        handler: Callable[..., Any],
+        *,
+        model: type[Model],
+        serializer_class: Any = None,
+        many_to_many: bool = False,
+    ) -> None:
+        super().__init__(handler)
+        self.model = model
+        self.serializer_class = serializer_class
+        self.many_to_many = many_to_many
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        super().__set_name__(owner, name)
+        looks_back = self._groups_for_signal is not None
+        watch(self.model, self._changed, before=self._before if looks_back else None)
+
+    @property
+    def serializes(self) -> bool:
+        """Return whether events hold more than the primary key."""
+        return self._serializer is not None or self.serializer_class is not None
+
+    def serialize(self, instance: Any, action: Action, **kwargs: Any) -> Any:
+        """Return what the handlers are called with."""
+        if self._serializer is not None:
+            return self._serializer(self, instance, action, **kwargs)
+        if self.serializer_class is not None:
+            return self.serializer_class(instance).data
+        return {"pk": instance.pk}
+
+    # --- Where the change is made
+
+    def _before(self, stored: Any) -> Before:
+        return Before(stored, tuple(self.signal_groups(instance=stored)))
+
+    def _changed(self, change: ModelChange) -> None:
+        pointer = Pointer.of(change)
+        if pointer.relation and not self.many_to_many:
+            return
+        before: Before | None = change.before
+        now = () if change.action == "delete" else self._groups_now(change)
+        if before is not None:
+            then = before.groups
+        elif change.action == "delete":
+            then = tuple(self.signal_groups(instance=change.instance))
+        else:
+            then = now if change.action == "update" else ()
+        gone = change.instance if before is None else before.instance
+        self._tell(pointer, Action.DELETE, [g for g in then if g not in now], gone)
+        self._tell(pointer, Action.UPDATE, [g for g in now if g in then])
+        self._tell(pointer, Action.CREATE, [g for g in now if g not in then])
+
+    def _groups_now(self, change: ModelChange) -> tuple[str, ...]:
+        instance = change.instance
+        if self._groups_for_signal and not _is_as_stored(change):
+            instance = change.fresh()
+        return () if instance is None else tuple(self.signal_groups(instance=instance))
+
+    def _tell(
+        self, pointer: Pointer, action: Action, groups: list[str], gone: Any = None
+    ) -> None:
+        if not groups:
+            return
+        body = None
+        if action is Action.DELETE and self.serializes:
+            body = self._body_of_gone(gone)
+        message = replace(pointer, action=action.value, body=body).pack()
+        for group in groups:
+            broadcast(self.stream(group), message)
+
+    def _body_of_gone(self, instance: Any) -> Any:
+        # The row is not there to be read later, or those concerned may not see it.
+        try:
+            return self.serialize(instance, Action.DELETE)
+        except Exception:
+            logger.exception("%s cannot serialise what was deleted.", self.id)
+            metrics.count("failed")
+            return {"pk": instance.pk}
+
+    # --- Where the handlers are
+
+    async def events(
+        self, contents: Sequence[Mapping[str, Any]]
+    ) -> list[Event | Exception | None]:
+        """Return the event in each message; rows are read once for all clients."""
+        pointers = [self._pointer(content) for content in contents]
+        if self.serializes and any(p and p.action != "delete" for p in pointers):
+            bodies = await database_sync_to_async(self._bodies)(pointers)
+        else:
+            bodies = self._bodies(pointers)
+        return [
+            Event(body, {"action": pointer.action})
+            if pointer and isinstance(body, str)
+            else body
+            for pointer, body in zip(pointers, bodies, strict=True)
+        ]
+
+    def _pointer(self, content: Mapping[str, Any]) -> Pointer | None:
+        try:
+            return Pointer.unpack(content)
+        except Unreadable as problem:
+            drop("events of observers", problem)
+            return None
+
+    def _bodies(
+        self, pointers: Sequence[Pointer | None]
+    ) -> list[str | Exception | None]:
+        return [self._attempt(pointer) if pointer else None for pointer in pointers]
+
+    def _attempt(self, pointer: Pointer) -> str | Exception | None:
+        try:
+            return self._body(pointer)
+        except Exception as error:
+            return error
+
+    def _body(self, pointer: Pointer) -> str | None:
+        if pointer.body is not None:
+            return encode(pointer.body)
+        if not self.serializes:
+            return encode({"pk": pointer.pk})
+        instance = pointer.read()
+        if instance is None:
+            return None  # deleted meanwhile, of which there is a message as well
+        return encode(self.serialize(instance, Action(pointer.action)))
+
+
+def _is_as_stored(change: ModelChange) -> bool:
+    if change.update_fields is not None:
+        return False
+    values = vars(change.instance).values()
+    return not any(hasattr(value, "resolve_expression") for value in values)

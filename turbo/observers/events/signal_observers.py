@@ -1,0 +1,109 @@
+"""
+Observing signals.
+
+::
+
+    class LogInConsumer(AsyncAPIConsumer):
+        async def accept(self, **kwargs):
+            await self.handle_log_in.subscribe()
+            await super().accept(**kwargs)
+
+        @observer(user_logged_in)
+        async def handle_log_in(self, message, observer=None, **kwargs):
+            await self.send_json(message)
+
+        @handle_log_in.serializer
+        def handle_log_in(self, sender, user, **kwargs):
+            return {"logged_in": user.pk}
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, transaction
+from django.dispatch import Signal
+
+from turbo import metrics
+from turbo.delivery.broadcast import broadcast
+from turbo.delivery.unreadable import drop
+from turbo.observers.events.handlers import BaseObserver, Event
+from turbo.observers.wire.notice import this_moment
+from turbo.observers.wire.replies import encode
+from turbo.runtime.context import suppressed
+
+__all__ = ["Observer", "observer"]
+
+logger = logging.getLogger("turbo.observers")
+
+
+def observer(signal: Signal, **kwargs: Any) -> Callable[[Callable[..., Any]], Observer]:
+    """
+    Call a handler of each subscribed consumer, in all processes, for a signal.
+
+    ``kwargs`` (``sender``, for one) go to ``signal.connect()``. A signal that is sent
+    within a transaction is told of after its commit.
+    """
+    return partial(Observer, signal=signal, connect=kwargs)
+
+
+class Observer(BaseObserver):
+    """What stands in a consumer class for the handler of a signal."""
+
+    def __init__(
+        self, handler: Callable[..., Any], *, signal: Signal, connect: dict[str, Any]
+    ) -> None:
+        super().__init__(handler)
+        self.signal = signal
+        self._connect = connect
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        super().__set_name__(owner, name)
+        self.signal.connect(
+            self._receive,
+            weak=False,
+            dispatch_uid=f"turbo.observers:{self.id}",
+            **self._connect,
+        )
+
+    def serialize(self, **kwargs: Any) -> Any:
+        """Return what the handlers are called with."""
+        return self._serializer(self, **kwargs) if self._serializer else {}
+
+    async def events(
+        self, contents: Sequence[Mapping[str, Any]]
+    ) -> list[Event | Exception | None]:
+        """Return the event in each message."""
+        return [self._event(content) for content in contents]
+
+    def _event(self, content: Mapping[str, Any]) -> Event | None:
+        if "body" in content:
+            return Event(encode(content["body"]), {})
+        drop("events of observers", f"{content!r:.200}")
+        return None
+
+    def _receive(self, **kwargs: Any) -> None:
+        if suppressed():
+            return
+        try:
+            body = json.loads(encode(self.serialize(**kwargs)))
+            groups = self.signal_groups(**{**kwargs, "message": body})
+            using = kwargs.get("using") or DEFAULT_DB_ALIAS
+            send = partial(self._send, groups, body)
+            connection = transaction.get_connection(using)
+            if connection.in_atomic_block:
+                connection.on_commit(send, robust=True)
+            else:
+                send()
+        except Exception:
+            logger.exception("A signal is not told of by %s.", self.id)
+            metrics.count("failed")
+
+    def _send(self, groups: Sequence[str], body: Any) -> None:
+        message = encode({"body": body, "origin": this_moment()})
+        for group in groups:
+            broadcast(self.stream(group), message)

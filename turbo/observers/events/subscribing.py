@@ -1,0 +1,77 @@
+"""Taking a seat: how a client comes to be subscribed to rows."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rest_framework.exceptions import ValidationError
+
+from turbo.delivery.topic import Arrival
+from turbo.exceptions import ConfigurationError
+from turbo.observers.connection.after_reply import after_answer
+from turbo.observers.connection.worker import desk_for
+from turbo.observers.events.deliver import RowDesk
+from turbo.observers.events.row_subscription import Seat
+from turbo.observers.events.shared_query import View
+from turbo.observers.wire.requests import Call
+
+__all__ = [
+    "Place",
+    "call_of",
+    "model_of",
+    "require_observed",
+    "take_seat",
+]
+
+MAX_SINCE = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a client wants to observe; the view is taken if nobody has one alike."""
+
+    name: str
+    view: View
+
+
+async def take_seat(
+    consumer: Any, call: Call, place: Place, *, key: Hashable
+) -> tuple[Seat, Arrival]:
+    """Subscribe a client; its events are kept back until it was answered."""
+    consumer.subscriptions.check_room()
+    desk = desk_for(("rows", place.name), RowDesk)
+    view = desk.views.setdefault((type(place.view), place.view.key), place.view)
+    seat = Seat(place.name, view=view, desk=desk, consumer=consumer, call=call)
+    arrival = await seat.start(call.arguments.get("since") or "")
+    await consumer.hold(key, seat)
+    after_answer(seat.release)
+    return seat, arrival
+
+
+def call_of(action: str, request_id: Any, arguments: Mapping[str, Any]) -> Call:
+    """Return the call of a subscription, if the client's message is in order."""
+    if request_id is None:
+        raise ValidationError({"request_id": ["This field is required."]})
+    since = arguments.get("since")
+    if since is not None and not (isinstance(since, str) and len(since) <= MAX_SINCE):
+        raise ValidationError({"since": ["A position is expected."]})
+    return Call(action, request_id, arguments)
+
+
+def model_of(cls: Any) -> Any:
+    """Return the model of a consumer class, ``None`` if it names none."""
+    if cls.queryset is not None:
+        return cls.queryset.model
+    meta = getattr(cls.serializer_class, "Meta", None)
+    return getattr(meta, "model", None)
+
+
+def require_observed(cls: type, *, observed: bool) -> None:
+    """Raise :exc:`ConfigurationError` when no process tells of a consumer's model."""
+    if not observed:
+        raise ConfigurationError(
+            f"{cls.__qualname__} names no model, so no process can know that it is "
+            f"observed. Set queryset, or serializer_class to one with a Meta.model."
+        )

@@ -1,0 +1,72 @@
+"""What is observed: the models whose changes are told to the clients of consumers."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from django.db.models import Model
+
+from turbo.changes import ModelChange, Watch, watch
+from turbo.delivery.broadcast import broadcast
+from turbo.observers.wire.notice import Pointer, instance_stream, model_stream
+
+__all__ = [
+    "observe_instances",
+    "observe_lists",
+    "observes_instances",
+    "observes_lists",
+]
+
+
+@dataclass(slots=True)
+class _Source:
+    """One watched model, and which streams its changes go to."""
+
+    watch: Watch | None = None
+    instances: bool = False
+    lists: bool = False
+
+
+_sources: dict[type[Model], _Source] = {}
+_lock = threading.Lock()  # owns _sources
+
+
+def observe_instances(model: type[Model]) -> None:
+    """Tell of each change on the stream of its row, in whichever process it is made."""
+    _source(model).instances = True
+
+
+def observe_lists(model: type[Model]) -> None:
+    """Tell of each change on the stream of the model."""
+    _source(model).lists = True
+
+
+def observes_instances(model: type[Model]) -> bool:
+    """Return whether changes are told on the streams of the rows."""
+    source = _sources.get(model._meta.concrete_model or model)
+    return source is not None and source.instances
+
+
+def observes_lists(model: type[Model]) -> bool:
+    """Return whether changes are told on the stream of the model."""
+    source = _sources.get(model._meta.concrete_model or model)
+    return source is not None and source.lists
+
+
+def _source(model: type[Model]) -> _Source:
+    model = model._meta.concrete_model or model
+    with _lock:
+        source = _sources.setdefault(model, _Source())
+        if source.watch is None:
+            source.watch = watch(model, _changed)
+    return source
+
+
+def _changed(change: ModelChange) -> None:
+    source = _sources[change.model]
+    message = Pointer.of(change).pack()
+    if source.instances:
+        broadcast(instance_stream(change.model, change.pk, change.using), message)
+    if source.lists:
+        broadcast(model_stream(change.model, change.using), message)

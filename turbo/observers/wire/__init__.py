@@ -1,0 +1,1 @@
+"""What observers and their clients say to each other."""

@@ -1,0 +1,211 @@
+"""
+What crosses the channel layer: not the object, but where to look.
+
+::
+
+    {"action":"update","model":"chat.room","pk":1,"using":"default","origin":["5f…",8]}
+
+Each process with subscribers reads the row anew, once, and serialises it once. So a
+writer pays for no reader, and when two writers overtake each other nobody is left with
+the older state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, get_args
+
+from django.apps import apps
+from django.core.exceptions import ValidationError
+from django.db import connections
+from django.db.models import Model
+
+from turbo.changes import ModelChange
+from turbo.delivery.frame import Frame
+from turbo.delivery.unreadable import Unreadable, drop, json_object, require
+from turbo.observers.wire.replies import encode
+from turbo.typing import ChangeAction
+
+__all__ = [
+    "Arrived",
+    "Pointer",
+    "instance_stream",
+    "model_stream",
+    "pk_text",
+    "pk_value",
+    "this_moment",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """
+    A message of a stream, as it reached this process.
+
+    Without ``content`` some messages may be missing. ``origin`` is the process in which
+    the message was made, and the moment, by that process's own clock. One that is not
+    ``readable`` tells nobody anything.
+    """
+
+    content: Mapping[str, Any] | None
+    position: str
+    readable: bool = True
+
+    @classmethod
+    def of(cls, frame: Frame) -> Arrived:
+        """Return what ``frame`` carries; parsed once, however many ask."""
+        arrived: Arrived = frame.wire(cls, cls._parse)
+        return arrived
+
+    def is_older_than(self, moment: tuple[str, int]) -> bool:
+        """Return whether this was certainly made before ``moment``."""
+        process, ticks = (self.content or {}).get("origin", ("", 0))
+        return bool(process == moment[0] and ticks < moment[1])
+
+    @classmethod
+    def _parse(cls, text: str) -> Arrived:
+        given = json.loads(text)
+        data, position = given.get("data"), given.get("position", "")
+        try:
+            return cls(None if data is None else _content(data), position)
+        except Unreadable as problem:
+            drop("events of observers", problem)
+            return cls(None, position, readable=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pointer:
+    """
+    One change, as other processes hear of it.
+
+    ``relation`` says that only a many-to-many field has changed. ``body`` is there when
+    the row is not: what an observer made of it before it was deleted, or left a group.
+    """
+
+    action: ChangeAction
+    model: str
+    pk: Any
+    using: str
+    relation: bool = False
+    body: Any = None
+
+    @classmethod
+    def of(cls, change: ModelChange) -> Pointer:
+        """Return the pointer to what has changed."""
+        return cls(
+            action=change.action,
+            model=change.model._meta.label_lower,
+            pk=change.pk,
+            using=change.using,
+            relation=_is_relation(change),
+        )
+
+    @classmethod
+    def unpack(cls, content: Mapping[str, Any]) -> Pointer:
+        """
+        Return the pointer that :meth:`pack` wrote.
+
+        Keys of later versions are passed over; without the known ones it raises
+        :exc:`~turbo.delivery.unreadable.Unreadable`.
+        """
+        names = {field.name for field in fields(cls)}
+        given = {name: value for name, value in content.items() if name in names}
+        require(given, action=str, model=str, using=str)
+        pointer = cls(**{"pk": None, **given})
+        if pointer.pk is None or not pointer._is_known():
+            raise Unreadable(f"{given!r:.200}")
+        return pointer
+
+    def pack(self) -> str:
+        """Return the message; to be called after the commit."""
+        values: dict[str, Any] = {
+            "action": self.action,
+            "model": self.model,
+            "pk": self.pk,
+            "using": self.using,
+            "origin": this_moment(),
+        }
+        if self.relation:
+            values["relation"] = True
+        if self.body is not None:
+            values["body"] = self.body
+        return encode(values)
+
+    def _is_known(self) -> bool:
+        try:
+            keys = apps.get_model(self.model)._meta.pk_fields
+            parts = self.pk if isinstance(self.pk, list) else [self.pk]
+            for field, part in zip(keys, parts, strict=True):
+                field.to_python(part)
+        except (LookupError, TypeError, ValueError, ValidationError):
+            return False
+        return self.action in get_args(ChangeAction) and self.using in connections
+
+    @property
+    def key(self) -> str:
+        """Return the primary key as text."""
+        return pk_text(self.pk)
+
+    def read(self) -> Model | None:
+        """Read the row, in one query; ``None`` when it is gone."""
+        model = apps.get_model(self.model)
+        rows = model._base_manager.using(self.using)
+        row: Model | None = rows.filter(pk=pk_value(model, self.pk)).first()
+        return row
+
+
+def _content(data: str) -> Mapping[str, Any]:
+    content = json_object(data)
+    match content.get("origin", ("", 0)):
+        case [str(), int()]:
+            return content
+    raise Unreadable(f"origin is {content['origin']!r:.100}")
+
+
+_TOKEN = os.urandom(6).hex()
+
+
+def this_moment() -> tuple[str, int]:
+    """Return this process, and its clock, which no other process can read."""
+    return f"{_TOKEN}{os.getpid()}", time.monotonic_ns()
+
+
+def instance_stream(model: type[Model], pk: Any, using: str) -> str:
+    """Return the name of the stream of one row's changes."""
+    return f"{model_stream(model, using)}:{pk_text(pk)}"
+
+
+def model_stream(model: type[Model], using: str) -> str:
+    """Return the name of the stream of all changes of a model."""
+    concrete = model._meta.concrete_model or model
+    return f"observers:{using}:{concrete._meta.label_lower}"
+
+
+def pk_text(pk: Any) -> str:
+    """
+    Return a primary key as JSON, the same in every process.
+
+    >>> import uuid
+    >>> pk_text(5), pk_text(uuid.UUID(int=5)), pk_text((1, "a"))
+    ('5', '"00000000-0000-0000-0000-000000000005"', '[1,"a"]')
+    """
+    return encode(pk)
+
+
+def pk_value(model: type[Model], pk: Any) -> Any:
+    """Return the primary key that a pointer holds as JSON."""
+    if not isinstance(pk, list):
+        return pk
+    fields = model._meta.pk_fields
+    return tuple(field.to_python(part) for field, part in zip(fields, pk, strict=True))
+
+
+def _is_relation(change: ModelChange) -> bool:
+    if not change.update_fields:
+        return False
+    names = {field.name for field in change.model._meta.many_to_many}
+    return change.update_fields <= names

@@ -1,0 +1,245 @@
+"""
+What a client sends: an action, a request id, and the arguments of the action.
+
+::
+
+    {"action": "retrieve", "request_id": 1, "pk": 1}
+
+DRF's permissions and filters want an HTTP request; :func:`http_request` makes one of
+the socket's scope and the message.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from io import BytesIO
+from typing import Any
+from urllib.parse import urlencode
+
+from django.core.handlers.asgi import ASGIRequest
+from rest_framework.exceptions import ParseError, ValidationError
+from rest_framework.parsers import JSONParser
+from rest_framework.request import Request
+
+from turbo.conf import get_settings
+from turbo.connections.users import scope_user
+from turbo.exceptions import ConfigurationError
+from turbo.observers.wire.replies import TooLarge, encode
+from turbo.typing import Scope
+
+__all__ = [
+    "RESERVED",
+    "TOLD",
+    "Call",
+    "check_arguments",
+    "check_names",
+    "check_request_id",
+    "check_signature",
+    "http_request",
+    "method_of",
+    "query_of",
+    "query_string",
+    "text_of",
+]
+
+#: What the library says to permissions, querysets and actions. No client says it.
+TOLD = frozenset({"action", "consumer", "event", "obj", "request_id", "scope", "self"})
+#: Further names of its parameters; an action may have them as arguments of its own.
+RESERVED = TOLD | {
+    "instance",
+    "method",
+    "queryset",
+    "request",
+    "serializer",
+    "user",
+    "view",
+}
+MAX_REQUEST_ID = 255
+
+#: The HTTP method that an action is to DRF's permissions.
+METHODS = {
+    "connect": "HEAD",
+    "create": "POST",
+    "delete": "DELETE",
+    "list": "GET",
+    "patch": "PATCH",
+    "ping": "HEAD",
+    "retrieve": "GET",
+    "update": "PUT",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One action that a client asked for."""
+
+    action: str
+    request_id: Any = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        """Return those arguments that say what a subscription is to."""
+        return {k: v for k, v in self.arguments.items() if k not in _ANSWER}
+
+
+def text_of(message: Mapping[str, Any]) -> str:
+    """Return the text of a ``websocket.receive``."""
+    text: str | None = message.get("text")
+    if text is None:
+        raise ParseError("Frames are JSON text, not bytes.")
+    if len(text) > (limit := get_settings().max_frame_bytes):
+        raise TooLarge(f"A frame holds at most {limit} bytes.")
+    return text
+
+
+def check_request_id(value: Any) -> None:
+    """Refuse what cannot name a request: it is repeated with every event."""
+    if isinstance(value, str) and len(value) <= MAX_REQUEST_ID:
+        return
+    if value is None or isinstance(value, (int, float)):
+        return
+    raise ValidationError({"request_id": ["A number or a short string is expected."]})
+
+
+def check_names(method: Callable[..., Any] | None, given: Mapping[str, Any]) -> None:
+    """
+    Refuse arguments that are called as something that the library says.
+
+    A permission is told ``event=True``, for one, and no client may tell it the same.
+    """
+    reserved = RESERVED & given.keys()
+    if reserved and method is not None:
+        reserved -= _named(method) - TOLD
+    _refuse({}, reserved)
+
+
+def check_signature(function: Callable[..., Any]) -> None:
+    """Raise :exc:`ConfigurationError` for an action that no client could ask for."""
+    needed = {p.name for p in _parameters(function) if p.default is p.empty}
+    if taken := (TOLD - {"action", "request_id"}) & needed:
+        raise ConfigurationError(
+            f"{function.__qualname__}() needs {', '.join(map(repr, sorted(taken)))}, "
+            f"which clients cannot give: that is what the library says to "
+            f"permissions. Give the argument another name."
+        )
+
+
+def check_arguments(method: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Refuse arguments that ``method`` does not take, and miss those that it needs."""
+    parameters = _parameters(getattr(method, "__func__", method))
+    named = _named(method)
+    refused = given.keys() - named if len(named) == len(parameters) else set()
+    needed = {p.name for p in parameters if p.default is p.empty and p.name in named}
+    _refuse(needed - given.keys() - {"action", "request_id"}, refused)
+
+
+def _refuse(missing: Iterable[str], refused: Iterable[str]) -> None:
+    errors = {name: ["This field is required."] for name in sorted(missing)}
+    errors |= {name: ["This field is not expected."] for name in sorted(refused)}
+    if errors:
+        raise ValidationError(errors)
+
+
+def _named(method: Callable[..., Any]) -> set[str]:
+    parameters = _parameters(getattr(method, "__func__", method))
+    return {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+
+
+@lru_cache(maxsize=512)
+def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    """Return the parameters that can be given by name, without ``self``."""
+    parameters = tuple(inspect.signature(function).parameters.values())[1:]
+    return tuple(p for p in parameters if p.kind is not p.VAR_POSITIONAL)
+
+
+def query_of(arguments: Mapping[str, Any], *, action: str = "list") -> dict[str, Any]:
+    """
+    Return what a message says about filters and pages.
+
+    That is ``"query"``, which for lists may also be called ``"data"``, and whatever
+    plain values stand beside it.
+
+    >>> query_of({"query": {"room": 1}, "limit": 10, "data": {"name": "x"}})
+    {'limit': 10, 'name': 'x', 'room': 1}
+    """
+    query = {
+        name: value
+        for name, value in arguments.items()
+        if name not in _CONTROL and not isinstance(value, (dict, list))
+    }
+    for name in ("data", "query") if action in _LISTS else ("query",):
+        given = arguments.get(name)
+        if isinstance(given, Mapping):
+            query |= given
+    return query
+
+
+#: Arguments that say how to answer, and not what is meant.
+_ANSWER = frozenset({"since", "snapshot"})
+_CONTROL = _ANSWER | {"action", "event", "request_id"}
+_LISTS = frozenset({"list", "subscribe_list"})
+
+
+def http_request(scope: Scope, action: str, arguments: Mapping[str, Any]) -> Request:
+    """Return the HTTP request that a message would have been."""
+    try:
+        body = encode(arguments.get("data")).encode()
+    except RecursionError:
+        raise ParseError("The data is nested too deeply.") from None
+    kept = [
+        (name, value)
+        for name, value in scope.get("headers") or ()
+        if name.lower() not in (b"content-length", b"content-type")
+    ]
+    sent = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+    ]
+    http = {
+        "type": "http",
+        "method": method_of(action),
+        "path": scope.get("path", "/"),
+        "query_string": query_string(arguments, action=action).encode(),
+        "scheme": {"wss": "https"}.get(scope.get("scheme", "ws"), "http"),
+        "headers": [*kept, *sent],
+        "client": scope.get("client"),
+        "server": scope.get("server"),
+    }
+    request = ASGIRequest(http, BytesIO(body))
+    request.user = scope_user(scope)
+    request.session = scope.get("session")  # type: ignore[assignment]
+    wrapped = Request(request, parsers=[JSONParser()])
+    wrapped.user = request.user
+    return wrapped
+
+
+def query_string(arguments: Mapping[str, Any], *, action: str) -> str:
+    """Return the parameters of filters and pages as a URL holds them."""
+    query = query_of(arguments, action=action)
+    try:
+        return urlencode(_pairs(query), doseq=True)
+    except UnicodeEncodeError:
+        raise ParseError("The query holds half a character.") from None
+
+
+def method_of(action: str) -> str:
+    """Return the HTTP method that an action is to DRF's permissions and filters."""
+    default = "GET" if action.startswith(("subscribe", "unsubscribe")) else "POST"
+    return METHODS.get(action, default)
+
+
+def _pairs(query: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in query.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return json.dumps(value) if isinstance(value, dict) else value

@@ -1,0 +1,198 @@
+"""
+The way to Redis: what is announced waits here for the publisher's thread.
+
+While Redis is out of reach the queue fills up to ``PUBLISH_QUEUE``, then the oldest are
+dropped. What was published and not acknowledged is sent again and recognised there:
+each message has a number, and the script passes over those that it has seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from turbo import metrics
+from turbo.conf import get_settings
+from turbo.delivery.broadcast import get_publisher
+from turbo.exceptions import ConfigurationError
+from turbo.pubsub.conf import redis_host
+from turbo.pubsub.message import GAP, Announcement
+from turbo.runtime.redis.aclients import Call, Clients
+from turbo.runtime.redis.script import Script
+
+__all__ = ["Courier", "send", "server_channel"]
+
+logger = logging.getLogger("turbo.pubsub")
+
+#: Posts published with one call.
+BATCH = 64
+#: Seconds for which Redis remembers what a process published last.
+MEMORY = 3_600
+
+# KEYS: the number of the last message of a process. ARGV: seconds to keep it, then
+# triples of a message's number, a channel and a text.
+_PUBLISH = Script("""
+local seen = tonumber(redis.call('GET', KEYS[1])) or 0
+local last = tonumber(ARGV[#ARGV - 2])
+if last <= seen then
+    return 0
+end
+redis.call('SET', KEYS[1], ARGV[#ARGV - 2], 'EX', ARGV[1])
+for i = 2, #ARGV, 3 do
+    if tonumber(ARGV[i]) > seen then
+        redis.call('PUBLISH', ARGV[i + 1], ARGV[i + 2])
+    end
+end
+return 1
+""")
+
+
+#: What goes to each of several channels, together.
+Post: TypeAlias = tuple[tuple[str, str], ...]
+
+
+def send(announcement: Announcement) -> None:
+    """Publish soon; never blocks and opens no connection."""
+    message = announcement.message()
+    posts = [(channel, message) for channel in announcement.channels()]
+    post = (*posts, (server_channel(), announcement.pack()))
+    get_publisher().outlets.get(Courier).put(post)
+
+
+def server_channel() -> str:
+    """Return the channel on which ``pubsub_server`` is told."""
+    return f"{get_settings().replay_prefix}:pubsub"
+
+
+class Courier:
+    """The queue of one process, emptied by the publisher's loop."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, on_empty: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self._on_empty = on_empty
+        # Filled by any thread; deque operations are atomic.
+        self._queue: deque[Post] = deque()
+        self._idle = True  # set by the loop; a stale read only costs a wake-up
+        self._wake = asyncio.Event()
+        # The loop's own:
+        self._key = secrets.token_hex(8)
+        self._number = 0
+        self._busy = 0
+        self._lost = False
+        self._host: Mapping[str, Any] | None = None
+        self._clients: Clients | None = None
+        self._is_down = False
+        self._warned = False
+
+    def put(self, post: Post) -> None:
+        """Queue a post, from any thread."""
+        if len(self._queue) >= get_settings().publish_queue:
+            self._drop_oldest()
+        self._queue.append(post)
+        if self._idle:
+            self._idle = False
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    def waiting(self) -> int:
+        """Return how many posts have not been published yet."""
+        return len(self._queue) + self._busy
+
+    async def work(self) -> None:
+        """Publish what is queued, in order, until cancelled."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while batch := self._take():
+                    await self._publish(batch)
+                    self._busy = 0
+                self._idle = True
+                if self._queue:  # filled between the last look and the line above
+                    self._wake.set()
+                self._on_empty()
+        finally:
+            await self._use(None)
+
+    def _take(self) -> list[Post]:
+        # Counted before it is taken, so that who flushes never sees nothing waiting.
+        self._busy = min(len(self._queue), BATCH)
+        batch: list[Post] = []
+        with suppress(IndexError):  # another thread may have dropped the oldest
+            while len(batch) < self._busy:
+                batch.append(self._queue.popleft())
+        return batch
+
+    def _drop_oldest(self) -> None:
+        try:
+            self._queue.popleft()
+        except IndexError:  # the loop was faster
+            return
+        self._lost = True
+        metrics.count("dropped")
+
+    async def _publish(self, batch: Sequence[Post]) -> None:
+        call = self._call(batch)
+        failures = 0
+        while True:
+            try:
+                await self._use(self._host_in_force())
+                if self._clients is not None:
+                    [client] = await self._clients.get()
+                    await client.run([call])
+            except Exception as error:
+                failures += 1
+                self._note_outage(error)
+                await asyncio.sleep(min(0.05 * 2**failures, 2.0))
+            else:
+                self._note_recovery()
+                return
+
+    def _host_in_force(self) -> Mapping[str, Any] | None:
+        """Return where to publish; say once that there is no such place."""
+        try:
+            host = redis_host()
+            problem = "The channel layer is not in Redis, and there are no REDIS_HOSTS."
+        except ConfigurationError as error:
+            host, problem = None, str(error)
+        if host is None and not self._warned:
+            self._warned = True
+            logger.warning("Nothing is published on Redis channels: %s", problem)
+        return host
+
+    async def _use(self, host: Mapping[str, Any] | None) -> None:
+        """Talk to this host from now on; settings may change in tests."""
+        if host == self._host:
+            return
+        self._host, old = host, self._clients
+        self._clients = None if host is None else Clients([host])
+        if old is not None:
+            await old.aclose()
+
+    def _call(self, batch: Sequence[Post]) -> Call:
+        args: list[str | int] = [MEMORY]
+        if self._lost:
+            self._lost = False
+            batch = [((server_channel(), GAP),), *batch]
+        for post in batch:
+            self._number += 1
+            for channel, text in post:
+                args += [self._number, channel, text]
+        key = f"{server_channel()}:{self._key}"
+        return Call(0, _PUBLISH, (key,), tuple(args))
+
+    def _note_outage(self, error: Exception) -> None:
+        if not self._is_down:
+            self._is_down = True
+            logger.error("Pub/sub messages wait: %s: %s", type(error).__name__, error)
+
+    def _note_recovery(self) -> None:
+        if self._is_down:
+            self._is_down = False
+            logger.warning("Pub/sub messages go out again.")

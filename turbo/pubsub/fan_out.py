@@ -1,0 +1,216 @@
+"""
+The relay: one a process and event loop, between Redis and the sockets.
+
+It has one subscription, reads each change once, lets the readers decide, and hands the
+same frame to all sockets of a user without awaiting any. Where changes may be missing
+it says ``{"type":"gap"}`` to everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from contextlib import suppress
+from weakref import WeakKeyDictionary
+
+from turbo import metrics
+from turbo.conf import get_settings
+from turbo.delivery.names import user_key
+from turbo.delivery.unreadable import Unreadable, drop
+from turbo.pubsub.changes import read_changes
+from turbo.pubsub.channel_writer import server_channel
+from turbo.pubsub.conf import redis_host
+from turbo.pubsub.message import Announcement
+from turbo.pubsub.readers import QUICK, Listener, Reader
+from turbo.runtime.failures import log_failure
+from turbo.runtime.redis.listen import BREAK, hear
+from turbo.runtime.tasks import Errands
+from turbo.runtime.threads import in_thread, in_turns
+
+__all__ = ["Relay", "get_relay"]
+
+logger = logging.getLogger("turbo.pubsub")
+
+#: Changes decided together.
+BATCH = 64
+#: Seconds after which users who wait do not wait for the one who is asked about.
+PATIENCE = 0.1
+#: Threads that ask at once about users who were quick so far.
+VISITS = 3
+
+
+class Relay:
+    """The sockets of one loop, and what they are told."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._guests = 0
+        self._readers: dict[str | None, Reader] = {}
+        self._listeners: dict[Listener, Reader] = {}
+        # ``None`` stands for changes that are missing.
+        self._queue: deque[Announcement | None] = deque()
+        self._is_telling = False
+        self._wake = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._jobs = Errands()
+
+    async def open(self, patience: float) -> None:
+        """Take a connection on; return when changes are heard, or ``patience`` ends."""
+        self._guests += 1
+        if self._guests == 1:
+            self._jobs.run(self._listen())
+            self._jobs.run(self._work())
+        with suppress(TimeoutError):  # it is told of a gap as soon as they are heard
+            async with asyncio.timeout(patience):
+                await self._ready.wait()
+
+    async def close(self) -> None:
+        """Forget a connection; the last one ends the subscription."""
+        self._guests -= 1
+        if not self._guests:
+            _relays.pop(asyncio.get_running_loop(), None)
+            await self._jobs.stop()
+
+    def admit(self, listener: Listener) -> None:
+        """Tell a socket of every change from now on that its user may see."""
+        key = user_key(listener.visitor.user)
+        reader = self._readers.get(key)
+        if reader is None:
+            reader = self._readers[key] = Reader(
+                key, listener.visitor.budget.owner if key else "nobody"
+            )
+        reader.listeners[listener] = None
+        self._listeners[listener] = reader
+
+    def dismiss(self, listener: Listener) -> bool:
+        """Tell a socket nothing more; return whether something was on its way."""
+        reader = self._listeners.pop(listener, None)
+        if reader is None:
+            return False
+        del reader.listeners[listener]
+        self._forget_unused(reader)
+        return reader.is_behind or self._is_telling or bool(self._queue)
+
+    def _forget_unused(self, reader: Reader) -> None:
+        # Who leaves and comes back while they are asked about is not asked beside that.
+        if not reader.listeners and not reader.is_busy:
+            self._readers.pop(reader.key, None)
+
+    async def _listen(self) -> None:
+        host = redis_host()
+        if host is None:
+            logger.error(
+                "No change is heard: the channel layer is not in Redis, and "
+                "TURBO['PUBSUB'] has no REDIS_HOSTS."
+            )
+            self._ready.set()
+            return
+        async for text in hear(host, server_channel()):
+            self._ready.set()
+            if self._listeners:
+                self._hear(text)
+
+    def _hear(self, text: str | None) -> None:
+        try:
+            self._put(None if text is BREAK else Announcement.unpack(text))
+        except Unreadable as problem:
+            drop("changes for pub/sub clients", problem)
+
+    def _put(self, item: Announcement | None) -> None:
+        if len(self._queue) >= get_settings().publish_queue:
+            metrics.count("dropped", len(self._queue))
+            self._queue.clear()
+            item = None
+        self._queue.append(item)
+        self._wake.set()
+
+    async def _work(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                self._is_telling = True
+                await self._tell(self._take())
+                self._is_telling = False
+
+    def _take(self) -> list[Announcement | None]:
+        count = min(len(self._queue), BATCH)
+        return [self._queue.popleft() for _ in range(count)]
+
+    async def _tell(self, batch: list[Announcement | None]) -> None:
+        if None in batch:
+            self._miss()
+        announcements = [item for item in batch if item is not None]
+        if not announcements or not self._readers:
+            return
+        try:
+            changes = await in_thread(read_changes, announcements)
+        except Exception as error:
+            log_failure("Changes cannot be told.", error)
+            self._miss()
+            return
+        for reader in list(self._readers.values()):  # one that is ended leaves
+            reader.put(changes)
+        await self._decide()
+
+    def _miss(self) -> None:
+        for reader in list(self._readers.values()):
+            reader.miss()
+
+    async def _decide(self) -> None:
+        """Ask about all users; those that take long are not waited for."""
+        idle = [reader for reader in self._readers.values() if not reader.is_busy]
+        for reader in idle:
+            if reader.is_slow:
+                self._jobs.run(self._decide_apart(reader))
+        quick = deque(r for r in idle if not r.is_slow and r.begin())
+        visits: set[asyncio.Future[None]] = set()
+        while quick or visits:
+            if quick and len(visits) < VISITS:
+                visits.add(asyncio.ensure_future(in_thread(self._visit, quick)))
+            first = asyncio.FIRST_COMPLETED
+            done, visits = await asyncio.wait(
+                visits, timeout=PATIENCE, return_when=first
+            )
+            if not done and not quick:
+                return  # they finish by themselves
+
+    def _visit(self, readers: deque[Reader]) -> None:
+        while readers:
+            try:
+                reader = readers.popleft()
+            except IndexError:
+                return  # another visit has taken the last one
+            try:
+                reader.decide()
+            finally:
+                self._loop.call_soon_threadsafe(self._finish, reader)
+
+    def _finish(self, reader: Reader) -> None:
+        reader.finish()
+        self._forget_unused(reader)
+        if reader.is_behind:
+            self._jobs.run(self._decide_apart(reader))
+
+    async def _decide_apart(self, reader: Reader) -> None:
+        while reader.begin():
+            begun = self._loop.time()
+            try:
+                await in_turns(reader.owner, reader.steps())
+            finally:
+                reader.is_slow = self._loop.time() - begun > QUICK
+                reader.finish()
+        self._forget_unused(reader)
+
+
+_relays: WeakKeyDictionary[asyncio.AbstractEventLoop, Relay] = WeakKeyDictionary()
+
+
+def get_relay() -> Relay:
+    """Return the relay of the running loop; open a connection before awaiting."""
+    loop = asyncio.get_running_loop()
+    relay = _relays.get(loop)
+    if relay is None:
+        relay = _relays[loop] = Relay()
+    return relay

@@ -1,0 +1,1 @@
+"""What knows no streams: threads, loops, tasks, queues and clients of Redis."""

@@ -1,0 +1,1 @@
+"""Clients of Redis, for code with and without a loop; scripts, and subscriptions."""

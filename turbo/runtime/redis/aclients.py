@@ -1,0 +1,224 @@
+"""
+Connections to Redis, kept per event loop.
+
+A connection belongs to the loop that opened it. Each loop gets its own clients, which
+live inside an asynchronous generator: they are closed when the loop shuts down its
+generators, as ``asyncio.run`` does. Until then the generator is kept here, for a log
+may be forgotten before its loops end: the garbage collector cannot close a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import os
+import threading
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary, WeakSet
+
+from channels_redis.utils import create_pool, decode_hosts
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError
+
+from turbo.runtime.redis.script import Script
+
+__all__ = ["Call", "Client", "Clients", "connection_options", "is_first_database"]
+
+CONNECT_TIMEOUT = 2.0
+SOCKET_TIMEOUT = 5.0
+#: Connections of one loop to one host; further calls wait for a free one.
+CONNECTIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One run of a script on one host; all its keys lie in one slot."""
+
+    host: int
+    script: Script
+    keys: tuple[str, ...]
+    args: tuple[str | int, ...] = ()
+
+    def command(self, *, whole: bool) -> tuple[str | int, ...]:
+        """Return the command that names the script, or holds its ``whole`` text."""
+        name, text = (
+            ("EVAL", self.script.source) if whole else ("EVALSHA", self.script.sha)
+        )
+        return (name, text, len(self.keys), *self.keys, *self.args)
+
+
+class Client:
+    """One loop's connections to one host."""
+
+    def __init__(self, host: Mapping[str, Any]) -> None:
+        self._redis: Redis = Redis(connection_pool=create_pool(dict(host)))
+        self._gate = asyncio.Semaphore(CONNECTIONS)
+
+    async def run(self, calls: Sequence[Call], *, once: bool = False) -> list[Any]:
+        """
+        Run scripts in one round trip; two where the host did not know one.
+
+        What is to run ``once`` is not tried again on a new connection where the host
+        has closed an idle one, and it keeps its order where the host did not know the
+        script: another client may load it half-way, and the later calls would overtake
+        the earlier.
+        """
+        commands = [call.command(whole=False) for call in calls]
+        if once and len(calls) > 1:
+            commands[0] = calls[0].command(whole=True)
+        try:
+            replies = await self._pipeline(commands)
+        except RedisConnectionError:
+            # It takes the use of an idle connection to notice that it was closed.
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+            if once:
+                raise
+            replies = await self._pipeline(commands)
+        unknown = [n for n, r in enumerate(replies) if isinstance(r, NoScriptError)]
+        if unknown:
+            again = await self._pipeline(
+                [calls[n].command(whole=True) for n in unknown]
+            )
+            for n, reply in zip(unknown, again, strict=True):
+                replies[n] = reply
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    async def _pipeline(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
+        async with self._gate, self._redis.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            return await pipeline.execute(raise_on_error=False)
+
+    async def aclose(self) -> None:
+        """Close the connections, those to sentinels too."""
+        pool = self._redis.connection_pool
+        manager = getattr(pool, "sentinel_manager", None)
+        await pool.disconnect()
+        for sentinel in manager.sentinels if manager else ():
+            await sentinel.connection_pool.disconnect()
+
+
+class Clients:
+    """The clients of every loop that uses a log, one per host."""
+
+    def __init__(self, hosts: Sequence[Mapping[str, Any]]) -> None:
+        self._hosts = [connection_options(host) for host in hosts]
+        self._lock = threading.Lock()  # owns _leases
+        self._leases: WeakKeyDictionary[asyncio.AbstractEventLoop, _Lease] = (
+            WeakKeyDictionary()
+        )
+        _all.add(self)
+
+    async def get(self) -> list[Client]:
+        """Return the running loop's clients."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            lease = self._leases.get(loop)
+        if lease is not None:
+            return lease[1]
+        generator = self._lease(loop)
+        clients = await anext(generator)  # does not wait
+        with self._lock:
+            self._leases[loop] = generator, clients
+        _keep(generator, loop)
+        return clients
+
+    async def _lease(
+        self, loop: asyncio.AbstractEventLoop
+    ) -> AsyncGenerator[list[Client], None]:
+        clients = [Client(host) for host in self._hosts]
+        try:
+            yield clients
+        finally:
+            with self._lock:
+                lease = self._leases.pop(loop, None)
+            if lease is not None:
+                _open.pop(lease[0], None)
+            for client in clients:
+                await client.aclose()
+
+    async def aclose(self) -> None:
+        """Close the running loop's clients."""
+        with self._lock:
+            lease = self._leases.get(asyncio.get_running_loop())
+        if lease is not None:
+            await lease[0].aclose()
+
+    def abandon(self) -> None:
+        """
+        Forget all clients, without closing them: this process was forked.
+
+        It shares its parent's sockets and epoll descriptors, and to close them properly
+        would cut the parent off.
+        """
+        self._lock = threading.Lock()
+        self._leases = WeakKeyDictionary()
+
+
+_Lease: TypeAlias = tuple[AsyncGenerator[list[Client], None], list[Client]]
+_all: WeakSet[Clients] = WeakSet()
+#: What holds the clients of each loop, until it ends; in a forked process for ever.
+_open: dict[AsyncGenerator[list[Client], None], asyncio.AbstractEventLoop] = {}
+
+
+def _keep(
+    generator: AsyncGenerator[list[Client], None], loop: asyncio.AbstractEventLoop
+) -> None:
+    for kept, of in list(_open.items()):
+        if of.is_closed():  # without shutting down its generators
+            _open.pop(kept, None)
+    _open[generator] = loop
+
+
+def _after_fork() -> None:
+    for clients in list(_all):
+        clients.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def connection_options(host: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return the options of a connection to a host, as ``create_pool`` takes them.
+
+    No command is repeated behind our back: it might be carried out twice.
+    """
+    options = dict(host)
+    options.pop("retry_on_timeout", None)
+    options.pop("retry_on_error", None)
+    options["retry"] = Retry(NoBackoff(), 0)
+    options["decode_responses"] = True
+    options["encoding"], options["encoding_errors"] = "utf-8", "turbo"
+    for name, limit in _LIMITS.items():
+        options[name] = options.get(name) or limit
+    if "master_name" in options:
+        options["sentinel_kwargs"] = _LIMITS | (options.get("sentinel_kwargs") or {})
+    return options
+
+
+def is_first_database(hosts: Sequence[Any] | None) -> bool:
+    """Return whether database 0, which everybody has by default, is used on a host."""
+    pools = [create_pool(connection_options(host)) for host in decode_hosts(hosts)]
+    return any(not pool.connection_kwargs.get("db") for pool in pools)
+
+
+def _lenient(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Keep lone surrogates both ways; what is no text at all can still be read."""
+    try:
+        return codecs.lookup_error("surrogatepass")(error)
+    except UnicodeError:
+        return codecs.replace_errors(error)
+
+
+codecs.register_error("turbo", _lenient)
+
+_LIMITS = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": SOCKET_TIMEOUT}

@@ -1,0 +1,103 @@
+"""Connections to Redis for code that is not asynchronous, shared by all threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+from weakref import WeakSet, finalize
+
+from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
+
+from turbo.runtime.redis.aclients import connection_options
+from turbo.runtime.redis.script import Script
+
+__all__ = ["Command", "Host"]
+
+#: A script, its keys and its arguments.
+Command: TypeAlias = tuple[Script, Sequence[str], Sequence[str | int]]
+
+
+class Host:
+    """One Redis host, and the connections to it."""
+
+    def __init__(self, address: Mapping[str, Any], *, timeout: float) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._connect()
+        _all.add(self)
+
+    def run(self, commands: Sequence[Command]) -> list[Any]:
+        """Run scripts in one round trip; two where the host did not know one."""
+        replies = self._send(commands, whole=False)
+        unknown = [n for n, r in enumerate(replies) if isinstance(r, NoScriptError)]
+        if unknown:
+            again = self._send([commands[n] for n in unknown], whole=True)
+            for n, reply in zip(unknown, again, strict=True):
+                replies[n] = reply
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    def execute(self, *command: str) -> Any:
+        """Return the reply to one command."""
+        return self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    def renew(self) -> None:
+        """Open new connections: in a forked process, the old ones are the parent's."""
+        self._closing.detach()
+        _inherited.append(self._redis)
+        self._connect()
+
+    def _connect(self) -> None:
+        pool = self._pool()
+        self._redis = Redis(connection_pool=pool)
+        # A host that a changed setting leaves behind closes its connections.
+        self._closing = finalize(self, pool.disconnect)
+        self._closing.atexit = False
+
+    def _send(self, commands: Sequence[Command], *, whole: bool) -> list[Any]:
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for script, keys, args in commands:
+                name, text = (
+                    ("EVAL", script.source) if whole else ("EVALSHA", script.sha)
+                )
+                command = (name, text, len(keys), *keys, *args)
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+            return pipeline.execute(raise_on_error=False)
+
+    def _pool(self) -> ConnectionPool:
+        options = connection_options(self._address)
+        options["retry"] = Retry(NoBackoff(), 0)
+        for name in ("socket_connect_timeout", "socket_timeout"):
+            options[name] = self._address.get(name) or self._timeout
+        if "address" in options:
+            return ConnectionPool.from_url(options.pop("address"), **options)
+        if "master_name" in options:
+            return _sentinel_pool(options)
+        return ConnectionPool(**options)
+
+
+def _sentinel_pool(options: dict[str, Any]) -> ConnectionPool:
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        options.pop("sentinels"), sentinel_kwargs=options.pop("sentinel_kwargs", None)
+    )
+    name = options.pop("master_name")
+    return SentinelConnectionPool(name, sentinel, **options)  # type: ignore[no-untyped-call]
+
+
+_all: WeakSet[Host] = WeakSet()
+_inherited: list[object] = []  # kept, for to close them would cut the parent off
+
+
+def _after_fork() -> None:
+    for host in list(_all):
+        host.renew()
+
+
+os.register_at_fork(after_in_child=_after_fork)

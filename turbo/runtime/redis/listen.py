@@ -1,0 +1,77 @@
+"""The one subscription to Redis of a process that serves sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from channels_redis.utils import create_pool
+from redis.asyncio import Redis
+
+from turbo.runtime.redis.aclients import connection_options
+
+__all__ = ["BREAK", "hear"]
+
+logger = logging.getLogger("turbo.pubsub")
+
+#: Seconds of silence after which Redis is asked whether it is there.
+QUIET = 10.0
+#: Seconds that it may take to answer.
+PATIENCE = 5.0
+
+#: Yielded instead of a text: the subscription begins now, what came before is missing.
+BREAK = None
+
+
+async def hear(host: Mapping[str, Any], channel: str) -> AsyncIterator[str | None]:
+    """
+    Yield what is published on ``channel``, for ever; :data:`BREAK` at each beginning.
+
+    When the connection breaks: log once, back off, subscribe again.
+    """
+    failures = 0
+    while True:
+        try:
+            async for text in _hear_once(host, channel):
+                if text is BREAK and failures:
+                    logger.warning("Changes are heard again.")
+                failures = 0
+                yield text
+        except Exception as error:
+            failures += 1
+            if failures == 1:
+                logger.error(
+                    "Changes are not heard: %s: %s", type(error).__name__, error
+                )
+            await asyncio.sleep(min(0.05 * 2**failures, 2.0))
+
+
+async def _hear_once(
+    host: Mapping[str, Any], channel: str
+) -> AsyncIterator[str | None]:
+    client = Redis(connection_pool=create_pool(connection_options(host)))
+    pubsub = client.pubsub()
+    try:
+        await pubsub.subscribe(channel)
+        asked = False
+        while True:
+            timeout = PATIENCE if asked else QUIET
+            message = await pubsub.get_message(timeout=timeout)
+            if message is not None:
+                asked = False
+                if message["type"] == "subscribe":
+                    yield BREAK
+                elif message["type"] == "message":
+                    yield message["data"]
+            elif asked:
+                raise TimeoutError(f"Redis did not answer within {PATIENCE:g} s")
+            else:
+                asked = True
+                await pubsub.ping()
+    finally:
+        with suppress(Exception):
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+            await client.connection_pool.disconnect()

@@ -1,0 +1,182 @@
+"""
+Daphne, with ``turbo.transport`` among the extensions of a WebSocket's scope.
+
+Daphne's own ``send`` takes whatever it is given and keeps it in memory for a client
+that does not read, and its ``receive`` has a queue without an end. Here the transport
+says when its buffer is full, as any Twisted transport does to a registered producer,
+and the socket is read from as :class:`~turbo.server.intake.Intake` says.
+
+:func:`install` puts it in place for the ``daphne`` command and for ``runserver``, when
+the app is ready. Who starts a server class of their own says so themselves::
+
+    server = with_transport(MyServer)(application, endpoints=endpoints)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+from django.apps import apps
+
+from turbo.connections.inbox import NO_CODE
+from turbo.server.producers import DaphneTransport
+from turbo.typing import ASGIApplication, Receive, Scope, Send
+
+__all__ = ["DaphneTransport", "install", "with_transport"]
+
+#: Seconds that a client may take to read what goes before the end.
+GRACE = 2.0
+
+
+def install() -> None:
+    """Offer the extension where this process is ``daphne`` or ``runserver``."""
+    if (cli := sys.modules.get("daphne.cli")) is not None:
+        command_line = cli.CommandLineInterface
+        command_line.server_class = with_transport(command_line.server_class)
+    if apps.is_installed("daphne"):
+        command = import_module("daphne.management.commands.runserver").Command
+        command.server_cls = with_transport(command.server_cls)
+
+
+def with_transport(server_class: type[Any]) -> type[Any]:
+    """Return a subclass of a Daphne ``Server`` that offers the extension."""
+    if issubclass(server_class, _OffersTransport):
+        return server_class
+    return type(server_class.__name__, (_OffersTransport, server_class), {})
+
+
+class _OffersTransport:
+    """What :func:`with_transport` adds."""
+
+    connections: dict[Any, dict[str, Any]]
+    websocket_connect_timeout: float
+
+    @property
+    def application(self) -> ASGIApplication:
+        """The project's application; a WebSocket's messages pass its transport."""
+        return self._serve
+
+    @application.setter
+    def application(self, application: ASGIApplication) -> None:
+        self._application = application
+
+    def _serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "websocket":
+            transport: DaphneTransport = scope["extensions"]["turbo.transport"]
+            transport.carry(receive, send)
+            receive, send = transport.receive, transport.send
+        return self._application(scope, receive, send)
+
+    def create_application(self, protocol: Any, scope: Scope) -> Any:
+        """Make the application, with the extension in its scope."""
+        if scope["type"] == "websocket":
+            # Daphne itself says so of HTTP only.
+            scope.setdefault("scheme", _scheme(protocol))
+            protocol.__class__ = _controlled(type(protocol))  # type: ignore[arg-type]
+            protocol.turbo = DaphneTransport(protocol)
+            extensions = scope.setdefault("extensions", {})
+            extensions["turbo.transport"] = protocol.turbo
+        return super().create_application(protocol, scope)  # type: ignore[misc]
+
+    def timeout_checker(self) -> None:
+        """Drop those who have not sent their whole request, and look at the others."""
+        timeout, now = self.websocket_connect_timeout, time.time()
+        for protocol, details in list(self.connections.items()) if timeout else ():
+            # Twisted makes room for a request's body when it has all its headers.
+            is_half = getattr(protocol, "content", protocol) is None
+            channel = getattr(protocol, "channel", None)  # none if it has left
+            if is_half and channel and now - details["connected"] > timeout:
+                channel.transport.abortConnection()
+        super().timeout_checker()  # type: ignore[misc]
+
+    def kill_all_applications(self) -> Any:
+        """Cancel all applications; those that have ended would stop Daphne from it."""
+        for details in self.connections.values():
+            if "application_instance" not in details:
+                details["application_instance"] = asyncio.Future()
+                details["application_instance"].set_result(None)
+        return super().kill_all_applications()  # type: ignore[misc]
+
+
+@lru_cache
+def _controlled(protocol_class: type[Any]) -> type[Any]:
+    """Return a subclass of Daphne's protocol that is read from in turns."""
+    return type(protocol_class.__name__, (_Controlled, protocol_class), {})
+
+
+class _Controlled:
+    """What a WebSocket of Daphne has besides."""
+
+    turbo: DaphneTransport
+    state: int
+    transport: Any
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what the client has sent, as far as it is its turn."""
+        self.turbo.intake.take(data)
+
+    def parse(self, data: bytes) -> None:
+        """Act on what the client has sent."""
+        super().dataReceived(data)  # type: ignore[misc]
+
+    def onOpen(self) -> None:
+        """Read what may have come before the acceptance."""
+        super().onOpen()  # type: ignore[misc]
+        self.turbo.intake.go_on()
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """Put a frame into the queue; after the close frame nobody waits for any."""
+        if self.turbo.is_open():
+            self.turbo.put(len(payload))
+            super().onMessage(payload, isBinary)  # type: ignore[misc]
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        """Begin a frame, which may be a fragment of a message."""
+        if not self.current_frame.fin:  # type: ignore[attr-defined]
+            self.turbo.intake.count(length)
+        super().onMessageFrameBegin(length)  # type: ignore[misc]
+
+    def onPing(self, payload: bytes) -> None:
+        """Answer a ping."""
+        self.turbo.intake.count()
+        super().onPing(payload)  # type: ignore[misc]
+
+    def onPong(self, payload: bytes) -> None:
+        """Note that the client is there."""
+        self.turbo.intake.count()
+        super().onPong(payload)  # type: ignore[misc]
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """Tell the application, which takes no ``None`` for a code."""
+        super().onClose(  # type: ignore[misc]
+            wasClean, NO_CODE if code is None else code, reason
+        )
+        self.turbo.lose()
+
+    def sendCloseFrame(self, *args: Any, **kwargs: Any) -> None:
+        """Close, and read until the client does the same."""
+        super().sendCloseFrame(*args, **kwargs)  # type: ignore[misc]
+        self.turbo.intake.go_on()
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """Close the socket, without further delay where nobody reads."""
+        has_room = self.turbo.has_room
+        super().dropConnection(abort)  # type: ignore[misc]
+        if not has_room and not abort:
+            loop = asyncio.get_running_loop()
+            loop.call_later(GRACE, self.transport.abortConnection)
+
+
+def _scheme(protocol: Any) -> str:
+    """Return ``wss`` where the browser speaks TLS, to Daphne or to its proxy."""
+    scheme = getattr(protocol, "client_scheme", None)  # with --proxy-headers
+    if scheme is None:
+        tls = import_module("twisted.internet.interfaces").ISSLTransport
+        scheme = "https" if tls.providedBy(protocol.transport) else "http"
+    return "wss" if scheme in ("https", "wss") else "ws"

@@ -1,0 +1,192 @@
+"""
+The way to and from one WebSocket under Daphne: a push producer, as Twisted calls it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from turbo.delivery.frame import Frame
+from turbo.server.intake import Intake, largest_frame
+from turbo.typing import Message, Receive, Send
+
+__all__ = ["DaphneTransport"]
+
+#: Frames, and bytes, that the application has yet to take when reading stops.
+UNTAKEN_FRAMES = 32
+UNTAKEN_BYTES = 65_536
+
+
+class DaphneTransport:
+    """What is found at ``scope["extensions"]["turbo.transport"]``: a push producer."""
+
+    __slots__ = (
+        "_bytes",
+        "_callback",
+        "_frames",
+        "_is_socket",
+        "_lost",
+        "_protocol",
+        "_receive",
+        "_room",
+        "_send",
+        "_transport",
+        "has_room",
+        "intake",
+    )
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._transport = protocol.transport
+        # Its class is asked, for TLS passes attributes on to the socket beneath it.
+        self._is_socket = hasattr(type(self._transport), "writeSomeData")
+        self._callback: Callable[[], None] | None = None
+        self._lost: Callable[[], None] | None = None
+        self._room: asyncio.Event | None = None
+        self._frames = self._bytes = 0  # that the application has yet to take
+        self.intake = Intake(self)
+        self.has_room = True
+
+    # --- What comes in
+
+    def carry(self, receive: Receive, send: Send) -> None:
+        """Carry the messages of Daphne's own ``receive`` and ``send``."""
+        self._receive, self._send = receive, send
+
+    async def receive(self) -> Message:
+        """Return the client's next message to the application."""
+        message = await self._receive()
+        if message["type"] == "websocket.receive":
+            self._frames -= 1
+            self._bytes = self._bytes if self._frames else 0
+            self.intake.go_on()
+        return message
+
+    def put(self, size: int) -> None:
+        """Note that a frame waits for the application."""
+        self._frames += 1
+        self._bytes += size
+
+    def parse(self, data: bytes) -> None:
+        """Act on what the client has sent."""
+        self._protocol.parse(data)
+
+    def is_open(self) -> bool:
+        """Return whether neither side has begun to close."""
+        return bool(self._protocol.state == self._protocol.STATE_OPEN)
+
+    def is_held(self) -> bool:
+        """Return whether the client has to wait."""
+        if not self.has_room or self._protocol.state == self._protocol.STATE_CONNECTING:
+            return True
+        are_many = self._frames >= UNTAKEN_FRAMES or self._bytes >= UNTAKEN_BYTES
+        return are_many and self.is_open()
+
+    def stop_reading(self) -> None:
+        """Leave what comes to the kernel."""
+        self._transport.pauseProducing()
+
+    def read_on(self) -> None:
+        """Read again."""
+        self._transport.resumeProducing()
+
+    def fileno(self) -> int:
+        """Return the socket's file descriptor."""
+        number: int = self._transport.fileno()
+        return number
+
+    def hang_up(self) -> None:
+        """Drop the connection."""
+        self.abort()
+
+    # --- What goes out
+
+    async def send(self, message: Message) -> None:
+        """Send what the application says, when there is room."""
+        while not self.has_room:
+            if self._room is None:
+                self._room = asyncio.Event()
+            await self._room.wait()
+        await self._send(message)
+
+    def write(self, frame: Frame) -> bool:
+        """Write one text frame; return whether there is room for another."""
+        if self.is_open():
+            self._write(frame.websocket)
+        return self.has_room
+
+    def _write(self, data: bytes) -> None:
+        """
+        Write at once if nothing waits before.
+
+        Twisted alone would first watch the socket, and write in the loop's next turn;
+        that costs three times as much. It does so with what the kernel does not take,
+        over TLS, and with a socket that is broken, which it then finds out.
+        """
+        transport = self._transport
+        if not self._is_socket or transport._tempDataBuffer or transport.dataBuffer:
+            transport.write(data)
+            return
+        sent = transport.writeSomeData(data)
+        if not isinstance(sent, int) or sent < 0:
+            transport.write(data)
+        elif sent < len(data):
+            transport.write(data[sent:])
+
+    def on_room(self, callback: Callable[[], None]) -> None:
+        """Call back whenever the buffer has drained."""
+        self._callback = callback
+        # The request that asked for the upgrade is still registered, and kept alive by
+        # that and by a circle with its channel: three kilobytes that nobody needs.
+        channel = getattr(self._transport, "producer", None)
+        getattr(channel, "requests", []).clear()
+        self._protocol.unregisterProducer()
+        self._protocol.registerProducer(self, True)
+        for limit in ("maxFramePayloadSize", "maxMessagePayloadSize"):
+            given = getattr(self._protocol, limit)
+            setattr(self._protocol, limit, min(largest_frame(), given or sys.maxsize))
+
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Call back when the connection is lost."""
+        self._lost = callback
+
+    def abort(self) -> None:
+        """Drop the connection with whatever its buffer holds."""
+        self._protocol.dropConnection(abort=True)
+
+    def pauseProducing(self) -> None:
+        """Twisted says that the buffer is full."""
+        self.has_room = False
+        self.intake.go_on()
+
+    def resumeProducing(self) -> None:
+        """Twisted says that the buffer is empty."""
+        self._make_room()
+        if self._protocol.autoPingTimeoutCall:
+            # The client reads; its pong may be there, and we have not read it.
+            self._protocol._cancelAutoPingTimeoutCall()
+        if not self.is_open():
+            self._protocol.unregisterProducer()  # or the transport would never close
+        elif self._callback is not None:
+            self._callback()
+        self.intake.go_on()
+
+    def stopProducing(self) -> None:
+        """Twisted says that the connection is lost; so does the protocol's end."""
+
+    def lose(self) -> None:
+        """Note that the connection is lost."""
+        self.intake.close()
+        self._callback = None
+        self._make_room()
+        if self._lost is not None:
+            self._lost()
+
+    def _make_room(self) -> None:
+        self.has_room = True
+        if self._room is not None:
+            self._room.set()
+            self._room = None

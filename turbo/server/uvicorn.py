@@ -1,0 +1,287 @@
+"""
+uvicorn's WebSocket protocol, with ``turbo.transport`` among the scope's extensions.
+
+A frame is encoded once, however many connections it goes to, and each of them is
+handed the same bytes. All else (the handshake, pings, closing, ASGI's own ``send``) is
+uvicorn's. When the socket is read from says :class:`~turbo.server.intake.Intake`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.frames import Frame as WireFrame
+from websockets.frames import Opcode
+from websockets.protocol import OPEN
+
+from turbo.delivery.frame import Frame
+from turbo.server.intake import Intake, largest_frame
+
+__all__ = ["CompressingTransport", "DirectTransport", "WebSocketProtocol"]
+
+#: Characters from which a frame is worth compressing.
+COMPRESS_FROM = 1_024
+#: Seconds that a client may take to read what goes before the end.
+GRACE = 2.0
+#: The close code for text that is no UTF-8.
+NO_TEXT = 1007
+#: A frame that says nothing, as clients send it.
+EMPTY_PONG = b"\x8a\x80\0\0\0\0"
+
+# Without context takeover a compressed frame depends on nothing that was sent before,
+# so that it too is the same for every connection.
+_DEFLATE = ServerPerMessageDeflateFactory(
+    server_no_context_takeover=True,
+    client_no_context_takeover=True,
+    server_max_window_bits=12,
+    client_max_window_bits=12,
+    compress_settings={"memLevel": 5},
+)
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """One connection: ``uvicorn --ws turbo.server:WebSocketProtocol``."""
+
+    _direct: DirectTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection over from uvicorn's HTTP protocol."""
+        super().connection_made(transport)
+        self._intake = Intake(self)
+        # Room means an empty buffer: what is sent then goes straight to the kernel.
+        # A limit of 0 would be reached by an empty buffer, where there is TLS.
+        self.transport.set_write_buffer_limits(high=1, low=0)
+        if self.conn.available_extensions:
+            self.conn.available_extensions = [_DEFLATE]
+
+    def run_asgi(self) -> Coroutine[Any, Any, None]:
+        """Run the application, with the extension in its scope."""
+        kind = CompressingTransport if self.conn.extensions else DirectTransport
+        self._direct = kind(self)
+        extensions = cast("dict[str, Any]", self.scope["extensions"])
+        extensions["turbo.transport"] = self._direct
+        return super().run_asgi()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """Wait no longer for a client that does not read what the application said."""
+        super().on_task_complete(task)
+        if not self.writable.is_set():
+            self.loop.call_later(GRACE, self.transport.abort)
+
+    def keepalive_timeout(self) -> None:
+        """Drop a client that answers no ping, whatever its buffer holds."""
+        super().keepalive_timeout()
+        self.loop.call_later(GRACE, self.transport.abort)
+
+    def shutdown(self) -> None:
+        """Close with 1012, and without further delay where nobody reads."""
+        super().shutdown()
+        self.loop.call_later(GRACE, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of what belonged to the connection."""
+        super().connection_lost(exc)
+        self._intake.close()
+        if self._direct is not None:
+            self._direct.lose()
+            self._direct = None
+
+    # --- What goes out
+
+    def pause_writing(self) -> None:
+        """Note that the transport's buffer is full, and do not read either."""
+        super().pause_writing()
+        if self._direct is not None:
+            self._direct.has_room = False
+        self._intake.go_on()
+
+    def resume_writing(self) -> None:
+        """Note that the transport's buffer is empty again."""
+        super().resume_writing()
+        if self.pong_timer is not None and self.ping_timeout is not None:
+            # The client reads; its pong may be there, and we have not read it.
+            self.pong_timer.cancel()
+            self.pong_timer = self.loop.call_later(
+                self.ping_timeout, self.keepalive_timeout
+            )
+        if self._direct is not None:
+            self._direct.make_room()
+        self._intake.go_on()
+
+    async def send(self, message: Any) -> None:
+        """Send what the application says."""
+        await super().send(message)
+        if message["type"] == "websocket.accept" and self._direct is not None:
+            self._direct.limit_frames()
+        self._intake.go_on()  # uvicorn reads on after the acceptance and the close
+
+    # --- What comes in
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client has sent, as far as it is its turn."""
+        self._intake.take(data)
+
+    async def receive(self) -> Any:
+        """Return the client's next message to the application."""
+        message = await self.queue.get()
+        self.read_paused = self.read_paused and not self.queue.empty()
+        self._intake.go_on()
+        return message
+
+    def send_receive_event_to_app(self) -> None:
+        """Pass a message on; uvicorn would log a traceback for text that is none."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.conn.send_close(NO_TEXT)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
+    def handle_ping(self) -> None:
+        """Answer a ping."""
+        self._intake.count()
+        super().handle_ping()
+
+    def handle_pong(self, event: WireFrame) -> None:
+        """Note that the client is there."""
+        self._intake.count()
+        super().handle_pong(event)
+
+    def handle_cont(self, event: WireFrame) -> None:
+        """Add to a message in fragments."""
+        self._intake.count(len(event.data))
+        super().handle_cont(event)
+
+    def parse(self, data: bytes) -> None:
+        """Act on what the client has sent."""
+        super().data_received(data)
+
+    def is_held(self) -> bool:
+        """Return whether the client has to wait."""
+        return (
+            self.read_paused
+            or not self.writable.is_set()
+            or self.transport.is_closing()
+            or (self.handshake_initiated and not self.handshake_complete)
+        )
+
+    def stop_reading(self) -> None:
+        """Leave what comes to the kernel."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def read_on(self) -> None:
+        """Read again."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def fileno(self) -> int:
+        """Return the socket's file descriptor."""
+        number: int = self.transport.get_extra_info("socket").fileno()
+        return number
+
+    def hang_up(self) -> None:
+        """Drop the connection."""
+        self.transport.abort()
+
+
+class DirectTransport:
+    """What is found at ``scope["extensions"]["turbo.transport"]``."""
+
+    __slots__ = (
+        "_callback",
+        "_connection",
+        "_lost",
+        "_transport",
+        "_write",
+        "has_room",
+        "send",
+    )
+
+    def __init__(self, protocol: WebSocketProtocol) -> None:
+        self._transport = protocol.transport
+        self._connection = protocol.conn
+        self._write = protocol.transport.write
+        self._callback: Callable[[], None] | None = None
+        self._lost: Callable[[], None] | None = None
+        self.send = protocol.send
+        self.has_room = True
+
+    def write(self, frame: Frame) -> bool:
+        """Write one text frame; return whether there is room for another."""
+        if self._connection.state is OPEN:
+            self._write(frame.websocket)
+        return self.has_room
+
+    def on_room(self, callback: Callable[[], None]) -> None:
+        """Call back whenever the buffer has drained."""
+        self._callback = callback
+
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Call back when the connection is lost."""
+        self._lost = callback
+
+    def abort(self) -> None:
+        """Drop the connection with whatever its buffer holds."""
+        self._transport.abort()
+
+    def make_room(self) -> None:
+        """Note that the buffer has drained, and say so."""
+        self.has_room = True
+        if self._callback is not None:
+            self._callback()
+
+    def lose(self) -> None:
+        """Note that the connection is lost: what is written from now on is not."""
+        self._write = _forget
+        self.has_room = True
+        self._callback = None
+        if self._lost is not None:
+            self._lost()
+
+    def limit_frames(self) -> None:
+        """Take no larger frames than consumers of this package do, once inflated."""
+        if self._callback is None:
+            return  # the consumer is another's
+        limit, given = largest_frame(), self._connection.max_message_size
+        self._connection.max_message_size = min(limit, given or limit)
+        # The next frame is waited for with the limit from before: this is it.
+        self._connection.receive_data(EMPTY_PONG)
+        self._connection.events_received()
+
+
+class CompressingTransport(DirectTransport):
+    """The same where the client offered compression: longer frames are compressed."""
+
+    __slots__ = ()
+
+    def write(self, frame: Frame) -> bool:
+        """Write one text frame; return whether there is room for another."""
+        if frame.size < COMPRESS_FROM:
+            return super().write(frame)
+        if self._connection.state is OPEN:
+            self._write(self._compressed(frame))
+        return self.has_room
+
+    def _compressed(self, frame: Frame) -> bytes:
+        extensions = self._connection.extensions
+
+        def encode(text: str) -> bytes:
+            whole = WireFrame(Opcode.TEXT, text.encode(errors="replace"))
+            return whole.serialize(mask=False, extensions=extensions)
+
+        # The window's size is all that two clients may have negotiated differently.
+        bits = tuple(getattr(item, "local_max_window_bits", 0) for item in extensions)
+        encoded: bytes = frame.wire(("websocket", *bits), encode)
+        return encoded
+
+
+def _forget(data: object) -> None:
+    """Take what nobody is there to receive."""

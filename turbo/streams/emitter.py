@@ -1,0 +1,142 @@
+"""
+The funnel behind all verbs: content and place become one element, which is handed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.db.models import Model
+from django.http import HttpRequest
+from django.utils.safestring import SafeString, mark_safe
+
+from turbo.exceptions import ContentError
+from turbo.runtime.context import request_id
+from turbo.streams.dom import dom_id
+from turbo.streams.elements import (
+    CONTENTLESS,
+    OVERWRITING,
+    TARGETED,
+    Attributes,
+    element,
+)
+from turbo.streams.rendering import Template, render, render_text
+
+__all__ = ["Content", "Emitter", "Place"]
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an element carries: a template with its context, a text, or trusted HTML."""
+
+    template: Template | None = None
+    context: Mapping[str, Any] | None = None
+    text: object = None
+    html: str | None = None
+    request: HttpRequest | None = None
+
+    def given(self) -> tuple[str, ...]:
+        """Return the names of the contents that were passed."""
+        kinds = {"template": self.template, "text": self.text, "html": self.html}
+        return tuple(name for name, value in kinds.items() if value is not None)
+
+    def render(self) -> SafeString | None:
+        """Return the HTML, or ``None`` when nothing was passed."""
+        if self.template is not None:
+            return render(self.template, self.context, request=self.request)
+        if self.text is not None:
+            return render_text(self.text, request=self.request)
+        return None if self.html is None else mark_safe(self.html)
+
+    async def arender(self) -> SafeString | None:
+        """Async version of render()."""
+        if self.template is None:
+            return self.render()
+        # Templates run queries, which belong to the thread of the synchronous code.
+        return await sync_to_async(self.render, thread_sensitive=True)()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an element acts, and the attributes that say how."""
+
+    id: object = None
+    selector: object = None
+    method: str | None = None
+    attributes: Attributes | None = None
+
+    @property
+    def target(self) -> str | None:
+        """The id of the element to act on, if it is named by its id."""
+        if self.id is None:
+            return None
+        return dom_id(self.id) if isinstance(self.id, Model) else str(self.id)
+
+    def element(self, action: str, content: SafeString | None) -> SafeString:
+        """Return the element for ``action`` in this place."""
+        return element(
+            action,
+            target=self.target,
+            targets=self.selector,
+            content=content,
+            attributes={"method": self.method} | dict(self.attributes or {}),
+        )
+
+    def overwritten_by(self, action: str) -> str:
+        """Return the id or selector that ``action`` fills anew, or ``""``."""
+        if action not in OVERWRITING:
+            return ""
+        return self.target or str(self.selector)
+
+
+class Emitter(Generic[R]):
+    """What verbs need: the way from an action to whoever is to carry it out."""
+
+    def _perform(self, action: str, content: Content, place: Place) -> R:
+        content, place = self._prepare(action, content, place)
+        html = place.element(action, content.render())
+        return self._emit(html, target=place.overwritten_by(action))
+
+    async def _aperform(self, action: str, content: Content, place: Place) -> R:
+        content, place = self._prepare(action, content, place)
+        html = place.element(action, await content.arender())
+        return self._emit(html, target=place.overwritten_by(action))
+
+    def _prepare(
+        self, action: str, content: Content, place: Place
+    ) -> tuple[Content, Place]:
+        """Return the arguments of a verb once they are known to fit each other."""
+        given = content.given()
+        if len(given) > 1 or (given and action in CONTENTLESS):
+            raise ContentError(action, given)
+        if not given and action in TARGETED - CONTENTLESS:
+            raise ContentError(action)
+        return content, place
+
+    def _refresh(
+        self, *, method: str | None, scroll: str | None, attributes: Attributes | None
+    ) -> R:
+        # The page that made the request has the new state already.
+        cause = {"request-id": request_id() or None}
+        extra = {"method": method, "scroll": scroll} | dict(attributes or {})
+        return self._emit_refresh(
+            element("refresh", attributes=cause | extra),
+            summary=element("refresh", attributes=extra),
+        )
+
+    def _emit(self, html: SafeString, *, target: str = "") -> R:
+        """
+        Hand one finished element over; must not wait for anything.
+
+        ``target`` is the id that it acts on, or ``""``.
+        """
+        raise NotImplementedError
+
+    def _emit_refresh(self, html: SafeString, *, summary: SafeString) -> R:
+        """Hand a page refresh over; ``summary`` stands for it among others alike."""
+        return self._emit(html)

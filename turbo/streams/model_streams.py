@@ -1,0 +1,260 @@
+"""
+Streams of model instances, and what happens when an instance changes.
+
+``instance.stream`` is a descriptor on the model class: loading rows costs nothing for
+it. A stream class with :meth:`~ModelStream.on_save` or :meth:`~ModelStream.on_delete`
+watches its model; the hooks run once for each object and transaction, after the commit.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Self
+
+from django.apps import apps
+from django.core.exceptions import ObjectDoesNotExist
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import Model
+
+from turbo import metrics
+from turbo.changes import ModelChange, watch
+from turbo.exceptions import ConfigurationError, UnsavedInstanceError
+from turbo.replay import get_replay
+from turbo.runtime.context import Origin, origin_scope
+from turbo.streams.conventions import ConventionalStream
+from turbo.streams.stream import Stream
+
+__all__ = ["ModelStream", "StreamDescriptor"]
+
+logger = logging.getLogger("turbo.streams")
+
+
+class StreamDescriptor:
+    """``instance.stream``; on the class, the stream class itself."""
+
+    def __init__(self, stream_class: type[ModelStream]) -> None:
+        self.stream_class = stream_class
+
+    def __get__(self, instance: Model | None, owner: type) -> Any:
+        if instance is None:
+            return self.stream_class
+        return self.stream_class.from_instance(instance)
+
+
+class ModelStream(ConventionalStream):
+    """
+    The stream of one instance of ``Meta.model``: ``room.stream``.
+
+    Its name is ``"chat:RoomStream:1"``. Define ``on_save(self, instance, created)`` and
+    ``on_delete(self, instance)`` to broadcast when instances change; both may take
+    ``**kwargs`` (``update_fields``, ``using``). Before them comes what ``Meta`` says,
+    see :mod:`turbo.streams.conventions`.
+    """
+
+    class Meta:
+        abstract = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.options.abstract:
+            return
+        model = cls.options.model
+        if not (isinstance(model, type) and issubclass(model, Model)):
+            raise ConfigurationError(
+                f"{cls.__module__}.{cls.__qualname__} needs a model: set Meta.model, "
+                f"or Meta.abstract = True if it is a base for others."
+            )
+        _bind(cls)
+        if cls.watches():
+            before = cls._places_of if cls.broadcasts() else None
+            watch(model, cls._changed, mark=_moment, before=before)
+
+    def __init__(
+        self,
+        pk: Any,
+        instance: Model | None = None,
+        *,
+        model: type[Model] | None = None,
+    ) -> None:
+        self.pk = pk
+        self._model = model
+        if instance is not None:
+            self.instance = instance
+
+    @classmethod
+    def watches(cls) -> bool:
+        """Return whether changes of the model mean anything to this stream."""
+        hooks = hasattr(cls, "on_save") or hasattr(cls, "on_delete")
+        return hooks or cls.follows_conventions()
+
+    @classmethod
+    def from_pk(cls, pk: Any) -> Self:
+        """Return the stream of the instance with this primary key; no query."""
+        return cls(pk)
+
+    @classmethod
+    def from_instance(cls, instance: Model) -> Self:
+        """Return the stream of ``instance``."""
+        return cls(instance.pk, instance)
+
+    @classmethod
+    def from_args_text(cls, text: str) -> Stream:
+        """Return the stream whose name ends in ``text``; without it, that of all."""
+        if not text:
+            return cls._named_alone()
+        model = cls.options.model
+        if model._meta.abstract:
+            label, _, text = text.partition(":")
+            model = apps.get_model(label)
+        return cls(_pk_from_text(model, text), model=model)
+
+    @classmethod
+    def _named_alone(cls) -> Stream:
+        if cls.options.refreshes:
+            return cls.collection()
+        raise ConfigurationError(
+            f"{cls.label!r} is the stream of one {cls.options.model.__name__}, and "
+            f"none is named. For a stream of them all set Meta.refreshes = True."
+        )
+
+    def args_text(self) -> str:
+        """Return the primary key as the last part of the name."""
+        if not _is_saved(self.pk):
+            raise UnsavedInstanceError(self.model._meta.label)
+        if self.options.model._meta.abstract:
+            return f"{self.model._meta.label}:{_pk_to_text(self.pk)}"
+        return _pk_to_text(self.pk)
+
+    @property
+    def model(self) -> Any:
+        """Return the concrete model: ``Meta.model``, unless that is abstract."""
+        if not self.options.model._meta.abstract:
+            return self.options.model
+        return self._model or type(self.instance)._meta.concrete_model
+
+    @cached_property
+    def instance(self) -> Any:
+        """Return the instance, from the database when it was not given."""
+        return self.model._base_manager.get(pk=self.pk)
+
+    def exists(self) -> bool:
+        """Return whether the instance can be had; it is loaded for that."""
+        try:
+            return self.instance is not None
+        except ObjectDoesNotExist:
+            return False
+
+    @classmethod
+    def load(cls, streams: Sequence[ModelStream]) -> None:
+        """Give ``streams`` their instances, with one query for all that exist."""
+        missing = [s for s in streams if "instance" not in vars(s)]
+        if len(missing) < 2 or cls.options.model._meta.abstract:
+            return  # each loads its own
+        rows = cls.options.model._base_manager.in_bulk([s.pk for s in missing])
+        for stream in missing:
+            if stream.pk in rows:
+                stream.instance = rows[stream.pk]
+
+    @classmethod
+    def _changed(cls, change: ModelChange) -> None:
+        origin = Origin(_object_key(change), _writer(), change.mark or "")
+        try:
+            with origin_scope(origin):
+                cls.changed(change)
+        except Exception:
+            # The row is committed and the request goes on, whatever a hook does.
+            metrics.count("failed")
+            logger.exception("%s failed to tell of %s.", cls.label, origin.key)
+
+    @classmethod
+    def _places_of(cls, stored: Model) -> Sequence[Stream]:
+        return cls.from_instance(stored).get_broadcast_streams()
+
+    @classmethod
+    def changed(cls, change: ModelChange) -> None:
+        """Do what ``Meta`` and the hooks say of one change, after its commit."""
+        deleted = change.action == "delete"
+        needs_row = not deleted and (cls.broadcasts() or hasattr(cls, "on_save"))
+        instance = _as_stored(change) if needs_row else change.instance
+        if instance is None:
+            return  # deleted since, which is a change of its own
+        stream = cls.from_instance(instance)
+        if cls.follows_conventions():
+            stream.follow_conventions(change)
+        if deleted:
+            if hook := getattr(stream, "on_delete", None):
+                _call(hook, instance, using=change.using)
+        elif hook := getattr(stream, "on_save", None):
+            fields = change.update_fields
+            details = {"using": change.using, "update_fields": fields}
+            _call(hook, instance, change.created, **details)
+
+
+def _bind(cls: type[ModelStream]) -> None:
+    """Give the model its attribute, unless something stands there already."""
+    model, attribute = cls.options.model, cls.options.attribute
+    current = inspect.getattr_static(model, attribute, None)
+    taken = current is not None and not isinstance(current, StreamDescriptor)
+    if taken or (current and current.stream_class.label != cls.label):
+        return  # a system check reports it
+    setattr(model, attribute, StreamDescriptor(cls))
+
+
+def _as_stored(change: ModelChange) -> Any:
+    """Return the instance as the database has it: a partial save knows only a part."""
+    values = vars(change.instance).values()
+    if change.update_fields is None and not any(
+        hasattr(value, "resolve_expression") for value in values
+    ):
+        return change.instance
+    return change.fresh()
+
+
+def _call(hook: Any, *args: Any, **kwargs: Any) -> None:
+    parameters = inspect.signature(hook).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        hook(*args, **kwargs)
+    else:
+        hook(*args)
+
+
+def _moment() -> str:
+    return get_replay().moment()
+
+
+_PROCESS = os.urandom(6).hex()
+
+
+def _writer() -> str:
+    return f"{_PROCESS}{os.getpid()}.{threading.get_ident()}"
+
+
+def _object_key(change: ModelChange) -> str:
+    return f"{change.model._meta.label}:{_pk_to_text(change.pk)}"
+
+
+def _is_saved(pk: Any) -> bool:
+    # An empty key would be the name of the stream of all.
+    return None not in pk if isinstance(pk, tuple) else pk not in (None, "")
+
+
+def _pk_to_text(pk: Any) -> str:
+    if isinstance(pk, tuple):
+        return json.dumps(pk, cls=DjangoJSONEncoder, separators=(",", ":"))
+    return str(pk)
+
+
+def _pk_from_text(model: type[Model], text: str) -> Any:
+    field = model._meta.pk
+    if fields := getattr(field, "fields", None):
+        values = json.loads(text)
+        return tuple(
+            part.to_python(value) for part, value in zip(fields, values, strict=True)
+        )
+    return field.to_python(text)

@@ -1,0 +1,96 @@
+"""
+The streams that the project declares, by name.
+
+A class registers itself when it is defined; :func:`autodiscover` imports the
+``streams`` module of every installed app, so that the classes are defined in each
+process: the server, a shell, a worker.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.utils.module_loading import autodiscover_modules
+
+from turbo.exceptions import ConfigurationError, UnknownStreamError
+
+if TYPE_CHECKING:
+    from turbo.streams.stream import Stream
+
+__all__ = ["autodiscover", "label_of", "register", "stream_class", "stream_classes"]
+
+_classes: dict[str, type[Stream]] = {}
+
+
+def autodiscover() -> None:
+    """Import the ``streams`` module of every installed app."""
+    autodiscover_modules("streams")
+
+
+def label_of(cls: type, *, app_label: str | None = None) -> str:
+    """
+    Return ``"<app label>:<class>"``.
+
+    A class outside any installed app takes the first part of its module's name.
+    """
+    if app_label is None:
+        config = apps.get_containing_app_config(cls.__module__)
+        app_label = config.label if config else cls.__module__.partition(".")[0]
+    return f"{app_label}:{cls.__name__}"
+
+
+def register(cls: type[Stream]) -> None:
+    """Make a stream class known under its label."""
+    label = cls.label
+    known = _classes.get(label)
+    if known is not None and known.__module__ != cls.__module__:
+        raise ConfigurationError(
+            f"Two streams are called {label!r}: one in {known.__module__}, one in "
+            f"{cls.__module__}. Rename one, or set its Meta.app_label."
+        )
+    _classes[label] = cls
+
+
+def stream_classes() -> list[type[Stream]]:
+    """Return all stream classes, sorted by label."""
+    return [_classes[label] for label in sorted(_classes)]
+
+
+def stream_class(label: str) -> type[Stream]:
+    """Return the stream class called ``label``."""
+    try:
+        return _classes[label]
+    except (KeyError, TypeError):
+        raise UnknownStreamError(label, _classes) from None
+
+
+def from_name(name: str) -> Stream:
+    """Return the stream that a full name means: ``"chat:RoomStream:1"``."""
+    label, args = _split(name)
+    return stream_class(label).from_args_text(args)
+
+
+def resolve(value: Any) -> Stream:
+    """
+    Return the stream that a template or a caller means by ``value``.
+
+    That is a stream, a stream class without arguments, a name, or an instance of a
+    model with a stream.
+    """
+    if isinstance(value, str):
+        return from_name(value)
+    if isinstance(value, type) and hasattr(value, "from_args_text"):
+        return value.from_args_text("")  # type: ignore[no-any-return]
+    if hasattr(value, "stream_name"):
+        return value  # type: ignore[no-any-return]
+    stream: Any = getattr(value, "stream", None)
+    if not hasattr(stream, "stream_name"):
+        raise UnknownStreamError(value, _classes)
+    return stream  # type: ignore[no-any-return]
+
+
+def _split(name: str) -> tuple[str, str]:
+    app, _, rest = name.partition(":")
+    cls, _, args = rest.partition(":")
+    return f"{app}:{cls}", args

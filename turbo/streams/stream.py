@@ -1,0 +1,140 @@
+"""
+Streams: what pages subscribe to, and what the application broadcasts to.
+
+A stream is declared in an app's ``streams.py``; its name is ``"<app label>:<class>"``::
+
+    class Announcements(turbo.Stream):
+        pass
+
+    Announcements().append("chat/announcement.html", {"text": "Hi"}, id="news")
+    # Sends <turbo-stream action="append" target="news"><template>…</template>
+    # </turbo-stream> to the stream named "chat:Announcements".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from django.utils.safestring import SafeString
+
+from turbo.conf import get_settings
+from turbo.delivery.broadcast import broadcast, moment
+from turbo.delivery.names import decode_args, encode_args, sign, stream_id
+from turbo.exceptions import ConfigurationError
+from turbo.runtime.context import birth
+from turbo.streams.options import Options
+from turbo.streams.registry import label_of, register
+from turbo.streams.verbs import Verbs
+
+__all__ = ["Stream"]
+
+
+class Stream(Verbs[None]):
+    """
+    Something that pages subscribe to by name.
+
+    A stream with arguments takes them in ``__init__`` and returns them from
+    :meth:`get_init_args` and :meth:`get_init_kwargs`; they become part of its name and
+    must survive JSON.
+    """
+
+    #: ``"<app label>:<class>"``, the name of a stream without arguments.
+    label: ClassVar[str]
+    options: ClassVar[Options] = Options(abstract=True)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.options = Options.of(cls)
+        if not cls.options.abstract:
+            cls.label = label_of(cls, app_label=cls.options.app_label)
+            register(cls)
+
+    def get_init_args(self) -> Sequence[Any]:
+        """Return the positional arguments that make this stream again."""
+        return ()
+
+    def get_init_kwargs(self) -> dict[str, Any]:
+        """Return the keyword arguments that make this stream again."""
+        return {}
+
+    @classmethod
+    def from_args_text(cls, text: str) -> Stream:
+        """Return the stream whose name ends in ``text``."""
+        args, kwargs = decode_args(text)
+        return cls(*args, **kwargs)
+
+    def args_text(self) -> str:
+        """Return the arguments as the last part of the name."""
+        return encode_args(tuple(self.get_init_args()), self.get_init_kwargs())
+
+    @property
+    def stream_name(self) -> str:
+        """Return the name: who subscribes to the same name gets the same messages."""
+        args = self.args_text()
+        name = f"{self.label}:{args}" if args else self.label
+        longest = get_settings().max_name_length
+        if len(name) > longest:
+            raise ConfigurationError(
+                f"The stream name {name[:40]!r}… has {len(name)} characters; at most "
+                f"{longest} are allowed (TURBO['MAX_NAME_LENGTH'])."
+            )
+        return name
+
+    @property
+    def signed_stream_name(self) -> str:
+        """Return the name as a page holds it, bound to no user."""
+        return self.sign()
+
+    def sign(self, user: Any = None, *, since: str = "") -> str:
+        """
+        Return the name as a page rendered for ``user`` holds it.
+
+        Nothing from before ``since`` is replayed to that page. It is a moment of the
+        replay log; left out, it is the beginning of the current request, or now.
+        """
+        since = since or birth() or moment()
+        return sign(self.stream_name, user=user, since=since)
+
+    @property
+    def stream_id(self) -> str:
+        """Return the id under which this stream's messages travel."""
+        return stream_id(self.stream_name)
+
+    def user_passes_test(self, user: Any) -> bool:
+        """
+        Return whether ``user`` may see this stream; may be ``async def``.
+
+        Asked at each subscription, and again every ``RECHECK_INTERVAL`` seconds.
+        """
+        return True
+
+    @classmethod
+    def tests_user(cls) -> bool:
+        """Return whether this class says itself who may see it."""
+        return cls.user_passes_test is not Stream.user_passes_test
+
+    def stream(self, frame: Any) -> None:
+        """Broadcast a frame, or several: ``stream(render_frame(…).append(…))``."""
+        self.stream_raw(str(frame))
+
+    def stream_raw(self, text: str) -> None:
+        """Broadcast ``text`` as it is; it must be trusted ``<turbo-stream>`` HTML."""
+        broadcast(self.stream_name, str(text))
+
+    async def astream(self, frame: Any) -> None:
+        """Async version of stream()."""
+        self.stream(frame)
+
+    async def astream_raw(self, text: str) -> None:
+        """Async version of stream_raw()."""
+        self.stream_raw(text)
+
+    def _emit(self, html: SafeString, *, target: str = "") -> None:
+        broadcast(self.stream_name, str(html), target=target)
+
+    def _emit_refresh(self, html: SafeString, *, summary: SafeString) -> None:
+        broadcast(self.stream_name, str(html), summary=str(summary))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.stream_name!r}>"

@@ -1,0 +1,212 @@
+"""
+The verbs: what can be done to the pages that show something.
+
+Each is one line into the funnel of :mod:`turbo.streams.emitter`; both streams and
+:class:`~turbo.shortcuts.TurboRender` have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from django.http import HttpRequest
+
+from turbo.streams.async_verbs import AsyncVerbs
+from turbo.streams.elements import Attributes
+from turbo.streams.emitter import Content, Place
+from turbo.streams.rendering import Template
+
+__all__ = ["Verbs"]
+
+R = TypeVar("R")
+
+
+class Verbs(AsyncVerbs[R]):
+    """
+    Append, prepend, replace, update, before, after, remove, refresh, action.
+
+    ``id`` is an element's id, or a model instance for its
+    :func:`~turbo.streams.dom.dom_id`; ``selector`` is a CSS selector. Exactly one of
+    them is needed. The content is a ``template`` rendered with ``context``, a ``text``,
+    which is escaped unless it is marked safe, or ``html``, which goes out as it is:
+    pass only what you trust.
+
+    ``stream.append("chat/message.html", {"message": message}, id="messages")`` sends::
+
+        <turbo-stream action="append" target="messages">\
+<template>…</template></turbo-stream>
+
+    ``method="morph"`` makes ``replace`` and ``update`` change only what differs;
+    ``attributes`` become attributes of the element. With a ``request`` the template
+    sees it, and what context processors add.
+    """
+
+    def append(
+        self,
+        template: Template | None = None,
+        context: Mapping[str, Any] | None = None,
+        text: object = None,
+        *,
+        html: str | None = None,
+        id: object = None,
+        selector: object = None,
+        method: str | None = None,
+        attributes: Attributes | None = None,
+        request: HttpRequest | None = None,
+    ) -> R:
+        """Put content at the end of the target, in place of a child with its id."""
+        content = Content(template, context, text, html, request)
+        place = Place(id, selector, method, attributes)
+        return self._perform("append", content, place)
+
+    def prepend(
+        self,
+        template: Template | None = None,
+        context: Mapping[str, Any] | None = None,
+        text: object = None,
+        *,
+        html: str | None = None,
+        id: object = None,
+        selector: object = None,
+        method: str | None = None,
+        attributes: Attributes | None = None,
+        request: HttpRequest | None = None,
+    ) -> R:
+        """Put content at the start of the target, in place of a child with its id."""
+        content = Content(template, context, text, html, request)
+        place = Place(id, selector, method, attributes)
+        return self._perform("prepend", content, place)
+
+    def replace(
+        self,
+        template: Template | None = None,
+        context: Mapping[str, Any] | None = None,
+        text: object = None,
+        *,
+        html: str | None = None,
+        id: object = None,
+        selector: object = None,
+        method: str | None = None,
+        attributes: Attributes | None = None,
+        request: HttpRequest | None = None,
+    ) -> R:
+        """Put content in place of the target itself."""
+        content = Content(template, context, text, html, request)
+        place = Place(id, selector, method, attributes)
+        return self._perform("replace", content, place)
+
+    def update(
+        self,
+        template: Template | None = None,
+        context: Mapping[str, Any] | None = None,
+        text: object = None,
+        *,
+        html: str | None = None,
+        id: object = None,
+        selector: object = None,
+        method: str | None = None,
+        attributes: Attributes | None = None,
+        request: HttpRequest | None = None,
+    ) -> R:
+        """Put content in place of what is inside the target."""
+        content = Content(template, context, text, html, request)
+        place = Place(id, selector, method, attributes)
+        return self._perform("update", content, place)
+
+    def before(
+        self,
+        template: Template | None = None,
+        context: Mapping[str, Any] | None = None,
+        text: object = None,
+        *,
+        html: str | None = None,
+        id: object = None,
+        selector: object = None,
+        method: str | None = None,
+        attributes: Attributes | None = None,
+        request: HttpRequest | None = None,
+    ) -> R:
+        """Put content in front of the target."""
+        content = Content(template, context, text, html, request)
+        place = Place(id, selector, method, attributes)
+        return self._perform("before", content, place)
+
+    def after(
+        self,
+        template: Template | None = None,
+        context: Mapping[str, Any] | None = None,
+        text: object = None,
+        *,
+        html: str | None = None,
+        id: object = None,
+        selector: object = None,
+        method: str | None = None,
+        attributes: Attributes | None = None,
+        request: HttpRequest | None = None,
+    ) -> R:
+        """Put content behind the target."""
+        content = Content(template, context, text, html, request)
+        place = Place(id, selector, method, attributes)
+        return self._perform("after", content, place)
+
+    def remove(
+        self,
+        selector: object = None,
+        id: object = None,
+        *,
+        attributes: Attributes | None = None,
+    ) -> R:
+        """
+        Take the target away.
+
+        Sends ``<turbo-stream action="remove" target="{id}"></turbo-stream>``.
+        """
+        place = Place(id, selector, None, attributes)
+        return self._perform("remove", Content(), place)
+
+    def refresh(
+        self,
+        *,
+        method: str | None = None,
+        scroll: str | None = None,
+        attributes: Attributes | None = None,
+    ) -> R:
+        """
+        Let pages load themselves again and morph into what they get.
+
+        Sends ``<turbo-stream action="refresh" request-id="…"></turbo-stream>``, with
+        the id of the Turbo request that is being answered, if one is: the page that
+        made it does not refresh. ``method`` (``"morph"``, ``"replace"``) and ``scroll``
+        (``"preserve"``, ``"reset"``) overrule what the page says for itself.
+        """
+        return self._refresh(method=method, scroll=scroll, attributes=attributes)
+
+    def action(
+        self,
+        name: str,
+        template: Template | None = None,
+        context: Mapping[str, Any] | None = None,
+        text: object = None,
+        *,
+        html: str | None = None,
+        id: object = None,
+        selector: object = None,
+        method: str | None = None,
+        attributes: Attributes | None = None,
+        request: HttpRequest | None = None,
+    ) -> R:
+        """
+        Let pages do something of your own.
+
+        ``stream.action("notify", text="Saved", attributes={"level": "info"})`` sends::
+
+            <turbo-stream action="notify" level="info">\
+<template>Saved</template></turbo-stream>
+
+        The page carries it out with one function of yours,
+        ``Turbo.StreamActions.notify``. A target and content are optional.
+        """
+        content = Content(template, context, text, html, request)
+        place = Place(id, selector, method, attributes)
+        return self._perform(name, content, place)
