@@ -25,7 +25,7 @@ from turbo.delivery.broadcast import broadcast, get_publisher
 from turbo.delivery.hub import RECHECK
 from turbo.delivery.names import CONTROL, user_key
 from turbo.delivery.unreadable import json_object, require
-from turbo.runtime.tasks import Errands
+from turbo.runtime.tasks import Tasks
 from turbo.streams.registry import resolve
 
 __all__ = ["Order", "Owner", "RevocationHandler", "recheck", "revoke", "revoke_session"]
@@ -110,12 +110,12 @@ class RevocationHandler(Generic[H]):
     hold it that there was an order.
     """
 
-    __slots__ = ("_errands", "_owner", "_visitor", "generation", "lock")
+    __slots__ = ("_owner", "_tasks", "_visitor", "generation", "lock")
 
     def __init__(self, owner: Owner[H], visitor: Visitor) -> None:
         self._owner = owner
         self._visitor = visitor
-        self._errands = Errands()
+        self._tasks = Tasks()
         self.lock = asyncio.Lock()
         #: Counts the orders that have come, without those that come every minute.
         self.generation = 0
@@ -134,12 +134,12 @@ class RevocationHandler(Generic[H]):
         # Whose user nobody has asked for yet holds nothing that could be ended.
         if not self._visitor.is_pending or self.lock.locked():
             if self.lock.locked() and not (order.recheck or self._visitor.is_pending):
-                self._errands.run(self._end(order))  # a test may take long
-            self._errands.run(self._carry_out(order))
+                self._tasks.run(self._end(order))  # a test may take long
+            self._tasks.run(self._carry_out(order))
 
     async def stop(self) -> None:
         """Carry nothing out any more."""
-        await self._errands.stop()
+        await self._tasks.stop()
 
     async def _carry_out(self, order: Order) -> None:
         async with self.lock:

@@ -31,7 +31,7 @@ from turbo.connections.subscriber import LiveSubscriber
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import Wanted
 from turbo.runtime import loops
-from turbo.runtime.tasks import Errands
+from turbo.runtime.tasks import Tasks
 from turbo.streams.elements import element
 
 __all__ = ["event_stream"]
@@ -111,7 +111,7 @@ def _stop_soon(loop: asyncio.AbstractEventLoop, subscriber: LiveSubscriber) -> N
         loop.call_soon_threadsafe(lambda: _stopping.run(subscriber.stop()))
 
 
-_stopping = Errands()
+_stopping = Tasks()
 
 
 def _is_cancelled() -> bool:

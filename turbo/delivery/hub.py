@@ -35,7 +35,7 @@ from turbo.delivery.topic import Arrival, Subscriber, Topic, deliver, read
 from turbo.delivery.unreadable import Unreadable, drop, is_about_content
 from turbo.exceptions import ConfigurationError
 from turbo.runtime import loops
-from turbo.runtime.tasks import Errands
+from turbo.runtime.tasks import Tasks
 
 __all__ = ["Connection", "Hub", "get_hub", "subscribers"]
 
@@ -63,9 +63,9 @@ class Hub:
         #: What each subscriber holds, so that to leave costs no more than that.
         self._held: dict[Subscriber, tuple[str, ...]] = {}
         self._membership = Membership()
-        self._jobs = Errands()
-        self._errands = Errands()
-        self._mender = Mender(self._errands)
+        self._jobs = Tasks()
+        self._tasks = Tasks()
+        self._mender = Mender(self._tasks)
         self._heeds = asyncio.Event()
         self._part = 0
 
@@ -155,7 +155,7 @@ class Hub:
 
     def _release(self, topic: Topic) -> None:
         if topic.idle:
-            self._errands.run(self._leave(topic))
+            self._tasks.run(self._leave(topic))
 
     async def _leave(self, topic: Topic) -> None:
         await self._membership.leave(topic)
@@ -176,7 +176,7 @@ class Hub:
     async def _stop(self) -> None:
         await self._jobs.stop()
         self.unsubscribe(self, self._held.get(self, ()))
-        await self._errands.stop(grace=2.0)
+        await self._tasks.stop(grace=2.0)
 
     async def _listen(self) -> None:
         while True:

@@ -31,7 +31,7 @@ from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.runtime import loops
 from turbo.runtime.queue import Outlets
-from turbo.runtime.tasks import Errands
+from turbo.runtime.tasks import Tasks
 
 __all__ = ["Publisher"]
 
@@ -159,11 +159,11 @@ class Publisher:
         self._loop.close()
 
     async def _run(self) -> None:
-        errands = Errands()
-        errands.run(self._work())
-        errands.run(self._keep_clock())
+        tasks = Tasks()
+        tasks.run(self._work())
+        tasks.run(self._keep_clock())
         await self._stopping.wait()
-        await errands.stop()
+        await tasks.stop()
         await self.outlets.stop()
         await self._throttle.stop()
         await get_replay().aclose()

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from turbo.delivery.envelope import Envelope
 from turbo.delivery.topic import Topic
 from turbo.replay import get_replay
-from turbo.runtime.tasks import Errands
+from turbo.runtime.tasks import Tasks
 
 __all__ = ["Mender"]
 
@@ -22,8 +22,8 @@ __all__ = ["Mender"]
 class Mender:
     """The repairs of one hub."""
 
-    def __init__(self, errands: Errands) -> None:
-        self._errands = errands
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
         self._torn: set[Topic] = set()
 
     def take(self, topic: Topic, envelopes: Iterable[Envelope]) -> None:
@@ -44,7 +44,7 @@ class Mender:
             self._torn.update(torn)
             for topic in torn:
                 topic.hold()
-            self._errands.run(self._read(torn))
+            self._tasks.run(self._read(torn))
 
     async def compare_tips(self, topics: Iterable[Topic]) -> None:
         """Repair those ``topics`` whose last message never arrived."""

@@ -41,7 +41,7 @@ from turbo.pubsub.protocol import (
 )
 from turbo.runtime import loops
 from turbo.runtime.failures import log_failure
-from turbo.runtime.tasks import Errands
+from turbo.runtime.tasks import Tasks
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["PubSubConsumer"]
@@ -68,7 +68,7 @@ class PubSubConsumer:
         self._lasting = asyncio.timeout(None)  # until it is ended from this side
         self._code: CloseCode | None = None
         self._is_lost = False
-        self._errands = Errands()
+        self._tasks = Tasks()
         self._outbox = Outbox(scope, send, on_slow=self._end_as_slow)
 
     @classmethod
@@ -105,7 +105,7 @@ class PubSubConsumer:
         finally:
             relay.dismiss(self)
             await self._revocations.stop()
-            await self._errands.stop()
+            await self._tasks.stop()
             self.visitor.budget.close()
             await self._outbox.close()
             await hub.disconnect(self)
@@ -158,7 +158,7 @@ class PubSubConsumer:
         elif admitted:
             await self._greet()
         else:
-            self._errands.run(self._wait_for_token())
+            self._tasks.run(self._wait_for_token())
 
     async def _act(self, text: str | None) -> None:
         match receive(text, limit=get_settings().max_frame_bytes):

@@ -25,7 +25,7 @@ from turbo.pubsub.message import Announcement
 from turbo.pubsub.readers import QUICK, Listener, Reader
 from turbo.runtime.failures import log_failure
 from turbo.runtime.redis.listen import BREAK, hear
-from turbo.runtime.tasks import Errands
+from turbo.runtime.tasks import Tasks
 from turbo.runtime.threads import in_thread, in_turns
 
 __all__ = ["Relay", "get_relay"]
@@ -53,7 +53,7 @@ class Relay:
         self._is_telling = False
         self._wake = asyncio.Event()
         self._ready = asyncio.Event()
-        self._jobs = Errands()
+        self._jobs = Tasks()
 
     async def open(self, patience: float) -> None:
         """Take a connection on; return when changes are heard, or ``patience`` ends."""

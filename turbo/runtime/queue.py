@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol, TypeAlias, TypeVar, cast
 
-from turbo.runtime.tasks import Errands
+from turbo.runtime.tasks import Tasks
 
 __all__ = ["Make", "Outlet", "Outlets"]
 
@@ -42,7 +42,7 @@ class Outlets:
     ) -> None:
         self._loop = loop
         self._on_empty = on_empty
-        self._errands = Errands()  # of the loop
+        self._tasks = Tasks()  # of the loop
         self._lock = threading.Lock()  # owns the additions to _made
         self._made: dict[Make[Outlet], Outlet] = {}
 
@@ -60,10 +60,10 @@ class Outlets:
 
     async def stop(self) -> None:
         """End them; what waits is lost."""
-        await self._errands.stop()
+        await self._tasks.stop()
 
     def _start(self, make: Make[T]) -> T:
         outlet = make(self._loop, self._on_empty)
-        self._loop.call_soon_threadsafe(lambda: self._errands.run(outlet.work()))
+        self._loop.call_soon_threadsafe(lambda: self._tasks.run(outlet.work()))
         self._made[make] = outlet
         return outlet

@@ -7,12 +7,12 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-__all__ = ["Errands"]
+__all__ = ["Tasks"]
 
 logger = logging.getLogger("turbo.hub")
 
 
-class Errands:
+class Tasks:
     """The background tasks of one owner."""
 
     __slots__ = ("_tasks",)
@@ -21,15 +21,15 @@ class Errands:
         # Most owners, one for each page, never have any.
         self._tasks: set[asyncio.Task[None]] | None = None
 
-    def run(self, errand: Coroutine[Any, Any, None]) -> None:
-        """Start ``errand``; a failure of it is logged, not raised."""
-        task = asyncio.ensure_future(_reported(errand))
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Start ``coroutine``; a failure of it is logged, not raised."""
+        task = asyncio.ensure_future(_reported(coroutine))
         if self._tasks is None:
             self._tasks = set()
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         # One that is cancelled before its first step would never have been awaited.
-        task.add_done_callback(lambda _: errand.close())
+        task.add_done_callback(lambda _: coroutine.close())
 
     def repeat(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
         """Run ``job`` every ``seconds`` until the end."""

@@ -32,7 +32,7 @@ from turbo.delivery.frame import Frame
 from turbo.delivery.hub import get_hub
 from turbo.delivery.names import stream_id
 from turbo.delivery.protocol import CloseCode
-from turbo.runtime.tasks import Errands
+from turbo.runtime.tasks import Tasks
 from turbo.typing import Scope
 
 __all__ = ["Client"]
@@ -63,7 +63,7 @@ class Client:
         self._sid = stream_id(stream_name(binding.slot))
         groups = map(group_stream_name, audience.get_groups())
         self._sids = [self._sid, *map(stream_id, groups)]
-        self._errands = Errands()
+        self._tasks = Tasks()
         self._lock = asyncio.Lock()  # one catching up at a time
         self._is_healing = False
         self._is_telling = False
@@ -94,7 +94,7 @@ class Client:
             is_heard = await self._subscribe()
         self._visitor.rest()
         if not is_heard:
-            self._errands.run(self._subscribe_later())
+            self._tasks.run(self._subscribe_later())
         if not await self._catch_up(since, is_asked=True):
             self._way.end(CloseCode.AGAIN)  # it has nothing that could be kept up
 
@@ -105,7 +105,7 @@ class Client:
     async def stop(self) -> None:
         """Leave everything."""
         await self._revocations.stop()
-        await self._errands.stop()
+        await self._tasks.stop()
         self._visitor.budget.close()
         await self._hub.disconnect(self)
 
@@ -120,7 +120,7 @@ class Client:
         signal = Signal.of(frame)
         if signal.kind == "ping":
             self.say("ping")
-            self._errands.run(self._stay())
+            self._tasks.run(self._stay())
         elif signal.stream == self._sid:
             # A gap has no version: something is missing.
             told = frame.wire("turbo.bindings.told", lambda _: parse_told(signal.data))
@@ -150,7 +150,7 @@ class Client:
         if await self._subscribe():
             await self._catch_up(self._line.version)
         else:
-            self._errands.run(self._subscribe_later())
+            self._tasks.run(self._subscribe_later())
 
     async def _catch_up(self, since: Version | None, *, is_asked: bool = False) -> bool:
         """
@@ -181,7 +181,7 @@ class Client:
                 self._is_telling = False
             self._pass_on(self._line.start(caught.version))
         if caught.version is None:
-            self._errands.run(self._await_store())
+            self._tasks.run(self._await_store())
         self._heal()
         return True
 
@@ -220,7 +220,7 @@ class Client:
     def _heal(self) -> None:
         if self._line.is_stuck and not self._is_healing:
             self._is_healing = True
-            self._errands.run(self._ask_for_missing())
+            self._tasks.run(self._ask_for_missing())
 
     async def _ask_for_missing(self) -> None:
         try:
@@ -244,7 +244,7 @@ class Client:
         if is_reachable():
             await self._catch_up(None)
         else:
-            self._errands.run(self._await_store())
+            self._tasks.run(self._await_store())
 
     def _has_room(self) -> bool:
         """Return whether the visitor may have one more client, and ask its test."""

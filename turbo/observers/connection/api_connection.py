@@ -21,7 +21,7 @@ from turbo.observers.connection.turns import Lane
 from turbo.observers.wire.replies import LIMITED, encode
 from turbo.observers.wire.requests import text_of
 from turbo.runtime.failures import log_failure
-from turbo.runtime.tasks import Errands
+from turbo.runtime.tasks import Tasks
 from turbo.typing import Message, Scope
 
 __all__ = ["JsonConnection"]
@@ -49,7 +49,7 @@ class JsonConnection(Application):
         self.scope = dict(scope)
         self.link = link
         self.lane = Lane(on_full=link.end_as_slow)
-        self.errands = Errands()
+        self.tasks = Tasks()
 
     # --- Beginning and end
 
@@ -89,7 +89,7 @@ class JsonConnection(Application):
     async def websocket_disconnect(self, message: Message) -> None:
         """Leave everything."""
         self.subscriptions.close()
-        await self.errands.stop()
+        await self.tasks.stop()
         await self.lane.close()
         try:
             await self.disconnect(message["code"])
@@ -159,7 +159,7 @@ class JsonConnection(Application):
 
     def run_detached(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine beside everything else, until the client has gone."""
-        self.errands.run(_guarded(coroutine))
+        self.tasks.run(_guarded(coroutine))
 
     async def add_group(self, name: str) -> None:
         """
