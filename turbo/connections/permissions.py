@@ -25,7 +25,7 @@ from turbo.delivery.protocol import Subscription
 from turbo.exceptions import NameRefused, UnknownStreamError
 from turbo.replay import get_replay
 from turbo.replay.positions import Moment, parse
-from turbo.runtime.batching import MOST, at_most, each_once, together
+from turbo.runtime.batching import MOST, batched, deduplicated, limited
 from turbo.runtime.failures import log_failure
 from turbo.runtime.threads import in_thread
 from turbo.streams.model_streams import ModelStream
@@ -126,7 +126,7 @@ def _verdict(grant: Grant, reason: str) -> Verdict:
 
 
 # What waits to be decided is large, and a thousand pages may come back at once.
-@at_most(2 * MOST)
+@limited(2 * MOST)
 async def _look_up(
     names: Sequence[SignedName], streams: dict[str, Stream], visitor: Visitor
 ) -> list[str | None]:
@@ -168,9 +168,9 @@ def forbidden_keys(name: str | None, user: str | None) -> list[str]:
     return keys
 
 
-@together
+@batched
 async def _forbidden_all(pages: list[list[str]]) -> list[list[int | None]]:
-    return await each_once(pages, lambda keys: get_replay().forbidden(keys))
+    return await deduplicated(pages, lambda keys: get_replay().forbidden(keys))
 
 
 async def _revocations(names: Sequence[SignedName], user: Any) -> list[str]:
@@ -179,7 +179,7 @@ async def _revocations(names: Sequence[SignedName], user: Any) -> list[str]:
         return []
     asking = user_key(user)
     keys = [forbidden_keys(name.name, name.user or asking) for name in names]
-    times = await each_once(keys, _forbidden_all)
+    times = await deduplicated(keys, _forbidden_all)
     return [
         _revocation(name, [time for time in group if time is not None])
         for name, group in zip(names, times, strict=True)
@@ -257,7 +257,7 @@ async def _reasons(page: _Page) -> _Reasons:
     return reasons
 
 
-@together
+@batched
 async def _visit_database(pages: list[_Page]) -> list[_Reasons | Exception]:
     return await in_thread(_visit, pages)
 

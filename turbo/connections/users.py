@@ -25,7 +25,7 @@ from django.utils import timezone
 from django.utils.functional import SimpleLazyObject, empty
 
 from turbo.delivery.names import user_key
-from turbo.runtime.batching import together
+from turbo.runtime.batching import batched
 from turbo.runtime.threads import in_thread
 from turbo.typing import Scope
 
@@ -113,7 +113,7 @@ async def reload_user(session: Any, user: Any) -> Any:
     return found
 
 
-@together
+@batched
 async def _reload(logins: list[tuple[Any, Any]]) -> list[Any]:
     return await in_thread(_reload_all, logins)
 

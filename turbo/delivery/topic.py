@@ -20,7 +20,7 @@ from turbo.delivery.protocol import message_frame
 from turbo.delivery.unreadable import Unreadable, drop
 from turbo.replay import get_replay
 from turbo.replay.base import Entry, History
-from turbo.runtime.batching import each_once, together
+from turbo.runtime.batching import batched, deduplicated
 
 __all__ = ["Arrival", "Missed", "Subscriber", "Topic", "deliver", "encode", "read"]
 
@@ -59,9 +59,9 @@ async def read(wanted: Sequence[tuple[str, str]]) -> list[tuple[History, Missed]
     return list(zip(histories, missed, strict=True))
 
 
-@together
+@batched
 async def _read(pages: list[Sequence[tuple[str, str]]]) -> list[list[History]]:
-    return await each_once(pages, lambda wanted: get_replay().read(wanted))
+    return await deduplicated(pages, lambda wanted: get_replay().read(wanted))
 
 
 async def encode(histories: Iterable[tuple[str, History]]) -> list[Missed]:

@@ -1,5 +1,5 @@
 """
-Questions that come together are answered together.
+Questions that are asked at the same time are answered in batches.
 
 A thousand pages that come back at once would take a thousand visits to the database and
 as many round trips to Redis. Whoever asks while an answer is on its way waits for the
@@ -18,7 +18,7 @@ from itertools import chain
 from typing import Generic, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-__all__ = ["at_most", "each_once", "together"]
+__all__ = ["batched", "deduplicated", "limited"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,7 +34,7 @@ PATIENCE = 0.1
 OVERLAPPING = 3
 
 
-def together(
+def batched(
     answer: Callable[[list[Q]], Awaitable[Sequence[A]]],
 ) -> Callable[[Q], Awaitable[A]]:
     """
@@ -56,7 +56,7 @@ def together(
     return ask
 
 
-def at_most(
+def limited(
     count: int,
 ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
     """Let so many calls of a coroutine function run at once; others wait outside."""
@@ -78,7 +78,7 @@ def at_most(
     return decorate
 
 
-async def each_once(
+async def deduplicated(
     asked: Sequence[Sequence[K]], answer: Callable[[list[K]], Awaitable[Sequence[A]]]
 ) -> list[list[A]]:
     """Return the answers to lists of questions, of which none is asked twice."""

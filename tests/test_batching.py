@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from turbo.runtime.batching import MOST, at_most, each_once, together
+from turbo.runtime.batching import MOST, batched, deduplicated, limited
 
 
 class Oracle:
@@ -18,7 +18,7 @@ class Oracle:
         self.asked: list[list[int]] = []
         self.gate = asyncio.Event()
         self.gate.set()
-        self.ask = together(self.answer)
+        self.ask = batched(self.answer)
 
     async def answer(self, questions: list[int]) -> list[int]:
         self.asked.append(questions)
@@ -119,7 +119,7 @@ async def test_it_is_nobodys_context_in_particular() -> None:
     """Else what one request has set would count for others, and after its end."""
     mine: ContextVar[str] = ContextVar("mine", default="nobody's")
 
-    @together
+    @batched
     async def whose(questions: list[int]) -> list[str]:
         return [mine.get() for _ in questions]
 
@@ -131,7 +131,7 @@ async def test_it_is_nobodys_context_in_particular() -> None:
 async def test_so_many_work_at_once_and_no_more() -> None:
     inside = most = 0
 
-    @at_most(2)
+    @limited(2)
     async def work(number: int) -> int:
         nonlocal inside, most
         inside += 1
@@ -152,7 +152,7 @@ async def test_so_many_work_at_once_and_no_more() -> None:
 def test_each_loop_counts_those_who_work_for_itself() -> None:
     """A lock that somebody has waited for belongs to that one's loop."""
 
-    @at_most(1)
+    @limited(1)
     async def work() -> None:
         await asyncio.sleep(0)
 
@@ -166,7 +166,7 @@ def test_each_loop_counts_those_who_work_for_itself() -> None:
 async def test_no_question_is_asked_twice() -> None:
     oracle = Oracle()
 
-    answers = await each_once([[1, 2], [], [2, 3]], oracle.answer)
+    answers = await deduplicated([[1, 2], [], [2, 3]], oracle.answer)
 
     assert answers == [[2, 4], [], [4, 6]]
     assert oracle.asked == [[1, 2, 3]]
@@ -175,5 +175,5 @@ async def test_no_question_is_asked_twice() -> None:
 async def test_nothing_is_asked_of_nobody() -> None:
     oracle = Oracle()
 
-    assert await each_once([[], []], oracle.answer) == [[], []]
+    assert await deduplicated([[], []], oracle.answer) == [[], []]
     assert oracle.asked == []
