@@ -19,7 +19,7 @@ from tests.servers import PATIENCE
 from turbo import metrics
 from turbo.delivery import hub as module
 from turbo.delivery.frame import Frame
-from turbo.delivery.groups import Membership, get_layer
+from turbo.delivery.groups import Groups, get_layer
 from turbo.delivery.hub import Hub, get_hub, subscribers
 from turbo.delivery.names import CONTROL, group_name, stream_id
 from turbo.delivery.topic import Topic
@@ -289,7 +289,7 @@ async def test_comparing_without_streams_asks_nobody() -> None:
     await hub._compare_tips()
 
 
-async def test_memberships_are_renewed(page: Page) -> None:
+async def test_groups_are_joined_again(page: Page) -> None:
     await subscribe(page)
     layer().groups.clear()
 
@@ -300,7 +300,7 @@ async def test_memberships_are_renewed(page: Page) -> None:
 
 
 async def test_groups_that_were_not_joined_are_not_renewed() -> None:
-    await Membership().join_again([Topic("s")])
+    await Groups().join_again([Topic("s")])
 
     assert layer().added == []
 
@@ -345,7 +345,7 @@ async def test_a_quiet_connection_that_timed_out_is_no_outage(
 
 def page_channel() -> str:
     (channel,) = {name for names in layer().groups.values() for name in names} or {
-        get_hub()._membership._channel
+        get_hub()._groups._channel
     }
     return str(channel)
 
@@ -431,7 +431,7 @@ async def test_without_a_layer_the_error_names_the_setting() -> None:
         with pytest.raises(ConfigurationError, match="no entry 'default'"):
             get_layer()
         with pytest.raises(ConfigurationError):
-            await Membership().receive()
+            await Groups().receive()
 
 
 async def test_who_goes_costs_no_more_than_what_it_held(

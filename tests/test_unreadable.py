@@ -96,7 +96,7 @@ async def send(message: dict[str, Any]) -> None:
 async def send_bytes(url: str, body: bytes) -> None:
     """Put ``body`` where the layer puts messages for this process."""
     layer = get_channel_layer()
-    channel = get_hub()._membership._channel
+    channel = get_hub()._groups._channel
     with redis.Redis.from_url(url) as client:
         if type(layer).__module__.endswith("pubsub"):
             client.publish(channel, body)
@@ -286,7 +286,7 @@ def _feed(url: str, messages: list[dict[str, Any]]) -> None:
         async with subscribed() as page:
             for message in messages:
                 await send_bytes(url, msgpack.packb(message))
-                named = {**message, "__asgi_channel__": get_hub()._membership._channel}
+                named = {**message, "__asgi_channel__": get_hub()._groups._channel}
                 await send_bytes(url, msgpack.packb(named))
             await publish("good")
             await page.until("good")

@@ -230,7 +230,7 @@ def test_flush_waits_for_the_messages(heard: Subscriber) -> None:
     Topping.objects.create(name="Gouda")
 
     assert turbo.flush(PATIENCE)
-    assert get_publisher().outlets.waiting() == 0
+    assert get_publisher().queues.waiting() == 0
 
 
 def test_a_process_that_ends_publishes_first(
@@ -308,7 +308,7 @@ def test_redis_frozen_holds_up_no_save(valkey: Valkey) -> None:
         with counting_connects() as connects:
             for n in range(20):
                 Topping.objects.create(name=str(n))
-        assert get_publisher().outlets.waiting() == 20
+        assert get_publisher().queues.waiting() == 20
     finally:
         valkey.resume()
 
@@ -322,7 +322,7 @@ def test_the_queue_is_bounded(valkey: Valkey) -> None:
     valkey.kill()
     with override_settings(TURBO=settings):
         toppings = [Topping.objects.create(name=str(n)) for n in range(100)]
-        wait_until(lambda: get_publisher().outlets.waiting() <= 20 + 64)
+        wait_until(lambda: get_publisher().queues.waiting() <= 20 + 64)
         with publisher_halted():
             valkey.start()
             client = valkey.client()

@@ -18,7 +18,7 @@ from turbo.delivery.names import group_name
 from turbo.delivery.topic import Topic
 from turbo.exceptions import ConfigurationError
 
-__all__ = ["Membership", "get_layer"]
+__all__ = ["Groups", "get_layer"]
 
 
 def get_layer() -> Any:
@@ -33,7 +33,7 @@ def get_layer() -> Any:
     return layer
 
 
-class Membership:
+class Groups:
     """One channel, and the groups that it was added to."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Membership:
         await asyncio.gather(*map(self._join, missing))
 
     async def join_again(self, topics: Iterable[Topic]) -> None:
-        """Renew every membership: the layer forgets them, by age or by restart."""
+        """Join every group anew: the layer forgets its members, by age or by restart."""
         for topic in topics:
             async with topic.lock:
                 if topic.joined:

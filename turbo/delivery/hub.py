@@ -27,10 +27,10 @@ from turbo import metrics
 from turbo.conf import get_settings
 from turbo.delivery.envelope import Envelope
 from turbo.delivery.frame import Frame
-from turbo.delivery.groups import Membership, get_layer
+from turbo.delivery.groups import Groups, get_layer
 from turbo.delivery.names import CONTROL, stream_id
 from turbo.delivery.protocol import PING
-from turbo.delivery.repair import Mender
+from turbo.delivery.repair import Repairs
 from turbo.delivery.topic import Arrival, Subscriber, Topic, deliver, read
 from turbo.delivery.unreadable import Unreadable, drop, is_about_content
 from turbo.exceptions import ConfigurationError
@@ -62,10 +62,10 @@ class Hub:
         self._connections: dict[Connection, None] = {}
         #: What each subscriber holds, so that to leave costs no more than that.
         self._held: dict[Subscriber, tuple[str, ...]] = {}
-        self._membership = Membership()
+        self._groups = Groups()
         self._jobs = Tasks()
         self._tasks = Tasks()
-        self._mender = Mender(self._tasks)
+        self._repairs = Repairs(self._tasks)
         self._heeds = asyncio.Event()
         self._part = 0
 
@@ -101,7 +101,7 @@ class Hub:
         """
         topics = [self._claim(sid) for sid, _ in wanted]
         try:
-            await self._membership.join(topics)
+            await self._groups.join(topics)
             if subscriber is not self:
                 await self.heed()
             histories = await read(wanted)
@@ -117,7 +117,7 @@ class Hub:
                 self._release(topic)
         for topic, (history, _) in zip(topics, histories, strict=True):
             if history.epoch != topic.epoch:
-                self._mender.repair([topic])
+                self._repairs.start([topic])
         return arrivals
 
     async def heed(self) -> None:
@@ -133,7 +133,7 @@ class Hub:
         """Let the live messages flow, once the arrivals have been sent."""
         for arrival in arrivals:
             if (topic := self._topics.get(arrival.sid)) is not None:
-                self._mender.resume(topic)
+                self._repairs.resume(topic)
 
     def unsubscribe(self, subscriber: Subscriber, sids: Iterable[str]) -> None:
         """End a subscriber's subscriptions."""
@@ -158,7 +158,7 @@ class Hub:
             self._tasks.run(self._leave(topic))
 
     async def _leave(self, topic: Topic) -> None:
-        await self._membership.leave(topic)
+        await self._groups.leave(topic)
         if topic.idle:
             self._topics.pop(topic.sid, None)
 
@@ -181,7 +181,7 @@ class Hub:
     async def _listen(self) -> None:
         while True:
             try:
-                message = await self._membership.receive()
+                message = await self._groups.receive()
             except ConfigurationError as error:
                 await self._survive(error)
             except Exception as error:
@@ -200,7 +200,7 @@ class Hub:
             drop("on the channel layer", problem)
             return
         if (topic := self._topics.get(envelope.sid)) is not None:
-            self._mender.take(topic, [envelope])
+            self._repairs.take(topic, [envelope])
 
     async def _survive(self, error: Exception) -> None:
         """Return when the layer is there again, with nothing lost unnoticed."""
@@ -225,10 +225,10 @@ class Hub:
             logger.warning("The channel layer is back.")
 
     async def _join_again(self) -> None:
-        await self._membership.join_again(list(self._topics.values()))
+        await self._groups.join_again(list(self._topics.values()))
 
     async def _compare_tips(self) -> None:
-        await self._mender.compare_tips(list(self._topics.values()))
+        await self._repairs.compare_tips(list(self._topics.values()))
 
     async def _heed_control(self) -> None:
         wanted = [(stream_id(CONTROL), "")]

@@ -30,7 +30,7 @@ from turbo.delivery.throttle import Throttle
 from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.runtime import loops
-from turbo.runtime.queue import Outlets
+from turbo.runtime.queue import Queues
 from turbo.runtime.tasks import Tasks
 
 __all__ = ["Publisher"]
@@ -76,7 +76,7 @@ class Publisher:
         self._stopping = asyncio.Event()
         self._throttle = Throttle(self._enqueue)
         #: What leaves otherwise than through the channel layer.
-        self.outlets = Outlets(self._loop, self._tell_drained)
+        self.queues = Queues(self._loop, self._tell_drained)
         self._thread = threading.Thread(
             target=self._main, name="turbo-publisher", daemon=True
         )
@@ -114,7 +114,7 @@ class Publisher:
     def waiting(self) -> int:
         """Return how many messages have not been sent yet."""
         own = len(self._queue) + self._busy + self._forbidding
-        return own + self._throttle.waiting() + self.outlets.waiting()
+        return own + self._throttle.waiting() + self.queues.waiting()
 
     def flush(self, timeout: float) -> bool:
         """Return whether the queue ran empty within ``timeout`` seconds."""
@@ -164,7 +164,7 @@ class Publisher:
         tasks.run(self._keep_clock())
         await self._stopping.wait()
         await tasks.stop()
-        await self.outlets.stop()
+        await self.queues.stop()
         await self._throttle.stop()
         await get_replay().aclose()
 

@@ -1,5 +1,5 @@
 """
-The mender: finds what the channel layer lost, and reads it from the replay log.
+Repairs: what the channel layer lost is read from the replay log.
 
 A topic under repair keeps what arrives live until the missing messages are delivered,
 so the order holds. When the log cannot prove that it has all of them, the topic's
@@ -16,35 +16,35 @@ from turbo.delivery.topic import Topic
 from turbo.replay import get_replay
 from turbo.runtime.tasks import Tasks
 
-__all__ = ["Mender"]
+__all__ = ["Repairs"]
 
 
-class Mender:
+class Repairs:
     """The repairs of one hub."""
 
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
-        self._torn: set[Topic] = set()
+        self._repairing: set[Topic] = set()
 
     def take(self, topic: Topic, envelopes: Iterable[Envelope]) -> None:
         """Deliver ``envelopes`` in order, repairing where a number is missing."""
         for envelope in envelopes:
             if topic.take(envelope):
-                self.repair([topic])
+                self.start([topic])
 
     def resume(self, topic: Topic) -> None:
         """Deliver what a new topic kept until its position was known."""
-        if topic not in self._torn:
+        if topic not in self._repairing:
             self.take(topic, topic.resume())
 
-    def repair(self, topics: Iterable[Topic]) -> None:
+    def start(self, topics: Iterable[Topic]) -> None:
         """Read what ``topics`` miss, all with one read."""
-        torn = [topic for topic in topics if topic not in self._torn]
-        if torn:
-            self._torn.update(torn)
-            for topic in torn:
+        damaged = [topic for topic in topics if topic not in self._repairing]
+        if damaged:
+            self._repairing.update(damaged)
+            for topic in damaged:
                 topic.hold()
-            self._tasks.run(self._read(torn))
+            self._tasks.run(self._read(damaged))
 
     async def compare_tips(self, topics: Iterable[Topic]) -> None:
         """Repair those ``topics`` whose last message never arrived."""
@@ -52,7 +52,7 @@ class Mender:
         if not settled:
             return
         tips = await get_replay().tips([topic.sid for topic in settled])
-        self.repair(
+        self.start(
             topic for topic, tip in zip(settled, tips, strict=True) if topic.misses(tip)
         )
 
@@ -69,5 +69,5 @@ class Mender:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
         for topic, history in zip(topics, histories, strict=True):
-            self._torn.discard(topic)
+            self._repairing.discard(topic)
             self.take(topic, topic.repair(history))

@@ -61,7 +61,7 @@ def send(announcement: Announcement) -> None:
     message = announcement.message()
     posts = [(channel, message) for channel in announcement.channels()]
     post = (*posts, (server_channel(), announcement.pack()))
-    get_publisher().outlets.get(Courier).put(post)
+    get_publisher().queues.get(Courier).put(post)
 
 
 def server_channel() -> str:

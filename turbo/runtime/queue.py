@@ -1,9 +1,8 @@
 """
-Further ways out of a process, beside the broadcasts.
+Queues whose messages the publisher's thread sends, beside the broadcasts.
 
-What goes elsewhere than to the channel layer has a queue of its own and is sent by the
-publisher's thread. :func:`turbo.flush` waits for it, and a fork leaves it to the
-parent.
+What goes elsewhere than to the channel layer has a queue of its own.
+:func:`turbo.flush` waits until it is empty, and a fork leaves it to the parent.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from typing import Protocol, TypeAlias, TypeVar, cast
 
 from turbo.runtime.tasks import Tasks
 
-__all__ = ["Make", "Outlet", "Outlets"]
+__all__ = ["Make", "Queue", "Queues"]
 
 
-class Outlet(Protocol):
-    """One further way out."""
+class Queue(Protocol):
+    """Messages of one kind, and how they are sent."""
 
     def waiting(self) -> int:
         """Return how many messages have not been sent yet."""
@@ -28,14 +27,14 @@ class Outlet(Protocol):
         """Send what is queued, until cancelled; runs on the publisher's loop."""
 
 
-T = TypeVar("T", bound=Outlet)
+T = TypeVar("T", bound=Queue)
 
-#: Makes an outlet for a loop; the function given is to be called when it ran empty.
+#: Makes a queue for a loop; the function given is to be called when it ran empty.
 Make: TypeAlias = Callable[[asyncio.AbstractEventLoop, Callable[[], None]], T]
 
 
-class Outlets:
-    """The outlets of one publisher, made when they are first used."""
+class Queues:
+    """The queues of one publisher, made when they are first used."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, on_empty: Callable[[], None]
@@ -44,26 +43,26 @@ class Outlets:
         self._on_empty = on_empty
         self._tasks = Tasks()  # of the loop
         self._lock = threading.Lock()  # owns the additions to _made
-        self._made: dict[Make[Outlet], Outlet] = {}
+        self._made: dict[Make[Queue], Queue] = {}
 
     def get(self, make: Make[T]) -> T:
-        """Return the outlet of a kind."""
-        outlet = self._made.get(make)
-        if outlet is None:
+        """Return the queue of a kind."""
+        queue = self._made.get(make)
+        if queue is None:
             with self._lock:
-                outlet = self._made.get(make) or self._start(make)
-        return cast(T, outlet)
+                queue = self._made.get(make) or self._start(make)
+        return cast(T, queue)
 
     def waiting(self) -> int:
         """Return how many messages have not been sent yet."""
-        return sum(outlet.waiting() for outlet in list(self._made.values()))
+        return sum(queue.waiting() for queue in list(self._made.values()))
 
     async def stop(self) -> None:
         """End them; what waits is lost."""
         await self._tasks.stop()
 
     def _start(self, make: Make[T]) -> T:
-        outlet = make(self._loop, self._on_empty)
-        self._loop.call_soon_threadsafe(lambda: self._tasks.run(outlet.work()))
-        self._made[make] = outlet
-        return outlet
+        queue = make(self._loop, self._on_empty)
+        self._loop.call_soon_threadsafe(lambda: self._tasks.run(queue.work()))
+        self._made[make] = queue
+        return queue
