@@ -51,7 +51,7 @@ class Groups:
         await asyncio.gather(*map(self._join, missing))
 
     async def join_again(self, topics: Iterable[Topic]) -> None:
-        """Join every group anew: the layer forgets its members, by age or by restart."""
+        """Join all groups again: the layer forgets members by age, and at a restart."""
         for topic in topics:
             async with topic.lock:
                 if topic.joined:
