@@ -36,7 +36,7 @@ from tests.servers import (
 from tests.settings import sqlite_database
 from turbo.delivery.broadcast import shut_down
 from turbo.replay.selection import forget_replay
-from turbo.runtime.context import set_birth
+from turbo.runtime.context import set_since
 from turbo.runtime.failures import failures
 
 pytest_plugins = ["tests.declaring", "turbo.testing.pytest"]
@@ -80,7 +80,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(autouse=True)
 def _fresh_context() -> None:
     """Begin as if no request had been answered in this thread."""
-    set_birth("")
+    set_since("")
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from django.utils.functional import SimpleLazyObject
 from turbo.components import BaseComponent, BroadcastComponent, UserBroadcastComponent
 from turbo.delivery.recorders import recording
 from turbo.exceptions import ConfigurationError
-from turbo.runtime.context import set_birth
+from turbo.runtime.context import set_since
 from turbo.streams.registry import resolve, stream_classes
 
 
@@ -69,9 +69,9 @@ def stamp(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let names be signed, and pages be born, at one moment."""
     clock = SimpleNamespace(time=lambda: 1_700_000_000.0)
     monkeypatch.setattr(signing, "time", clock)
-    set_birth("@7")
+    set_since("@7")
     yield
-    set_birth("")
+    set_since("")
 
 
 def updated(name: str, content: str) -> tuple[str, str]:

@@ -56,13 +56,13 @@ def test_origin_is_that_of_the_scope() -> None:
     assert context.origin() is None
 
 
-async def test_a_birth_noted_in_a_thread_is_seen_by_its_task_only() -> None:
+async def test_a_moment_noted_in_a_thread_is_seen_by_its_task_only() -> None:
     async def request(moment: str) -> str:
-        await sync_to_async(context.set_birth)(moment)
+        await sync_to_async(context.set_since)(moment)
         await asyncio.sleep(0)
-        return context.birth()
+        return context.current_since()
 
-    births = await asyncio.gather(request("@1"), request("@2"))
+    seen = await asyncio.gather(request("@1"), request("@2"))
 
-    assert births == ["@1", "@2"]
-    assert context.birth() == ""
+    assert seen == ["@1", "@2"]
+    assert context.current_since() == ""

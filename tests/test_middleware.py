@@ -14,7 +14,7 @@ from django.urls import path
 
 from turbo.middleware import TurboDetails, TurboMiddleware
 from turbo.replay.dummy import DummyReplay
-from turbo.runtime.context import birth, request_id
+from turbo.runtime.context import current_since, request_id
 
 TURBO_STREAMS = "text/vnd.turbo-stream.html, text/html"
 
@@ -156,7 +156,7 @@ def test_vary_names_no_more_than_what_was_needed() -> None:
 
 
 def test_vary_is_not_set_when_nothing_was_read() -> None:
-    response = answer(lambda turbo: turbo.birth, X_Turbo_Request_Id="a1")
+    response = answer(lambda turbo: turbo.since, X_Turbo_Request_Id="a1")
 
     assert "Vary" not in response.headers
 
@@ -165,8 +165,8 @@ def test_vary_is_not_set_when_nothing_was_read() -> None:
 
 
 def show(request: HttpRequest) -> HttpResponse:
-    assert request.turbo.birth == birth()
-    return HttpResponse(f"{request_id()}|{birth()[:1]}|{bool(request.turbo)}")
+    assert request.turbo.since == current_since()
+    return HttpResponse(f"{request_id()}|{current_since()[:1]}|{bool(request.turbo)}")
 
 
 async def ashow(request: HttpRequest) -> HttpResponse:

@@ -19,7 +19,7 @@ import turbo
 from tests.testapp.models import Room
 from turbo.exceptions import ActionError, TargetError, UnsavedInstanceError
 from turbo.middleware import TurboDetails
-from turbo.runtime.context import set_birth
+from turbo.runtime.context import set_since
 from turbo.streams.registry import stream_classes
 
 
@@ -49,9 +49,9 @@ def stamp(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let names be signed, and pages be born, at one moment."""
     clock = SimpleNamespace(time=lambda: 1_700_000_000.0)
     monkeypatch.setattr(signing, "time", clock)
-    set_birth("@7")
+    set_since("@7")
     yield
-    set_birth("")
+    set_since("")
 
 
 def page(source: str, **variables: Any) -> str:
@@ -144,7 +144,7 @@ def test_subscribe_is_bound_to_nobody_when_nobody_is_logged_in() -> None:
 @pytest.mark.usefixtures("stamp")
 def test_subscribe_says_when_the_page_was_born() -> None:
     request = request_of(AnonymousUser())
-    request.turbo = TurboDetails(request, birth="@5")
+    request.turbo = TurboDetails(request, since="@5")
 
     html = page('{% turbo_subscribe "tests:News" %}', request=request)
 
@@ -152,8 +152,8 @@ def test_subscribe_says_when_the_page_was_born() -> None:
 
 
 @pytest.mark.usefixtures("stamp")
-def test_subscribe_says_now_when_nobody_noted_the_birth() -> None:
-    set_birth("")
+def test_subscribe_says_now_when_nobody_noted_when_the_page_began() -> None:
+    set_since("")
 
     html = page('{% turbo_subscribe "tests:News" %}')
 

@@ -17,7 +17,7 @@ from turbo.checks.setup import (
     check_streams,
 )
 from turbo.connections.revocation import recheck, revoke, revoke_session
-from turbo.http.page_start import note_birth
+from turbo.http.page_start import note_since
 from turbo.server.daphne import install as install_in_daphne
 from turbo.streams.registry import autodiscover
 
@@ -36,7 +36,7 @@ class TurboConfig(AppConfig):
         register(check_streams)
         register(check_permissions, deploy=True)
         register(check_reach, deploy=True)
-        request_started.connect(note_birth, dispatch_uid="turbo.birth")
+        request_started.connect(note_since, dispatch_uid="turbo.since")
         if apps.is_installed("django.contrib.auth"):
             user_logged_out.connect(_logged_out, dispatch_uid="turbo.logout")
             watch(_user_model(), _user_changed)

@@ -18,8 +18,8 @@ from django.utils.cache import patch_vary_headers
 from turbo.delivery.broadcast import get_publisher, moment
 from turbo.http.forms import accepts_streams
 from turbo.http.native import is_native
-from turbo.http.page_start import birth_of
-from turbo.runtime.context import request_scope, set_birth
+from turbo.http.page_start import since_of
+from turbo.runtime.context import request_scope, set_since
 
 __all__ = ["TurboDetails", "TurboMiddleware"]
 
@@ -39,11 +39,11 @@ class TurboDetails:
     it, so that caches keep apart what differs.
     """
 
-    def __init__(self, request: HttpRequest, *, birth: str = "") -> None:
+    def __init__(self, request: HttpRequest, *, since: str = "") -> None:
         self._request = request
         self._read: dict[str, None] = {}
         #: Where the streams stood before the view read any data.
-        self.birth = birth
+        self.since = since
 
     def _header(self, name: str) -> str:
         self._read[name] = None
@@ -125,20 +125,20 @@ class TurboMiddleware:
     def __call__(self, request: HttpRequest) -> Any:
         if self._is_async:
             return self.__acall__(request)
-        details = self._begin(request, birth_of(request) or moment())
+        details = self._begin(request, since_of(request) or moment())
         with request_scope(_request_id(request)):
             response = self.get_response(request)
         return details.patch_vary(response)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
-        details = self._begin(request, birth_of(request) or await _amoment())
+        details = self._begin(request, since_of(request) or await _amoment())
         with request_scope(_request_id(request)):
             response = await self.get_response(request)
         return details.patch_vary(response)
 
-    def _begin(self, request: HttpRequest, birth: str) -> TurboDetails:
-        set_birth(birth)
-        details = request.turbo = TurboDetails(request, birth=birth)  # type: ignore[attr-defined]
+    def _begin(self, request: HttpRequest, since: str) -> TurboDetails:
+        set_since(since)
+        details = request.turbo = TurboDetails(request, since=since)  # type: ignore[attr-defined]
         return details
 
 

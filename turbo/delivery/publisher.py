@@ -91,7 +91,7 @@ class Publisher:
 
     def moment(self) -> str:
         """
-        Return where all streams stand, without asking anybody: a page's birth.
+        Return where all streams stand, without asking anybody: a page starts here.
 
         ``"?"`` says that this is not known, because the log has not been reached.
         """

@@ -1,5 +1,5 @@
 """
-When a page was born: where the streams stood before its view read any data.
+The start of a page: where the streams stood before its view read any data.
 
 Django's ``request_started`` comes before everything else; what it is given, the WSGI
 environment or the ASGI scope, becomes part of the request, so that is where the moment
@@ -15,12 +15,12 @@ from django.http import HttpRequest
 
 from turbo.delivery.broadcast import moment
 
-__all__ = ["birth_of", "note_birth"]
+__all__ = ["note_since", "since_of"]
 
-_KEY = "turbo.birth"
+_KEY = "turbo.since"
 
 
-def note_birth(
+def note_since(
     *, environ: dict[str, Any] | None = None, scope: Any = None, **kwargs: Any
 ) -> None:
     """Take the moment; a receiver of ``request_started``."""
@@ -29,7 +29,7 @@ def note_birth(
         carrier[_KEY] = moment()
 
 
-def birth_of(request: HttpRequest | None) -> str:
+def since_of(request: HttpRequest | None) -> str:
     """Return the moment noted for a request, or ``""``."""
     carrier = getattr(request, "scope", None) or getattr(request, "environ", None)
     noted: str = (carrier or {}).get(_KEY, "")

@@ -14,19 +14,19 @@ from dataclasses import dataclass
 
 __all__ = [
     "Origin",
-    "birth",
+    "current_since",
     "origin",
     "origin_scope",
     "request_id",
     "request_scope",
-    "set_birth",
+    "set_since",
     "suppress",
     "suppressed",
 ]
 
 _suppressed: ContextVar[bool] = ContextVar("turbo_suppressed", default=False)
 _request_id: ContextVar[str] = ContextVar("turbo_request_id", default="")
-_birth: ContextVar[str] = ContextVar("turbo_birth", default="")
+_since: ContextVar[str] = ContextVar("turbo_since", default="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +83,14 @@ def request_id() -> str:
     return _request_id.get()
 
 
-def set_birth(moment: str) -> None:
+def set_since(moment: str) -> None:
     """Note where the streams stood before the current request read any data."""
-    _birth.set(moment)
+    _since.set(moment)
 
 
-def birth() -> str:
+def current_since() -> str:
     """Return where the streams stood when the current request began, or ``""``."""
-    return _birth.get()
+    return _since.get()
 
 
 @contextmanager

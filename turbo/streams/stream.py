@@ -22,7 +22,7 @@ from turbo.conf import get_settings
 from turbo.delivery.broadcast import broadcast, moment
 from turbo.delivery.names import decode_args, encode_args, sign, stream_id
 from turbo.exceptions import ConfigurationError
-from turbo.runtime.context import birth
+from turbo.runtime.context import current_since
 from turbo.streams.options import Options
 from turbo.streams.registry import label_of, register
 from turbo.streams.verbs import Verbs
@@ -93,7 +93,7 @@ class Stream(Verbs[None]):
         Nothing from before ``since`` is replayed to that page. It is a moment of the
         replay log; left out, it is the beginning of the current request, or now.
         """
-        since = since or birth() or moment()
+        since = since or current_since() or moment()
         return sign(self.stream_name, user=user, since=since)
 
     @property

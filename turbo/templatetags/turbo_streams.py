@@ -20,8 +20,8 @@ from turbo.components import BaseComponent
 from turbo.conf import get_settings
 from turbo.delivery.broadcast import moment
 from turbo.exceptions import UnknownStreamError
-from turbo.http.page_start import birth_of
-from turbo.runtime.context import birth
+from turbo.http.page_start import since_of
+from turbo.runtime.context import current_since
 from turbo.streams import elements
 from turbo.streams.dom import dom_id
 from turbo.streams.registry import resolve, stream_class
@@ -77,8 +77,8 @@ def _request(context: Context) -> HttpRequest | None:
 def _since(request: HttpRequest | None) -> str:
     # For a request that Django did not start, now is the earliest moment known.
     details = getattr(request, "turbo", None)
-    noted: str = birth_of(request) if details is None else details.birth
-    return noted or birth() or moment()
+    noted: str = since_of(request) if details is None else details.since
+    return noted or current_since() or moment()
 
 
 def _event_stream_path() -> str:

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.test import AsyncClient, Client, RequestFactory
 
 from tests.testapp.models import Room
-from turbo.http.page_start import birth_of, note_birth
+from turbo.http.page_start import note_since, since_of
 from turbo.replay import get_replay
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,22 +24,22 @@ def test_the_moment_is_noted_where_the_request_finds_it() -> None:
     environ: dict[str, str] = {}
     scope: dict[str, str] = {}
 
-    note_birth(environ=environ)
-    note_birth(scope=scope)
-    note_birth()
+    note_since(environ=environ)
+    note_since(scope=scope)
+    note_since()
 
-    assert environ["turbo.birth"].startswith("@")
-    assert scope["turbo.birth"].startswith("@")
+    assert environ["turbo.since"].startswith("@")
+    assert scope["turbo.since"].startswith("@")
 
 
 def test_a_request_that_django_did_not_start_has_none() -> None:
-    assert birth_of(None) == ""
-    assert birth_of(HttpRequest()) == ""
-    assert birth_of(RequestFactory().get("/")) == ""
+    assert since_of(None) == ""
+    assert since_of(HttpRequest()) == ""
+    assert since_of(RequestFactory().get("/")) == ""
 
 
 def test_the_signal_is_connected() -> None:
-    assert note_birth in [receiver() for _, receiver, *_ in request_started.receivers]
+    assert note_since in [receiver() for _, receiver, *_ in request_started.receivers]
 
 
 async def test_a_page_is_born_before_its_view_waits() -> None:
