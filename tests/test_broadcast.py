@@ -23,7 +23,7 @@ from turbo.delivery.recorders import recording
 from turbo.replay import get_replay
 from turbo.replay.memory import MemoryReplay
 from turbo.runtime import loops
-from turbo.runtime.context import Origin, origin_scope
+from turbo.runtime.context import Cause, cause_scope
 
 NAME = "tests:Stream"
 SID = stream_id(NAME)
@@ -204,11 +204,11 @@ def test_half_a_character_is_replaced(redis_layer: Any) -> None:
 def test_an_overtaken_rendering_is_followed_by_a_gap(redis_layer: Any) -> None:
     moment()
     early = get_replay().moment()
-    mine, other = Origin("a.B:1", "me", early), Origin("a.B:1", "other", early)
+    mine, other = Cause("a.B:1", "me", early), Cause("a.B:1", "other", early)
 
-    with origin_scope(other):
+    with cause_scope(other):
         broadcast(NAME, "newer")
-    with origin_scope(mine):
+    with cause_scope(mine):
         broadcast(NAME, "older")
     assert flush(PATIENCE)
 
@@ -221,11 +221,11 @@ def test_two_objects_that_overwrite_one_target_are_overtaken_too(
     moment()
     early = get_replay().moment()
 
-    with origin_scope(Origin("a.B:1", "other", early)):
+    with cause_scope(Cause("a.B:1", "other", early)):
         broadcast(NAME, "newer", target="count")
-    with origin_scope(Origin("a.B:2", "me", early)):
+    with cause_scope(Cause("a.B:2", "me", early)):
         broadcast(NAME, "older", target="count")
-    with origin_scope(Origin("a.B:3", "me", early)):
+    with cause_scope(Cause("a.B:3", "me", early)):
         broadcast(NAME, "elsewhere", target="total")
     assert flush(PATIENCE)
 

@@ -8,7 +8,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from turbo.runtime import context
-from turbo.runtime.context import Origin
+from turbo.runtime.context import Cause
 
 
 def test_suppress_is_a_context_manager_that_nests() -> None:
@@ -48,12 +48,12 @@ def test_request_id_is_that_of_the_innermost_scope() -> None:
 
 
 def test_origin_is_that_of_the_scope() -> None:
-    origin = Origin("chat.Room:1", "w", "@1")
+    cause = Cause("chat.Room:1", "w", "@1")
 
-    with context.origin_scope(origin):
-        assert context.origin() is origin
+    with context.cause_scope(cause):
+        assert context.cause() is cause
 
-    assert context.origin() is None
+    assert context.cause() is None
 
 
 async def test_a_moment_noted_in_a_thread_is_seen_by_its_task_only() -> None:

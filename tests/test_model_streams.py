@@ -339,14 +339,14 @@ def test_a_failing_hook_is_logged_with_its_stream_and_the_save_goes_on(
 
 @pytest.mark.django_db(transaction=True)
 def test_a_broadcast_of_a_hook_carries_its_origin(declare: Callable[..., Any]) -> None:
-    origins: list[Any] = []
-    declare("Tags", Tag, on_save=lambda *args: origins.append(context.origin()))
+    causes: list[Any] = []
+    declare("Tags", Tag, on_save=lambda *args: causes.append(context.cause()))
 
     tag = Tag.objects.create(name="a")
 
-    assert origins[0].key == f"testapp.Tag:{tag.pk}"
-    assert origins[0].writer
-    assert context.origin() is None
+    assert causes[0].key == f"testapp.Tag:{tag.pk}"
+    assert causes[0].writer
+    assert context.cause() is None
 
 
 @pytest.mark.django_db

@@ -479,7 +479,7 @@ async def test_tips_are_the_last_positions(log: ReplayLog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("earlier", "own", "contended"),
+    ("earlier", "own", "overtaken"),
     [
         (("k", "other"), ("k", "me"), True),
         (("k", "me"), ("k", "me"), False),
@@ -489,8 +489,8 @@ async def test_tips_are_the_last_positions(log: ReplayLog) -> None:
     ],
     ids=["overtaken", "own", "other-object", "no-key", "anonymous"],
 )
-async def test_contended_when_another_writer_was_faster(
-    log: ReplayLog, earlier: tuple[str, str], own: tuple[str, str], contended: bool
+async def test_overtaken_when_another_writer_was_faster(
+    log: ReplayLog, earlier: tuple[str, str], own: tuple[str, str], overtaken: bool
 ) -> None:
     """Of two states of one object the one that was read earlier may come in later."""
     moment = await moment_after(log, ROOM)
@@ -498,40 +498,40 @@ async def test_contended_when_another_writer_was_faster(
 
     [place] = await log.append([Append(ROOM, "older", *own, moment)])
 
-    assert (place.number, place.contended) == (2, contended)
+    assert (place.number, place.overtaken) == (2, overtaken)
 
 
-async def test_contended_not_by_what_was_known(log: ReplayLog) -> None:
+async def test_overtaken_not_by_what_was_known(log: ReplayLog) -> None:
     """What another wrote before we read is part of what we read."""
     await log.append([Append(ROOM, "older", "k", "other")])
     moment = await moment_after(log, ROOM)
 
     [place] = await log.append([Append(ROOM, "newer", "k", "me", moment)])
 
-    assert not place.contended
+    assert not place.overtaken
 
 
-async def test_contended_not_without_a_moment(log: ReplayLog) -> None:
+async def test_overtaken_not_without_a_moment(log: ReplayLog) -> None:
     """Who does not say when the state was read does not ask."""
     await log.append([Append(ROOM, "newer", "k", "other")])
 
     [place] = await log.append([Append(ROOM, "older", "k", "me")])
 
-    assert not place.contended
+    assert not place.overtaken
 
 
 @pytest.mark.parametrize("moment", ["?", "nonsense", "@1.ab", "x:1"])
-async def test_contended_when_the_moment_is_not_known(
+async def test_overtaken_when_the_moment_is_not_known(
     log: ReplayLog, moment: str
 ) -> None:
     """An unknown moment is before everything that the log holds."""
     [first] = await log.append([Append(ROOM, "a", "k", "other", moment)])
     [second] = await log.append([Append(ROOM, "b", "k", "me", moment)])
 
-    assert (first.contended, second.contended) == (False, True)
+    assert (first.overtaken, second.overtaken) == (False, True)
 
 
-async def test_contended_when_trimming_hides_the_answer(log: ReplayLog) -> None:
+async def test_overtaken_when_trimming_hides_the_answer(log: ReplayLog) -> None:
     """What was trimmed since the moment may have been another writer's."""
     await send(log, ROOM, "a")
     moment = await moment_after(log, ROOM)
@@ -540,10 +540,10 @@ async def test_contended_when_trimming_hides_the_answer(log: ReplayLog) -> None:
 
     [hidden] = await log.append([Append(ROOM, "f", "k", "me", moment)])
 
-    assert (known.contended, hidden.contended) == (False, True)
+    assert (known.overtaken, hidden.overtaken) == (False, True)
 
 
-async def test_contended_within_one_batch(log: ReplayLog) -> None:
+async def test_overtaken_within_one_batch(log: ReplayLog) -> None:
     """Messages of one batch stand to each other like those of two."""
     moment = log.moment()
 
@@ -551,7 +551,7 @@ async def test_contended_within_one_batch(log: ReplayLog) -> None:
         [Append(ROOM, "a", "k", "one", moment), Append(ROOM, "b", "k", "two", moment)]
     )
 
-    assert [place.contended for place in appended] == [False, True]
+    assert [place.overtaken for place in appended] == [False, True]
 
 
 # --- Claims and revocations

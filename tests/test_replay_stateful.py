@@ -91,7 +91,7 @@ class TwoLogs(RuleBasedStateMachine):
         self.compare_places(self.both("append", *pair))
 
     def compare_places(self, appended: list[Any]) -> None:
-        places = [[(p.number, p.contended) for p in places] for places in appended]
+        places = [[(p.number, p.overtaken) for p in places] for places in appended]
         assert places[0] == places[1]
 
     @rule(stream=streams, moment=moments)

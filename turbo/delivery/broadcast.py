@@ -57,11 +57,11 @@ def _message(name: str, data: str, target: str) -> Append:
         data.encode()
     except UnicodeEncodeError:  # half a character, which no socket could carry
         data = data.encode(errors="replace").decode()
-    origin = context.origin()
-    if origin is None:
+    cause = context.cause()
+    if cause is None:
         return Append(stream_id(name), data)
-    key = f"{origin.key}\n#{target}" if target else origin.key
-    return Append(stream_id(name), data, key, origin.writer, origin.moment)
+    key = f"{cause.key}\n#{target}" if target else cause.key
+    return Append(stream_id(name), data, key, cause.writer, cause.moment)
 
 
 def moment() -> str:

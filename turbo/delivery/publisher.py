@@ -221,7 +221,7 @@ class Publisher:
         ):
             await self._send(envelope)
         for item, place in zip(batch, appended, strict=True):
-            if place.contended:
+            if place.overtaken:
                 # Another writer's newer state may stand before this older one.
                 self._throttle.ask(Append(item.stream, None))
 

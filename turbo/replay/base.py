@@ -50,13 +50,13 @@ class Appended:
     """
     The position that a message was given.
 
-    ``contended`` says that another writer's message with one of the names in its key
+    ``overtaken`` says that another writer's message with one of the names in its key
     came in since the moment, or that this cannot be ruled out.
     """
 
     epoch: str
     number: int
-    contended: bool = False
+    overtaken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,21 +92,21 @@ local function shared(others)
     end
 end
 
-local contended = 0
+local overtaken = 0
 if moment ~= '' and last >= tonumber(moment) then
     if moment ~= '0' and cut >= tonumber(moment) then
-        contended = 1
+        overtaken = 1
     end
     for _, entry in ipairs(redis.call('XRANGE', log, moment, '+')) do
         if entry[2][4] ~= writer and shared(entry[2][2]) then
-            contended = 1
+            overtaken = 1
         end
     end
 end
 if ARGV[9] == '1' then
     for back, entry in ipairs(redis.call('XREVRANGE', log, '+', '-')) do
         if entry[2][6] == token then
-            return {epoch, tip - back + 1, contended}
+            return {epoch, tip - back + 1, overtaken}
         end
     end
 end
@@ -132,7 +132,7 @@ if redis.call('XTRIM', log, 'MINID', '=', exactly(horizon)) > 0 then
 end
 redis.call('PEXPIRE', log, ARGV[3])
 save()
-return {epoch, tip, contended}
+return {epoch, tip, overtaken}
 """
 )
 

@@ -107,7 +107,7 @@ class MemoryReplay(LocalReplay):
 
     def _append(self, item: Append) -> Appended:
         stream = self._open(item.stream)
-        contended = self._contended(stream, item)
+        overtaken = self._overtaken(stream, item)
         now = self._clock()
         self._tick += 1
         stream.tip += 1
@@ -118,9 +118,9 @@ class MemoryReplay(LocalReplay):
             stream.held[0].stored < now - self.age
         ):
             stream.cut = stream.held.popleft().tick
-        return Appended(stream.epoch, stream.tip, contended)
+        return Appended(stream.epoch, stream.tip, overtaken)
 
-    def _contended(self, stream: _Stream, item: Append) -> bool:
+    def _overtaken(self, stream: _Stream, item: Append) -> bool:
         if not item.key or not item.moment:
             return False
         moment = parse(item.moment)

@@ -13,10 +13,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 __all__ = [
-    "Origin",
+    "Cause",
+    "cause",
+    "cause_scope",
     "current_since",
-    "origin",
-    "origin_scope",
     "request_id",
     "request_scope",
     "set_since",
@@ -30,7 +30,7 @@ _since: ContextVar[str] = ContextVar("turbo_since", default="")
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Cause:
     """
     The change that a broadcast tells of, so that an overtaken one can be recognised.
 
@@ -43,7 +43,7 @@ class Origin:
     moment: str
 
 
-_origin: ContextVar[Origin | None] = ContextVar("turbo_origin", default=None)
+_cause: ContextVar[Cause | None] = ContextVar("turbo_cause", default=None)
 
 
 @contextmanager
@@ -94,15 +94,15 @@ def current_since() -> str:
 
 
 @contextmanager
-def origin_scope(origin: Origin) -> Iterator[None]:
+def cause_scope(cause: Cause) -> Iterator[None]:
     """Mark what is broadcast inside as telling of one change."""
-    token = _origin.set(origin)
+    token = _cause.set(cause)
     try:
         yield
     finally:
-        _origin.reset(token)
+        _cause.reset(token)
 
 
-def origin() -> Origin | None:
+def cause() -> Cause | None:
     """Return the change being told of, if any."""
-    return _origin.get()
+    return _cause.get()

@@ -26,7 +26,7 @@ from turbo import metrics
 from turbo.changes import ModelChange, watch
 from turbo.exceptions import ConfigurationError, UnsavedInstanceError
 from turbo.replay import get_replay
-from turbo.runtime.context import Origin, origin_scope
+from turbo.runtime.context import Cause, cause_scope
 from turbo.streams.conventions import ConventionalStream
 from turbo.streams.stream import Stream
 
@@ -163,14 +163,14 @@ class ModelStream(ConventionalStream):
 
     @classmethod
     def _changed(cls, change: ModelChange) -> None:
-        origin = Origin(_object_key(change), _writer(), change.mark or "")
+        cause = Cause(_object_key(change), _writer(), change.mark or "")
         try:
-            with origin_scope(origin):
+            with cause_scope(cause):
                 cls.changed(change)
         except Exception:
             # The row is committed and the request goes on, whatever a hook does.
             metrics.count("failed")
-            logger.exception("%s failed to tell of %s.", cls.label, origin.key)
+            logger.exception("%s failed to tell of %s.", cls.label, cause.key)
 
     @classmethod
     def _places_of(cls, stored: Model) -> Sequence[Stream]:
