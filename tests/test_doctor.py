@@ -38,9 +38,9 @@ async def closes(scope: Any, receive: Any, send: Any) -> None:
     """Serve nobody, and say nothing."""
 
 
-def found(verdict: str) -> list[str]:
-    """Return what the installation is told with this verdict."""
-    return [f.text for f in examine_installation() if f.verdict == verdict]
+def found(decision: str) -> list[str]:
+    """Return what the installation is told with this decision."""
+    return [f.text for f in examine_installation() if f.decision == decision]
 
 
 async def probed() -> list[Finding]:
@@ -62,7 +62,7 @@ def test_a_project_without_faults(settings: Any) -> None:
 
     findings = list(examine_installation())
 
-    assert [finding for finding in findings if finding.verdict != "ok"] == []
+    assert [finding for finding in findings if finding.decision != "ok"] == []
     assert findings[0].text == "The settings are in order."
     assert findings[-1].text == "The static file turbo/turbo-channels.js is found."
 
@@ -124,7 +124,7 @@ def test_a_project_without_streams(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_messages_get_through_in_one_process() -> None:
     findings = await probed()
 
-    assert [finding.verdict for finding in findings] == ["warning"] + ["ok"] * 4
+    assert [finding.decision for finding in findings] == ["warning"] + ["ok"] * 4
     assert "reaches this process only" in findings[0].text
     assert "made the whole way to a subscriber in" in findings[3].text
 
@@ -137,7 +137,7 @@ async def test_messages_get_through_redis(
 
     findings = await probed()
 
-    assert [(f.verdict, f.hint) for f in findings] == [("ok", "")] * 5
+    assert [(f.decision, f.hint) for f in findings] == [("ok", "")] * 5
 
 
 async def test_a_log_that_keeps_nothing(settings: Any) -> None:
@@ -145,11 +145,11 @@ async def test_a_log_that_keeps_nothing(settings: Any) -> None:
 
     _, log, clock, round_trip, _ = await probed()
 
-    assert (log.verdict, log.text) == (
+    assert (log.decision, log.text) == (
         "warning",
         "DummyReplay keeps nothing: a page that was away refreshes itself.",
     )
-    assert (clock.verdict, round_trip.verdict) == ("ok", "ok")
+    assert (clock.decision, round_trip.decision) == ("ok", "ok")
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ async def test_without_redis_the_doctor_says_where_it_ends(
 
     findings = await probed()
 
-    assert [finding.verdict for finding in findings] == ["failure"] * 4 + ["ok"]
+    assert [finding.decision for finding in findings] == ["failure"] * 4 + ["ok"]
     assert findings[0].text.startswith(
         "The channel layer does not answer: ConnectionError: "
     )
@@ -186,7 +186,7 @@ async def test_an_application_that_does_not_serve_the_streams(
     with in_this_module(name):
         finding = await probe_websocket()
 
-    assert finding.verdict == "failure"
+    assert finding.decision == "failure"
     assert text in finding.text
 
 

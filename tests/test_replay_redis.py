@@ -472,13 +472,13 @@ async def test_host_that_is_away_makes_only_its_streams_uncertain(
     histories = await log.read([(stream, moment) for stream in streams])
 
     assert moment.endswith(".-")
-    verdicts = {
+    decisions = {
         stream: h.complete for stream, h in zip(streams, histories, strict=True)
     }
     with valkey.client() as client:
-        for stream, complete in verdicts.items():
+        for stream, complete in decisions.items():
             assert complete == bool(client.exists(f"turbo:{{{stream}}}:meta"))
-    assert set(verdicts.values()) == {True, False}
+    assert set(decisions.values()) == {True, False}
     await log.aclose()
 
 

@@ -12,7 +12,7 @@ __all__ = ["Finding"]
 class Finding:
     """What was found, how bad it is, and what to do about it."""
 
-    verdict: Literal["ok", "warning", "failure"]
+    decision: Literal["ok", "warning", "failure"]
     text: str
     hint: str = ""
 

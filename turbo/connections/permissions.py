@@ -1,5 +1,5 @@
 """
-The gate: who may subscribe to what.
+Permissions: who may subscribe to what.
 
 All names of one frame are decided together: signatures first, then one visit to the
 database for the user, the instances and the quick tests, then one look-up of
@@ -33,23 +33,23 @@ from turbo.streams.registry import from_name
 from turbo.streams.stream import Stream
 
 __all__ = [
-    "Grant",
+    "Allowed",
+    "Decision",
     "Refusal",
-    "Verdict",
     "admit",
     "forbidden_keys",
     "passes",
     "revoked",
 ]
 
-logger = logging.getLogger("turbo.gate")
+logger = logging.getLogger("turbo.permissions")
 
 #: Seconds of tests within one visit to the database; the others are asked apart.
 TESTING = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class Allowed:
     """A name that admits its bearer, the stream that it means, and since when."""
 
     subscription: Subscription
@@ -70,11 +70,11 @@ class Refusal:
     passes: bool = False
 
 
-Verdict: TypeAlias = Grant | Refusal
+Decision: TypeAlias = Allowed | Refusal
 
 
-async def admit(signed_names: Sequence[str], visitor: Visitor) -> list[Verdict]:
-    """Return a verdict on each name, in order."""
+async def admit(signed_names: Sequence[str], visitor: Visitor) -> list[Decision]:
+    """Return a decision on each name, in order."""
     budget, count = visitor.budget, len(signed_names)
     if not budget.spend("names", count) or not budget.hold("waiting", count):
         return _counted([_over_limit(signed) for signed in signed_names])
@@ -88,19 +88,19 @@ def _over_limit(signed: str) -> Refusal:
     return Refusal(signed, "limit", passes=True)
 
 
-def _counted(verdicts: list[Verdict]) -> list[Verdict]:
-    refusals = [verdict for verdict in verdicts if isinstance(verdict, Refusal)]
-    grants = [verdict for verdict in verdicts if isinstance(verdict, Grant)]
+def _counted(decisions: list[Decision]) -> list[Decision]:
+    refusals = [decision for decision in decisions if isinstance(decision, Refusal)]
+    allowed = [decision for decision in decisions if isinstance(decision, Allowed)]
     metrics.count("refused", len(refusals), refusals=refusals)
-    metrics.count("granted", len(grants), grants=grants)
-    return verdicts
+    metrics.count("granted", len(allowed), allowed=allowed)
+    return decisions
 
 
-async def _decide(signed_names: Sequence[str], visitor: Visitor) -> list[Verdict]:
+async def _decide(signed_names: Sequence[str], visitor: Visitor) -> list[Decision]:
     read = [_read(signed) for signed in signed_names]
     claims = [item for item in read if not isinstance(item, Refusal)]
     # Names of one stream share the object, which may have loaded its instance.
-    streams = {grant.subscription.name: grant.stream for grant, _ in claims}
+    streams = {allowed.subscription.name: allowed.stream for allowed, _ in claims}
     tested = sum(stream.tests_user() for stream in streams.values())
     if tested and not visitor.budget.spend("tests", tested):
         return [
@@ -115,14 +115,14 @@ async def _decide(signed_names: Sequence[str], visitor: Visitor) -> list[Verdict
     }
     answers = await ask(apart, visitor)
     decided = iter(
-        _verdict(grant, answers[name.name] if reason is None else reason)
-        for (grant, name), reason in zip(claims, reasons, strict=True)
+        _decision(allowed, answers[name.name] if reason is None else reason)
+        for (allowed, name), reason in zip(claims, reasons, strict=True)
     )
     return [item if isinstance(item, Refusal) else next(decided) for item in read]
 
 
-def _verdict(grant: Grant, reason: str) -> Verdict:
-    return Refusal(grant.subscription.signed, reason) if reason else grant
+def _decision(allowed: Allowed, reason: str) -> Decision:
+    return Refusal(allowed.subscription.signed, reason) if reason else allowed
 
 
 # What waits to be decided is large, and a thousand pages may come back at once.
@@ -142,12 +142,12 @@ async def _look_up(
     return reasons
 
 
-def _read(signed: str) -> Refusal | tuple[Grant, SignedName]:
+def _read(signed: str) -> Refusal | tuple[Allowed, SignedName]:
     try:
         name = verify(signed)
         stream = from_name(name.name)
         subscription = Subscription(signed, name.name, stream.stream_id)
-        return Grant(subscription, stream, name.since), name
+        return Allowed(subscription, stream, name.since), name
     except NameRefused as error:
         return Refusal(signed, error.reason)
     except UnknownStreamError:
@@ -201,8 +201,8 @@ async def revoked(signed_names: Sequence[str], visitor: Visitor) -> set[str]:
     claims = [item for item in read if not isinstance(item, Refusal)]
     reasons = await _revocations([name for _, name in claims], visitor.user)
     return {
-        grant.subscription.signed
-        for (grant, _), why in zip(claims, reasons, strict=True)
+        allowed.subscription.signed
+        for (allowed, _), why in zip(claims, reasons, strict=True)
         if why
     }
 

@@ -14,9 +14,9 @@ from typing import TypeAlias
 from turbo import metrics
 from turbo.conf import get_settings
 from turbo.connections.permissions import (
-    Grant,
+    Allowed,
+    Decision,
     Refusal,
-    Verdict,
     admit,
     passes,
     revoked,
@@ -49,7 +49,7 @@ STREAMS = 10
 #: A stream, and the position or moment since which it is asked for.
 _Place: TypeAlias = tuple[str, str]
 #: Places, each with all the names that mean it.
-_Places: TypeAlias = list[tuple[_Place, list[Grant]]]
+_Places: TypeAlias = list[tuple[_Place, list[Allowed]]]
 
 
 class LiveSubscriber:
@@ -110,14 +110,14 @@ class LiveSubscriber:
             await self._hub.heed()
             if self.visitor.is_stale:
                 await self.visitor.reload()
-            verdicts = await admit(signed, self.visitor)
+            decisions = await admit(signed, self.visitor)
         except Exception as error:
             self._postpone(signed, error)
             return set()
-        grants = self._within_limits(verdicts)
-        self._refuse(item for item in verdicts if isinstance(item, Refusal))
+        allowed = self._within_limits(decisions)
+        self._refuse(item for item in decisions if isinstance(item, Refusal))
         since = {item.signed: item.since for item in wanted}
-        places = list(_by_place(grants, since))
+        places = list(_by_place(allowed, since))
         again: set[str] = set()
         for start in range(0, len(places), STREAMS):
             some = self._affordable(places[start : start + STREAMS])
@@ -137,7 +137,7 @@ class LiveSubscriber:
 
     async def _join(self, places: _Places, asked_in: int) -> Iterable[str]:
         """Subscribe to streams; return their names if an order came meanwhile."""
-        asked = [grant.subscription for _, names in places for grant in names]
+        asked = [item.subscription for _, names in places for item in names]
         if asked_in != self._revocations.generation:
             return [item.signed for item in asked]
         try:
@@ -160,36 +160,36 @@ class LiveSubscriber:
         if len(fresh) == len(places) or self.visitor.budget.can_spend("replay_bytes"):
             return places
         self._refuse(
-            Refusal(grant.subscription.signed, "limit", passes=True)
+            Refusal(item.subscription.signed, "limit", passes=True)
             for place, names in places
             if place[1]
-            for grant in names
+            for item in names
         )
         return fresh
 
-    def _within_limits(self, verdicts: list[Verdict]) -> list[Grant]:
-        grants: list[Grant] = []
+    def _within_limits(self, decisions: list[Decision]) -> list[Allowed]:
+        allowed: list[Allowed] = []
         room = self._session.limits.streams - len(self._session.subscriptions)
-        for place, verdict in enumerate(verdicts):
-            if isinstance(verdict, Refusal):
+        for place, decision in enumerate(decisions):
+            if isinstance(decision, Refusal):
                 continue
-            signed = verdict.subscription.signed
+            signed = decision.subscription.signed
             is_new = signed not in self._session.subscriptions
             if is_new and not room:
-                verdicts[place] = Refusal(signed, "limit")
+                decisions[place] = Refusal(signed, "limit")
             else:
                 room -= is_new
-                grants.append(verdict)
-        return grants
+                allowed.append(decision)
+        return allowed
 
-    def _welcome(self, names: Iterable[Grant], arrival: Arrival) -> None:
+    def _welcome(self, names: Iterable[Allowed], arrival: Arrival) -> None:
         self._say(
             self._session.accept(
-                grant.subscription,
+                item.subscription,
                 position=arrival.position,
                 recovered=arrival.recovered,
             )
-            for grant in names
+            for item in names
         )
         for frame in arrival.frames:
             self.deliver(frame)
@@ -267,20 +267,20 @@ class LiveSubscriber:
 
 
 def _by_place(
-    grants: Iterable[Grant], since: dict[str, str]
-) -> Iterator[tuple[_Place, list[Grant]]]:
+    allowed: Iterable[Allowed], since: dict[str, str]
+) -> Iterator[tuple[_Place, list[Allowed]]]:
     """
     Yield each stream with the names that mean it, and the earliest of their positions.
 
     What many names want of one stream is read and sent once. Only moments are kept
     apart from positions, for nobody can say which of them comes first.
     """
-    groups: dict[tuple[str, type], list[tuple[Grant, str]]] = {}
-    for grant in grants:
-        place = bounded(since[grant.subscription.signed], grant.since)
-        key = grant.subscription.sid, type(parse(place))
-        groups.setdefault(key, []).append((grant, place))
+    groups: dict[tuple[str, type], list[tuple[Allowed, str]]] = {}
+    for item in allowed:
+        place = bounded(since[item.subscription.signed], item.since)
+        key = item.subscription.sid, type(parse(place))
+        groups.setdefault(key, []).append((item, place))
     for (sid, _), group in groups.items():
         places = {place for _, place in group}
         first = earliest(places) if len(places) > 1 else places.pop()
-        yield (sid, first), [grant for grant, _ in group]
+        yield (sid, first), [item for item, _ in group]

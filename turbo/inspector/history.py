@@ -111,7 +111,7 @@ class Notebook:
         Inspection.changed()
 
     def _note_count(self, name: str, value: int, **details: Any) -> None:
-        self._learn(grant.stream.stream_name for grant in details.get("grants", ()))
+        self._learn(item.stream.stream_name for item in details.get("allowed", ()))
         if value and name in TROUBLES:
             incidents = self._incidents_of(name, value, **details)
             with self._lock:

@@ -156,7 +156,7 @@ class CollectionStream(Stream):
 
     def __init__(self, stream_class: type[ConventionalStream]) -> None:
         self.stream_class = stream_class
-        # Taken as it is: the gate looks whether it is to be awaited.
+        # Taken as it is: whoever asks looks whether it is to be awaited.
         self.user_passes_test = stream_class.collection_passes_test  # type: ignore[method-assign]
 
     @property

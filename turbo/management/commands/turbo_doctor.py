@@ -30,7 +30,7 @@ class Command(BaseCommand):
         for finding in findings:
             self._tell(finding)
         findings += asyncio.run(self._probe())
-        failures = sum(finding.verdict == "failure" for finding in findings)
+        failures = sum(finding.decision == "failure" for finding in findings)
         if failures:
             raise CommandError(f"{failures} of {len(findings)} checks failed.")
         self.stdout.write("Messages get through.")
@@ -52,7 +52,7 @@ class Command(BaseCommand):
             "warning": self.style.WARNING,
             "failure": self.style.ERROR,
         }
-        mark = styles[finding.verdict](MARKS[finding.verdict])
+        mark = styles[finding.decision](MARKS[finding.decision])
         self.stdout.write(f"{mark}  {finding.text}")
         if finding.hint:
             self.stdout.write(f"      {finding.hint}")

@@ -1,4 +1,4 @@
-"""The gate decides about all names of a frame together, and explains each refusal."""
+"""All names of a frame are decided together, and each refusal has a reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ from tests.servers import PATIENCE, wait_until
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Counter, RoomStream
 from turbo import metrics
-from turbo.connections.permissions import Grant, Refusal, admit, forbidden_keys, passes
+from turbo.connections.permissions import (
+    Allowed,
+    Refusal,
+    admit,
+    forbidden_keys,
+    passes,
+)
 from turbo.connections.questions import QUICK, ask, ask_quickly
 from turbo.connections.visitors import Visitor
 from turbo.delivery.names import sign
@@ -51,8 +57,8 @@ def visitor(user: Any = None) -> Visitor:
 
 
 async def reasons(names: list[str], user: Any = None) -> list[str]:
-    verdicts = await admit(names, visitor(user))
-    return [v.reason if isinstance(v, Refusal) else "" for v in verdicts]
+    decisions = await admit(names, visitor(user))
+    return [v.reason if isinstance(v, Refusal) else "" for v in decisions]
 
 
 async def test_a_grant_holds_the_stream_and_the_subscription() -> None:
@@ -60,7 +66,7 @@ async def test_a_grant_holds_the_stream_and_the_subscription() -> None:
 
     (grant,) = await admit([signed], visitor())
 
-    assert isinstance(grant, Grant)
+    assert isinstance(grant, Allowed)
     assert grant.subscription.signed == signed
     assert grant.subscription.name == "testapp:Counter:[3]"
     assert grant.stream.number == 3
@@ -128,7 +134,7 @@ async def test_a_page_that_cannot_be_asked_for_fails_alone(
 
     assert isinstance(failed, DatabaseError)
     assert isinstance(admitted, list)
-    assert isinstance(admitted[0], Grant)
+    assert isinstance(admitted[0], Allowed)
 
 
 async def test_whoever_comes_with_a_name_for_everybody_is_looked_up() -> None:
