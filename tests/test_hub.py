@@ -70,7 +70,7 @@ class Page:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
-        self.orders: list[str | None] = []
+        self.revocations: list[str | None] = []
         self.told = asyncio.Event()
 
     def deliver(self, frame: Frame) -> None:
@@ -78,8 +78,8 @@ class Page:
         self.heard.append(fields.get("data") or fields["type"])
         self.told.set()
 
-    def obey(self, order: str | None) -> None:
-        self.orders.append(order)
+    def apply_revocation(self, revocation: str | None) -> None:
+        self.revocations.append(revocation)
         self.told.set()
 
     async def until(self, *heard: str) -> None:
@@ -88,9 +88,9 @@ class Page:
                 self.told.clear()
                 await self.told.wait()
 
-    async def ordered(self, *orders: str | None) -> None:
+    async def revoked(self, *revocations: str | None) -> None:
         async with asyncio.timeout(PATIENCE):
-            while self.orders[: len(orders)] != list(orders):
+            while self.revocations[: len(revocations)] != list(revocations):
                 self.told.clear()
                 await self.told.wait()
 
@@ -379,7 +379,7 @@ async def test_orders_reach_the_connections_and_a_gap_among_them_too(
 
     await publish('{"user":"1"}', None, sid=stream_id(CONTROL))
 
-    await page.ordered('{"user":"1"}', None)
+    await page.revoked('{"user":"1"}', None)
 
 
 async def test_the_control_stream_is_joined_when_the_log_is_back() -> None:
@@ -397,7 +397,7 @@ async def test_connections_hear_signs_of_life_and_are_asked_again(page: Page) ->
     await get_hub()._recheck()
 
     assert page.heard == ["ping"]
-    assert page.orders == ["{}"]
+    assert page.revocations == ["{}"]
 
 
 async def test_foreign_messages_and_unknown_streams_are_passed_over(page: Page) -> None:

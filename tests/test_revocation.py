@@ -29,7 +29,7 @@ from tests.clients import Socket, signed_now
 from tests.servers import PATIENCE
 from tests.testapp.models import CompositeItem, Room
 from tests.testapp.streams import Announcements, Endless
-from turbo.connections.revocation import Order, recheck, revoke_session
+from turbo.connections.revocation import Revocation, recheck, revoke_session
 from turbo.connections.users import session_hash
 from turbo.connections.visitors import Visitor
 from turbo.delivery.hub import get_hub
@@ -186,15 +186,15 @@ async def test_orders_that_are_lost_while_the_log_is_read_let_it_be_read_again(
 
 
 async def revoke_silently(user: User) -> None:
-    """Revoke the announcements; the order is lost."""
-    with patch.object(Order, "send"):
+    """Revoke the announcements; the revocation is lost."""
+    with patch.object(Revocation, "send"):
         await sync_to_async(turbo.revoke)(user, "testapp:Announcements")
 
 
 def tell_of_lost_orders() -> None:
     """Do what the hub does when the control stream has a gap that cannot be filled."""
     for connection in list(get_hub()._connections):
-        connection.obey(None)
+        connection.apply_revocation(None)
 
 
 async def test_a_deactivated_user_is_asked_again_at_once(
@@ -246,7 +246,7 @@ async def test_logging_out_ends_the_subscriptions_of_that_session(
 async def test_an_order_right_after_the_first_subscription_is_heard(
     ann: User, cellar: Room
 ) -> None:
-    """Of the first page that this process serves: nobody heeded orders before."""
+    """Of the first page that this process serves: nobody listened before."""
     signed = cellar.stream.sign(ann)
     for _ in range(20):
         client, session = await logged_in(ann)
@@ -387,23 +387,23 @@ def test_an_order_concerns_whom_it_names() -> None:
     ann = Visitor({"user": User(pk=1), "session": SimpleNamespace(session_key="s")})
     nobody = Visitor({})
 
-    assert Order().concerns(nobody)
-    assert Order(user="1").concerns(ann)
-    assert not Order(user="2").concerns(ann)
-    assert not Order(user="1").concerns(nobody)
-    assert Order(session=session_hash("s")).concerns(ann)
-    assert not Order(session=session_hash("t")).concerns(ann)
+    assert Revocation().applies_to(nobody)
+    assert Revocation(user="1").applies_to(ann)
+    assert not Revocation(user="2").applies_to(ann)
+    assert not Revocation(user="1").applies_to(nobody)
+    assert Revocation(session=session_hash("s")).applies_to(ann)
+    assert not Revocation(session=session_hash("t")).applies_to(ann)
 
 
 @pytest.mark.parametrize("text", [None, "", "{}"])
 def test_lost_orders_let_everybody_be_asked_again(text: str | None) -> None:
-    assert Order.parse(text) == Order(recheck=True)
+    assert Revocation.parse(text) == Revocation(recheck=True)
 
 
 def test_an_order_survives_the_wire() -> None:
-    order = Order(user="1", stream="a:B")
+    revocation = Revocation(user="1", stream="a:B")
 
-    assert Order.parse(json.dumps({"user": "1", "stream": "a:B"})) == order
+    assert Revocation.parse(json.dumps({"user": "1", "stream": "a:B"})) == revocation
 
 
 async def test_a_key_that_is_used_again_is_that_of_another_row(
@@ -452,7 +452,7 @@ async def test_a_row_that_is_gone_ends_a_stream_without_a_test(
 async def test_what_is_held_ends_though_a_test_takes_long(
     ann: User, cellar: Room
 ) -> None:
-    """An order waits for what is being subscribed, and not for what is held."""
+    """A revocation waits for what is being subscribed, and not for what is held."""
     async with Socket(ann) as socket:
         await socket.subscribe(cellar.stream.sign(ann))
         await socket.send(
@@ -467,7 +467,7 @@ async def test_what_is_held_ends_though_a_test_takes_long(
 async def test_a_session_that_was_logged_out_is_nobodys_at_once(
     ann: User, cellar: Room
 ) -> None:
-    """The order comes while the session still stands in the database."""
+    """The revocation comes while the session still stands in the database."""
     _, session = await logged_in(ann)
     async with Socket(session=session, user=ann) as socket:
         await socket.subscribe(cellar.stream.sign(ann))

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from tests.servers import Valkey, channel_layer
 from tests.testapp.streams import Announcements
 from turbo import metrics
-from turbo.connections.revocation import Order
+from turbo.connections.revocation import Revocation
 from turbo.connections.subscriber import LiveSubscriber
 from turbo.delivery.envelope import MESSAGES, Envelope
 from turbo.delivery.frame import Frame
@@ -190,9 +190,9 @@ async def test_what_is_no_order_is_dropped(layer: str, text: str) -> None:
 async def test_an_order_of_a_newer_version_is_carried_out_as_far_as_it_is_known(
     layer: str,
 ) -> None:
-    order = {"stream": "testapp:Announcements", "since": 5, "tenant": ["x"]}
+    revocation = {"stream": "testapp:Announcements", "since": 5, "tenant": ["x"]}
     async with subscribed() as page:
-        await publish(json.dumps(order), ORDERS)
+        await publish(json.dumps(revocation), ORDERS)
 
         async with asyncio.timeout(20):
             while page.frames[-1]["type"] != "denied":
@@ -213,7 +213,7 @@ async def test_a_connection_that_fails_keeps_nobody_from_hearing(layer: str) -> 
         def deliver(self, frame: Frame) -> None:
             raise RuntimeError("broken")
 
-        def obey(self, order: str | None) -> None:
+        def apply_revocation(self, revocation: str | None) -> None:
             raise RuntimeError("broken")
 
     broken = Broken()
@@ -336,4 +336,4 @@ def test_an_outage_is_not_about_content() -> None:
 def test_an_order_that_names_nothing_known_asks_everybody_again(
     text: str | None,
 ) -> None:
-    assert Order.parse(text) == Order(recheck=True)
+    assert Revocation.parse(text) == Revocation(recheck=True)

@@ -281,17 +281,17 @@ def test_somebody_listens_for_some_time(make_store: MakeStore) -> None:
     assert store.listen(SLOT, seconds=1) is None
     fill(store, SLOT, 1)
 
-    def heeded() -> bool:
+    def has_listeners() -> bool:
         applied = write(store, SLOT, take(store, SLOT, 1), 1, f'{{"v":{time.time()}}}')
         assert applied is not None
-        return applied.heeded
+        return applied.has_listeners
 
-    assert not heeded()
+    assert not has_listeners()
     store.listen(SLOT, seconds=0.001)
     CLOCK.now += 1
-    wait_until(lambda: not heeded())
+    wait_until(lambda: not has_listeners())
     store.listen(SLOT, seconds=600)
-    assert heeded()
+    assert has_listeners()
 
 
 @pytest.mark.parametrize("part", ["book", "rows", "order", "slots"])

@@ -180,20 +180,20 @@ async def test_logging_out_ends_the_connection_of_the_session(
         assert end == {"type": "websocket.close", "code": 4403}
 
 
-async def test_who_has_left_obeys_nothing(user: User) -> None:
+async def test_who_has_left_ends_nothing(user: User) -> None:
     """Regression: the user was read anew, and counted for a connection that is gone."""
 
     class LeavingConsumer(PersonConsumer):
         async def disconnect(self, code: int) -> None:
             before = self.revocations.generation
-            self.obey(None)
-            obeyed.append(self.revocations.generation - before)
+            self.apply_revocation(None)
+            ended.append(self.revocations.generation - before)
 
-    obeyed: list[int] = []
+    ended: list[int] = []
     async with Client(LeavingConsumer, user) as client:
         await client.ask("ping")
 
-    assert obeyed == [0]
+    assert ended == [0]
 
 
 @pytest.mark.parametrize(

@@ -374,7 +374,7 @@ def test_without_redis_one_line_says_so(caplog: pytest.LogCaptureFixture) -> Non
 def test_another_redis_than_the_layers(
     valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """``REDIS_HOSTS`` names it; settings that change are heeded at once."""
+    """``REDIS_HOSTS`` names it; settings that change count at once."""
     Topping.objects.create(name="here")
     turbo.flush()
     elsewhere = f"redis://127.0.0.1:{valkey.port}/5"

@@ -127,7 +127,7 @@ class Binding(Declaration):
             done = with_store(work)
         except Unreachable:
             return
-        if done.heeded if isinstance(done, Applied) else done:
+        if done.has_listeners if isinstance(done, Applied) else done:
             tell_unknown(self.slot)
 
     async def aall(self) -> dict[Any, Any]:

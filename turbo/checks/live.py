@@ -142,8 +142,8 @@ class _Ear:
         if '"message"' in frame.text and not self.heard.done():
             self.heard.set_result(None)
 
-    def obey(self, order: str | None) -> None:
-        """Ignore orders."""
+    def apply_revocation(self, revocation: str | None) -> None:
+        """Ignore revocations."""
 
 
 async def probe_round_trip() -> Finding:

@@ -1,7 +1,7 @@
 """
 Ending subscriptions from the server's side, across all processes.
 
-An order is a message on the control stream, which every hub hears, with the same
+A revocation is a message on the control stream, which every hub hears, with the same
 guarantee as any other: one that the layer lost is read from the replay log. A
 revocation is also noted in the log for as long as signed names live, so that a page
 cannot come back with a name from before.
@@ -28,13 +28,20 @@ from turbo.delivery.unreadable import json_object, require
 from turbo.runtime.tasks import Tasks
 from turbo.streams.registry import resolve
 
-__all__ = ["Order", "Owner", "RevocationHandler", "recheck", "revoke", "revoke_session"]
+__all__ = [
+    "Owner",
+    "Revocation",
+    "RevocationHandler",
+    "recheck",
+    "revoke",
+    "revoke_session",
+]
 
 H = TypeVar("H")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Revocation:
     """
     What the connections are to do.
 
@@ -49,19 +56,19 @@ class Order:
 
     @classmethod
     @lru_cache(maxsize=16)  # every connection asks the same
-    def parse(cls, text: str | None) -> Order:
+    def parse(cls, text: str | None) -> Revocation:
         """
-        Return the order in a message; ``None`` (lost ones) asks everybody again.
+        Return the revocation in a message; ``None`` (lost ones) asks everybody again.
 
         So does one of which only keys are there that a later version has added. What
-        is no order at all raises :exc:`~turbo.delivery.unreadable.Unreadable`.
+        is no revocation at all raises :exc:`~turbo.delivery.unreadable.Unreadable`.
         """
         given = json_object(text) if text else {}
         known = {name: given[name] for name in _TYPES if given.get(name)}
         require(known, **{name: _TYPES[name] for name in known})
         return cls(**known) if known else cls(recheck=True)
 
-    def concerns(self, visitor: Visitor) -> bool:
+    def applies_to(self, visitor: Visitor) -> bool:
         """Return whether a connection of this visitor is meant, or may be."""
         if self.session not in ("", visitor.session_hash):
             return False
@@ -77,8 +84,8 @@ class Order:
             "stream": self.stream,
             "recheck": self.recheck,
         }
-        order = {name: value for name, value in values.items() if value}
-        broadcast(CONTROL, json.dumps(order))
+        revocation = {name: value for name, value in values.items() if value}
+        broadcast(CONTROL, json.dumps(revocation))
 
 
 _TYPES = {"user": str, "session": str, "stream": str, "recheck": bool}
@@ -97,7 +104,7 @@ class Owner(Protocol[H]):
         """Ask again; return what the client may not have any more."""
 
     async def end(self, ended: Sequence[H]) -> None:
-        """End what was revoked; called, perhaps with nothing, after each order."""
+        """End what was revoked; called, perhaps with nothing, after each revocation."""
 
 
 class RevocationHandler(Generic[H]):
@@ -105,9 +112,9 @@ class RevocationHandler(Generic[H]):
     What becomes of one connection's subscriptions, whatever they are to.
 
     Whoever subscribes holds :attr:`lock` from before the permission is asked until the
-    subscription is held: an order that comes meanwhile waits for that, and then finds
-    it. What is held already does not wait. :attr:`generation` tells those who cannot
-    hold it that there was an order.
+    subscription is held: a revocation that comes meanwhile waits for that, and then
+    finds it. What is held already does not wait. :attr:`generation` tells those who
+    cannot hold it that there was a revocation.
     """
 
     __slots__ = ("_owner", "_tasks", "_visitor", "generation", "lock")
@@ -117,50 +124,52 @@ class RevocationHandler(Generic[H]):
         self._visitor = visitor
         self._tasks = Tasks()
         self.lock = asyncio.Lock()
-        #: Counts the orders that have come, without those that come every minute.
+        #: Counts the revocations that have come, without those that come every minute.
         self.generation = 0
 
     def take(self, text: str | None) -> None:
-        """Take an order of the control stream; neither blocks nor raises."""
-        order = Order.parse(text)
-        if not order.concerns(self._visitor):
+        """Take a revocation of the control stream; neither blocks nor raises."""
+        revocation = Revocation.parse(text)
+        if not revocation.applies_to(self._visitor):
             return
         if text != RECHECK:
             self.generation += 1
         self._visitor.is_stale = True
-        if order.session:
+        if revocation.session:
             # It has ended, though the database may not have been told yet.
             self._visitor.become(nobody())
         # Whose user nobody has asked for yet holds nothing that could be ended.
         if not self._visitor.is_pending or self.lock.locked():
-            if self.lock.locked() and not (order.recheck or self._visitor.is_pending):
-                self._tasks.run(self._end(order))  # a test may take long
-            self._tasks.run(self._carry_out(order))
+            if self.lock.locked() and not (
+                revocation.recheck or self._visitor.is_pending
+            ):
+                self._tasks.run(self._end(revocation))  # a test may take long
+            self._tasks.run(self._carry_out(revocation))
 
     async def stop(self) -> None:
         """Carry nothing out any more."""
         await self._tasks.stop()
 
-    async def _carry_out(self, order: Order) -> None:
+    async def _carry_out(self, revocation: Revocation) -> None:
         async with self.lock:
-            if order.user:
+            if revocation.user:
                 await self._visitor.look_up()
-                if not order.concerns(self._visitor):
+                if not revocation.applies_to(self._visitor):
                     return
-            await self._end(order)
+            await self._end(revocation)
 
-    async def _end(self, order: Order) -> None:
-        ended = await self._ended_by(order, self._owner.held())
+    async def _end(self, revocation: Revocation) -> None:
+        ended = await self._ended_by(revocation, self._owner.held())
         metrics.count("revoked", len(ended))
         await self._owner.end(ended)
 
-    async def _ended_by(self, order: Order, held: Sequence[H]) -> Sequence[H]:
-        if order.recheck:
+    async def _ended_by(self, revocation: Revocation, held: Sequence[H]) -> Sequence[H]:
+        if revocation.recheck:
             is_same = await self._visitor.reload()
             return await self._owner.refused(held) if is_same else held
-        if not order.stream:
+        if not revocation.stream:
             return held
-        return await self._owner.ended_with(order.stream, held)
+        return await self._owner.ended_with(revocation.stream, held)
 
 
 def revoke(user: Any = None, stream: Any = None) -> None:
@@ -182,16 +191,16 @@ def revoke(user: Any = None, stream: Any = None) -> None:
     name = resolve(stream).stream_name if stream is not None else None
     noted = forbidden_keys(name, key)[-1]
     get_publisher().forbid([noted], seconds=get_settings().signed_name_max_age)
-    Order(user=key or "", stream=name or "").send()
+    Revocation(user=key or "", stream=name or "").send()
 
 
 def revoke_session(session_key: str | None) -> None:
     """End the subscriptions of one session: it was logged out."""
     if session_key:
-        Order(session=session_hash(session_key)).send()
+        Revocation(session=session_hash(session_key)).send()
 
 
 def recheck(user: Any) -> None:
     """Ask again whether ``user`` may see what they are subscribed to."""
     if (key := user_key(user)) is not None:
-        Order(user=key, recheck=True).send()
+        Revocation(user=key, recheck=True).send()

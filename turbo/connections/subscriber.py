@@ -56,7 +56,7 @@ class LiveSubscriber:
     """The server's side of one connection."""
 
     __slots__ = (
-        "_has_missed_orders",
+        "_has_missed_revocations",
         "_hub",
         "_revocations",
         "_session",
@@ -76,7 +76,7 @@ class LiveSubscriber:
             )
         )
         self._revocations = RevocationHandler[Subscription](self, self.visitor)
-        self._has_missed_orders = False
+        self._has_missed_revocations = False
         self._hub = get_hub()
         self._hub.connect(self)
 
@@ -98,16 +98,18 @@ class LiveSubscriber:
     async def subscribe(self, wanted: Sequence[Wanted]) -> None:
         """Subscribe to what the user may see of ``wanted``, and say how it went."""
         async with self._revocations.lock:
-            while wanted:  # anew, if an order came meanwhile
+            while wanted:  # anew, if a revocation came meanwhile
                 again = await self._subscribe(wanted)
                 wanted = [item for item in wanted if item.signed in again]
             self.visitor.rest()
 
     async def _subscribe(self, wanted: Sequence[Wanted]) -> set[str]:
-        """Return the names about which an order has come before they were welcome."""
+        """
+        Return the names about which a revocation has come before they were welcome.
+        """
         asked_in, signed = self._revocations.generation, [i.signed for i in wanted]
         try:
-            await self._hub.heed()
+            await self._hub.wait_until_listening()
             if self.visitor.is_stale:
                 await self.visitor.reload()
             decisions = await admit(signed, self.visitor)
@@ -124,10 +126,10 @@ class LiveSubscriber:
             again.update(await self._join(some, asked_in))
         return again
 
-    def obey(self, order: str | None) -> None:
-        """Take an order of the control stream."""
-        self._has_missed_orders |= order is None
-        self._revocations.take(order)
+    def apply_revocation(self, revocation: str | None) -> None:
+        """Take a revocation of the control stream."""
+        self._has_missed_revocations |= revocation is None
+        self._revocations.take(revocation)
 
     async def stop(self) -> None:
         """Leave everything."""
@@ -136,7 +138,7 @@ class LiveSubscriber:
         await self._hub.disconnect(self)
 
     async def _join(self, places: _Places, asked_in: int) -> Iterable[str]:
-        """Subscribe to streams; return their names if an order came meanwhile."""
+        """Subscribe to streams; return their names if a revocation came meanwhile."""
         asked = [item.subscription for _, names in places for item in names]
         if asked_in != self._revocations.generation:
             return [item.signed for item in asked]
@@ -227,7 +229,7 @@ class LiveSubscriber:
         """Return what the user may not see any more, or what is not there any more."""
         streams = [from_name(item.name) for item in held]
         reasons = await passes(streams, self.visitor)
-        noted = await self._noted(held) if self._has_missed_orders else ()
+        noted = await self._noted(held) if self._has_missed_revocations else ()
         return [
             item
             for item, why in zip(held, reasons, strict=True)
@@ -235,12 +237,12 @@ class LiveSubscriber:
         ]
 
     async def _noted(self, held: Sequence[Subscription]) -> Collection[str]:
-        """Return the names whose end a lost order may have been about."""
-        self._has_missed_orders = False  # first, for more may be lost meanwhile
+        """Return the names whose end a lost revocation may have been about."""
+        self._has_missed_revocations = False  # first, for more may be lost meanwhile
         try:
             return await revoked([item.signed for item in held], self.visitor)
         except Exception as error:
-            self._has_missed_orders = True
+            self._has_missed_revocations = True
             logger.info("Revocations are read at the next check: %s", error)
             return ()
 

@@ -62,7 +62,7 @@ class Visitor:
 
     async def reload(self) -> bool:
         """Find out who the user is by now; return whether that is who it was."""
-        self.is_stale = False  # first, for an order may come meanwhile
+        self.is_stale = False  # first, for a revocation may come meanwhile
         if self.is_pending:
             return True
         before = user_key(self.user)

@@ -77,8 +77,8 @@ class Endpoint(Protocol):
     def say_limited(self) -> None:
         """Say that frames come faster than they are read."""
 
-    def obey(self, order: str | None) -> None:
-        """Take an order of the control stream."""
+    def apply_revocation(self, revocation: str | None) -> None:
+        """Take a revocation of the control stream."""
 
 
 class Socket:
@@ -119,10 +119,10 @@ class Socket:
         if frame.text != PING:
             self.put(frame)
 
-    def obey(self, order: str | None) -> None:
-        """Pass an order on."""
+    def apply_revocation(self, revocation: str | None) -> None:
+        """Pass a revocation on."""
         if self._endpoint is not None:
-            self._endpoint.obey(order)
+            self._endpoint.apply_revocation(revocation)
 
     def put(self, frame: Frame) -> None:
         """Send a text frame; what comes before the acceptance waits for it."""
@@ -198,8 +198,8 @@ class Socket:
             pace=partial(self._budget.next_frame, endpoint.say_limited),
             on_lost=self._leave,
         ) as inbox:
-            with suppress(TimeoutError):  # asked again as soon as orders are heard
-                await get_hub().heed()
+            with suppress(TimeoutError):  # asked again as soon as revocations are heard
+                await get_hub().wait_until_listening()
             while message["type"] != "websocket.disconnect":
                 self._busy = True
                 await act(message)

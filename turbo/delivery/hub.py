@@ -43,15 +43,17 @@ logger = logging.getLogger("turbo.hub")
 
 #: Parts into which the connections are divided that are asked again one after another.
 PARTS = 16
-#: Seconds for which a page may wait until its process hears orders.
+#: Seconds for which a page may wait until its process hears revocations.
 PATIENCE = 5.0
 
 
 class Connection(Subscriber, Protocol):
     """A subscriber that is also kept alive and told of revocations."""
 
-    def obey(self, order: str | None) -> None:
-        """Take an order of the control stream; ``None`` says that some were lost."""
+    def apply_revocation(self, revocation: str | None) -> None:
+        """
+        Take a revocation of the control stream; ``None`` says that some were lost.
+        """
 
 
 class Hub:
@@ -66,7 +68,7 @@ class Hub:
         self._jobs = Tasks()
         self._tasks = Tasks()
         self._repairs = Repairs(self._tasks)
-        self._heeds = asyncio.Event()
+        self._listens = asyncio.Event()
         self._part = 0
 
     def connect(self, connection: Connection) -> None:
@@ -103,7 +105,7 @@ class Hub:
         try:
             await self._groups.join(topics)
             if subscriber is not self:
-                await self.heed()
+                await self.wait_until_listening()
             histories = await read(wanted)
             arrivals = [
                 topic.admit(subscriber, history, missed)
@@ -120,14 +122,14 @@ class Hub:
                 self._repairs.start([topic])
         return arrivals
 
-    async def heed(self) -> None:
+    async def wait_until_listening(self) -> None:
         """
-        Return when orders are heard: one that comes before must not be missed.
+        Return when revocations are heard: one that comes before must not be missed.
 
         Raises :exc:`TimeoutError` when that takes too long.
         """
         async with asyncio.timeout(PATIENCE):
-            await self._heeds.wait()
+            await self._listens.wait()
 
     def settle(self, arrivals: Iterable[Arrival]) -> None:
         """Let the live messages flow, once the arrivals have been sent."""
@@ -167,7 +169,7 @@ class Hub:
         settings = get_settings()
         expiry = getattr(get_layer(), "group_expiry", 86_400)
         self._jobs.run(self._listen())
-        self._jobs.run(self._heed_control())
+        self._jobs.run(self._listen_to_control())
         self._jobs.repeat(settings.tip_interval, self._compare_tips)
         self._jobs.repeat(min(expiry / 3, 3_600), self._join_again)
         self._jobs.repeat(settings.heartbeat, self._beat)
@@ -230,7 +232,7 @@ class Hub:
     async def _compare_tips(self) -> None:
         await self._repairs.compare_tips(list(self._topics.values()))
 
-    async def _heed_control(self) -> None:
+    async def _listen_to_control(self) -> None:
         wanted = [(stream_id(CONTROL), "")]
         failures = 0
         while True:
@@ -241,13 +243,13 @@ class Hub:
                 await asyncio.sleep(min(0.05 * 2**failures, 2.0))
             else:
                 break
-        self._heeds.set()
+        self._listens.set()
         if failures:
-            await self._recheck()  # orders may have gone unheard
+            await self._recheck()  # revocations may have gone unheard
 
     def deliver(self, frame: Frame) -> None:
-        """Pass an order of the control stream on to the connections."""
-        self._order(json.loads(frame.text).get("data"))
+        """Pass a revocation of the control stream on to the connections."""
+        self._pass_on(json.loads(frame.text).get("data"))
 
     async def _beat(self) -> None:
         deliver(Frame(PING), list(self._connections))
@@ -257,24 +259,24 @@ class Hub:
         self._part = (self._part + 1) % PARTS
         for connection in list(self._connections):
             if hash(connection) % PARTS == self._part:
-                connection.obey(RECHECK)
+                connection.apply_revocation(RECHECK)
 
     async def _recheck(self) -> None:
-        self._order(RECHECK)
+        self._pass_on(RECHECK)
 
-    def _order(self, order: str | None) -> None:
+    def _pass_on(self, revocation: str | None) -> None:
         for connection in list(self._connections):
             try:
-                connection.obey(order)
+                connection.apply_revocation(revocation)
             except Unreadable as problem:
                 drop("orders to end subscriptions", problem)
                 return  # the others do not understand it either
             except Exception:
-                logger.exception("A connection cannot carry out an order.")
+                logger.exception("A connection cannot carry out a revocation.")
                 metrics.count("failed")
 
 
-#: The order to ask for every permission again.
+#: The revocation that asks for every permission again.
 RECHECK = "{}"
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()

@@ -86,19 +86,19 @@ def _referrer(request: HttpRequest) -> str:
 
 @require_safe
 def recede(request: HttpRequest) -> HttpResponse:
-    """Answer an app that loads the command instead of obeying it."""
+    """Answer an app that loads the command instead of following it."""
     return HttpResponse("Going back…")
 
 
 @require_safe
 def resume(request: HttpRequest) -> HttpResponse:
-    """Answer an app that loads the command instead of obeying it."""
+    """Answer an app that loads the command instead of following it."""
     return HttpResponse("Staying here…")
 
 
 @require_safe
 def refresh(request: HttpRequest) -> HttpResponse:
-    """Answer an app that loads the command instead of obeying it."""
+    """Answer an app that loads the command instead of following it."""
     return HttpResponse("Loading again…")
 
 

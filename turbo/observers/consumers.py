@@ -81,7 +81,7 @@ class AsyncAPIConsumer(JsonConnection):
 
     async def websocket_disconnect(self, message: Message) -> None:
         """Leave everything."""
-        self.subscriptions.close()  # and obey nothing from now on
+        self.subscriptions.close()  # and no revocation is applied from now on
         await self.revocations.stop()
         try:
             await super().websocket_disconnect(message)
@@ -240,10 +240,10 @@ class AsyncAPIConsumer(JsonConnection):
             if not await ask(asked, self.scope, self, action, **kwargs):
                 raise exceptions.PermissionDenied(getattr(permission, "message", None))
 
-    def obey(self, order: str | None) -> None:
-        """Take an order of the control stream: a log-out, a revocation, a re-check."""
+    def apply_revocation(self, revocation: str | None) -> None:
+        """Take a revocation of the control stream: a log-out, say, or a re-check."""
         if not self.subscriptions.closed:
-            self.revocations.take(order)
+            self.revocations.take(revocation)
 
     async def hold(self, key: Any, subscription: Subscription) -> None:
         """Keep what the running action has begun; ask again what is revoked since."""

@@ -75,10 +75,10 @@ class Multiplexer(Application):
         for branch in self._branches.values():
             await branch.hang_up(message)
 
-    def obey(self, order: str | None) -> None:
-        """Pass an order on to every consumer."""
+    def apply_revocation(self, revocation: str | None) -> None:
+        """Pass a revocation on to every consumer."""
         for branch in self._branches.values():
-            branch.obey(order)
+            branch.apply_revocation(revocation)
 
     def say_limited(self) -> None:
         """Say that frames come faster than they are read."""

@@ -85,10 +85,10 @@ class PubSubConsumer:
         hub, relay = get_hub(), get_relay()
         hub.connect(self)
         try:
-            with suppress(TimeoutError):  # asked again as soon as orders are heard
+            with suppress(TimeoutError):  # asked again as soon as revocations are heard
                 async with asyncio.timeout(PATIENCE):
                     await relay.open(PATIENCE)
-                    await hub.heed()
+                    await hub.wait_until_listening()
             await self._receive()  # websocket.connect
             async with self._lasting:
                 await self._read()
@@ -123,9 +123,9 @@ class PubSubConsumer:
     def deliver(self, frame: Frame) -> None:
         """Leave out the hub's pings: the server sends those of WebSocket itself."""
 
-    def obey(self, order: str | None) -> None:
-        """Take an order of the control stream."""
-        self._revocations.take(order)
+    def apply_revocation(self, revocation: str | None) -> None:
+        """Take a revocation of the control stream."""
+        self._revocations.take(revocation)
 
     async def _read(self) -> None:
         say_limited = partial(self._outbox.put, Frame(LIMITED))

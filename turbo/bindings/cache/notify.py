@@ -43,7 +43,7 @@ def tell(slot: Slot, applied: Applied | None) -> None:
     One message for each change, ``k3:8 {"action":…}``. Messages of several writers may
     overtake each other; the version says which comes first.
     """
-    if applied is None or not applied.heeded or not applied.changes:
+    if applied is None or not applied.has_listeners or not applied.changes:
         return
     if len(applied.changes) > MANY:
         _broadcast(slot, applied.version)

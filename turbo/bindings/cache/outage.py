@@ -126,7 +126,7 @@ def owe(group: str, error: Exception) -> None:
 def invalidate(store: Store, slot: Slot) -> None:
     """Let a binding be filled again, by the first who reads it or listens to it."""
     applied = store.invalidate(slot)
-    if applied is not None and applied.heeded:
+    if applied is not None and applied.has_listeners:
         tell_unknown(slot)
 
 

@@ -79,9 +79,9 @@ class Client:
     async def start(self, since: Version | None) -> None:
         """Test the user, subscribe, and tell what has happened since a version."""
         async with self._revocations.lock:
-            with suppress(TimeoutError):  # asked again as soon as orders are heard
+            with suppress(TimeoutError):  # asked again as soon as revocations are heard
                 async with asyncio.timeout(HEEDING):
-                    await self._hub.heed()
+                    await self._hub.wait_until_listening()
             await self._visitor.look_up()
             if not self._has_room():
                 self._turn_away()
@@ -130,9 +130,9 @@ class Client:
         elif signal.kind == "message":
             self._way.put(group_frame(self._event, signal.data))
 
-    def obey(self, order: str | None) -> None:
-        """Take an order of the control stream."""
-        self._revocations.take(order)
+    def apply_revocation(self, revocation: str | None) -> None:
+        """Take a revocation of the control stream."""
+        self._revocations.take(revocation)
 
     async def _subscribe(self) -> bool:
         try:

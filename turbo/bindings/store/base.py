@@ -129,12 +129,12 @@ class Applied:
     """
     What a write came to: ``changes`` are JSON, the last one made ``version``.
 
-    ``heeded`` says that somebody listens. With ``reorder`` the rows are to be listed
-    and written with :meth:`Store.reorder` under this ticket.
+    ``has_listeners`` says that somebody listens. With ``reorder`` the rows are to be
+    listed and written with :meth:`Store.reorder` under this ticket.
     """
 
     version: Version
-    heeded: bool = False
+    has_listeners: bool = False
     changes: tuple[str, ...] = ()
     reorder: Ticket | None = None
 

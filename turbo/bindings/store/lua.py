@@ -153,8 +153,8 @@ local function land(epoch, ticket)
 end
 local function applied(reorder)
     save()
-    local heeded = now < slot.h and 1 or 0
-    return {slot.e, slot.n, heeded, reorder or 0, changes}
+    local has_listeners = now < slot.h and 1 or 0
+    return {slot.e, slot.n, has_listeners, reorder or 0, changes}
 end
 local function state()
     return {slot.e, slot.n, exactly(slot.m), exactly(now)}

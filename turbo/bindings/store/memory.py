@@ -124,7 +124,7 @@ class MemoryStore(Store):
             if book is None:
                 return None
             now = self._clock()
-            book.heeded_until = max(book.heeded_until, now + seconds)
+            book.listened_until = max(book.listened_until, now + seconds)
             return book.state(now)
 
     def bump(self, slot: Slot) -> Applied | None:
@@ -143,7 +143,7 @@ class MemoryStore(Store):
         """Forget the slot."""
         with self._lock:
             book = self._books.pop(slot, None)
-            return book is not None and self._clock() < book.heeded_until
+            return book is not None and self._clock() < book.listened_until
 
     def ping(self) -> None:
         """Do nothing: this store is always there."""

@@ -209,9 +209,9 @@ def _ticket(reply: Any) -> Ticket | None:
 def _applied(reply: Any) -> Applied | None:
     if not reply:
         return None
-    epoch, number, heeded, reorder, changes = reply
+    epoch, number, has_listeners, reorder, changes = reply
     ticket = Ticket(epoch, reorder) if reorder else None
-    return Applied(Version(epoch, number), bool(heeded), tuple(changes), ticket)
+    return Applied(Version(epoch, number), bool(has_listeners), tuple(changes), ticket)
 
 
 def _state(reply: Any) -> State | None:

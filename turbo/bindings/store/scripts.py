@@ -105,8 +105,8 @@ return found
 LISTEN = Script(
     FILLED
     + """
-local heeded = math.max(slot.h, now + tonumber(ARGV[6]))
-redis.call('HSET', book, 'h', exactly(heeded))
+local listened_until = math.max(slot.h, now + tonumber(ARGV[6]))
+redis.call('HSET', book, 'h', exactly(listened_until))
 return state()
 """
 )
@@ -134,8 +134,8 @@ return applied()
 CLEAR = Script(
     OPEN
     + """
-local heeded = slot and now < slot.h and 1 or 0
+local has_listeners = slot and now < slot.h and 1 or 0
 forget()
-return heeded
+return has_listeners
 """
 )

@@ -1,7 +1,7 @@
 """
 One binding's content in the memory of a process.
 
-The rules by which tickets are heeded, in Python; ``scripts`` has them in Lua.
+The rules by which tickets count, in Python; ``scripts`` has them in Lua.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Book:
         self.epoch = epoch
         self.number = 0  # 0 until it is filled for the first time
         self.modified = 0.0
-        self.heeded_until = 0.0
+        self.listened_until = 0.0
         self._listed = listed
         self._patience = patience
         self._rows: dict[str, str] = {}
@@ -194,7 +194,7 @@ class Book:
         if changes:
             self.modified = max(now, self.modified)
         version = Version(self.epoch, self.number)
-        return Applied(version, now < self.heeded_until, changes, ticket)
+        return Applied(version, now < self.listened_until, changes, ticket)
 
     def _has(self, row: Row) -> bool:
         return self._rows.get(row.pk) == row.value and self._keys[row.pk] == row.key

@@ -152,8 +152,8 @@ class JsonConnection(Application):
         """Say that frames come faster than they are read."""
         self.link.put(Frame(LIMITED))
 
-    def obey(self, order: str | None) -> None:
-        """Take an order of the control stream."""
+    def apply_revocation(self, revocation: str | None) -> None:
+        """Take a revocation of the control stream."""
 
     # --- Beside and together
 

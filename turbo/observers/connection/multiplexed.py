@@ -65,9 +65,9 @@ class Branch:
         else:
             self._refuse(PermissionDenied(), payload)
 
-    def obey(self, order: str | None) -> None:
-        """Pass an order on."""
-        self._endpoint.obey(order)
+    def apply_revocation(self, revocation: str | None) -> None:
+        """Pass a revocation on."""
+        self._endpoint.apply_revocation(revocation)
 
     async def hang_up(self, message: Message) -> None:
         """Tell the consumer that the client has gone."""

@@ -142,7 +142,7 @@ def _jobs(frame: Frame, seats: Sequence[Seat]) -> Iterator[Job]:
         if seat.awaits(arrived):
             by_view.setdefault(seat.view, []).append(seat)
     for view, those in by_view.items():
-        if pointer is None or view.heeds(pointer):
+        if pointer is None or view.is_affected_by(pointer):
             yield Job(view, those, arrived.position, pointer or view.own_pointer())
 
 

@@ -150,7 +150,7 @@ class View:
                 return None
         return next(iter(owners), None)
 
-    def heeds(self, pointer: Pointer) -> bool:
+    def is_affected_by(self, pointer: Pointer) -> bool:
         """Return whether a change means anything to the clients."""
         return True
 
@@ -247,7 +247,7 @@ class InstanceView(View):
         """Return whether the class has methods that choose how objects are shown."""
         return self._own_retrieve or super().owns_texts(consumer)
 
-    def heeds(self, pointer: Pointer) -> bool:
+    def is_affected_by(self, pointer: Pointer) -> bool:
         """Return whether a change means anything to the clients."""
         return self._relations or not pointer.relation
 
