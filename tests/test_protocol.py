@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from turbo.delivery.protocol import (
     Limits,
+    PageProtocol,
     Pinged,
     Refused,
-    Session,
     Subscribe,
     Subscription,
     Unsubscribe,
@@ -34,17 +34,17 @@ def error(event: Any) -> tuple[str, str]:
 
 
 @pytest.fixture
-def session() -> Session:
-    return Session(Limits(frame_bytes=500, streams=3, name_chars=20))
+def protocol() -> PageProtocol:
+    return PageProtocol(Limits(frame_bytes=500, streams=3, name_chars=20))
 
 
-def accept(session: Session, signed: str, sid: str = "sid") -> str:
+def accept(protocol: PageProtocol, signed: str, sid: str = "sid") -> str:
     subscription = Subscription(signed, "chat:Room", sid)
-    return session.accept(subscription, position="e:1", recovered=True)
+    return protocol.accept(subscription, position="e:1", recovered=True)
 
 
-def test_subscribe_gives_the_wanted_names_in_order(session: Session) -> None:
-    event = session.receive(
+def test_subscribe_gives_the_wanted_names_in_order(protocol: PageProtocol) -> None:
+    event = protocol.receive(
         frame(
             type="subscribe",
             streams=[{"name": "b", "since": "e:3"}, {"name": "a"}, {"name": "a"}],
@@ -54,8 +54,8 @@ def test_subscribe_gives_the_wanted_names_in_order(session: Session) -> None:
     assert event == Subscribe((Wanted("b", "e:3"), Wanted("a", "")))
 
 
-def test_accept_holds_the_name_and_says_so(session: Session) -> None:
-    answer = accept(session, "a")
+def test_accept_holds_the_name_and_says_so(protocol: PageProtocol) -> None:
+    answer = accept(protocol, "a")
 
     assert json.loads(answer) == {
         "type": "subscribed",
@@ -64,14 +64,16 @@ def test_accept_holds_the_name_and_says_so(session: Session) -> None:
         "position": "e:1",
         "recovered": True,
     }
-    assert session.holds("sid")
-    assert not session.holds("other")
+    assert protocol.holds("sid")
+    assert not protocol.holds("other")
 
 
-def test_unsubscribe_ends_what_is_held_and_answers_for_all(session: Session) -> None:
-    accept(session, "a")
+def test_unsubscribe_ends_what_is_held_and_answers_for_all(
+    protocol: PageProtocol,
+) -> None:
+    accept(protocol, "a")
 
-    event = session.receive(frame(type="unsubscribe", streams=["a", "b", "a"]))
+    event = protocol.receive(frame(type="unsubscribe", streams=["a", "b", "a"]))
 
     assert event == Unsubscribe(
         (Subscription("a", "chat:Room", "sid"),),
@@ -80,28 +82,28 @@ def test_unsubscribe_ends_what_is_held_and_answers_for_all(session: Session) -> 
             '{"type":"unsubscribed","name":"b"}',
         ),
     )
-    assert not session.holds("sid")
+    assert not protocol.holds("sid")
 
 
-def test_deny_and_retry_drop_the_name(session: Session) -> None:
-    accept(session, "a")
-    accept(session, "b")
+def test_deny_and_retry_drop_the_name(protocol: PageProtocol) -> None:
+    accept(protocol, "a")
+    accept(protocol, "b")
 
-    assert json.loads(session.deny("a", reason="revoked")) == {
+    assert json.loads(protocol.deny("a", reason="revoked")) == {
         "type": "denied",
         "name": "a",
         "reason": "revoked",
     }
-    assert json.loads(session.retry("b")) == {
+    assert json.loads(protocol.retry("b")) == {
         "type": "retry",
         "name": "b",
         "reason": "unavailable",
     }
-    assert session.subscriptions == {}
+    assert protocol.subscriptions == {}
 
 
-def test_ping_is_answered(session: Session) -> None:
-    assert session.receive('{"type":"ping"}') == Pinged('{"type":"pong"}')
+def test_ping_is_answered(protocol: PageProtocol) -> None:
+    assert protocol.receive('{"type":"ping"}') == Pinged('{"type":"pong"}')
 
 
 def test_a_message_frame_is_the_same_for_everybody_and_keeps_its_letters() -> None:
@@ -180,12 +182,12 @@ BAD = [
 
 @pytest.mark.parametrize(("text", "reason", "detail"), BAD)
 def test_a_bad_frame_is_answered_with_the_reason(
-    session: Session, text: str | None, reason: str, detail: str
+    protocol: PageProtocol, text: str | None, reason: str, detail: str
 ) -> None:
-    accept(session, "good")
+    accept(protocol, "good")
 
-    assert error(session.receive(text)) == (reason, detail)
-    assert "good" in session.subscriptions
+    assert error(protocol.receive(text)) == (reason, detail)
+    assert "good" in protocol.subscriptions
 
 
 json_values = st.recursive(
@@ -200,9 +202,9 @@ near_frames = st.fixed_dictionaries(
 
 @given(st.text() | (json_values | near_frames).map(json.dumps))
 def test_no_frame_raises_and_every_answer_can_be_sent(text: str) -> None:
-    session = Session()
+    protocol = PageProtocol()
 
-    event = session.receive(text)
+    event = protocol.receive(text)
 
     frames = getattr(event, "frames", None) or [getattr(event, "frame", "")]
     for answer in frames:

@@ -27,8 +27,8 @@ from turbo.delivery.frame import Frame
 from turbo.delivery.hub import get_hub
 from turbo.delivery.protocol import (
     Limits,
+    PageProtocol,
     Pinged,
-    Session,
     Subscribe,
     Subscription,
     Unsubscribe,
@@ -58,8 +58,8 @@ class LiveSubscriber:
     __slots__ = (
         "_has_missed_revocations",
         "_hub",
+        "_protocol",
         "_revocations",
-        "_session",
         "deliver",
         "visitor",
     )
@@ -68,7 +68,7 @@ class LiveSubscriber:
         settings = get_settings()
         self.deliver = emit
         self.visitor = Visitor(scope)
-        self._session = Session(
+        self._protocol = PageProtocol(
             Limits(
                 frame_bytes=settings.max_frame_bytes,
                 streams=settings.max_streams,
@@ -82,7 +82,7 @@ class LiveSubscriber:
 
     async def receive(self, text: str | None) -> None:
         """Act on one frame of the client."""
-        match self._session.receive(text):
+        match self._protocol.receive(text):
             case Subscribe(wanted):
                 await self.subscribe(wanted)
             case Unsubscribe(ended, frames):
@@ -171,12 +171,12 @@ class LiveSubscriber:
 
     def _within_limits(self, decisions: list[Decision]) -> list[Allowed]:
         allowed: list[Allowed] = []
-        room = self._session.limits.streams - len(self._session.subscriptions)
+        room = self._protocol.limits.streams - len(self._protocol.subscriptions)
         for place, decision in enumerate(decisions):
             if isinstance(decision, Refusal):
                 continue
             signed = decision.subscription.signed
-            is_new = signed not in self._session.subscriptions
+            is_new = signed not in self._protocol.subscriptions
             if is_new and not room:
                 decisions[place] = Refusal(signed, "limit")
             else:
@@ -186,7 +186,7 @@ class LiveSubscriber:
 
     def _welcome(self, names: Iterable[Allowed], arrival: Arrival) -> None:
         self._say(
-            self._session.accept(
+            self._protocol.accept(
                 item.subscription,
                 position=arrival.position,
                 recovered=arrival.recovered,
@@ -202,9 +202,9 @@ class LiveSubscriber:
         refusals = list(refusals)
         held = self._held(refusal.signed for refusal in refusals)
         self._say(
-            self._session.retry(refusal.signed, reason=refusal.reason)
+            self._protocol.retry(refusal.signed, reason=refusal.reason)
             if refusal.passes
-            else self._session.deny(refusal.signed, reason=refusal.reason)
+            else self._protocol.deny(refusal.signed, reason=refusal.reason)
             for refusal in refusals
         )
         self._leave(held)
@@ -217,7 +217,7 @@ class LiveSubscriber:
 
     def held(self) -> Sequence[Subscription]:
         """Return what the page is subscribed to."""
-        return list(self._session.subscriptions.values())
+        return list(self._protocol.subscriptions.values())
 
     async def ended_with(
         self, stream: str, held: Sequence[Subscription]
@@ -249,18 +249,18 @@ class LiveSubscriber:
     async def end(self, ended: Sequence[Subscription]) -> None:
         """End what was revoked, unless something else has ended it meanwhile."""
         ended = self._held(item.signed for item in ended)
-        self._say(self._session.deny(item.signed, reason="revoked") for item in ended)
+        self._say(self._protocol.deny(item.signed, reason="revoked") for item in ended)
         self._leave(ended)
 
     def _held(self, signed_names: Iterable[str]) -> list[Subscription]:
         """Return what is subscribed already of what is asked for."""
-        held = self._session.subscriptions
+        held = self._protocol.subscriptions
         return [held[name] for name in signed_names if name in held]
 
     def _leave(self, ended: Iterable[Subscription]) -> None:
         """Leave the streams of ``ended`` that no name of this page means any more."""
         self._hub.unsubscribe(
-            self, [item.sid for item in ended if not self._session.holds(item.sid)]
+            self, [item.sid for item in ended if not self._protocol.holds(item.sid)]
         )
 
     def _say(self, frames: Iterable[str]) -> None:

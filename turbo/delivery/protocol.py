@@ -1,9 +1,9 @@
 """
 The protocol of one subscriber, without I/O.
 
-:class:`Session` takes the text of a client's frames in and gives events out; the caller
-acts on them and asks the session for the frames that answer. It reads no clock, no
-setting and no socket, so WebSocket and SSE, tests and fuzzers drive the same code.
+:class:`PageProtocol` takes the text of a client's frames in and gives events out; the
+caller acts on them and asks the session for the frames that answer. It reads no clock,
+no setting and no socket, so WebSocket and SSE, tests and fuzzers drive the same code.
 
 The frames, all JSON objects with a ``type``:
 
@@ -30,9 +30,9 @@ __all__ = [
     "CloseCode",
     "Event",
     "Limits",
+    "PageProtocol",
     "Pinged",
     "Refused",
-    "Session",
     "Subscribe",
     "Subscription",
     "Unsubscribe",
@@ -144,7 +144,7 @@ def message_frame(sid: str, *, position: str, data: str | None) -> str:
 
 
 @dataclass(slots=True)
-class Session:
+class PageProtocol:
     """
     The state of one subscriber: which names it holds, within which limits.
 
