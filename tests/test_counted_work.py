@@ -32,7 +32,7 @@ from tests.clients import Socket
 from tests.servers import PATIENCE, ROOT, channel_layer
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
-from turbo.connections.send_buffer import Outbox
+from turbo.connections.send_buffer import SendBuffer
 from turbo.delivery.broadcast import shut_down
 from turbo.delivery.envelope import Envelope
 from turbo.delivery.frame import Frame
@@ -218,7 +218,7 @@ async def test_a_delivery_makes_no_task() -> None:
         def abort(self) -> None: ...
 
     boxes = [
-        Outbox({"extensions": extensions}, send, on_slow=lambda: None)
+        SendBuffer({"extensions": extensions}, send, on_slow=lambda: None)
         for extensions in ({"turbo.transport": Direct()}, {})
     ]
     tasks = asyncio.all_tasks()

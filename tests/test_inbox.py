@@ -13,7 +13,7 @@ from django.urls import path
 
 from tests.clients import Talk
 from tests.servers import PATIENCE
-from tests.test_outbox import Pipe, outbox
+from tests.test_send_buffer import Pipe, send_buffer
 from turbo.connections.inbox import Inbox
 from turbo.consumers import TurboStreamsConsumer
 from turbo.delivery.frame import Frame
@@ -32,10 +32,12 @@ class Client:
         self.messages: asyncio.Queue[Any] = asyncio.Queue()
         self.taken = asyncio.Event()
         self.left = asyncio.Event()
-        self.outbox = box or outbox(None)[0]
+        self.send_buffer = box or send_buffer(None)[0]
 
     def inbox(self) -> Inbox:
-        return Inbox(self.receive, self.outbox, pace=no_hurry, on_lost=self.left.set)
+        return Inbox(
+            self.receive, self.send_buffer, pace=no_hurry, on_lost=self.left.set
+        )
 
     async def receive(self) -> Any:
         message = await self.messages.get()
@@ -65,9 +67,9 @@ async def test_frames_come_in_order_and_the_end_after_them() -> None:
 
 async def test_nothing_is_taken_while_something_waits_on_the_way_out() -> None:
     pipe = Pipe(room=1)
-    client = Client(outbox(pipe.send, transport=pipe)[0])
+    client = Client(send_buffer(pipe.send, transport=pipe)[0])
     client.send("receive", text="a")
-    client.outbox.put(Frame("full"))
+    client.send_buffer.put(Frame("full"))
 
     with client.inbox() as inbox:
         taking = asyncio.ensure_future(inbox.next())
@@ -82,7 +84,7 @@ async def test_nothing_is_taken_while_something_waits_on_the_way_out() -> None:
 
 async def test_a_server_tells_of_who_has_left() -> None:
     pipe = Pipe(room=9)
-    client = Client(outbox(pipe.send, transport=pipe)[0])
+    client = Client(send_buffer(pipe.send, transport=pipe)[0])
 
     with client.inbox():
         pipe.lose()
@@ -92,7 +94,7 @@ async def test_a_server_tells_of_who_has_left() -> None:
 
 async def test_who_leaves_while_waited_for_is_heard_of_as_ever() -> None:
     pipe = Pipe(room=9)
-    client = Client(outbox(pipe.send, transport=pipe)[0])
+    client = Client(send_buffer(pipe.send, transport=pipe)[0])
 
     with client.inbox() as inbox:
         taking = asyncio.ensure_future(inbox.next())
@@ -129,7 +131,7 @@ async def test_a_server_that_fails_when_it_is_asked() -> None:
     async def receive() -> Any:
         raise OSError("no more")
 
-    box = outbox(None)[0]
+    box = send_buffer(None)[0]
     with Inbox(receive, box, pace=no_hurry, on_lost=lambda: None) as inbox:
         inbox._look_ahead()
         inbox._look_ahead()
@@ -144,9 +146,9 @@ async def test_a_server_that_is_waited_for_is_not_asked() -> None:
     async def send(message: Any) -> None:
         await writing.wait()
 
-    client = Client(outbox(send)[0])
+    client = Client(send_buffer(send)[0])
     client.send("disconnect")
-    client.outbox.put(Frame("full"))
+    client.send_buffer.put(Frame("full"))
 
     with client.inbox() as inbox:
         inbox._rest()

@@ -23,7 +23,7 @@ from functools import partial
 
 from turbo import metrics
 from turbo.connections.inbox import Inbox, end_now
-from turbo.connections.send_buffer import Outbox
+from turbo.connections.send_buffer import SendBuffer
 from turbo.connections.subscriber import LiveSubscriber
 from turbo.connections.users import with_visitor
 from turbo.delivery.frame import Frame
@@ -42,7 +42,7 @@ CLOSE_TIMEOUT = 2.0
 class TurboStreamsConsumer:
     """One WebSocket connection."""
 
-    __slots__ = ("_is_lost", "_outbox", "_patience", "_receive", "_scope", "_send")
+    __slots__ = ("_is_lost", "_patience", "_receive", "_scope", "_send", "_send_buffer")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
@@ -51,7 +51,7 @@ class TurboStreamsConsumer:
         # Ends the reading when the client has proved to be slow, or has left.
         self._patience = asyncio.timeout(None)
         self._is_lost = False
-        self._outbox = Outbox(scope, send, on_slow=self._lose_patience)
+        self._send_buffer = SendBuffer(scope, send, on_slow=self._lose_patience)
 
     @classmethod
     def as_asgi(cls) -> ASGIApplication:
@@ -66,7 +66,7 @@ class TurboStreamsConsumer:
         """Serve the connection until either side closes it."""
         await self._receive()  # websocket.connect
         await self._send({"type": "websocket.accept"})
-        subscriber = LiveSubscriber(with_visitor(self._scope), self._outbox.put)
+        subscriber = LiveSubscriber(with_visitor(self._scope), self._send_buffer.put)
         try:
             async with self._patience:
                 await self._read(subscriber)
@@ -80,14 +80,14 @@ class TurboStreamsConsumer:
                 await asyncio.wait_for(self._close(CloseCode.RESTART), CLOSE_TIMEOUT)
             raise
         finally:
-            await self._outbox.close()
+            await self._send_buffer.close()
             await subscriber.stop()
 
     async def _read(self, subscriber: LiveSubscriber) -> None:
         next_frame = subscriber.visitor.budget.next_frame
         with Inbox(
             self._receive,
-            self._outbox,
+            self._send_buffer,
             pace=partial(next_frame, self._say_limited),
             on_lost=self._leave,
         ) as inbox:
@@ -98,7 +98,7 @@ class TurboStreamsConsumer:
                 del text
 
     def _say_limited(self) -> None:
-        self._outbox.put(Frame(LIMITED))
+        self._send_buffer.put(Frame(LIMITED))
 
     def _leave(self) -> None:
         self._is_lost = True
@@ -112,11 +112,11 @@ class TurboStreamsConsumer:
         logger.info("A subscriber does not read and is closed: %s", _peer(self._scope))
         with suppress(Exception):
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._outbox.ready()
+                await self._send_buffer.ready()
                 await self._close(CloseCode.SLOW)
                 while (await self._receive())["type"] == "websocket.receive":
                     pass
-        self._outbox.abort()
+        self._send_buffer.abort()
 
     async def _close(self, code: CloseCode) -> None:
         await self._send({"type": "websocket.close", "code": int(code)})

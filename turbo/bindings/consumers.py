@@ -34,7 +34,7 @@ from turbo.bindings.rows.codec import check_storable
 from turbo.bindings.store.versions import Version
 from turbo.conf import get_settings
 from turbo.connections.inbox import Inbox, end_now
-from turbo.connections.send_buffer import Outbox
+from turbo.connections.send_buffer import SendBuffer
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import CloseCode
 from turbo.exceptions import ConfigurationError, FrameError
@@ -90,7 +90,9 @@ class BindingConsumer:
         self._limit = asyncio.timeout(None)
         self._code: int = CloseCode.SLOW
         self._is_lost = False
-        self._outbox = Outbox(scope, send, on_slow=lambda: self.end(CloseCode.SLOW))
+        self._send_buffer = SendBuffer(
+            scope, send, on_slow=lambda: self.end(CloseCode.SLOW)
+        )
 
     @classmethod
     def as_asgi(cls) -> ASGIApplication:
@@ -136,12 +138,12 @@ class BindingConsumer:
 
     def put(self, frame: Frame) -> None:
         """Send a frame, now or soon."""
-        self._outbox.put(frame)
+        self._send_buffer.put(frame)
 
     async def ready(self) -> None:
         """Wait until nothing waits to be sent; others have their turn first."""
         await asyncio.sleep(0)
-        await self._outbox.ready()
+        await self._send_buffer.ready()
 
     def end(self, code: int) -> None:
         """End the connection."""
@@ -167,7 +169,7 @@ class BindingConsumer:
                 self._fail(error)
             await self._close()
         finally:
-            await self._outbox.close()
+            await self._send_buffer.close()
             if client is not None:
                 await client.stop()
 
@@ -194,7 +196,7 @@ class BindingConsumer:
         )
         with Inbox(
             self._receive,
-            self._outbox,
+            self._send_buffer,
             pace=partial(client.budget.next_frame, say_limited),
             on_lost=self._leave,
         ) as inbox:
@@ -239,11 +241,11 @@ class BindingConsumer:
             metrics.count("closed_slow")
         with suppress(Exception):
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._outbox.ready()
+                await self._send_buffer.ready()
                 await self._send({"type": "websocket.close", "code": int(self._code)})
                 while (
                     is_slow and (await self._receive())["type"] == "websocket.receive"
                 ):
                     pass
         if is_slow:
-            self._outbox.abort()
+            self._send_buffer.abort()

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Self
 
-from turbo.connections.send_buffer import Outbox
+from turbo.connections.send_buffer import SendBuffer
 from turbo.typing import Message, Receive
 
 __all__ = ["NO_CODE", "Inbox", "end_now"]
@@ -42,22 +42,22 @@ class Inbox:
         "_ahead",
         "_is_waited_for",
         "_on_lost",
-        "_outbox",
         "_pace",
         "_receive",
+        "_send_buffer",
         "_timer",
     )
 
     def __init__(
         self,
         receive: Receive,
-        outbox: Outbox,
+        send_buffer: SendBuffer,
         *,
         pace: Callable[[], Awaitable[None]],
         on_lost: Callable[[], None],
     ) -> None:
         self._receive = receive
-        self._outbox = outbox
+        self._send_buffer = send_buffer
         self._pace = pace
         self._on_lost = on_lost
         self._is_waited_for = False
@@ -65,12 +65,12 @@ class Inbox:
         self._ahead: asyncio.Future[Message] | None = None
 
     def __enter__(self) -> Self:
-        self._outbox.on_lost = self._lose
+        self._send_buffer.on_lost = self._lose
         self._watch()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._outbox.on_lost = None
+        self._send_buffer.on_lost = None
         self._rest()
         if self._ahead is not None:
             self._ahead.cancel()
@@ -78,7 +78,7 @@ class Inbox:
     async def next(self) -> Message:
         """Return the client's next message."""
         await self._pace()
-        await self._outbox.ready()
+        await self._send_buffer.ready()
         self._rest()
         ahead, self._ahead = self._ahead, None
         self._is_waited_for = True
@@ -89,7 +89,7 @@ class Inbox:
             self._watch()
 
     def _watch(self) -> None:
-        if not self._outbox.tells_of_loss:
+        if not self._send_buffer.tells_of_loss:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(PATIENCE, self._look_ahead)
 
@@ -99,7 +99,7 @@ class Inbox:
             self._timer = None
 
     def _look_ahead(self) -> None:
-        if self._outbox.is_blocked:  # where the server tells that nobody is there
+        if self._send_buffer.is_blocked:  # where the server tells that nobody is there
             self._watch()
         elif self._ahead is None:
             self._ahead = asyncio.ensure_future(self._receive())

@@ -28,7 +28,7 @@ from turbo.conf import get_settings
 from turbo.delivery.frame import Frame
 from turbo.typing import Message, Scope, Send
 
-__all__ = ["Outbox", "Transport"]
+__all__ = ["SendBuffer", "Transport"]
 
 
 class Transport(Protocol):
@@ -55,7 +55,7 @@ class Transport(Protocol):
         """Drop the connection with whatever its buffer holds."""
 
 
-class Outbox:
+class SendBuffer:
     """The frames on their way to one subscriber."""
 
     __slots__ = (
@@ -91,7 +91,7 @@ class Outbox:
         if transport is not None and _inmost(send) == transport.send:
             self._write = transport.write
         # The way of nearly every frame, so it is one look-up: the transport's write,
-        # while the outbox is open and there is room.
+        # while the buffer is open and there is room.
         self._direct: Callable[[Frame], bool] | None = self._write
         #: Called when the server tells that the client has gone.
         self.on_lost: Callable[[], None] | None = None

@@ -2,8 +2,8 @@
 The WebSocket under consumers: how it opens, how it ends, and the way out.
 
 What reaches a client goes through a bounded
-:class:`~turbo.connections.send_buffer.Outbox`. A client that does not read is closed
-with 4008, one whose server ends with 1012; both may come back.
+:class:`~turbo.connections.send_buffer.SendBuffer`. A client that does not read is
+closed with 4008, one whose server ends with 1012; both may come back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from channels.exceptions import StopConsumer
 from turbo import metrics
 from turbo.connections.budgets import ConnectionBudget
 from turbo.connections.inbox import NO_CODE, Inbox
-from turbo.connections.send_buffer import Outbox
+from turbo.connections.send_buffer import SendBuffer
 from turbo.delivery.frame import Frame
 from turbo.delivery.hub import get_hub
 from turbo.delivery.protocol import PING, CloseCode
@@ -94,7 +94,7 @@ class Socket:
         self._grace = CLOSE_TIMEOUT
         self._code = 1006
         self._budget = ConnectionBudget(scope)
-        self._outbox = Outbox(scope, send, on_slow=self.end_as_slow)
+        self._send_buffer = SendBuffer(scope, send, on_slow=self.end_as_slow)
         self._endpoint: Endpoint | None = None
 
     async def serve(self, endpoint: Endpoint, scope: Scope) -> None:
@@ -109,7 +109,7 @@ class Socket:
             await self.close(CloseCode.RESTART)
             raise
         finally:
-            await self._outbox.close()
+            await self._send_buffer.close()
             await _hang_up(endpoint, self._code)
             self._budget.close()
             await hub.disconnect(self)
@@ -129,11 +129,11 @@ class Socket:
         if self._early is not None:
             self._early.append(frame)
         else:
-            self._outbox.put(frame)
+            self._send_buffer.put(frame)
 
     async def send_bytes(self, data: bytes) -> None:
         """Send a binary frame."""
-        await self._outbox.ready()
+        await self._send_buffer.ready()
         await self._send({"type": "websocket.send", "bytes": data})
 
     async def accept(
@@ -146,7 +146,7 @@ class Socket:
         await self._send(message)
         early, self._early = self._early or [], None
         for frame in early:
-            self._outbox.put(frame)
+            self._send_buffer.put(frame)
 
     async def close(self, code: int, reason: str = "") -> None:
         """End the connection once the client has read what goes before."""
@@ -156,7 +156,7 @@ class Socket:
         self._code = code
         with suppress(Exception):
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._outbox.ready()
+                await self._send_buffer.ready()
         message: Message = {"type": "websocket.close", "code": int(code)}
         if reason:
             message["reason"] = reason
@@ -194,7 +194,7 @@ class Socket:
         act = endpoint.websocket_connect
         with Inbox(
             self._receive,
-            self._outbox,
+            self._send_buffer,
             pace=partial(self._budget.next_frame, endpoint.say_limited),
             on_lost=self._leave,
         ) as inbox:
@@ -217,9 +217,9 @@ class Socket:
     async def _close_slow(self) -> None:
         metrics.count("closed_slow")
         logger.info("A client does not read, and its connection is closed.")
-        await self._outbox.close()
+        await self._send_buffer.close()
         await self.close(CloseCode.SLOW)
-        self._outbox.abort()
+        self._send_buffer.abort()
 
 
 async def _hang_up(endpoint: Endpoint, code: int) -> None:

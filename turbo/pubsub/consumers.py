@@ -19,7 +19,7 @@ from turbo import metrics
 from turbo.conf import get_settings
 from turbo.connections.inbox import Inbox, end_now
 from turbo.connections.revocation import RevocationHandler
-from turbo.connections.send_buffer import Outbox
+from turbo.connections.send_buffer import SendBuffer
 from turbo.connections.visitors import Visitor
 from turbo.delivery.frame import Frame
 from turbo.delivery.hub import get_hub
@@ -69,7 +69,7 @@ class PubSubConsumer:
         self._code: CloseCode | None = None
         self._is_lost = False
         self._tasks = Tasks()
-        self._outbox = Outbox(scope, send, on_slow=self._end_as_slow)
+        self._send_buffer = SendBuffer(scope, send, on_slow=self._end_as_slow)
 
     @classmethod
     def as_asgi(cls) -> ASGIApplication:
@@ -107,14 +107,14 @@ class PubSubConsumer:
             await self._revocations.stop()
             await self._tasks.stop()
             self.visitor.budget.close()
-            await self._outbox.close()
+            await self._send_buffer.close()
             await hub.disconnect(self)
             await relay.close()
 
     def tell(self, frame: Frame) -> None:
         """Send a frame, once the client has been greeted."""
         if self._early is None:
-            self._outbox.put(frame)
+            self._send_buffer.put(frame)
             return
         self._early.append(frame)
         if sum(early.size for early in self._early) > get_settings().queue_bytes:
@@ -128,10 +128,10 @@ class PubSubConsumer:
         self._revocations.take(revocation)
 
     async def _read(self) -> None:
-        say_limited = partial(self._outbox.put, Frame(LIMITED))
+        say_limited = partial(self._send_buffer.put, Frame(LIMITED))
         with Inbox(
             self._receive,
-            self._outbox,
+            self._send_buffer,
             pace=partial(self.visitor.budget.next_frame, say_limited),
             on_lost=self._leave,
         ) as inbox:
@@ -165,15 +165,15 @@ class PubSubConsumer:
             case Authenticate(token):
                 await self._authenticate(token)
             case Pinged():
-                self._outbox.put(Frame(PONG))
+                self._send_buffer.put(Frame(PONG))
             case Refused(frame):
                 metrics.count("bad_frames")
-                self._outbox.put(Frame(frame))
+                self._send_buffer.put(Frame(frame))
 
     async def _authenticate(self, token: str) -> None:
         budget = self.visitor.budget
         if not budget.spend("tests"):
-            self._outbox.put(Frame(LIMIT))
+            self._send_buffer.put(Frame(LIMIT))
             return
         user = await user_of_token(token, budget.owner)
         if user is None:
@@ -192,10 +192,10 @@ class PubSubConsumer:
         if not budget.hold("subscriptions"):
             self._turn_away()
             return
-        self._outbox.put(Frame(AUTHENTICATED))
+        self._send_buffer.put(Frame(AUTHENTICATED))
         await self._greet()
         if misses:
-            self._outbox.put(Frame(GAP_FRAME))
+            self._send_buffer.put(Frame(GAP_FRAME))
 
     async def _admit(self) -> bool:
         """Let the visitor in, or not; then every change is theirs to hear."""
@@ -212,10 +212,10 @@ class PubSubConsumer:
         if self._early is None:
             return
         for text in await greetings(self.visitor.user, self.visitor.budget.owner):
-            self._outbox.put(Frame(text))
+            self._send_buffer.put(Frame(text))
         early, self._early = self._early, None
         for frame in early:
-            self._outbox.put(frame)
+            self._send_buffer.put(frame)
 
     async def _wait_for_token(self) -> None:
         await asyncio.sleep(get_pubsub_settings().token_timeout)
@@ -247,11 +247,11 @@ class PubSubConsumer:
 
     def _deny(self, reason: Denial) -> None:
         metrics.count("refused")
-        self._outbox.put(Frame(denied(reason)))
+        self._send_buffer.put(Frame(denied(reason)))
         self._end(CloseCode.FORBIDDEN)
 
     def _turn_away(self) -> None:
-        self._outbox.put(Frame(LIMIT))
+        self._send_buffer.put(Frame(LIMIT))
         self._end(CloseCode.AGAIN)
 
     def _end_as_slow(self) -> None:
@@ -273,11 +273,11 @@ class PubSubConsumer:
         assert self._code is not None
         with suppress(Exception):
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._outbox.ready()
+                await self._send_buffer.ready()
                 await self._say_goodbye(self._code)
                 while (await self._receive())["type"] == "websocket.receive":
                     pass
-        self._outbox.abort()
+        self._send_buffer.abort()
 
     async def _say_goodbye(self, code: CloseCode) -> None:
         await self._send({"type": "websocket.close", "code": int(code)})

@@ -10,7 +10,7 @@ from channels.sessions import InstanceSessionWrapper
 from django.test import override_settings
 
 from tests.servers import PATIENCE
-from turbo.connections.send_buffer import Outbox
+from turbo.connections.send_buffer import SendBuffer
 from turbo.delivery.frame import Frame
 
 
@@ -56,13 +56,13 @@ class Pipe:
         self.aborted = True
 
 
-def outbox(
+def send_buffer(
     send: Any, *, limit: int = 100, transport: Any = None
-) -> tuple[Outbox, list[str]]:
+) -> tuple[SendBuffer, list[str]]:
     slow: list[str] = []
     scope = {"extensions": {"turbo.transport": transport} if transport else None}
     with override_settings(TURBO={"QUEUE_BYTES": limit}):
-        box = Outbox(scope, send, on_slow=lambda: slow.append("slow"))
+        box = SendBuffer(scope, send, on_slow=lambda: slow.append("slow"))
     return box, slow
 
 
@@ -73,7 +73,7 @@ async def settle() -> None:
 
 async def test_a_reading_client_gets_frames_at_once_without_a_task() -> None:
     server = Server()
-    box, _ = outbox(server.send)
+    box, _ = send_buffer(server.send)
     tasks = asyncio.all_tasks()
 
     box.put(Frame("a"))
@@ -85,7 +85,7 @@ async def test_a_reading_client_gets_frames_at_once_without_a_task() -> None:
 
 async def test_a_client_that_stops_reading_gets_the_rest_in_order_later() -> None:
     server = Server()
-    box, _ = outbox(server.send)
+    box, _ = send_buffer(server.send)
     server.reading.clear()
 
     for text in "abc":
@@ -100,14 +100,14 @@ async def test_a_client_that_stops_reading_gets_the_rest_in_order_later() -> Non
 
 
 async def test_ready_returns_at_once_when_nothing_waits() -> None:
-    box, _ = outbox(Server().send)
+    box, _ = send_buffer(Server().send)
 
     await asyncio.wait_for(box.ready(), PATIENCE)
 
 
 async def test_several_may_wait_for_room() -> None:
     server = Server()
-    box, _ = outbox(server.send)
+    box, _ = send_buffer(server.send)
     server.reading.clear()
     box.put(Frame("a"))
 
@@ -121,7 +121,7 @@ async def test_several_may_wait_for_room() -> None:
 
 async def test_over_its_limit_the_subscriber_is_slow_and_gets_no_more() -> None:
     server = Server()
-    box, slow = outbox(server.send, limit=3)
+    box, slow = send_buffer(server.send, limit=3)
     server.reading.clear()
 
     for text in ["a", "bb", "cc", "dd"]:
@@ -135,7 +135,7 @@ async def test_over_its_limit_the_subscriber_is_slow_and_gets_no_more() -> None:
 async def test_a_client_that_is_gone_ends_the_sending_quietly() -> None:
     server = Server()
     server.gone = True
-    box, slow = outbox(server.send)
+    box, slow = send_buffer(server.send)
 
     box.put(Frame("a"))
     server.gone = False
@@ -149,7 +149,7 @@ async def test_a_client_that_goes_while_it_is_waited_for() -> None:
         await asyncio.sleep(0)
         raise OSError("the client is gone")
 
-    box, _ = outbox(send)
+    box, _ = send_buffer(send)
 
     box.put(Frame("a"))
     await asyncio.wait_for(box.ready(), PATIENCE)
@@ -169,7 +169,7 @@ async def test_a_send_that_waits_for_several_things_in_turn() -> None:
         except TimeoutError:
             sent.append(message["text"])
 
-    box, _ = outbox(send)
+    box, _ = send_buffer(send)
 
     box.put(Frame("a"))
     box.put(Frame("b"))
@@ -180,7 +180,7 @@ async def test_a_send_that_waits_for_several_things_in_turn() -> None:
 
 async def test_close_forgets_what_waits() -> None:
     server = Server()
-    box, _ = outbox(server.send)
+    box, _ = send_buffer(server.send)
     server.reading.clear()
     box.put(Frame("a"))
     box.put(Frame("b"))
@@ -197,7 +197,7 @@ async def test_a_transport_is_written_to_until_it_is_full_and_when_it_has_room()
     None
 ):
     pipe = Pipe(room=2)
-    box, _ = outbox(pipe.send, transport=pipe)
+    box, _ = send_buffer(pipe.send, transport=pipe)
 
     for text in "abcde":
         box.put(Frame(text))
@@ -220,7 +220,7 @@ async def test_what_stands_between_sees_every_frame() -> None:
         seen.append(message["text"])
         await pipe.send(message)
 
-    box, _ = outbox(send, transport=pipe)
+    box, _ = send_buffer(send, transport=pipe)
     box.put(Frame("a"))
     pipe.resume()
     box.put(Frame("b"))
@@ -236,7 +236,7 @@ async def test_channels_sessions_do_not_stand_in_the_way() -> None:
     inner = InstanceSessionWrapper(scope, pipe.send)
     outer = InstanceSessionWrapper(scope, inner.send)
 
-    box, _ = outbox(outer.send, transport=pipe)
+    box, _ = send_buffer(outer.send, transport=pipe)
     box.put(Frame("a"))
 
     assert pipe.sent == ["a"]
@@ -244,7 +244,7 @@ async def test_channels_sessions_do_not_stand_in_the_way() -> None:
 
 async def test_who_has_left_is_waited_for_no_longer() -> None:
     pipe = Pipe(room=1)
-    box, slow = outbox(pipe.send, transport=pipe)
+    box, slow = send_buffer(pipe.send, transport=pipe)
     told: list[str] = []
     box.on_lost = lambda: told.append("lost")
     box.put(Frame("a"))
@@ -264,7 +264,7 @@ async def test_who_has_left_is_waited_for_no_longer() -> None:
 async def test_abort_is_for_servers_that_can() -> None:
     pipe = Pipe(room=1)
 
-    outbox(pipe.send, transport=pipe)[0].abort()
-    outbox(Server().send)[0].abort()
+    send_buffer(pipe.send, transport=pipe)[0].abort()
+    send_buffer(Server().send)[0].abort()
 
     assert pipe.aborted
