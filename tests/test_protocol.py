@@ -1,4 +1,4 @@
-"""A session answers every frame, and never raises."""
+"""A page protocol answers every frame, and never raises."""
 
 from __future__ import annotations
 

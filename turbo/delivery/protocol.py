@@ -2,7 +2,7 @@
 The protocol of one subscriber, without I/O.
 
 :class:`PageProtocol` takes the text of a client's frames in and gives events out; the
-caller acts on them and asks the session for the frames that answer. It reads no clock,
+caller acts on them and asks it for the frames that answer. It reads no clock,
 no setting and no socket, so WebSocket and SSE, tests and fuzzers drive the same code.
 
 The frames, all JSON objects with a ``type``:
@@ -189,7 +189,7 @@ class PageProtocol:
         return _frame(type="retry", name=signed, reason=reason)
 
     def holds(self, sid: str) -> bool:
-        """Return whether any name of this session means the stream ``sid``."""
+        """Return whether any name of this page means the stream ``sid``."""
         return any(s.sid == sid for s in self.subscriptions.values())
 
     def _parse(self, text: str | None) -> Event:
