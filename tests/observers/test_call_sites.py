@@ -51,7 +51,7 @@ FROM_CLIENTS = {
     "shared_query: consumer.filter_queryset": 1,
     "shared_query: consumer.get_object": 1,
     "shared_query: consumers[0].get_object": 1,
-    "list_views: consumer.list_data": 1,
+    "list_query: consumer.list_data": 1,
     "shared_query: retrieve": 1,
     # Running a method of the consumer's in another way.
     "actions: function": 1,
@@ -70,7 +70,7 @@ FROM_THE_SERVER = {
     "consumers: super().__init_subclass__": 1,
     "generics: self.get_serializer_class(**action_kwargs)": 1,
     "impersonal: serializer": 1,
-    "list_views: super().__init__": 1,
+    "list_query: super().__init__": 1,
     "generics: queryset.get": 1,
     "handlers: self.observer.handler": 1,
     "handlers: observer.handler": 1,

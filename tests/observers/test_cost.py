@@ -149,7 +149,7 @@ async def test_nothing_is_read_or_serialised_when_nobody_listens() -> None:
     # The groups of declared observers take a look back, and a look each.
     assert [sql.split()[0] for sql in alone[:3]] == ["SELECT", "UPDATE", "SELECT"]
     assert statements == alone
-    assert all(len(data) < 200 for data in told), "pointers, no objects"
+    assert all(len(data) < 200 for data in told), "notices, no objects"
 
 
 async def users() -> list[User]:

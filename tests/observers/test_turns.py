@@ -20,7 +20,7 @@ from turbo.connections.revocation import recheck
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import CloseCode
 from turbo.observers import AllowAny, BasePermission
-from turbo.observers.connection.worker import Desk, Entry
+from turbo.observers.connection.worker import Entry, Worker
 from turbo.observers.events import deliver
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -243,7 +243,7 @@ class Place:
         self.failed = True
 
 
-class StuckDesk(Desk):
+class StuckWorker(Worker):
     """Gets stuck with the first message."""
 
     def __init__(self) -> None:
@@ -259,17 +259,17 @@ class StuckDesk(Desk):
 
 async def test_what_comes_while_the_work_of_others_is_being_ended_is_done() -> None:
     """Regression: it lay until the next message, if there was one."""
-    desk, before, after = StuckDesk(), Place(), Place()
-    desk.join(before)
-    desk.take(Frame("first"), before)
-    assert await desk.handled.get() == ["first"]
-    desk.take(Frame("for nobody"), before)
+    worker, before, after = StuckWorker(), Place(), Place()
+    worker.join(before)
+    worker.take(Frame("first"), before)
+    assert await worker.handled.get() == ["first"]
+    worker.take(Frame("for nobody"), before)
 
-    desk.leave(before)
-    desk.join(after)
-    desk.take(Frame("second"), after)
-    assert await asyncio.wait_for(desk.handled.get(), PATIENCE) == ["second"]
-    desk.take(Frame("third"), after)
-    assert await asyncio.wait_for(desk.handled.get(), PATIENCE) == ["third"]
+    worker.leave(before)
+    worker.join(after)
+    worker.take(Frame("second"), after)
+    assert await asyncio.wait_for(worker.handled.get(), PATIENCE) == ["second"]
+    worker.take(Frame("third"), after)
+    assert await asyncio.wait_for(worker.handled.get(), PATIENCE) == ["third"]
     assert not before.failed
     assert not after.failed

@@ -132,7 +132,7 @@ class AsyncAPIConsumer(JsonConnection):
             except TooMany as error:
                 await self._tell_failure(error, call)
         else:
-            await self.lane.run(partial(self._answer, call))
+            await self.turns.run(partial(self._answer, call))
 
     def run_detached(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """

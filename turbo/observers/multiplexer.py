@@ -26,7 +26,7 @@ from turbo.delivery.frame import Frame
 from turbo.delivery.incoming import read_json
 from turbo.delivery.protocol import CloseCode
 from turbo.observers.connection.applications import Application
-from turbo.observers.connection.multiplexed import Branch, wrap
+from turbo.observers.connection.multiplexed import MultiplexedConnection, wrap
 from turbo.observers.wire.replies import LIMITED, encode, envelope, errors_list
 from turbo.observers.wire.requests import text_of
 from turbo.typing import Message, Scope
@@ -42,16 +42,16 @@ class Multiplexer(Application):
     def attach(self, scope: Scope, link: Link) -> None:
         """Take a connection on."""
         self._link = link
-        self._branches = {
-            name: Branch(name, consumer(), scope, link)
+        self._connections = {
+            name: MultiplexedConnection(name, consumer(), scope, link)
             for name, consumer in self.consumers.items()
         }
 
     async def websocket_connect(self, message: Message) -> None:
         """Connect to every consumer; the client is let in if any of them does."""
-        for branch in self._branches.values():
-            await branch.connect(message)
-        if any(branch.open for branch in self._branches.values()):
+        for connection in self._connections.values():
+            await connection.connect(message)
+        if any(connection.open for connection in self._connections.values()):
             await self._link.accept(None, ())
         else:
             await self._link.close(CloseCode.FORBIDDEN)
@@ -61,24 +61,24 @@ class Multiplexer(Application):
         stream = None
         try:
             stream, payload = _parse(text_of(message))
-            branch = self._branches.get(stream)
-            if branch is None:
+            connection = self._connections.get(stream)
+            if connection is None:
                 raise NotFound(f"There is no stream {stream!r}.")
         except APIException as error:
             metrics.count("bad_frames")
             self._refuse(stream, error)
         else:
-            await branch.pass_on(payload)
+            await connection.pass_on(payload)
 
     async def websocket_disconnect(self, message: Message) -> None:
         """Leave every consumer."""
-        for branch in self._branches.values():
-            await branch.hang_up(message)
+        for connection in self._connections.values():
+            await connection.hang_up(message)
 
     def apply_revocation(self, revocation: str | None) -> None:
         """Pass a revocation on to every consumer."""
-        for branch in self._branches.values():
-            branch.apply_revocation(revocation)
+        for connection in self._connections.values():
+            connection.apply_revocation(revocation)
 
     def say_limited(self) -> None:
         """Say that frames come faster than they are read."""

@@ -17,7 +17,7 @@ from turbo.delivery.protocol import CloseCode
 from turbo.observers.connection.applications import Application
 from turbo.observers.connection.groups import LayerGroups
 from turbo.observers.connection.subscriptions import Subscriptions
-from turbo.observers.connection.turns import Lane
+from turbo.observers.connection.turns import Turns
 from turbo.observers.wire.replies import LIMITED, encode
 from turbo.observers.wire.requests import text_of
 from turbo.runtime.failures import log_failure
@@ -48,7 +48,7 @@ class JsonConnection(Application):
         """Take a connection on."""
         self.scope = dict(scope)
         self.link = link
-        self.lane = Lane(on_full=link.end_as_slow)
+        self.turns = Turns(on_full=link.end_as_slow)
         self.tasks = Tasks()
 
     # --- Beginning and end
@@ -90,7 +90,7 @@ class JsonConnection(Application):
         """Leave everything."""
         self.subscriptions.close()
         await self.tasks.stop()
-        await self.lane.close()
+        await self.turns.close()
         try:
             await self.disconnect(message["code"])
         finally:

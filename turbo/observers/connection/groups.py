@@ -105,4 +105,4 @@ class LayerGroups:
         if name.startswith("_") or not callable(handler):
             drop("A consumer has no method for a message", repr(name or message))
             return
-        self._consumer.lane.put(partial(handler, message))
+        self._consumer.turns.put(partial(handler, message))

@@ -16,7 +16,7 @@ from turbo.observers.wire.replies import encode, envelope, errors_list
 from turbo.runtime.failures import log_failure
 from turbo.typing import Message, Scope
 
-__all__ = ["Branch", "wrap"]
+__all__ = ["MultiplexedConnection", "wrap"]
 
 #: Messages that may wait for one consumer before the client has to.
 WAITING = 16
@@ -32,16 +32,16 @@ def wrap(stream: str | None, payload: str) -> str:
     return f'{{"stream":{json.dumps(stream)},"payload":{payload}}}'
 
 
-class Branch:
+class MultiplexedConnection:
     """The link of one consumer, to which it looks like a connection of its own."""
 
     def __init__(
-        self, name: str, endpoint: JsonConnection, scope: Scope, trunk: Link
+        self, name: str, endpoint: JsonConnection, scope: Scope, socket: Link
     ) -> None:
         self.name = name
         self.open = False
         self._endpoint = endpoint
-        self._trunk = trunk
+        self._socket = socket
         self._waiting: asyncio.Queue[Any] = asyncio.Queue(WAITING)
         self._task: asyncio.Task[None] | None = None
         endpoint.attach(scope, self)
@@ -85,9 +85,10 @@ class Branch:
     def put(self, frame: Frame) -> None:
         """Send a text frame."""
         wrapped = frame.wire(
-            (Branch, self.name), lambda text: Frame(wrap(self.name, text))
+            (MultiplexedConnection, self.name),
+            lambda text: Frame(wrap(self.name, text)),
         )
-        self._trunk.put(wrapped)
+        self._socket.put(wrapped)
 
     async def send_bytes(self, data: bytes) -> None:
         """Fail: the frame would not say which stream it belongs to."""
@@ -105,7 +106,7 @@ class Branch:
 
     def end_as_slow(self) -> None:
         """End the connection as a whole: its client does not keep up."""
-        self._trunk.end_as_slow()
+        self._socket.end_as_slow()
 
     async def _work(self) -> None:
         while True:
@@ -129,7 +130,7 @@ class Branch:
             if isinstance(request_id, (str, int, float))
             else None,
         )
-        self._trunk.put(Frame(wrap(self.name, encode(content))))
+        self._socket.put(Frame(wrap(self.name, encode(content))))
 
     def _log(self, error: Exception) -> None:
         log_failure(f"The consumer of the stream {self.name!r} failed.", error)

@@ -56,7 +56,7 @@ class RevocableConsumer:
         if not await consumer.may_connect():
             self._refuse(self.held())
             # Once the client has been told why.
-            consumer.lane.put(partial(consumer.close, CloseCode.FORBIDDEN))
+            consumer.turns.put(partial(consumer.close, CloseCode.FORBIDDEN))
 
     def _refuse(self, ended: Sequence[Subscription]) -> None:
         for subscription in ended:

@@ -13,8 +13,8 @@ from turbo.delivery.frame import Frame
 from turbo.delivery.hub import get_hub
 from turbo.delivery.names import stream_id
 from turbo.delivery.topic import Arrival
-from turbo.observers.connection.worker import Desk
-from turbo.observers.wire.notice import Arrived, this_moment
+from turbo.observers.connection.worker import Worker
+from turbo.observers.wire.notice import Received, this_moment
 from turbo.observers.wire.replies import TooMany, Unavailable
 from turbo.observers.wire.requests import Call
 
@@ -27,16 +27,16 @@ NEVER = ("", 0)
 
 class Subscription:
     """
-    A subscriber of the hub that passes what it gets to a desk.
+    A subscriber of the hub that passes what it gets to a worker.
 
     Between :meth:`start` and :meth:`release` it keeps everything back, so that the
     answer to the client comes first.
     """
 
-    def __init__(self, name: str, *, desk: Desk, consumer: Any, call: Call) -> None:
+    def __init__(self, name: str, *, worker: Worker, consumer: Any, call: Call) -> None:
         self.name = name
         self.sid = stream_id(name)
-        self.desk = desk
+        self.worker = worker
         self.consumer = consumer
         #: What the client asked for; asked again when permissions may have changed.
         self.call = call
@@ -83,7 +83,7 @@ class Subscription:
         self.active = True
         self._held = list(arrival.frames)
         hub.settle([arrival])
-        self.desk.join(self)
+        self.worker.join(self)
         return arrival
 
     def release(self) -> None:
@@ -91,7 +91,7 @@ class Subscription:
         held, self._held = self._held or [], None
         if self.active:
             for frame in held:
-                self.desk.take(frame, self)
+                self.worker.take(frame, self)
 
     def forget(self, arrival: Arrival) -> None:
         """Do not tell what was missed: the client is given something newer."""
@@ -102,13 +102,13 @@ class Subscription:
     def deliver(self, frame: Frame) -> None:
         """Take a message of the stream."""
         if self._held is None:
-            self.desk.take(frame, self)
+            self.worker.take(frame, self)
         else:
             self._held.append(frame)
 
-    def awaits(self, arrived: Arrived) -> bool:
+    def awaits(self, received: Received) -> bool:
         """Return whether the client is to be told of a message."""
-        is_news = arrived.readable and not arrived.is_older_than(self.begun)
+        is_news = received.readable and not received.is_older_than(self.begun)
         return self.active and is_news
 
     def stop(self) -> None:
@@ -116,7 +116,7 @@ class Subscription:
         self.active = False
         self.give_back()
         get_hub().unsubscribe(self, [self.sid])
-        self.desk.leave(self)
+        self.worker.leave(self)
 
     async def why_refused(self) -> Exception | None:
         """Return the error that the client would get if it asked for this now."""
@@ -134,7 +134,7 @@ class Subscription:
 
     def refuse(self, error: Exception, action: str | None = None) -> None:
         """Send an error in the place of an event."""
-        self.consumer.lane.put(
+        self.consumer.turns.put(
             partial(
                 self.consumer.handle_exception,
                 error,

@@ -9,13 +9,13 @@ from typing import Any
 
 from turbo.runtime.failures import log_failure
 
-__all__ = ["Lane"]
+__all__ = ["Turns"]
 
 #: Events that may wait for the handlers of one consumer.
 LIMIT = 1_000
 
 
-class Lane:
+class Turns:
     """
     The turns of one consumer.
 

@@ -1,9 +1,10 @@
 """
-The desk of a stream: what arrives for its subscriptions is dealt with once, in order.
+The worker of a stream: it handles each message once for all subscriptions, in order.
 
-The hub hands a message to each subscription without waiting. To tell the clients takes
-a query and a serializer, so each stream has a desk, which takes up the message with all
-who are to be told, does the work once, and tells them. It belongs to one event loop.
+The hub hands a message to each subscription without waiting. Telling the clients takes
+a query and a serializer, so each stream has a worker. The worker takes a message with
+all subscriptions that are to be told, does the work once, and tells them. It belongs to
+one event loop.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from turbo.delivery.frame import Frame
 from turbo.runtime.failures import log_failure
 
-__all__ = ["Desk", "Entry", "Listener", "Piles", "desk_for"]
+__all__ = ["Entry", "KeyedQueues", "Listener", "Worker", "worker_for"]
 
 
 class Listener(Protocol):
@@ -35,7 +36,7 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
-class Piles(Generic[K, T]):
+class KeyedQueues(Generic[K, T]):
     """
     Work that is done in order for each key, and for the keys beside each other.
 
@@ -49,12 +50,12 @@ class Piles(Generic[K, T]):
     ) -> None:
         self._work = work
         self._fail = fail
-        self._piles: dict[K, list[T]] = {}
+        self._queues: dict[K, list[T]] = {}
         self._tasks: dict[K, asyncio.Task[None]] = {}
 
     def put(self, key: K, item: T) -> None:
-        """Put something on the pile of ``key``; neither blocks nor raises."""
-        self._piles.setdefault(key, []).append(item)
+        """Put something on the queue of ``key``; neither blocks nor raises."""
+        self._queues.setdefault(key, []).append(item)
         if key not in self._tasks:
             # Not that of whoever puts it, who may be at work for one client.
             loop, context = asyncio.get_running_loop(), Context()
@@ -62,17 +63,17 @@ class Piles(Generic[K, T]):
 
     def last(self, key: K) -> T | None:
         """Return what was put there last and still waits."""
-        pile = self._piles.get(key)
-        return pile[-1] if pile else None
+        items = self._queues.get(key)
+        return items[-1] if items else None
 
     def waiting(self, key: K) -> int:
         """Return how much waits there."""
-        return len(self._piles.get(key, ()))
+        return len(self._queues.get(key, ()))
 
     def stop(self) -> None:
         """Do nothing more, but for what is put from now on."""
         tasks, self._tasks = self._tasks, {}
-        self._piles.clear()
+        self._queues.clear()
         for task in tasks.values():
             if task is not asyncio.current_task():
                 task.cancel()
@@ -80,47 +81,47 @@ class Piles(Generic[K, T]):
     async def _run(self, key: K) -> None:
         task = asyncio.current_task()
         try:
-            while self._tasks.get(key) is task and (pile := self._piles.pop(key, [])):
-                await self._attempt(key, pile)
+            while self._tasks.get(key) is task and (items := self._queues.pop(key, [])):
+                await self._attempt(key, items)
         finally:
             if self._tasks.get(key) is task:
                 del self._tasks[key]
 
-    async def _attempt(self, key: K, pile: list[T]) -> None:
+    async def _attempt(self, key: K, items: list[T]) -> None:
         try:
-            await self._work(key, pile)
+            await self._work(key, items)
         except Exception as error:
             log_failure("Clients cannot be told of a change.", error)
-            self._fail(pile)
+            self._fail(items)
 
 
-class Desk(ABC):
+class Worker(ABC):
     """The work of one stream in this process."""
 
     def __init__(self) -> None:
-        self._seats: set[Listener] = set()
-        self._arrived: Piles[None, Entry] = Piles(self._handle, self._fail)
+        self._subscriptions: set[Listener] = set()
+        self._received: KeyedQueues[None, Entry] = KeyedQueues(self._handle, self._fail)
 
-    def join(self, seat: Listener) -> None:
-        """Count ``seat`` in."""
-        self._seats.add(seat)
+    def join(self, subscription: Listener) -> None:
+        """Count ``subscription`` in."""
+        self._subscriptions.add(subscription)
 
-    def leave(self, seat: Listener) -> None:
-        """Count ``seat`` out; the last one ends the work."""
-        self._seats.discard(seat)
-        if not self._seats:
+    def leave(self, subscription: Listener) -> None:
+        """Count ``subscription`` out; the last one ends the work."""
+        self._subscriptions.discard(subscription)
+        if not self._subscriptions:
             self.stop()
 
     def stop(self) -> None:
         """End the work."""
-        self._arrived.stop()
+        self._received.stop()
 
-    def take(self, frame: Frame, seat: Listener) -> None:
-        """Put a message on the pile; neither blocks nor raises."""
-        if (last := self._arrived.last(None)) and last[0] is frame:
-            last[1].append(seat)
+    def take(self, frame: Frame, subscription: Listener) -> None:
+        """Put a message on the queue; neither blocks nor raises."""
+        if (last := self._received.last(None)) and last[0] is frame:
+            last[1].append(subscription)
         else:
-            self._arrived.put(None, (frame, [seat]))
+            self._received.put(None, (frame, [subscription]))
 
     @abstractmethod
     async def handle(self, entries: Sequence[Entry]) -> None:
@@ -130,23 +131,23 @@ class Desk(ABC):
         await self.handle(entries)
 
     def _fail(self, entries: Sequence[Entry]) -> None:
-        for _, seats in entries:
-            for seat in seats:
-                seat.fail()
+        for _, subscriptions in entries:
+            for subscription in subscriptions:
+                subscription.fail()
 
 
-D = TypeVar("D", bound=Desk)
+D = TypeVar("D", bound=Worker)
 
-# A desk lives as long as anybody who sits at it.
-_desks: WeakKeyDictionary[
-    asyncio.AbstractEventLoop, WeakValueDictionary[tuple[Any, ...], Desk]
+# A worker lives as long as a subscription that joined it.
+_workers: WeakKeyDictionary[
+    asyncio.AbstractEventLoop, WeakValueDictionary[tuple[Any, ...], Worker]
 ] = WeakKeyDictionary()
 
 
-def desk_for(key: tuple[Any, ...], make: Callable[[], D]) -> D:
-    """Return the desk of the running loop that is known as ``key``."""
-    desks = _desks.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
-    desk = desks.get(key)
-    if desk is None:
-        desk = desks[key] = make()
-    return desk  # type: ignore[return-value]
+def worker_for(key: tuple[Any, ...], make: Callable[[], D]) -> D:
+    """Return the worker of the running loop that is known as ``key``."""
+    workers = _workers.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+    worker = workers.get(key)
+    if worker is None:
+        worker = workers[key] = make()
+    return worker  # type: ignore[return-value]

@@ -14,8 +14,8 @@ from rest_framework.exceptions import PermissionDenied
 
 from turbo import metrics
 from turbo.observers.asking import ask_now, in_turn_of
-from turbo.observers.events.list_views import ListView
-from turbo.observers.events.row_subscription import Seat, Telling, gone_text
+from turbo.observers.events.list_query import ListQuery
+from turbo.observers.events.row_subscription import RowEvent, RowSubscription, gone_text
 from turbo.observers.permissions import about_event, adapt
 from turbo.runtime.threads import in_turns
 
@@ -34,7 +34,7 @@ class Refusal:
 Refused: TypeAlias = dict[int, Refusal]
 
 
-async def without_refused(tellings: Sequence[Telling]) -> list[Telling]:
+async def without_refused(events: Sequence[RowEvent]) -> list[RowEvent]:
     """
     Return those events of a client that may be told.
 
@@ -43,46 +43,54 @@ async def without_refused(tellings: Sequence[Telling]) -> list[Telling]:
     belong.
     """
     with about_event():
-        refused = await _refusals(tellings)
-    told: list[Telling | None] = []
-    for telling in tellings:
-        refusal = refused.get(id(telling))
-        of_list = isinstance(telling.seat.view, ListView)
+        refused = await _refusals(events)
+    told: list[RowEvent | None] = []
+    for event in events:
+        refusal = refused.get(id(event))
+        of_list = isinstance(event.subscription.query, ListQuery)
         if of_list and (refusal is None or refusal.of_object):
-            told.append(_of_list(telling, refused=refusal is not None))
+            told.append(_of_list(event, refused=refusal is not None))
         elif refusal is None:
-            told.append(telling)
-        elif telling.seat.active:
-            await _end_if_revoked(telling.seat, None if of_list else telling.instance)
-            telling.seat.refuse(refusal.error, telling.action)
-    return [telling for telling in told if telling is not None]
+            told.append(event)
+        elif event.subscription.active:
+            await _end_if_revoked(
+                event.subscription, None if of_list else event.instance
+            )
+            event.subscription.refuse(refusal.error, event.action)
+    return [event for event in told if event is not None]
 
 
-def _of_list(telling: Telling, *, refused: bool) -> Telling | None:
+def _of_list(event: RowEvent, *, refused: bool) -> RowEvent | None:
     """Return what an event is to a client for whom refused objects are not there."""
-    hidden, key = telling.seat.hidden, telling.key
+    hidden, key = event.subscription.hidden, event.key
     was_hidden = key in hidden
     if refused:
         hidden.add(key)
-        if was_hidden or telling.action == "create":
+        if was_hidden or event.action == "create":
             return None
-        return replace(telling, action="delete", text=gone_text(key))
+        return replace(event, action="delete", text=gone_text(key))
     hidden.discard(key)
     if not was_hidden:
-        return telling
-    return None if telling.action == "delete" else replace(telling, action="create")
+        return event
+    return None if event.action == "delete" else replace(event, action="create")
 
 
-async def _end_if_revoked(seat: Seat, instance: Any) -> None:
+async def _end_if_revoked(subscription: RowSubscription, instance: Any) -> None:
     """End a subscription that would be refused if it were asked for now."""
-    if seat.active and await _error_of_call(seat, instance):
-        seat.consumer.subscriptions.discard(seat)
+    if subscription.active and await _error_of_call(subscription, instance):
+        subscription.consumer.subscriptions.discard(subscription)
         metrics.count("revoked")
 
 
-async def _error_of_call(seat: Seat, instance: Any) -> Exception | None:
+async def _error_of_call(
+    subscription: RowSubscription, instance: Any
+) -> Exception | None:
     """Return the error that the client would get for its subscription now, if any."""
-    consumer, action, arguments = seat.consumer, seat.call.action, seat.call.arguments
+    consumer, action, arguments = (
+        subscription.consumer,
+        subscription.call.action,
+        subscription.call.arguments,
+    )
     try:
         await consumer.check_permissions(action, **arguments)
         if instance is not None:
@@ -93,10 +101,10 @@ async def _error_of_call(seat: Seat, instance: Any) -> Exception | None:
     return None
 
 
-async def _refusal_of_own(telling: Telling) -> Refusal | None:
+async def _refusal_of_own(event: RowEvent) -> Refusal | None:
     """Return the refusal of a consumer that asks permissions in a way of its own."""
-    consumer, arguments = telling.seat.consumer, telling.seat.call.arguments
-    action, instance = telling.action, telling.instance
+    consumer, arguments = event.subscription.consumer, event.subscription.call.arguments
+    action, instance = event.action, event.instance
     of_object = False
     try:
         await consumer.check_permissions(action, event=True, **arguments)
@@ -116,26 +124,26 @@ def _refusal(error: Exception, *, of_object: bool) -> Refusal:
 _DENIED = (PermissionDenied, DjangoPermissionDenied, Http404)
 
 
-async def _refusals(tellings: Sequence[Telling]) -> Refused:
+async def _refusals(events: Sequence[RowEvent]) -> Refused:
     """Return the refused events; questions for threads are asked together."""
     refused: Refused = {}
     for_thread: list[Question] = []
-    for telling in tellings:
-        consumer = telling.seat.consumer
-        if not telling.seat.active:
+    for event in events:
+        consumer = event.subscription.consumer
+        if not event.subscription.active:
             continue
         if consumer.asks_itself():
-            if (refusal := await _refusal_of_own(telling)) is not None:
-                refused[id(telling)] = refusal
+            if (refusal := await _refusal_of_own(event)) is not None:
+                refused[id(event)] = refusal
             continue
-        permissions = await consumer.get_permissions(telling.action)
-        for question in _questions(telling, permissions):
+        permissions = await consumer.get_permissions(event.action)
+        for question in _questions(event, permissions):
             if not inspect.iscoroutinefunction(question.method):
                 for_thread.append(question)
-            elif id(telling) not in refused:
+            elif id(event) not in refused:
                 await _take_async(question, refused)
     if for_thread:
-        owner = for_thread[0].telling.seat.consumer.visitor.budget.owner
+        owner = for_thread[0].event.subscription.consumer.visitor.budget.owner
         await in_turns(owner, [partial(_take, each, refused) for each in for_thread])
     return refused
 
@@ -144,7 +152,7 @@ async def _refusals(tellings: Sequence[Telling]) -> Refused:
 class Question:
     """What one permission is asked about one event, or about its object."""
 
-    telling: Telling
+    event: RowEvent
     message: str | None
     method: Any
     about: tuple[Any, ...]
@@ -152,22 +160,22 @@ class Question:
 
     @property
     def arguments(self) -> Mapping[str, Any]:
-        return self.telling.seat.call.arguments
+        return self.event.subscription.call.arguments
 
     def take(self, refused: Refused, error: Exception | None = None) -> None:
         error = error or PermissionDenied(self.message)
-        refused[id(self.telling)] = _refusal(error, of_object=self.of_object)
+        refused[id(self.event)] = _refusal(error, of_object=self.of_object)
 
 
-def _questions(telling: Telling, permissions: Iterable[Any]) -> Iterator[Question]:
-    consumer = telling.seat.consumer
-    about = (consumer.scope, consumer, telling.action)
+def _questions(event: RowEvent, permissions: Iterable[Any]) -> Iterator[Question]:
+    consumer = event.subscription.consumer
+    about = (consumer.scope, consumer, event.action)
     for permission in map(adapt, permissions):
-        yield Question(telling, permission.message, permission.has_permission, about)
-        if telling.instance is not None and permission.asks_objects():
+        yield Question(event, permission.message, permission.has_permission, about)
+        if event.instance is not None and permission.asks_objects():
             method = permission.has_object_permission
-            about_object = (*about, telling.instance)
-            yield Question(telling, permission.message, method, about_object, True)
+            about_object = (*about, event.instance)
+            yield Question(event, permission.message, method, about_object, True)
 
 
 async def _take_async(question: Question, refused: Refused) -> None:
@@ -182,7 +190,7 @@ async def _take_async(question: Question, refused: Refused) -> None:
 
 
 def _take(question: Question, refused: Refused) -> None:
-    if id(question.telling) in refused or not question.telling.seat.active:
+    if id(question.event) in refused or not question.event.subscription.active:
         return
     about, arguments = question.about, question.arguments
     try:

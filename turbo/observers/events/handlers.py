@@ -22,8 +22,8 @@ from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
 from turbo.observers.connection.after_reply import after_answer, current_call
 from turbo.observers.connection.subscriptions import Subscription
-from turbo.observers.connection.worker import Desk, Entry, desk_for
-from turbo.observers.wire.notice import Arrived
+from turbo.observers.connection.worker import Entry, Worker, worker_for
+from turbo.observers.wire.notice import Received
 from turbo.observers.wire.replies import TooMany, encode
 from turbo.observers.wire.requests import Call
 from turbo.runtime.failures import log_failure
@@ -179,7 +179,7 @@ class GroupSubscription(Subscription):
     def __init__(self, observer: BaseObserver, group: str, consumer: Any) -> None:
         super().__init__(
             observer.stream(group),
-            desk=desk_for(("group", observer), partial(HandlerDesk, observer)),
+            worker=worker_for(("group", observer), partial(HandlerWorker, observer)),
             consumer=consumer,
             call=current_call() or Call("connect"),
         )
@@ -203,7 +203,7 @@ class GroupSubscription(Subscription):
     def call_handler(self, observer: BaseObserver, event: Event) -> None:
         """Call the handler in the consumer's turn."""
         ids = [value for value in self.request_ids.values() if value is not None]
-        self.consumer.lane.put(
+        self.consumer.turns.put(
             partial(
                 _call,
                 observer,
@@ -217,7 +217,7 @@ class GroupSubscription(Subscription):
     def refuse(self, error: Exception, action: str | None = None) -> None:
         """Send an error to each request."""
         for request_id in self.request_ids.values():
-            self.consumer.lane.put(
+            self.consumer.turns.put(
                 partial(
                     self.consumer.handle_exception,
                     error,
@@ -227,7 +227,7 @@ class GroupSubscription(Subscription):
             )
 
 
-class HandlerDesk(Desk):
+class HandlerWorker(Worker):
     """The work for the events of one observer."""
 
     def __init__(self, observer: BaseObserver) -> None:
@@ -236,20 +236,24 @@ class HandlerDesk(Desk):
 
     async def handle(self, entries: Sequence[Entry]) -> None:
         """Make each body once, and call everybody's handler with it."""
-        arrivals = [(Arrived.of(frame), seats) for frame, seats in entries]
-        contents = [arrived.content for arrived, _ in arrivals if arrived.content]
+        arrivals = [
+            (Received.of(frame), subscriptions) for frame, subscriptions in entries
+        ]
+        contents = [received.content for received, _ in arrivals if received.content]
         events = iter(await self._observer.events(contents))
-        for arrived, seats in arrivals:
-            event = next(events) if arrived.content else Missed()
-            for seat in seats:
-                if seat.awaits(arrived):
-                    self._tell(seat, event)
+        for received, subscriptions in arrivals:
+            event = next(events) if received.content else Missed()
+            for subscription in subscriptions:
+                if subscription.awaits(received):
+                    self._tell(subscription, event)
 
-    def _tell(self, seat: GroupSubscription, event: Event | Exception | None) -> None:
+    def _tell(
+        self, subscription: GroupSubscription, event: Event | Exception | None
+    ) -> None:
         if isinstance(event, Exception):
-            seat.refuse(event, "gap")
+            subscription.refuse(event, "gap")
         elif event is not None:
-            seat.call_handler(self._observer, event)
+            subscription.call_handler(self._observer, event)
 
 
 async def _call(

@@ -30,14 +30,14 @@ from rest_framework.exceptions import ValidationError
 from turbo.delivery.topic import Arrival
 from turbo.observers.actions import action
 from turbo.observers.connection.after_reply import Answer
-from turbo.observers.events.row_subscription import Seat
-from turbo.observers.events.shared_query import InstanceView
+from turbo.observers.events.row_subscription import RowSubscription
+from turbo.observers.events.shared_query import InstanceQuery
 from turbo.observers.events.subscribing import (
     Place,
     call_of,
     model_of,
     require_observed,
-    take_seat,
+    subscribe_to_rows,
 )
 from turbo.observers.events.watched import observe_instances, observes_instances
 from turbo.observers.mixins import RetrieveModelMixin
@@ -88,8 +88,8 @@ class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
         kwargs.pop("action", None)
         call = call_of("subscribe_instance", request_id, kwargs)
         place = await database_sync_to_async(_find)(self, call)
-        seat, arrival = await _sit_down(self, call, place)
-        return await _welcome(seat, arrival)
+        subscription, arrival = await _subscribe(self, call, place)
+        return await _welcome(subscription, arrival)
 
     @action()
     async def unsubscribe_instance(
@@ -118,7 +118,7 @@ class InstanceChanges:
         """Send the changes of ``instance``; the caller has checked permissions."""
         call = Call("subscribe_instance", request_id, self._lookup(instance))
         place = await database_sync_to_async(_place)(self._consumer, call, instance)
-        await _sit_down(self._consumer, call, place)
+        await _subscribe(self._consumer, call, place)
 
     async def unsubscribe(self, *, instance: Model, request_id: Any = None) -> None:
         """Send no more changes of ``instance``."""
@@ -144,55 +144,65 @@ def _place(consumer: Any, call: Call, instance: Model) -> Place:
     require_observed(type(consumer), observed=observes_instances(model))
     using = router.db_for_write(model, instance=instance)
     pk = instance.pk
-    view = InstanceView(consumer, call.wanted, model=model, using=using, pk=pk)
-    return Place(instance_stream(model, pk, using), view)
+    query = InstanceQuery(consumer, call.wanted, model=model, using=using, pk=pk)
+    return Place(instance_stream(model, pk, using), query)
 
 
-async def _sit_down(consumer: Any, call: Call, place: Place) -> tuple[Seat, Arrival]:
+async def _subscribe(
+    consumer: Any, call: Call, place: Place
+) -> tuple[RowSubscription, Arrival]:
     key = "instance", encode(call.request_id), place.name
-    return await take_seat(consumer, call, place, key=key)
+    return await subscribe_to_rows(consumer, call, place, key=key)
 
 
-async def _welcome(seat: Seat, arrival: Arrival) -> Answer:
+async def _welcome(subscription: RowSubscription, arrival: Arrival) -> Answer:
     """Return the answer: an object if the client wants it, or cannot do without."""
-    since = seat.call.arguments.get("since")
-    if not seat.wants_position:
+    since = subscription.call.arguments.get("since")
+    if not subscription.wants_position:
         return Answer(None, 201)
     extra: dict[str, Any] = {"position": arrival.position}
     if since:
         extra["recovered"] = arrival.recovered
     data = None
     if not since or not arrival.recovered:
-        data = await _snapshot(seat)
+        data = await _snapshot(subscription)
     return Answer(data, 201, extra=extra)
 
 
-async def _snapshot(seat: Seat) -> Any:
-    view = seat.view
-    assert isinstance(view, InstanceView)
-    read = database_sync_to_async(view.read)
-    rows = await read([view.pk], using=view.using, consumers=[seat.consumer])
-    row = rows.get(pk_text(view.pk))
-    text = row and row.text_for(view.audience_of(seat.consumer))
+async def _snapshot(subscription: RowSubscription) -> Any:
+    query = subscription.query
+    assert isinstance(query, InstanceQuery)
+    read = database_sync_to_async(query.read)
+    rows = await read([query.pk], using=query.using, consumers=[subscription.consumer])
+    row = rows.get(pk_text(query.pk))
+    text = row and row.text_for(query.audience_of(subscription.consumer))
     if not text:
-        seat.consumer.subscriptions.discard(seat)
+        subscription.consumer.subscriptions.discard(subscription)
         raise Http404
     return json.loads(text)
 
 
 def _leave(consumer: Any, request_id: Any, value: Any) -> None:
-    seats = [seat for seat in consumer.subscriptions if _is_of(seat, value)]
-    named = [seat for seat in seats if seat.call.request_id == request_id]
-    for seat in named or (seats if value is not None else []):
-        consumer.subscriptions.discard(seat)
+    subscriptions = [
+        subscription
+        for subscription in consumer.subscriptions
+        if _is_of(subscription, value)
+    ]
+    named = [
+        subscription
+        for subscription in subscriptions
+        if subscription.call.request_id == request_id
+    ]
+    for subscription in named or (subscriptions if value is not None else []):
+        consumer.subscriptions.discard(subscription)
 
 
-def _is_of(seat: Any, value: Any) -> bool:
+def _is_of(subscription: Any, value: Any) -> bool:
     """Return whether a subscription is one to the object that ``value`` names."""
-    if not isinstance(getattr(seat, "view", None), InstanceView):
+    if not isinstance(getattr(subscription, "query", None), InstanceQuery):
         return False
     if value is None:
         return True
-    key = seat.consumer.lookup_url_kwarg or seat.consumer.lookup_field
-    given = seat.call.arguments.get(key)
+    key = subscription.consumer.lookup_url_kwarg or subscription.consumer.lookup_field
+    given = subscription.call.arguments.get(key)
     return str(given) == str(value) or encode(given) == encode(value)

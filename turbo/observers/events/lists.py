@@ -27,14 +27,14 @@ from turbo.delivery.topic import Arrival
 from turbo.observers.actions import action
 from turbo.observers.connection.after_reply import Answer
 from turbo.observers.events.impersonal import NotShared
-from turbo.observers.events.list_views import ListView
-from turbo.observers.events.row_subscription import Seat
+from turbo.observers.events.list_query import ListQuery
+from turbo.observers.events.row_subscription import RowSubscription
 from turbo.observers.events.subscribing import (
     Place,
     call_of,
     model_of,
     require_observed,
-    take_seat,
+    subscribe_to_rows,
 )
 from turbo.observers.events.watched import observe_lists, observes_lists
 from turbo.observers.wire.notice import model_stream
@@ -76,12 +76,12 @@ class ObserverModelListMixin(Base):
         place = await database_sync_to_async(_place)(self, call)
         key = "list", encode(request_id)
         self.subscriptions.drop(key)
-        seat, arrival = await take_seat(self, call, place, key=key)
+        subscription, arrival = await subscribe_to_rows(self, call, place, key=key)
         try:
-            seat.hold("lists")
-            return await _welcome(seat, arrival)
+            subscription.hold("lists")
+            return await _welcome(subscription, arrival)
         except Exception:
-            self.subscriptions.discard(seat)
+            self.subscriptions.discard(subscription)
             raise
 
     @action()
@@ -98,15 +98,15 @@ def _place(consumer: Any, call: Call) -> Place:
     model = queryset.model._meta.concrete_model
     require_observed(type(consumer), observed=observes_lists(model))
     using = queryset._db or router.db_for_write(model)
-    view = ListView(consumer, call.wanted, model=model, using=using)
-    return Place(model_stream(model, using), view)
+    query = ListQuery(consumer, call.wanted, model=model, using=using)
+    return Place(model_stream(model, using), query)
 
 
-async def _welcome(seat: Seat, arrival: Arrival) -> Answer:
-    await _count(seat)
-    seat.hold_rows()
-    since = seat.call.arguments.get("since")
-    if not seat.wants_position:
+async def _welcome(subscription: RowSubscription, arrival: Arrival) -> Answer:
+    await _count(subscription)
+    subscription.hold_rows()
+    since = subscription.call.arguments.get("since")
+    if not subscription.wants_position:
         return Answer(None, 201)
     extra: dict[str, Any] = {"position": arrival.position}
     missed = not arrival.recovered or bool(arrival.frames)
@@ -114,27 +114,27 @@ async def _welcome(seat: Seat, arrival: Arrival) -> Answer:
         extra["recovered"] = not missed
     data = None
     if missed or not since:
-        read = database_sync_to_async(_view_of(seat).snapshot)
-        data = await read(seat.consumer, seat.call.wanted)
-        seat.forget(arrival)
+        read = database_sync_to_async(_query_of(subscription).snapshot)
+        data = await read(subscription.consumer, subscription.call.wanted)
+        subscription.forget(arrival)
     return Answer(data, 201, extra=extra)
 
 
-async def _count(seat: Seat) -> None:
+async def _count(subscription: RowSubscription) -> None:
     """Learn which rows there are, unless somebody has."""
-    view = _view_of(seat)
-    async with view.lock:
-        if view.counted:
+    query = _query_of(subscription)
+    async with query.lock:
+        if query.counted:
             return
         try:
-            await database_sync_to_async(view.count)(seat.consumer)
+            await database_sync_to_async(query.count)(subscription.consumer)
             return
         except NotShared:
-            seat.take_own_view()
-    await _count(seat)
+            subscription.take_own_query()
+    await _count(subscription)
 
 
-def _view_of(seat: Seat) -> ListView:
-    """Return the view of a subscription to a list."""
-    assert isinstance(seat.view, ListView)
-    return seat.view
+def _query_of(subscription: RowSubscription) -> ListQuery:
+    """Return the query of a subscription to a list."""
+    assert isinstance(subscription.query, ListQuery)
+    return subscription.query

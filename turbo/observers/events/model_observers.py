@@ -44,7 +44,7 @@ from turbo.changes import ModelChange, watch
 from turbo.delivery.broadcast import broadcast
 from turbo.delivery.unreadable import Unreadable, drop
 from turbo.observers.events.handlers import BaseObserver, Event
-from turbo.observers.wire.notice import Pointer
+from turbo.observers.wire.notice import ChangeNotice
 from turbo.observers.wire.replies import encode
 
 __all__ = ["Action", "ModelObserver", "model_observer"]
@@ -129,8 +129,8 @@ class ModelObserver(BaseObserver):
         return Before(stored, tuple(self.signal_groups(instance=stored)))
 
     def _changed(self, change: ModelChange) -> None:
-        pointer = Pointer.of(change)
-        if pointer.relation and not self.many_to_many:
+        notice = ChangeNotice.of(change)
+        if notice.relation and not self.many_to_many:
             return
         before: Before | None = change.before
         now = () if change.action == "delete" else self._groups_now(change)
@@ -141,9 +141,9 @@ class ModelObserver(BaseObserver):
         else:
             then = now if change.action == "update" else ()
         gone = change.instance if before is None else before.instance
-        self._tell(pointer, Action.DELETE, [g for g in then if g not in now], gone)
-        self._tell(pointer, Action.UPDATE, [g for g in now if g in then])
-        self._tell(pointer, Action.CREATE, [g for g in now if g not in then])
+        self._tell(notice, Action.DELETE, [g for g in then if g not in now], gone)
+        self._tell(notice, Action.UPDATE, [g for g in now if g in then])
+        self._tell(notice, Action.CREATE, [g for g in now if g not in then])
 
     def _groups_now(self, change: ModelChange) -> tuple[str, ...]:
         instance = change.instance
@@ -152,14 +152,14 @@ class ModelObserver(BaseObserver):
         return () if instance is None else tuple(self.signal_groups(instance=instance))
 
     def _tell(
-        self, pointer: Pointer, action: Action, groups: list[str], gone: Any = None
+        self, notice: ChangeNotice, action: Action, groups: list[str], gone: Any = None
     ) -> None:
         if not groups:
             return
         body = None
         if action is Action.DELETE and self.serializes:
             body = self._body_of_gone(gone)
-        message = replace(pointer, action=action.value, body=body).pack()
+        message = replace(notice, action=action.value, body=body).pack()
         for group in groups:
             broadcast(self.stream(group), message)
 
@@ -178,45 +178,45 @@ class ModelObserver(BaseObserver):
         self, contents: Sequence[Mapping[str, Any]]
     ) -> list[Event | Exception | None]:
         """Return the event in each message; rows are read once for all clients."""
-        pointers = [self._pointer(content) for content in contents]
-        if self.serializes and any(p and p.action != "delete" for p in pointers):
-            bodies = await database_sync_to_async(self._bodies)(pointers)
+        notices = [self._notice(content) for content in contents]
+        if self.serializes and any(p and p.action != "delete" for p in notices):
+            bodies = await database_sync_to_async(self._bodies)(notices)
         else:
-            bodies = self._bodies(pointers)
+            bodies = self._bodies(notices)
         return [
-            Event(body, {"action": pointer.action})
-            if pointer and isinstance(body, str)
+            Event(body, {"action": notice.action})
+            if notice and isinstance(body, str)
             else body
-            for pointer, body in zip(pointers, bodies, strict=True)
+            for notice, body in zip(notices, bodies, strict=True)
         ]
 
-    def _pointer(self, content: Mapping[str, Any]) -> Pointer | None:
+    def _notice(self, content: Mapping[str, Any]) -> ChangeNotice | None:
         try:
-            return Pointer.unpack(content)
+            return ChangeNotice.unpack(content)
         except Unreadable as problem:
             drop("events of observers", problem)
             return None
 
     def _bodies(
-        self, pointers: Sequence[Pointer | None]
+        self, notices: Sequence[ChangeNotice | None]
     ) -> list[str | Exception | None]:
-        return [self._attempt(pointer) if pointer else None for pointer in pointers]
+        return [self._attempt(notice) if notice else None for notice in notices]
 
-    def _attempt(self, pointer: Pointer) -> str | Exception | None:
+    def _attempt(self, notice: ChangeNotice) -> str | Exception | None:
         try:
-            return self._body(pointer)
+            return self._body(notice)
         except Exception as error:
             return error
 
-    def _body(self, pointer: Pointer) -> str | None:
-        if pointer.body is not None:
-            return encode(pointer.body)
+    def _body(self, notice: ChangeNotice) -> str | None:
+        if notice.body is not None:
+            return encode(notice.body)
         if not self.serializes:
-            return encode({"pk": pointer.pk})
-        instance = pointer.read()
+            return encode({"pk": notice.pk})
+        instance = notice.read()
         if instance is None:
             return None  # deleted meanwhile, of which there is a message as well
-        return encode(self.serialize(instance, Action(pointer.action)))
+        return encode(self.serialize(instance, Action(notice.action)))
 
 
 def _is_as_stored(change: ModelChange) -> bool:

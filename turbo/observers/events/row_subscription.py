@@ -12,11 +12,11 @@ from turbo.delivery.frame import Frame
 from turbo.delivery.topic import Arrival
 from turbo.observers.connection.subscriptions import Subscription
 from turbo.observers.consumers import AsyncAPIConsumer
-from turbo.observers.events.shared_query import View
+from turbo.observers.events.shared_query import SharedQuery
 from turbo.observers.wire.replies import encode, event_text
 from turbo.observers.wire.requests import Call
 
-__all__ = ["Seat", "Telling", "gone_text"]
+__all__ = ["RowEvent", "RowSubscription", "gone_text"]
 
 STATUS = {"create": 201, "update": 200, "delete": 204, "snapshot": 200}
 
@@ -25,7 +25,7 @@ OUT = ("encode_json", "reply", "send", "send_json")
 
 
 @dataclass(slots=True)
-class Telling:
+class RowEvent:
     """
     One event for one client.
 
@@ -33,7 +33,7 @@ class Telling:
     ``frames`` holds what others were sent.
     """
 
-    seat: Seat
+    subscription: RowSubscription
     action: str
     text: str
     position: str
@@ -42,12 +42,12 @@ class Telling:
     key: str = ""
 
 
-class Seat(Subscription):
-    """A client's subscription to what a view shows."""
+class RowSubscription(Subscription):
+    """A client's subscription to what a query shows."""
 
-    def __init__(self, name: str, *, view: View, **given: Any) -> None:
+    def __init__(self, name: str, *, query: SharedQuery, **given: Any) -> None:
         super().__init__(name, **given)
-        self.view = view
+        self.query = query
         self.request_id = encode(self.call.request_id)
         #: Clients that know of positions are told of them; others are not confused.
         self.wants_position = knows_positions(self.call)
@@ -66,57 +66,57 @@ class Seat(Subscription):
     @property
     def size(self) -> int:
         """Return how many rows are remembered for this."""
-        return self.view.size + len(self.hidden)
+        return self.query.size + len(self.hidden)
 
-    def take_own_view(self) -> None:
-        """Share the view no longer: what it shows depends on the client."""
-        self.view.leave(self.consumer)
-        self.view = self.view.for_one(self.call.wanted)
-        self.view.join(self.consumer)
+    def take_own_query(self) -> None:
+        """Share the query no longer: what it shows depends on the client."""
+        self.query.leave(self.consumer)
+        self.query = self.query.for_one(self.call.wanted)
+        self.query.join(self.consumer)
 
     async def start(self, since: str = "") -> Arrival:
-        """Join the stream and the view."""
+        """Join the stream and the query."""
         arrival = await super().start(since)
-        self.view.join(self.consumer)
+        self.query.join(self.consumer)
         return arrival
 
     def stop(self) -> None:
         """Leave both."""
         if self.active:
-            self.view.leave(self.consumer)
+            self.query.leave(self.consumer)
         super().stop()
 
-    def tell(self, telling: Telling) -> None:
+    def tell(self, event: RowEvent) -> None:
         """Send an event."""
-        position = telling.position if self.wants_position else ""
+        position = event.position if self.wants_position else ""
         if self._replies:
-            self._reply(telling, position)
+            self._reply(event, position)
             return
-        key = (telling.action, telling.text, self.request_id, position)
-        if (frame := telling.frames.get(key)) is None:
+        key = (event.action, event.text, self.request_id, position)
+        if (frame := event.frames.get(key)) is None:
             text = event_text(
-                telling.action,
-                status=STATUS[telling.action],
+                event.action,
+                status=STATUS[event.action],
                 request_id=self.request_id,
-                data=telling.text,
+                data=event.text,
                 position=position,
             )
-            frame = telling.frames[key] = Frame(text)
+            frame = event.frames[key] = Frame(text)
         self.consumer.link.put(frame)
 
     async def why_refused(self) -> Exception | None:
         """Return the error that the client would get if it asked for this now."""
         if (error := await super().why_refused()) is not None:
             return error
-        return await self.view.why_refused(self.consumer, self.call)
+        return await self.query.why_refused(self.consumer, self.call)
 
-    def _reply(self, telling: Telling, position: str) -> None:
-        self.consumer.lane.put(
+    def _reply(self, event: RowEvent, position: str) -> None:
+        self.consumer.turns.put(
             partial(
                 self.consumer.reply,
-                telling.action,
-                data=json.loads(telling.text),
-                status=STATUS[telling.action],
+                event.action,
+                data=json.loads(event.text),
+                status=STATUS[event.action],
                 request_id=self.call.request_id,
                 extra={"position": position} if position else None,
             )

@@ -24,11 +24,11 @@ from turbo.observers.asking import in_turn_of
 from turbo.observers.events.impersonal import Impersonal, NotShared
 from turbo.observers.generics import GenericAsyncAPIConsumer
 from turbo.observers.mixins import RetrieveModelMixin
-from turbo.observers.wire.notice import Pointer, pk_text, pk_value
+from turbo.observers.wire.notice import ChangeNotice, pk_text, pk_value
 from turbo.observers.wire.replies import as_api_exception, encode
 from turbo.observers.wire.requests import Call
 
-__all__ = ["InstanceView", "Row", "View"]
+__all__ = ["InstanceQuery", "Row", "SharedQuery"]
 
 #: Methods that choose the objects, and those that choose how they are shown.
 ROWS = ("filter_queryset", "get_object", "get_queryset", "list_data")
@@ -56,7 +56,7 @@ class Row:
         return self.texts.get(audience) or self.texts.get(None)
 
 
-class View:
+class SharedQuery:
     """How the rows of one stream look to some subscriptions."""
 
     #: The action whose answer the events are like.
@@ -85,7 +85,7 @@ class View:
         return _overrides(consumer, TEXTS)
 
     def _key(self, consumer: GenericAsyncAPIConsumer) -> Hashable:
-        """Return what is the same for those who may have this view together."""
+        """Return what is the same for those who may have this query together."""
         run = Impersonal(consumer, self.arguments, action=self.action)
         try:
             if _overrides(consumer, ROWS):
@@ -114,7 +114,7 @@ class View:
             del self._consumers[consumer]
 
     def for_one(self, arguments: Mapping[str, Any]) -> Self:
-        """Return the same view for one client, as far as it has been told."""
+        """Return the same query for one client, as far as it has been told."""
         own = copy(self)
         own.arguments = arguments
         own.shares_rows = False
@@ -150,11 +150,11 @@ class View:
                 return None
         return next(iter(owners), None)
 
-    def is_affected_by(self, pointer: Pointer) -> bool:
+    def is_affected_by(self, notice: ChangeNotice) -> bool:
         """Return whether a change means anything to the clients."""
         return True
 
-    def own_pointer(self) -> Pointer | None:
+    def own_notice(self) -> ChangeNotice | None:
         """Return where to look when messages are missing; ``None``: at everything."""
         return None
 
@@ -188,7 +188,7 @@ class View:
     async def why_refused(
         self, consumer: GenericAsyncAPIConsumer, call: Call
     ) -> Exception | None:
-        """Return why a consumer may not have this view any more, if so."""
+        """Return why a consumer may not have this query any more, if so."""
         return None
 
     def data_of(self, instance: Any, consumer: GenericAsyncAPIConsumer) -> Any:
@@ -223,7 +223,7 @@ class View:
         return row
 
 
-class InstanceView(View):
+class InstanceQuery(SharedQuery):
     """How one row looks: as the answer to ``retrieve`` does."""
 
     action = "retrieve"
@@ -247,9 +247,9 @@ class InstanceView(View):
         """Return whether the class has methods that choose how objects are shown."""
         return self._own_retrieve or super().owns_texts(consumer)
 
-    def is_affected_by(self, pointer: Pointer) -> bool:
+    def is_affected_by(self, notice: ChangeNotice) -> bool:
         """Return whether a change means anything to the clients."""
-        return self._relations or not pointer.relation
+        return self._relations or not notice.relation
 
     async def why_refused(
         self, consumer: GenericAsyncAPIConsumer, call: Call
@@ -269,10 +269,10 @@ class InstanceView(View):
             return error
         return None
 
-    def own_pointer(self) -> Pointer:
+    def own_notice(self) -> ChangeNotice:
         """Return where to look when messages are missing: at the row."""
         label = self.model._meta.label_lower
-        return Pointer(action="update", model=label, pk=self.pk, using=self.using)
+        return ChangeNotice(action="update", model=label, pk=self.pk, using=self.using)
 
     def find(
         self,

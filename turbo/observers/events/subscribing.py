@@ -1,4 +1,4 @@
-"""Taking a seat: how a client comes to be subscribed to rows."""
+"""How a client becomes subscribed to rows."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rest_framework.exceptions import ValidationError
 from turbo.delivery.topic import Arrival
 from turbo.exceptions import ConfigurationError
 from turbo.observers.connection.after_reply import after_answer
-from turbo.observers.connection.worker import desk_for
-from turbo.observers.events.deliver import RowDesk
-from turbo.observers.events.row_subscription import Seat
-from turbo.observers.events.shared_query import View
+from turbo.observers.connection.worker import worker_for
+from turbo.observers.events.deliver import RowWorker
+from turbo.observers.events.row_subscription import RowSubscription
+from turbo.observers.events.shared_query import SharedQuery
 from turbo.observers.wire.requests import Call
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "call_of",
     "model_of",
     "require_observed",
-    "take_seat",
+    "subscribe_to_rows",
 ]
 
 MAX_SINCE = 255
@@ -30,24 +30,26 @@ MAX_SINCE = 255
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a client wants to observe; the view is taken if nobody has one alike."""
+    """What a client wants to observe; the query is taken if nobody has one alike."""
 
     name: str
-    view: View
+    query: SharedQuery
 
 
-async def take_seat(
+async def subscribe_to_rows(
     consumer: Any, call: Call, place: Place, *, key: Hashable
-) -> tuple[Seat, Arrival]:
+) -> tuple[RowSubscription, Arrival]:
     """Subscribe a client; its events are kept back until it was answered."""
     consumer.subscriptions.check_room()
-    desk = desk_for(("rows", place.name), RowDesk)
-    view = desk.views.setdefault((type(place.view), place.view.key), place.view)
-    seat = Seat(place.name, view=view, desk=desk, consumer=consumer, call=call)
-    arrival = await seat.start(call.arguments.get("since") or "")
-    await consumer.hold(key, seat)
-    after_answer(seat.release)
-    return seat, arrival
+    worker = worker_for(("rows", place.name), RowWorker)
+    query = worker.queries.setdefault((type(place.query), place.query.key), place.query)
+    subscription = RowSubscription(
+        place.name, query=query, worker=worker, consumer=consumer, call=call
+    )
+    arrival = await subscription.start(call.arguments.get("since") or "")
+    await consumer.hold(key, subscription)
+    after_answer(subscription.release)
+    return subscription, arrival
 
 
 def call_of(action: str, request_id: Any, arguments: Mapping[str, Any]) -> Call:

@@ -9,7 +9,7 @@ from django.db.models import Model
 
 from turbo.changes import ModelChange, Watch, watch
 from turbo.delivery.broadcast import broadcast
-from turbo.observers.wire.notice import Pointer, instance_stream, model_stream
+from turbo.observers.wire.notice import ChangeNotice, instance_stream, model_stream
 
 __all__ = [
     "observe_instances",
@@ -65,7 +65,7 @@ def _source(model: type[Model]) -> _Source:
 
 def _changed(change: ModelChange) -> None:
     source = _sources[change.model]
-    message = Pointer.of(change).pack()
+    message = ChangeNotice.of(change).pack()
     if source.instances:
         broadcast(instance_stream(change.model, change.pk, change.using), message)
     if source.lists:

@@ -31,8 +31,8 @@ from turbo.observers.wire.replies import encode
 from turbo.typing import ChangeAction
 
 __all__ = [
-    "Arrived",
-    "Pointer",
+    "ChangeNotice",
+    "Received",
     "instance_stream",
     "model_stream",
     "pk_text",
@@ -42,7 +42,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class Received:
     """
     A message of a stream, as it reached this process.
 
@@ -56,10 +56,10 @@ class Arrived:
     readable: bool = True
 
     @classmethod
-    def of(cls, frame: Frame) -> Arrived:
+    def of(cls, frame: Frame) -> Received:
         """Return what ``frame`` carries; parsed once, however many ask."""
-        arrived: Arrived = frame.wire(cls, cls._parse)
-        return arrived
+        received: Received = frame.wire(cls, cls._parse)
+        return received
 
     def is_older_than(self, moment: tuple[str, int]) -> bool:
         """Return whether this was certainly made before ``moment``."""
@@ -67,7 +67,7 @@ class Arrived:
         return bool(process == moment[0] and ticks < moment[1])
 
     @classmethod
-    def _parse(cls, text: str) -> Arrived:
+    def _parse(cls, text: str) -> Received:
         given = json.loads(text)
         data, position = given.get("data"), given.get("position", "")
         try:
@@ -78,7 +78,7 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pointer:
+class ChangeNotice:
     """
     One change, as other processes hear of it.
 
@@ -94,8 +94,8 @@ class Pointer:
     body: Any = None
 
     @classmethod
-    def of(cls, change: ModelChange) -> Pointer:
-        """Return the pointer to what has changed."""
+    def of(cls, change: ModelChange) -> ChangeNotice:
+        """Return the notice to what has changed."""
         return cls(
             action=change.action,
             model=change.model._meta.label_lower,
@@ -105,9 +105,9 @@ class Pointer:
         )
 
     @classmethod
-    def unpack(cls, content: Mapping[str, Any]) -> Pointer:
+    def unpack(cls, content: Mapping[str, Any]) -> ChangeNotice:
         """
-        Return the pointer that :meth:`pack` wrote.
+        Return the notice that :meth:`pack` wrote.
 
         Keys of later versions are passed over; without the known ones it raises
         :exc:`~turbo.delivery.unreadable.Unreadable`.
@@ -115,10 +115,10 @@ class Pointer:
         names = {field.name for field in fields(cls)}
         given = {name: value for name, value in content.items() if name in names}
         require(given, action=str, model=str, using=str)
-        pointer = cls(**{"pk": None, **given})
-        if pointer.pk is None or not pointer._is_known():
+        notice = cls(**{"pk": None, **given})
+        if notice.pk is None or not notice._is_known():
             raise Unreadable(f"{given!r:.200}")
-        return pointer
+        return notice
 
     def pack(self) -> str:
         """Return the message; to be called after the commit."""
@@ -197,7 +197,7 @@ def pk_text(pk: Any) -> str:
 
 
 def pk_value(model: type[Model], pk: Any) -> Any:
-    """Return the primary key that a pointer holds as JSON."""
+    """Return the primary key that a notice holds as JSON."""
     if not isinstance(pk, list):
         return pk
     fields = model._meta.pk_fields

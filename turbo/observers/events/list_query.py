@@ -11,16 +11,16 @@ from rest_framework.exceptions import ValidationError
 
 from turbo.observers.conf import get_options
 from turbo.observers.events.impersonal import NotShared
-from turbo.observers.events.shared_query import View
+from turbo.observers.events.shared_query import SharedQuery
 from turbo.observers.generics import GenericAsyncAPIConsumer
 from turbo.observers.wire.notice import pk_text
 from turbo.observers.wire.replies import encode
 from turbo.typing import ChangeAction
 
-__all__ = ["ListView"]
+__all__ = ["ListQuery"]
 
 
-class ListView(View):
+class ListQuery(SharedQuery):
     """How the rows look that the answer to ``list`` is made of."""
 
     def __init__(self, *args: Any, **given: Any) -> None:
@@ -40,7 +40,7 @@ class ListView(View):
         return len(self._known or ())
 
     def for_one(self, arguments: Mapping[str, Any]) -> Self:
-        """Return the same view for one client, as far as it has been told."""
+        """Return the same query for one client, as far as it has been told."""
         own = super().for_one(arguments)
         own.lock = asyncio.Lock()
         own._known = None if self._known is None else set(self._known)
@@ -91,7 +91,7 @@ class ListView(View):
         except Exception:  # or it fails for a client, too
             return None
 
-    def judge(self, key: str, *, visible: bool) -> ChangeAction | None:
+    def decide(self, key: str, *, visible: bool) -> ChangeAction | None:
         """Return what has happened to a row, for those who look at this list."""
         known = self._known = self._known or set()
         was_known = key in known
