@@ -441,7 +441,7 @@ async def test_a_row_that_is_gone_ends_a_stream_without_a_test(
     async with Socket(ann) as socket:
         await socket.subscribe(stream(key).sign(ann))
         await item.adelete()
-        get_hub()._order("{}")
+        get_hub()._pass_on("{}")
 
         assert await denied(socket) == [("denied", "revoked")]
         await CompositeItem.objects.acreate(tenant=1, number=2, name="new")

@@ -294,7 +294,7 @@ def test_somebody_listens_for_some_time(make_store: MakeStore) -> None:
     assert has_listeners()
 
 
-@pytest.mark.parametrize("part", ["book", "rows", "order", "slots"])
+@pytest.mark.parametrize("part", ["meta", "rows", "order", "slots"])
 def test_redis_forgets_what_has_lost_a_part(valkey: Valkey, part: str) -> None:
     """A server that is full may drop any key."""
     store = RedisStore(hosts=[valkey.url])
@@ -313,7 +313,7 @@ def test_redis_forgets_what_another_process_has_kept(valkey: Valkey) -> None:
     store = RedisStore(hosts=[valkey.url])
     fill(store, SLOT, 1)
     with valkey.client() as client:
-        [key] = client.keys("*:book")  # type: ignore[misc]
+        [key] = client.keys("*:meta")  # type: ignore[misc]
         client.hset(key, "p", "f" * 40)
 
     assert store.peek(SLOT) is None

@@ -46,7 +46,8 @@ def _module(path: Path) -> ModuleType:
 
 def names_of(module: ModuleType) -> Iterator[str]:
     """Return parameters, keywords, attributes, variables, and texts that are names."""
-    for node in ast.walk(ast.parse(inspect.getsource(module))):
+    assert module.__file__
+    for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
         match node:
             case ast.arg(arg=name) | ast.keyword(arg=str(name)):
                 yield name

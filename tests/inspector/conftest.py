@@ -1,4 +1,4 @@
-"""An open notebook, and a site in development."""
+"""An open history, and a site in development."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from turbo.inspector.history import Notebook, notebook
+from turbo.inspector.history import InspectorHistory, history
 
 
 @pytest.fixture
-def opened() -> Iterator[Notebook]:
-    """The notebook of this process, taking notes as it does with ``DEBUG``."""
-    notebook.open()
-    yield notebook
-    notebook.close()
+def opened() -> Iterator[InspectorHistory]:
+    """The history of this process, taking notes as it does with ``DEBUG``."""
+    history.open()
+    yield history
+    history.close()
 
 
 @pytest.fixture

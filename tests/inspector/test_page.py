@@ -11,7 +11,7 @@ from django.test import Client
 
 from tests.clients import Socket
 from tests.testapp.models import Room
-from turbo.inspector.history import Notebook
+from turbo.inspector.history import InspectorHistory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,7 +31,7 @@ def test_streams_with_model_and_permission(staff: Client, developing: Any) -> No
 
 
 def test_html_of_broadcasts_is_shown_as_text(
-    staff: Client, developing: Any, opened: Notebook
+    staff: Client, developing: Any, opened: InspectorHistory
 ) -> None:
     Room.objects.create(name="Attic").stream.append(html="<b>Hi</b>", id="list")
 
@@ -42,7 +42,7 @@ def test_html_of_broadcasts_is_shown_as_text(
 
 
 async def test_subscribers_and_refusals(
-    staff: Client, developing: Any, opened: Notebook
+    staff: Client, developing: Any, opened: InspectorHistory
 ) -> None:
     room = await Room.objects.acreate(name="Attic")
     cellar = await Room.objects.acreate(name="Cellar", public=False)

@@ -67,7 +67,7 @@ class Binding(Declaration):
     def stamped_row(self, pk: Any) -> tuple[State | None, Any]:
         """Return one row, and where the binding stood when it was read."""
         try:
-            pk = self.form.pk(pk_text(pk))
+            pk = self.schema.pk(pk_text(pk))
         except (TypeError, ValueError, ValidationError):
             return None, None
         return reading.read_row(self, pk)

@@ -23,7 +23,7 @@ from rest_framework.viewsets import ModelViewSet, ReadOnlyModelViewSet
 
 from turbo.bindings.binding import Binding
 from turbo.bindings.cache.etags import (
-    Validators,
+    ETags,
     empty,
     is_conditional,
     request_parts,
@@ -141,8 +141,8 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
         """Refuse a write whose author has seen another state."""
         super().initial(request, *args, **kwargs)
         if request.method not in SAFE_METHODS and is_conditional(request):
-            validators = self._validators(self.get_binding().state())
-            if validators is None or not validators.permit_write(request):
+            etags = self._etags(self.get_binding().state())
+            if etags is None or not etags.permit_write(request):
                 raise PreconditionFailed
 
     def list(self, request: Any, *args: Any, **kwargs: Any) -> Response:
@@ -152,7 +152,7 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
             self._read(binding)
             queryset: Any = self.get_queryset()
             if not getattr(queryset, "ordered", True):
-                queryset = binding.form.ordering.apply(queryset)
+                queryset = binding.schema.ordering.apply(queryset)
             return self._listed(self.filter_queryset(queryset), is_kept=False)
         reading = self._reading = self._reading_of(binding, "list")
         reading.is_alike &= only_declares(type(self.paginator))
@@ -191,15 +191,15 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
         reading = self._reading
         if reading is None or response.status_code not in (200, 304, 412):
             return response
-        validators = self._validators(reading.state)
-        if validators is not None and not reading.is_versioned:
+        etags = self._etags(reading.state)
+        if etags is not None and not reading.is_versioned:
             is_made_here = keeps(self, _View, "dispatch", "finalize_response")
             data = shown(response) if is_made_here else None
-            validators = validators.of_content(data) if data is not None else None
-            if validators is not None and validators.status(request) == 304:
+            etags = etags.of_content(data) if data is not None else None
+            if etags is not None and etags.status(request) == 304:
                 empty(response)
-        if validators is not None:
-            validators.mark(response)
+        if etags is not None:
+            etags.mark(response)
         vary(response, per_user=self.per_user or not reading.is_alike)
         return response
 
@@ -207,15 +207,15 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
         given: Any = vars(self).get("queryset", type(self).queryset)
         return given is not None
 
-    def _validators(self, state: State | None) -> Validators | None:
+    def _etags(self, state: State | None) -> ETags | None:
         if state is None:
             return None
         slot = self.get_binding().slot
-        return Validators.of(state, [slot.group, slot.name, *self.get_etag_parts()])
+        return ETags.of(state, [slot.group, slot.name, *self.get_etag_parts()])
 
     def _not_modified(self, reading: _Reading) -> Response | None:
-        validators = self._validators(reading.state)
-        code = validators.status(self.request) if validators else None
+        etags = self._etags(reading.state)
+        code = etags.status(self.request) if etags else None
         return None if code is None else Response(status=code)
 
     def _listed(self, rows: Any, *, is_kept: bool) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.conf import settings
 
-from turbo.inspector.history import notebook
+from turbo.inspector.history import history
 
 __all__ = ["InspectorConfig"]
 
@@ -18,6 +18,6 @@ class InspectorConfig(AppConfig):
     verbose_name = "Turbo inspector"
 
     def ready(self) -> None:
-        """Open the notebook; without ``DEBUG`` it stays shut, and costs nothing."""
+        """Open the history; without ``DEBUG`` it stays shut, and costs nothing."""
         if settings.DEBUG:
-            notebook.open()
+            history.open()

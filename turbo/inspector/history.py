@@ -1,7 +1,7 @@
 """
 What this process has broadcast and what went wrong, for as long as it fits on a page.
 
-Everything is bounded: a notebook that lies open for a week is no larger than one of
+Everything is bounded: a history that lies open for a week is no larger than one of
 an hour. Notes are taken in whichever thread broadcasts or counts, the event loop's too,
 so that is all that is done there.
 """
@@ -24,7 +24,7 @@ from turbo.delivery.recorders import recording
 from turbo.inspector.streams import Inspection
 from turbo.metrics import NAMES, counted
 
-__all__ = ["Broadcast", "Incident", "Notebook", "notebook"]
+__all__ = ["Broadcast", "Incident", "InspectorHistory", "history"]
 
 #: How many broadcasts, and how many incidents, are kept.
 KEPT = 50
@@ -61,7 +61,7 @@ class Incident:
     time: str = field(default_factory=_now)
 
 
-class Notebook:
+class InspectorHistory:
     """The last broadcasts and incidents, newest first."""
 
     def __init__(self) -> None:
@@ -149,4 +149,4 @@ def _read(refusal: Refusal) -> tuple[str, str]:
 
 
 #: The one of this process.
-notebook = Notebook()
+history = InspectorHistory()

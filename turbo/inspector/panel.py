@@ -15,7 +15,7 @@ from debug_toolbar.panels import Panel
 from django.http import HttpRequest, HttpResponse
 
 from turbo.delivery.recorders import recording
-from turbo.inspector.history import notebook
+from turbo.inspector.history import history
 from turbo.inspector.report import report
 
 __all__ = ["TurboPanel"]
@@ -54,7 +54,7 @@ class TurboPanel(Panel):
 
     def generate_stats(self, request: HttpRequest, response: HttpResponse) -> None:
         """Keep what the panel shows, in a form that the toolbar can store."""
-        self.record_stats({"sent": self._sent, **report(notebook)})
+        self.record_stats({"sent": self._sent, **report(history)})
 
     def _record(self, name: str, data: str) -> None:
         if _current.get() is self:

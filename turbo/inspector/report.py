@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from turbo.delivery.hub import subscribers
-from turbo.inspector.history import Notebook
+from turbo.inspector.history import InspectorHistory
 from turbo.metrics import GAUGES, NAMES, counters
 from turbo.streams.registry import stream_classes
 from turbo.streams.stream import Stream
@@ -15,17 +15,17 @@ from turbo.streams.stream import Stream
 __all__ = ["report"]
 
 
-def report(notebook: Notebook) -> dict[str, Any]:
+def report(history: InspectorHistory) -> dict[str, Any]:
     """
     Return the context of ``turbo/inspector/report.html``.
 
     Plain texts, numbers, lists and dicts: the debug toolbar stores it as JSON.
     """
-    known = notebook.names()
+    known = history.names()
     subscribed = {known.get(sid, sid): number for sid, number in subscribers().items()}
     return {
-        "broadcasts": [asdict(broadcast) for broadcast in notebook.broadcasts()],
-        "incidents": [asdict(incident) for incident in notebook.incidents()],
+        "broadcasts": [asdict(broadcast) for broadcast in history.broadcasts()],
+        "incidents": [asdict(incident) for incident in history.incidents()],
         "subscribed": sorted(subscribed.items()),
         "streams": [_row(cls, subscribed) for cls in stream_classes()],
         "counters": [

@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from turbo.inspector.history import notebook
+from turbo.inspector.history import history
 from turbo.inspector.report import report
 
 __all__ = ["inspector"]
@@ -22,7 +22,7 @@ def inspector(request: HttpRequest) -> HttpResponse:
     """Show what is going on, to those who may see everything."""
     if not may_inspect(request):
         raise Http404
-    return render(request, "turbo/inspector/page.html", report(notebook))
+    return render(request, "turbo/inspector/page.html", report(history))
 
 
 def may_inspect(request: HttpRequest) -> bool:

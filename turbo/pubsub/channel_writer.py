@@ -25,7 +25,7 @@ from turbo.pubsub.message import GAP, Announcement
 from turbo.runtime.redis.aclients import Call, Clients
 from turbo.runtime.redis.script import Script
 
-__all__ = ["Courier", "send", "server_channel"]
+__all__ = ["ChannelWriter", "send", "server_channel"]
 
 logger = logging.getLogger("turbo.pubsub")
 
@@ -61,7 +61,7 @@ def send(announcement: Announcement) -> None:
     message = announcement.message()
     posts = [(channel, message) for channel in announcement.channels()]
     post = (*posts, (server_channel(), announcement.pack()))
-    get_publisher().queues.get(Courier).put(post)
+    get_publisher().queues.get(ChannelWriter).put(post)
 
 
 def server_channel() -> str:
@@ -69,7 +69,7 @@ def server_channel() -> str:
     return f"{get_settings().replay_prefix}:pubsub"
 
 
-class Courier:
+class ChannelWriter:
     """The queue of one process, emptied by the publisher's loop."""
 
     def __init__(

@@ -26,7 +26,7 @@ from turbo.delivery.hub import get_hub
 from turbo.delivery.protocol import LIMITED, CloseCode
 from turbo.pubsub.access import greetings, may_connect, query_token, user_of_token
 from turbo.pubsub.conf import get_pubsub_settings
-from turbo.pubsub.fan_out import get_relay
+from turbo.pubsub.fan_out import get_fan_out
 from turbo.pubsub.protocol import (
     AUTHENTICATED,
     GAP_FRAME,
@@ -55,7 +55,7 @@ CLOSE_TIMEOUT = 2.0
 
 
 class PubSubConsumer:
-    """One WebSocket: a listener of the relay, and a connection of the hub."""
+    """One WebSocket: a listener of the fan-out, and a connection of the hub."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
@@ -82,12 +82,12 @@ class PubSubConsumer:
 
     async def serve(self) -> None:
         """Serve the connection until either side closes it."""
-        hub, relay = get_hub(), get_relay()
+        hub, fan_out = get_hub(), get_fan_out()
         hub.connect(self)
         try:
             with suppress(TimeoutError):  # asked again as soon as revocations are heard
                 async with asyncio.timeout(PATIENCE):
-                    await relay.open(PATIENCE)
+                    await fan_out.open(PATIENCE)
                     await hub.wait_until_listening()
             await self._receive()  # websocket.connect
             async with self._lasting:
@@ -103,13 +103,13 @@ class PubSubConsumer:
                 self._code = CloseCode.AGAIN
             await self._close()
         finally:
-            relay.dismiss(self)
+            fan_out.dismiss(self)
             await self._revocations.stop()
             await self._tasks.stop()
             self.visitor.budget.close()
             await self._send_buffer.close()
             await hub.disconnect(self)
-            await relay.close()
+            await fan_out.close()
 
     def tell(self, frame: Frame) -> None:
         """Send a frame, once the client has been greeted."""
@@ -181,7 +181,7 @@ class PubSubConsumer:
             return
         async with self._revocations.lock:
             # What is decided for whom it was before is not for whom it is now.
-            misses = get_relay().dismiss(self)
+            misses = get_fan_out().dismiss(self)
             self.visitor.become(user)  # the session, if any, is another user's
             # Something may have happened to the user while the token was looked at.
             admitted = await self.visitor.reload() and await self._admit()
@@ -205,7 +205,7 @@ class PubSubConsumer:
         if not await may_connect(self.visitor.user, self.visitor.session):
             return False
         self._is_in = True
-        get_relay().admit(self)
+        get_fan_out().admit(self)
         return True
 
     async def _greet(self) -> None:
@@ -261,7 +261,7 @@ class PubSubConsumer:
 
     def _end(self, code: CloseCode) -> None:
         """Let :meth:`serve` go on to close the connection."""
-        get_relay().dismiss(self)
+        get_fan_out().dismiss(self)
         if self._code is None:
             self._code = code
             end_now(self._lasting)

@@ -1,5 +1,5 @@
 """
-The relay: one a process and event loop, between Redis and the sockets.
+The fan-out: one a process and event loop, between Redis and the sockets.
 
 It has one subscription, reads each change once, lets the readers decide, and hands the
 same frame to all sockets of a user without awaiting any. Where changes may be missing
@@ -28,7 +28,7 @@ from turbo.runtime.redis.listen import BREAK, hear
 from turbo.runtime.tasks import Tasks
 from turbo.runtime.threads import in_thread, in_turns
 
-__all__ = ["Relay", "get_relay"]
+__all__ = ["FanOut", "get_fan_out"]
 
 logger = logging.getLogger("turbo.pubsub")
 
@@ -40,7 +40,7 @@ PATIENCE = 0.1
 VISITS = 3
 
 
-class Relay:
+class FanOut:
     """The sockets of one loop, and what they are told."""
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Relay:
         """Forget a connection; the last one ends the subscription."""
         self._guests -= 1
         if not self._guests:
-            _relays.pop(asyncio.get_running_loop(), None)
+            _fan_outs.pop(asyncio.get_running_loop(), None)
             await self._jobs.stop()
 
     def admit(self, listener: Listener) -> None:
@@ -204,13 +204,13 @@ class Relay:
         self._forget_unused(reader)
 
 
-_relays: WeakKeyDictionary[asyncio.AbstractEventLoop, Relay] = WeakKeyDictionary()
+_fan_outs: WeakKeyDictionary[asyncio.AbstractEventLoop, FanOut] = WeakKeyDictionary()
 
 
-def get_relay() -> Relay:
-    """Return the relay of the running loop; open a connection before awaiting."""
+def get_fan_out() -> FanOut:
+    """Return the fan-out of the running loop; open a connection before awaiting."""
     loop = asyncio.get_running_loop()
-    relay = _relays.get(loop)
-    if relay is None:
-        relay = _relays[loop] = Relay()
-    return relay
+    fan_out = _fan_outs.get(loop)
+    if fan_out is None:
+        fan_out = _fan_outs[loop] = FanOut()
+    return fan_out

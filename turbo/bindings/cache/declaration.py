@@ -11,13 +11,13 @@ from django.db import router
 from django.db.models import Model, Q, QuerySet
 
 from turbo.bindings.rows.codec import pk_text
-from turbo.bindings.rows.schema import Form
+from turbo.bindings.rows.schema import RowSchema
 from turbo.bindings.store import Listed, Row, Slot
 
 __all__ = ["Declaration"]
 
 # Made once for each class: its queryset has one shape, whatever the parameters.
-_forms: WeakKeyDictionary[type, Form] = WeakKeyDictionary()
+_schemas: WeakKeyDictionary[type, RowSchema] = WeakKeyDictionary()
 
 
 class Declaration:
@@ -58,7 +58,7 @@ class Declaration:
         """
         Return the binding whose slot has this name.
 
-        ``None`` if the slot is of another form: a process that runs other code has
+        ``None`` if the slot is of another schema: a process that runs other code has
         filled it.
         """
         given = name.partition(" ")[2]
@@ -100,50 +100,52 @@ class Declaration:
         return self.using or router.db_for_write(self.model)
 
     @property
-    def form(self) -> Form:
+    def schema(self) -> RowSchema:
         """Return how rows are kept."""
-        form = _forms.get(type(self))
-        if form is None:
+        schema = _schemas.get(type(self))
+        if schema is None:
             static = [f for f in (self.filters, self.excludes) if not callable(f)]
-            form = Form.of(
+            schema = RowSchema.of(
                 self.database_queryset(),
                 serializer_class=self.serializer_class,
                 further=[self.revision, *static],
             )
-            if form.has_sql:  # or an argument that finds nothing would be all's form
-                _forms[type(self)] = form
-        return form
+            if (
+                schema.has_sql
+            ):  # or an argument that finds nothing would be all's schema
+                _schemas[type(self)] = schema
+        return schema
 
     @property
     def slot(self) -> Slot:
         """Return where the rows are kept."""
-        form = self.form
-        name = f"{form.name} {self._params}" if self._params else form.name
-        return Slot(self.label, name, form.ordering.listed)
+        schema = self.schema
+        name = f"{schema.name} {self._params}" if self._params else schema.name
+        return Slot(self.label, name, schema.ordering.listed)
 
     def ordered_queryset(self) -> QuerySet[Any]:
         """Return all rows, in an order without ties."""
-        return self.form.ordering.apply(self.database_queryset())
+        return self.schema.ordering.apply(self.database_queryset())
 
     def load(self) -> list[Row]:
         """Read all rows, in order; one that a join repeats counts once."""
         rows: dict[str, Row] = {}
         for instance in self.ordered_queryset():
-            row = self.form.row(instance)
+            row = self.schema.row(instance)
             rows.setdefault(row.pk, row)
         return list(rows.values())
 
     def load_row(self, pk: Any) -> Row | None:
         """Read one row; ``None`` if the queryset does not have it."""
         instance = self.database_queryset().filter(pk=pk).first()
-        return None if instance is None else self.form.row(instance)
+        return None if instance is None else self.schema.row(instance)
 
     def load_order(self) -> list[Listed]:
         """Read what all rows are ordered by, in order."""
-        columns = self.form.ordering.columns
+        columns = self.schema.ordering.columns
         listed: dict[str, str] = {}
         for pk, *values in self.ordered_queryset().values_list("pk", *columns):
-            listed.setdefault(pk_text(pk), self.form.ordering.listed_key(values))
+            listed.setdefault(pk_text(pk), self.schema.ordering.listed_key(values))
         return list(listed.items())
 
     def __eq__(self, other: object) -> bool:

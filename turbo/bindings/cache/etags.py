@@ -19,14 +19,14 @@ from django.utils.http import http_date, parse_etags
 
 from turbo.bindings.store import State
 
-__all__ = ["Validators", "empty", "is_conditional", "request_parts", "vary"]
+__all__ = ["ETags", "empty", "is_conditional", "request_parts", "vary"]
 
 # Another process may have run other code, which made other responses of the same rows.
 _STARTED = math.ceil(time.time())
 
 
 @dataclass(frozen=True, slots=True)
-class Validators:
+class ETags:
     """
     A strong ETag and a time for the responses made of one version of a binding.
 
@@ -41,14 +41,14 @@ class Validators:
     now: float
 
     @classmethod
-    def of(cls, state: State, parts: Iterable[Any]) -> Validators:
-        """Return the validators of whatever ``parts`` tell apart, in one state."""
+    def of(cls, state: State, parts: Iterable[Any]) -> ETags:
+        """Return the ETag and date of whatever ``parts`` tell apart, in one state."""
         text = json.dumps([str(state.version), *parts], default=str)
         digest = hashlib.sha256(text.encode()).hexdigest()[:32]
         since = max(math.floor(state.modified) + 1, _STARTED)
         return cls(f'"{digest}"', since, state.now)
 
-    def of_content(self, data: Any) -> Validators | None:
+    def of_content(self, data: Any) -> ETags | None:
         """
         Return those of a response that may depend on more than the version.
 
@@ -73,7 +73,7 @@ class Validators:
         return response.status_code if response is not None else None
 
     def mark(self, response: HttpResponseBase) -> None:
-        """Put the validators into the headers of a response."""
+        """Put the ETag and date into the headers of a response."""
         response.headers["ETag"] = self.etag
         if self.unchanged_since is None:
             return

@@ -56,7 +56,7 @@ def read(declaration: Declaration) -> Snapshot:
     if not _has_own_changes(declaration):
         with suppress(Unreachable):
             snapshot = _read_stored(declaration)
-    return snapshot or Snapshot.of_rows(declaration.form, declaration.load())
+    return snapshot or Snapshot.of_rows(declaration.schema, declaration.load())
 
 
 def read_row(declaration: Declaration, pk: Any) -> tuple[State | None, Any]:
@@ -68,9 +68,9 @@ def read_row(declaration: Declaration, pk: Any) -> tuple[State | None, Any]:
                 snapshot = read(declaration)
                 return snapshot.state, snapshot.get(pk)
             state, value = found
-            return state, value and declaration.form.read(value)()
+            return state, value and declaration.schema.read(value)()
     row = declaration.load_row(pk)
-    return None, row and declaration.form.read(row.value)()
+    return None, row and declaration.schema.read(row.value)()
 
 
 def peek(declaration: Declaration) -> State | None:
@@ -165,7 +165,7 @@ def _follow(declaration: Declaration) -> Snapshot | None:
     contents = with_store(lambda store: store.read(slot, known))
     if contents is None:
         return None
-    snapshot = (copy or Snapshot(declaration.form, None, {})).follow(contents)
+    snapshot = (copy or Snapshot(declaration.schema, None, {})).follow(contents)
     _keep(slot, snapshot)
     return snapshot
 

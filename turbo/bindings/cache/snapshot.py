@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from turbo.bindings.rows.codec import pk_text
-from turbo.bindings.rows.schema import Form
+from turbo.bindings.rows.schema import RowSchema
 from turbo.bindings.store import Contents, Row, State
 
 __all__ = ["Snapshot"]
@@ -21,19 +21,19 @@ class Snapshot:
     """
 
     def __init__(
-        self, form: Form, state: State | None, texts: Mapping[str, str]
+        self, schema: RowSchema, state: State | None, texts: Mapping[str, str]
     ) -> None:
         self.state = state
         #: Value by primary key, both JSON.
         self.texts = texts
-        self._form = form
+        self._schema = schema
         # Filled on first use; two threads at once make the same of it.
         self._made: dict[str, tuple[Any, Callable[[], Any]]] = {}
 
     @classmethod
-    def of_rows(cls, form: Form, rows: Iterable[Row]) -> Snapshot:
+    def of_rows(cls, schema: RowSchema, rows: Iterable[Row]) -> Snapshot:
         """Return the snapshot of rows just read from the database."""
-        return cls(form, None, {row.pk: row.value for row in rows})
+        return cls(schema, None, {row.pk: row.value for row in rows})
 
     def follow(self, contents: Contents) -> Snapshot:
         """Return the snapshot that the store's answer leads to."""
@@ -41,7 +41,7 @@ class Snapshot:
             texts: Mapping[str, str] = dict(contents.rows)
         else:
             texts = _changed(self.texts, contents.changes)
-        snapshot = Snapshot(self._form, contents.state, texts)
+        snapshot = Snapshot(self._schema, contents.state, texts)
         if texts is self.texts:
             snapshot._made = self._made
         else:
@@ -69,7 +69,7 @@ class Snapshot:
     def _entry(self, pk: str) -> tuple[Any, Callable[[], Any]]:
         entry = self._made.get(pk)
         if entry is None:
-            made = self._form.pk(pk), self._form.read(self.texts[pk])
+            made = self._schema.pk(pk), self._schema.read(self.texts[pk])
             entry = self._made[pk] = made
         return entry
 

@@ -14,7 +14,7 @@ from turbo.bindings.cache.notify import group_stream_name, parse_told, stream_na
 from turbo.bindings.cache.outage import is_reachable
 from turbo.bindings.clients.audience import Audience, Way
 from turbo.bindings.clients.catch_up import Caught, catch_up, stay
-from turbo.bindings.clients.sequence import Change, Line
+from turbo.bindings.clients.sequence import Change, Sequence
 from turbo.bindings.messages import (
     Signal,
     change_frame,
@@ -59,12 +59,12 @@ class Client:
         self._way = way
         self._visitor = Visitor(scope)
         self._revocations = RevocationHandler[Client](self, self._visitor)
-        self._line = Line()
+        self._sequence = Sequence()
         self._sid = stream_id(stream_name(binding.slot))
         groups = map(group_stream_name, audience.get_groups())
         self._sids = [self._sid, *map(stream_id, groups)]
         self._tasks = Tasks()
-        self._lock = asyncio.Lock()  # one catching up at a time
+        self._lock = asyncio.Lock()  # a client catches up once at a time
         self._is_healing = False
         self._is_telling = False
         self._is_admitted = False
@@ -124,7 +124,7 @@ class Client:
         elif signal.stream == self._sid:
             # A gap has no version: something is missing.
             told = frame.wire("turbo.bindings.told", lambda _: parse_told(signal.data))
-            self._pass_on(self._line.take(*told))
+            self._pass_on(self._sequence.take(*told))
             self._heal()
             self._end_if_slow()
         elif signal.kind == "message":
@@ -148,7 +148,7 @@ class Client:
     async def _subscribe_later(self) -> None:
         await asyncio.sleep(PAUSE)
         if await self._subscribe():
-            await self._catch_up(self._line.version)
+            await self._catch_up(self._sequence.version)
         else:
             self._tasks.run(self._subscribe_later())
 
@@ -159,27 +159,27 @@ class Client:
         Return false, having said so, if the client asks for more than it may.
         """
         async with self._lock:
-            before = self._line.version
-            was_lost = self._line.is_lost
-            self._line.stop()
+            before = self._sequence.version
+            was_lost = self._sequence.is_lost
+            self._sequence.stop()
             try:
                 caught = await catch_up(
                     self._binding, since, self._visitor.budget.owner
                 )
             except BaseException:
-                self._line.start(since)
+                self._sequence.start(since)
                 raise
             if is_asked and not self._visitor.budget.spend("replay_bytes", caught.size):
                 self._say_limit()
-                self._pass_on(self._line.start(before))
-                self._line.is_lost |= was_lost
+                self._pass_on(self._sequence.start(before))
+                self._sequence.is_lost |= was_lost
                 return False
             self._is_telling = True
             try:
                 await self._tell(caught, since, confirm=is_asked)
             finally:
                 self._is_telling = False
-            self._pass_on(self._line.start(caught.version))
+            self._pass_on(self._sequence.start(caught.version))
         if caught.version is None:
             self._tasks.run(self._await_store())
         self._heal()
@@ -205,7 +205,7 @@ class Client:
 
     def _end_if_slow(self) -> None:
         """End the connection of a client that does not read what it is being told."""
-        if self._is_telling and self._line.is_longer(get_settings().queue_bytes):
+        if self._is_telling and self._sequence.is_longer(get_settings().queue_bytes):
             self._way.end(CloseCode.SLOW)
 
     def _pass_on(self, changes: Iterable[Change]) -> None:
@@ -218,28 +218,28 @@ class Client:
             self._way.put(frame)
 
     def _heal(self) -> None:
-        if self._line.is_stuck and not self._is_healing:
+        if self._sequence.is_stuck and not self._is_healing:
             self._is_healing = True
             self._tasks.run(self._ask_for_missing())
 
     async def _ask_for_missing(self) -> None:
         try:
-            if not self._line.is_lost:
+            if not self._sequence.is_lost:
                 await asyncio.sleep(PATIENCE)
-            if self._line.is_stuck:
-                await self._catch_up(self._line.version)
+            if self._sequence.is_stuck:
+                await self._catch_up(self._sequence.version)
         finally:
             self._is_healing = False
 
     async def _stay(self) -> None:
         state = await stay(self._binding)
-        is_here = state is not None and state.version == self._line.version
+        is_here = state is not None and state.version == self._sequence.version
         if not is_here and not self._lock.locked():
-            await self._catch_up(self._line.version)
+            await self._catch_up(self._sequence.version)
 
     async def _await_store(self) -> None:
         await asyncio.sleep(PAUSE)
-        if self._line.version is not None or self._lock.locked():
+        if self._sequence.version is not None or self._lock.locked():
             return
         if is_reachable():
             await self._catch_up(None)

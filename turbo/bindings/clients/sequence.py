@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from turbo.bindings.store.versions import Version
 
-__all__ = ["Line"]
+__all__ = ["Sequence"]
 
 #: A version, and the change that led to it.
 Change: TypeAlias = tuple[Version, str]
@@ -15,7 +15,7 @@ Change: TypeAlias = tuple[Version, str]
 LIMIT = 1_000
 
 
-class Line:
+class Sequence:
     """
     Where a client stands, and what has come too early for it.
 

@@ -1,7 +1,7 @@
 """
-The form of a binding: how its rows are written and ordered, and what that depends on.
+The schema of a binding: how its rows are written and ordered, and what that depends on.
 
-Rows that were written in one form cannot be read in another. So the form has a name
+Rows that were written in one schema cannot be read in another. So the schema has a name
 that is made of everything it rests on, and a changed model, serializer or queryset
 leads to another place in the store by itself.
 """
@@ -24,11 +24,11 @@ from turbo.bindings.rows.codec import RowFormat, pk_text
 from turbo.bindings.rows.ordering import Ordering
 from turbo.bindings.store import Row
 
-__all__ = ["Form", "describe_serializer"]
+__all__ = ["RowSchema", "describe_serializer"]
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class RowSchema:
     """How the rows of one class of bindings are kept."""
 
     name: str
@@ -41,8 +41,8 @@ class Form:
     @classmethod
     def of(
         cls, queryset: QuerySet[Any], *, serializer_class: Any, further: Sequence[Any]
-    ) -> Form:
-        """Return the form of the rows of ``queryset``."""
+    ) -> RowSchema:
+        """Return the schema of the rows of ``queryset``."""
         ordering = Ordering(queryset)
         sql = _sql(ordering.apply(queryset))
         rests_on = [

@@ -49,7 +49,7 @@ ANY = "*"
 @dataclass(frozen=True, slots=True)
 class Slot:
     """
-    The place of one binding: its class, and its form and parameters.
+    The place of one binding: its class, and its schema and parameters.
 
     The rows of a ``listed`` binding stand in the order in which the database lists
     them; those of others are sorted by their keys.

@@ -7,7 +7,7 @@ All slots of a class have one hash tag, so that they lie in one slot of a cluste
 
 and for each slot, behind ``turbo:{bindings.<class>}:<slot>:``
 
-    book     hash    e  epoch
+    meta     hash    e  epoch
                      p  the server process that wrote last
                      n  number of the version
                      m  time of the version
@@ -36,12 +36,12 @@ from __future__ import annotations
 __all__ = ["FILLED", "OPEN", "PARTS"]
 
 #: The keys of a slot, in the order in which the scripts take them, after ``slots``.
-PARTS = ("book", "rows", "keys", "ranks", "order", "out", "written", "log")
+PARTS = ("meta", "rows", "keys", "ranks", "order", "out", "written", "log")
 
 # KEYS: slots, then PARTS. ARGV: the slot's name, milliseconds to keep it, milliseconds
 # for which a ticket is good, length of the log, '1' for a listed binding; more from 6.
 OPEN = """
-local slots, book, rows, keys, ranks, order, out, written, log = unpack(KEYS)
+local slots, meta, rows, keys, ranks, order, out, written, log = unpack(KEYS)
 local name, keep, patience, length = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local listed = ARGV[5] == '1'
 
@@ -55,11 +55,11 @@ local function exactly(number)
 end
 local function forget()
     redis.call('HDEL', slots, name)
-    redis.call('DEL', book, rows, keys, ranks, order, out, written, log)
+    redis.call('DEL', meta, rows, keys, ranks, order, out, written, log)
 end
 local function open()
     local fields = {'n', 'm', 'c', 'h', 't', 'g', 'f', 'v', 'o'}
-    local held = redis.call('HMGET', book, 'e', 'p', unpack(fields))
+    local held = redis.call('HMGET', meta, 'e', 'p', unpack(fields))
     if not held[1] then
         redis.call('HDEL', slots, name)
         return nil
@@ -98,7 +98,7 @@ local function save()
         fields[#fields + 1] = field
         fields[#fields + 1] = exactly(state[field])
     end
-    redis.call('HSET', book, unpack(fields))
+    redis.call('HSET', meta, unpack(fields))
     local first = redis.call('ZRANGE', out, 0, 0, 'WITHSCORES')
     if first[1] then
         redis.call('ZREMRANGEBYSCORE', written, '-inf', first[2])
@@ -110,7 +110,7 @@ end
 local function miss(ticket)
     if ticket > slot.v then
         slot.v = ticket
-        redis.call('HSET', book, 'v', exactly(ticket))
+        redis.call('HSET', meta, 'v', exactly(ticket))
     end
 end
 local function settle()
@@ -168,7 +168,7 @@ FILLED = (
 if not slot or not is_filled() then
     return false
 end
-if redis.call('PTTL', book) * 2 < tonumber(keep) then
+if redis.call('PTTL', meta) * 2 < tonumber(keep) then
     renew()
 end
 """

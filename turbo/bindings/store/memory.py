@@ -18,7 +18,7 @@ from turbo.bindings.store.base import (
     Store,
     Ticket,
 )
-from turbo.bindings.store.slot_state import Book
+from turbo.bindings.store.slot_state import SlotState
 from turbo.bindings.store.versions import Version
 
 __all__ = ["MemoryStore"]
@@ -39,29 +39,29 @@ class MemoryStore(Store):
         super().__init__(length=length, patience=patience)
         self._clock = clock
         self._lock = threading.Lock()  # owns _books and what is in them
-        self._books: dict[Slot, Book] = {}
+        self._states: dict[Slot, SlotState] = {}
 
     def names(self, groups: Sequence[str]) -> list[list[str]]:
         """Return the names of each group's slots."""
         with self._lock:
-            slots = list(self._books)
+            slots = list(self._states)
         return [[s.name for s in slots if s.group == group] for group in groups]
 
     def take(self, slots: Sequence[Slot], pk: str) -> list[Ticket | None]:
         """Take a ticket for a row of each slot."""
         with self._lock:
-            books = [self._open(slot) for slot in slots]
-            return [book.take(pk, self._clock()) if book else None for book in books]
+            states = [self._open(slot) for slot in slots]
+            return [held.take(pk, self._clock()) if held else None for held in states]
 
     def apply(
         self, writes: Sequence[tuple[Slot, Ticket, Read]]
     ) -> list[Applied | None]:
         """Write what was read under tickets."""
         with self._lock:
-            books = [(self._open(slot), ticket, read) for slot, ticket, read in writes]
+            states = [(self._open(slot), ticket, read) for slot, ticket, read in writes]
             return [
-                book.apply(ticket, read, self._clock()) if book else None
-                for book, ticket, read in books
+                held.apply(ticket, read, self._clock()) if held else None
+                for held, ticket, read in states
             ]
 
     def reorder(
@@ -69,91 +69,91 @@ class MemoryStore(Store):
     ) -> Applied | None:
         """Write the order of the rows."""
         with self._lock:
-            book = self._open(slot)
-            return book.reorder(ticket, order, self._clock()) if book else None
+            held = self._open(slot)
+            return held.reorder(ticket, order, self._clock()) if held else None
 
     def begin(self, slot: Slot, *, alone: bool) -> Ticket | None:
         """Take a ticket to read all rows."""
         with self._lock:
-            book = self._open(slot)
-            if book is None:
-                book = self._books[slot] = Book(
+            held = self._open(slot)
+            if held is None:
+                held = self._states[slot] = SlotState(
                     secrets.token_hex(5),
                     listed=slot.listed,
                     length=self.length,
                     patience=self.patience,
                 )
-            return book.begin(self._clock(), alone=alone)
+            return held.begin(self._clock(), alone=alone)
 
     def replace(
         self, slot: Slot, ticket: Ticket, rows: Sequence[Row]
     ) -> Applied | None:
         """Write all rows as read under a ticket."""
         with self._lock:
-            book = self._open(slot)
-            return book.replace(ticket, rows, self._clock()) if book else None
+            held = self._open(slot)
+            return held.replace(ticket, rows, self._clock()) if held else None
 
     def abandon(self, slot: Slot, ticket: Ticket) -> None:
         """Give a ticket back."""
         with self._lock:
-            if book := self._open(slot):
-                book.abandon(ticket)
+            if held := self._open(slot):
+                held.abandon(ticket)
 
     def peek(self, slot: Slot) -> State | None:
         """Return where the slot stands."""
         with self._lock:
-            book = self._filled(slot)
-            return book.state(self._clock()) if book else None
+            held = self._filled(slot)
+            return held.state(self._clock()) if held else None
 
     def read(self, slot: Slot, known: Version | None = None) -> Contents | None:
         """Return what has changed since ``known``, or everything."""
         with self._lock:
-            book = self._filled(slot)
-            return book.read(known, self._clock()) if book else None
+            held = self._filled(slot)
+            return held.read(known, self._clock()) if held else None
 
     def row(self, slot: Slot, pk: str) -> tuple[State, str | None] | None:
         """Return the value of one row."""
         with self._lock:
-            book = self._filled(slot)
-            return (book.state(self._clock()), book.value(pk)) if book else None
+            held = self._filled(slot)
+            return (held.state(self._clock()), held.value(pk)) if held else None
 
     def listen(self, slot: Slot, *, seconds: float) -> State | None:
         """Say that somebody wants to hear of changes."""
         with self._lock:
-            book = self._filled(slot)
-            if book is None:
+            held = self._filled(slot)
+            if held is None:
                 return None
             now = self._clock()
-            book.listened_until = max(book.listened_until, now + seconds)
-            return book.state(now)
+            held.listened_until = max(held.listened_until, now + seconds)
+            return held.state(now)
 
     def bump(self, slot: Slot) -> Applied | None:
         """Make a new version of the same content."""
         with self._lock:
-            book = self._filled(slot)
-            return book.bump(self._clock()) if book else None
+            held = self._filled(slot)
+            return held.bump(self._clock()) if held else None
 
     def invalidate(self, slot: Slot) -> Applied | None:
         """Let the slot be filled again before it is read."""
         with self._lock:
-            book = self._open(slot)
-            return book.invalidate(self._clock()) if book else None
+            held = self._open(slot)
+            return held.invalidate(self._clock()) if held else None
 
     def clear(self, slot: Slot) -> bool:
         """Forget the slot."""
         with self._lock:
-            book = self._books.pop(slot, None)
-            return book is not None and self._clock() < book.listened_until
+            held = self._states.pop(slot, None)
+            return held is not None and self._clock() < held.listened_until
 
     def ping(self) -> None:
         """Do nothing: this store is always there."""
 
-    def _open(self, slot: Slot) -> Book | None:
-        book = self._books.get(slot)
-        if book is not None:
-            book.settle(self._clock())
-        return book
+    def _open(self, slot: Slot) -> SlotState | None:
+        held = self._states.get(slot)
+        if held is not None:
+            held.settle(self._clock())
+        return held
 
-    def _filled(self, slot: Slot) -> Book | None:
-        book = self._open(slot)
-        return book if book is not None and book.filled else None
+    def _filled(self, slot: Slot) -> SlotState | None:
+        held = self._open(slot)
+        return held if held is not None and held.filled else None

@@ -30,7 +30,7 @@ if not slot or not (is_filled() or is_being_filled()) then
     return false
 end
 local ticket = take()
-redis.call('HSET', book, 't', exactly(ticket))
+redis.call('HSET', meta, 't', exactly(ticket))
 local rank = redis.call('HGET', ranks, ARGV[6])
 return {slot.e, ticket, rank and string.sub(rank, 9)}
 """
@@ -106,7 +106,7 @@ LISTEN = Script(
     FILLED
     + """
 local listened_until = math.max(slot.h, now + tonumber(ARGV[6]))
-redis.call('HSET', book, 'h', exactly(listened_until))
+redis.call('HSET', meta, 'h', exactly(listened_until))
 return state()
 """
 )

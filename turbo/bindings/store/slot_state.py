@@ -23,13 +23,13 @@ from turbo.bindings.store.base import (
 )
 from turbo.bindings.store.versions import Version
 
-__all__ = ["Book"]
+__all__ = ["SlotState"]
 
 #: The rank of a row that has not been listed yet: behind all others.
 LAST = "~"
 
 
-class Book:
+class SlotState:
     """The rows of one slot, and the tickets that are out. Not safe for threads."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The notebook keeps what was broadcast and what went wrong, and not too much of it."""
+"""The history keeps what was broadcast and what went wrong, and not too much of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from turbo import metrics
 from turbo.delivery.hub import subscribers
 from turbo.delivery.names import sign, stream_id
 from turbo.inspector import history as module
-from turbo.inspector.history import Notebook
+from turbo.inspector.history import InspectorHistory
 from turbo.inspector.streams import Inspection
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -28,7 +28,7 @@ class Closed(turbo.Stream):
         return False
 
 
-def test_broadcasts_newest_first(opened: Notebook) -> None:
+def test_broadcasts_newest_first(opened: InspectorHistory) -> None:
     Ticker().append(text="<one>", id="list")
     Ticker().remove(id="list")
 
@@ -45,7 +45,7 @@ def test_broadcasts_newest_first(opened: Notebook) -> None:
     ]
 
 
-def test_memory_is_bounded(opened: Notebook) -> None:
+def test_memory_is_bounded(opened: InspectorHistory) -> None:
     Ticker().stream_raw("x" * (module.LONGEST + 1))
     assert opened.broadcasts()[0].data == "x" * module.LONGEST + "…"
 
@@ -57,18 +57,18 @@ def test_memory_is_bounded(opened: Notebook) -> None:
 
 
 def test_a_shut_notebook_keeps_nothing() -> None:
-    notebook = Notebook()
-    notebook.open()
+    history = InspectorHistory()
+    history.open()
     Ticker().remove(id="list")
-    notebook.close()
+    history.close()
     Ticker().remove(id="list")
     metrics.count("failed")
 
-    assert notebook.broadcasts() == notebook.incidents() == []
-    assert Ticker.label not in notebook.names().values()
+    assert history.broadcasts() == history.incidents() == []
+    assert Ticker.label not in history.names().values()
 
 
-def test_opening_twice_notes_once(opened: Notebook) -> None:
+def test_opening_twice_notes_once(opened: InspectorHistory) -> None:
     opened.open()
 
     Ticker().remove(id="list")
@@ -76,7 +76,7 @@ def test_opening_twice_notes_once(opened: Notebook) -> None:
     assert len(opened.broadcasts()) == 1
 
 
-def test_troubles_are_incidents_and_successes_are_not(opened: Notebook) -> None:
+def test_troubles_are_incidents_and_successes_are_not(opened: InspectorHistory) -> None:
     metrics.count("published", 3)
     metrics.count("revoked", 0)
     metrics.count("dropped", 2)
@@ -87,7 +87,7 @@ def test_troubles_are_incidents_and_successes_are_not(opened: Notebook) -> None:
     assert incident.why == "2: messages that were dropped before they reached the layer"
 
 
-def test_a_gap_names_its_stream(opened: Notebook) -> None:
+def test_a_gap_names_its_stream(opened: InspectorHistory) -> None:
     Ticker().remove(id="list")
 
     metrics.count("gaps", sid=stream_id(Ticker.label))
@@ -96,7 +96,7 @@ def test_a_gap_names_its_stream(opened: Notebook) -> None:
     assert [note.stream for note in opened.incidents()] == ["unheard-of", Ticker.label]
 
 
-async def test_subscriptions_and_refusals_by_name(opened: Notebook) -> None:
+async def test_subscriptions_and_refusals_by_name(opened: InspectorHistory) -> None:
     async with Socket() as socket:
         await socket.subscribe(Ticker().signed_stream_name)
         await socket.subscribe(Closed().signed_stream_name, "forged:name:here")
@@ -111,7 +111,9 @@ async def test_subscriptions_and_refusals_by_name(opened: Notebook) -> None:
     ]
 
 
-async def test_a_refusal_says_for_whom_the_page_was_made(opened: Notebook) -> None:
+async def test_a_refusal_says_for_whom_the_page_was_made(
+    opened: InspectorHistory,
+) -> None:
     somebody = User(pk=7)
 
     async with Socket() as socket:
@@ -121,7 +123,7 @@ async def test_a_refusal_says_for_whom_the_page_was_made(opened: Notebook) -> No
 
 
 async def test_open_pages_of_the_inspector_are_refreshed(
-    opened: Notebook, developing: object
+    opened: InspectorHistory, developing: object
 ) -> None:
     async with Socket() as socket:
         await socket.subscribe(Inspection().signed_stream_name)
@@ -133,7 +135,7 @@ async def test_open_pages_of_the_inspector_are_refreshed(
     assert [note.name for note in opened.broadcasts()] == [Ticker.label]
 
 
-async def test_nobody_is_refreshed_without_debug(opened: Notebook) -> None:
+async def test_nobody_is_refreshed_without_debug(opened: InspectorHistory) -> None:
     async with Socket() as socket:
         await socket.subscribe(Inspection().signed_stream_name)
 
