@@ -24,11 +24,11 @@ from turbo.delivery.protocol import (
     PING,
     CloseCode,
     Limits,
+    PageSubscription,
     Pinged,
     Refused,
     Session,
     Subscribe,
-    Subscription,
     Unsubscribe,
     message_frame,
 )
@@ -89,7 +89,7 @@ DEFAULTS, SETTINGS = Settings(), fields(Settings)
 )
 def test_every_setting_of_an_app_is_on_its_page(page: str, settings: Any) -> None:
     if settings is None:  # needs Django REST framework, and that its settings
-        settings = importlib.import_module("turbo.observers.conf").Options
+        settings = importlib.import_module("turbo.observers.conf").ObserverSettings
     names = [field.name.upper() for field in fields(settings)]
 
     assert unmentioned(names, read(page)) == []
@@ -327,7 +327,7 @@ def frames() -> dict[str, str]:
 
 def test_frames_of_the_server_are_made_as_shown() -> None:
     session, sid = Session(), stream_id(NAME)
-    subscription = Subscription(SIGNED, NAME, sid)
+    subscription = PageSubscription(SIGNED, NAME, sid)
     remove = '<turbo-stream action="remove" target="hint"></turbo-stream>'
 
     made = {

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from turbo.delivery.protocol import (
     Limits,
     PageProtocol,
+    PageSubscription,
     Pinged,
     Refused,
     Subscribe,
-    Subscription,
     Unsubscribe,
     Wanted,
     message_frame,
@@ -39,7 +39,7 @@ def protocol() -> PageProtocol:
 
 
 def accept(protocol: PageProtocol, signed: str, sid: str = "sid") -> str:
-    subscription = Subscription(signed, "chat:Room", sid)
+    subscription = PageSubscription(signed, "chat:Room", sid)
     return protocol.accept(subscription, position="e:1", recovered=True)
 
 
@@ -76,7 +76,7 @@ def test_unsubscribe_ends_what_is_held_and_answers_for_all(
     event = protocol.receive(frame(type="unsubscribe", streams=["a", "b", "a"]))
 
     assert event == Unsubscribe(
-        (Subscription("a", "chat:Room", "sid"),),
+        (PageSubscription("a", "chat:Room", "sid"),),
         (
             '{"type":"unsubscribed","name":"a"}',
             '{"type":"unsubscribed","name":"b"}',

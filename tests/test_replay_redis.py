@@ -31,7 +31,7 @@ from turbo.replay import Append, Appended, History
 from turbo.replay.clock import LIFETIME
 from turbo.replay.redis import DOUBTS, RedisReplay
 from turbo.runtime.redis import aclients
-from turbo.runtime.redis.aclients import Call, Clients, connection_options
+from turbo.runtime.redis.aclients import Clients, ScriptCall, connection_options
 from turbo.runtime.redis.script import Script
 
 ROOM = "z7r3l7mdrbvujpqa35bauqyha7"
@@ -617,7 +617,7 @@ async def test_abandoned_clients_stay_open(valkey: Valkey) -> None:
     """In a forked process the clients of its parent are out of reach."""
     clients = Clients([{"address": valkey.url}])
     [parent] = await clients.get()
-    echo = Call(0, Script("return KEYS[1]"), ("a",))
+    echo = ScriptCall(0, Script("return KEYS[1]"), ("a",))
     await parent.run([echo])
 
     aclients._after_fork()

@@ -11,7 +11,7 @@ import pytest
 from turbo import metrics
 from turbo.delivery.envelope import Envelope
 from turbo.delivery.frame import Frame
-from turbo.delivery.topic import Missed, Topic, encode
+from turbo.delivery.topic import MissedFrames, Topic, encode
 from turbo.replay.base import Entry, History
 
 
@@ -37,7 +37,9 @@ def history(tip: int, *entries: tuple[int, str], epoch: str = "e") -> History:
     return History(epoch, tip, tuple(Entry(n, data) for n, data in entries))
 
 
-def arriving(listener: Listener, given: History) -> tuple[Listener, History, Missed]:
+def arriving(
+    listener: Listener, given: History
+) -> tuple[Listener, History, MissedFrames]:
     """Return a listener with its history, encoded as the hub does."""
     [missed] = asyncio.run(encode([("sid", given)]))
     return listener, given, missed

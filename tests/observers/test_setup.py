@@ -18,11 +18,13 @@ from turbo.observers import (
     ObserverModelListMixin,
 )
 from turbo.observers.checks import check_options, check_permissions
-from turbo.observers.conf import Options, get_options
+from turbo.observers.conf import ObserverSettings, get_options
 
 
 def test_defaults() -> None:
-    assert get_options() == Options(permission_classes=(AllowAny,), max_list=10_000)
+    assert get_options() == ObserverSettings(
+        permission_classes=(AllowAny,), max_list=10_000
+    )
 
 
 @pytest.mark.parametrize("given", [IsAuthenticated, "turbo.observers.IsAuthenticated"])

@@ -20,7 +20,7 @@ from turbo.connections.revocation import recheck
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import CloseCode
 from turbo.observers import AllowAny, BasePermission
-from turbo.observers.connection.worker import Entry, Worker
+from turbo.observers.connection.worker import Delivery, Worker
 from turbo.observers.events import deliver
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -250,7 +250,7 @@ class StuckWorker(Worker):
         super().__init__()
         self.handled: asyncio.Queue[list[str]] = asyncio.Queue()
 
-    async def handle(self, entries: Sequence[Entry]) -> None:
+    async def handle(self, entries: Sequence[Delivery]) -> None:
         texts = [frame.text for frame, _ in entries]
         await self.handled.put(texts)
         if texts == ["first"]:

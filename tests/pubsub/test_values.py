@@ -19,7 +19,7 @@ from turbo.pubsub import make_token
 from turbo.pubsub.access import greetings, may_connect, user_of_token
 from turbo.pubsub.data import values_of
 from turbo.pubsub.message import to_json
-from turbo.pubsub.protocol import Authenticate, Pinged, receive
+from turbo.pubsub.protocol import Authenticate, Ping, receive
 from turbo.pubsub.rows import pk_from_json, read_row, write_row
 from turbo.pubsub.tokens import authenticate
 
@@ -92,7 +92,7 @@ def test_values_by_name() -> None:
 
 def test_frames() -> None:
     """Those that make sense; the others are told of with a reason."""
-    assert receive('{"type":"ping"}', limit=99) == Pinged()
+    assert receive('{"type":"ping"}', limit=99) == Ping()
     frame = '{"type":"authenticate","token":"t"}'
     assert receive(frame, limit=99) == Authenticate("t")
     assert "t'" not in repr(receive(frame, limit=99))

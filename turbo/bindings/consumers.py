@@ -28,7 +28,7 @@ from django.db import DataError
 
 from turbo import metrics
 from turbo.bindings.binding import Binding
-from turbo.bindings.clients.client import Client
+from turbo.bindings.clients.client import BindingClient
 from turbo.bindings.messages import message, parse_request
 from turbo.bindings.rows.codec import check_storable
 from turbo.bindings.store.versions import Version
@@ -154,11 +154,11 @@ class BindingConsumer:
         """Serve the connection until either side closes it."""
         await self._receive()  # websocket.connect
         await self._send({"type": "websocket.accept"})
-        client: Client | None = None
+        client: BindingClient | None = None
         try:
             async with self._limit:
                 binding = await in_thread(self._prepared_binding)
-                client = Client(self, binding, self.scope, self)
+                client = BindingClient(self, binding, self.scope, self)
                 await self._converse(client)
         except asyncio.CancelledError:
             self._code = CloseCode.RESTART
@@ -186,7 +186,7 @@ class BindingConsumer:
         _ = binding.slot  # looks at the queryset, for which Django may ask the database
         return binding
 
-    async def _converse(self, client: Client) -> None:
+    async def _converse(self, client: BindingClient) -> None:
         query = parse_qs(self.scope.get("query_string", b"").decode("latin-1"))
         say_limited = partial(
             client.say,
@@ -208,7 +208,7 @@ class BindingConsumer:
         self._is_lost = True
         end_now(self._limit)
 
-    async def _act(self, client: Client, text: str | None) -> None:
+    async def _act(self, client: BindingClient, text: str | None) -> None:
         try:
             request = parse_request(text, limit=get_settings().max_frame_bytes)
         except FrameError as error:

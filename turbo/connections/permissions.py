@@ -21,7 +21,7 @@ from turbo.connections.questions import ask, ask_quickly
 from turbo.connections.users import is_pending, load_sessions
 from turbo.connections.visitors import Visitor
 from turbo.delivery.names import SignedName, user_key, verify
-from turbo.delivery.protocol import Subscription
+from turbo.delivery.protocol import PageSubscription
 from turbo.exceptions import NameRefused, UnknownStreamError
 from turbo.replay import get_replay
 from turbo.replay.positions import Moment, parse
@@ -52,7 +52,7 @@ TESTING = 0.05
 class Allowed:
     """A name that admits its bearer, the stream that it means, and since when."""
 
-    subscription: Subscription
+    subscription: PageSubscription
     stream: Stream
     since: str
 
@@ -146,7 +146,7 @@ def _read(signed: str) -> Refusal | tuple[Allowed, SignedName]:
     try:
         name = verify(signed)
         stream = from_name(name.name)
-        subscription = Subscription(signed, name.name, stream.stream_id)
+        subscription = PageSubscription(signed, name.name, stream.stream_id)
         return Allowed(subscription, stream, name.since), name
     except NameRefused as error:
         return Refusal(signed, error.reason)

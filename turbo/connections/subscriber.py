@@ -28,9 +28,9 @@ from turbo.delivery.hub import get_hub
 from turbo.delivery.protocol import (
     Limits,
     PageProtocol,
+    PageSubscription,
     Pinged,
     Subscribe,
-    Subscription,
     Unsubscribe,
     Wanted,
 )
@@ -75,7 +75,7 @@ class LiveSubscriber:
                 name_chars=4 * settings.max_name_length,
             )
         )
-        self._revocations = RevocationHandler[Subscription](self, self.visitor)
+        self._revocations = RevocationHandler[PageSubscription](self, self.visitor)
         self._has_missed_revocations = False
         self._hub = get_hub()
         self._hub.connect(self)
@@ -215,17 +215,19 @@ class LiveSubscriber:
 
     # --- For the handler of revocations
 
-    def held(self) -> Sequence[Subscription]:
+    def held(self) -> Sequence[PageSubscription]:
         """Return what the page is subscribed to."""
         return list(self._protocol.subscriptions.values())
 
     async def ended_with(
-        self, stream: str, held: Sequence[Subscription]
-    ) -> Sequence[Subscription]:
+        self, stream: str, held: Sequence[PageSubscription]
+    ) -> Sequence[PageSubscription]:
         """Return the subscriptions to a stream."""
         return [item for item in held if item.name == stream]
 
-    async def refused(self, held: Sequence[Subscription]) -> Sequence[Subscription]:
+    async def refused(
+        self, held: Sequence[PageSubscription]
+    ) -> Sequence[PageSubscription]:
         """Return what the user may not see any more, or what is not there any more."""
         streams = [from_name(item.name) for item in held]
         reasons = await passes(streams, self.visitor)
@@ -236,7 +238,7 @@ class LiveSubscriber:
             if why or item.signed in noted
         ]
 
-    async def _noted(self, held: Sequence[Subscription]) -> Collection[str]:
+    async def _noted(self, held: Sequence[PageSubscription]) -> Collection[str]:
         """Return the names whose end a lost revocation may have been about."""
         self._has_missed_revocations = False  # first, for more may be lost meanwhile
         try:
@@ -246,18 +248,18 @@ class LiveSubscriber:
             logger.info("Revocations are read at the next check: %s", error)
             return ()
 
-    async def end(self, ended: Sequence[Subscription]) -> None:
+    async def end(self, ended: Sequence[PageSubscription]) -> None:
         """End what was revoked, unless something else has ended it meanwhile."""
         ended = self._held(item.signed for item in ended)
         self._say(self._protocol.deny(item.signed, reason="revoked") for item in ended)
         self._leave(ended)
 
-    def _held(self, signed_names: Iterable[str]) -> list[Subscription]:
+    def _held(self, signed_names: Iterable[str]) -> list[PageSubscription]:
         """Return what is subscribed already of what is asked for."""
         held = self._protocol.subscriptions
         return [held[name] for name in signed_names if name in held]
 
-    def _leave(self, ended: Iterable[Subscription]) -> None:
+    def _leave(self, ended: Iterable[PageSubscription]) -> None:
         """Leave the streams of ``ended`` that no name of this page means any more."""
         self._hub.unsubscribe(
             self, [item.sid for item in ended if not self._protocol.holds(item.sid)]

@@ -28,13 +28,13 @@ __all__ = [
     "LIMITED",
     "PING",
     "CloseCode",
-    "Event",
     "Limits",
+    "PageEvent",
     "PageProtocol",
+    "PageSubscription",
     "Pinged",
     "Refused",
     "Subscribe",
-    "Subscription",
     "Unsubscribe",
     "Wanted",
     "message_frame",
@@ -84,7 +84,7 @@ class Subscribe:
 class Unsubscribe:
     """The client leaves these subscriptions."""
 
-    ended: tuple[Subscription, ...]
+    ended: tuple[PageSubscription, ...]
     frames: tuple[str, ...]
 
 
@@ -102,11 +102,11 @@ class Refused:
     frame: str
 
 
-Event: TypeAlias = Subscribe | Unsubscribe | Pinged | Refused
+PageEvent: TypeAlias = Subscribe | Unsubscribe | Pinged | Refused
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
+class PageSubscription:
     """One accepted name: what the page holds, and the stream that it means."""
 
     signed: str
@@ -154,9 +154,9 @@ class PageProtocol:
     """
 
     limits: Limits = field(default_factory=Limits)
-    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    subscriptions: dict[str, PageSubscription] = field(default_factory=dict)
 
-    def receive(self, text: str | None) -> Event:
+    def receive(self, text: str | None) -> PageEvent:
         """Return what a frame asks for; ``None`` stands for a binary frame."""
         try:
             return self._parse(text)
@@ -166,7 +166,7 @@ class PageProtocol:
             )
 
     def accept(
-        self, subscription: Subscription, *, position: str, recovered: bool
+        self, subscription: PageSubscription, *, position: str, recovered: bool
     ) -> str:
         """Take a subscription on, and return the frame that says so."""
         self.subscriptions[subscription.signed] = subscription
@@ -192,7 +192,7 @@ class PageProtocol:
         """Return whether any name of this page means the stream ``sid``."""
         return any(s.sid == sid for s in self.subscriptions.values())
 
-    def _parse(self, text: str | None) -> Event:
+    def _parse(self, text: str | None) -> PageEvent:
         frame = decode(text, limit=self.limits.frame_bytes)
         match frame.get("type"):
             case "subscribe":

@@ -22,7 +22,15 @@ from turbo.replay import get_replay
 from turbo.replay.base import Entry, History
 from turbo.runtime.batching import batched, deduplicated
 
-__all__ = ["Arrival", "Missed", "Subscriber", "Topic", "deliver", "encode", "read"]
+__all__ = [
+    "Arrival",
+    "MissedFrames",
+    "Subscriber",
+    "Topic",
+    "deliver",
+    "encode",
+    "read",
+]
 
 logger = logging.getLogger("turbo.hub")
 
@@ -48,10 +56,10 @@ class Arrival:
 
 
 #: The messages that a subscriber has missed, by their numbers.
-Missed: TypeAlias = Sequence[tuple[int, Frame]]
+MissedFrames: TypeAlias = Sequence[tuple[int, Frame]]
 
 
-async def read(wanted: Sequence[tuple[str, str]]) -> list[tuple[History, Missed]]:
+async def read(wanted: Sequence[tuple[str, str]]) -> list[tuple[History, MissedFrames]]:
     """Return what the log has for ``(stream id, since)`` pairs, as it is to be sent."""
     histories: list[History] = await _read(wanted)
     sids = [sid for sid, _ in wanted]
@@ -64,9 +72,9 @@ async def _read(pages: list[Sequence[tuple[str, str]]]) -> list[list[History]]:
     return await deduplicated(pages, lambda wanted: get_replay().read(wanted))
 
 
-async def encode(histories: Iterable[tuple[str, History]]) -> list[Missed]:
+async def encode(histories: Iterable[tuple[str, History]]) -> list[MissedFrames]:
     """Return the messages in the history of each stream id; others have turns."""
-    encoded: list[Missed] = []
+    encoded: list[MissedFrames] = []
     size = 0
     for sid, history in histories:
         missed = []
@@ -168,7 +176,7 @@ class Topic:
         return False
 
     def admit(
-        self, subscriber: Subscriber, history: History, missed: Missed = ()
+        self, subscriber: Subscriber, history: History, missed: MissedFrames = ()
     ) -> Arrival:
         """
         Take a subscriber on, and return what it has missed until this moment.

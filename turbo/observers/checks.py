@@ -8,7 +8,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning
 
 from turbo.exceptions import ConfigurationError
-from turbo.observers.conf import Options, get_options
+from turbo.observers.conf import ObserverSettings, get_options
 from turbo.observers.consumers import AsyncAPIConsumer
 
 __all__ = ["check_options", "check_permissions"]
@@ -28,7 +28,7 @@ def check_options(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 def check_permissions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Check, before deployment, that every consumer says who may use it."""
-    if get_options().permission_classes != Options().permission_classes:
+    if get_options().permission_classes != ObserverSettings().permission_classes:
         return []
     return [
         Warning(

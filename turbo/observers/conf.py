@@ -11,11 +11,11 @@ from django.utils.module_loading import import_string
 from turbo.conf import get_settings, read_section
 from turbo.observers.permissions import AllowAny
 
-__all__ = ["Options", "get_options"]
+__all__ = ["ObserverSettings", "get_options"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class ObserverSettings:
     """Every key of ``TURBO["OBSERVERS"]``, in lower case, with its default."""
 
     #: Asked by consumers that name no permissions; classes, or dotted paths of some.
@@ -24,23 +24,23 @@ class Options:
     max_list: int = 10_000
 
 
-def get_options() -> Options:
+def get_options() -> ObserverSettings:
     """Return the settings in force."""
     return _options(get_settings().observers)
 
 
-_cached: tuple[Mapping[str, Any], Options] | None = None
+_cached: tuple[Mapping[str, Any], ObserverSettings] | None = None
 
 
-def _options(given: Mapping[str, Any]) -> Options:
+def _options(given: Mapping[str, Any]) -> ObserverSettings:
     global _cached
     if _cached is None or _cached[0] is not given:
         _cached = given, _parse(given)
     return _cached[1]
 
 
-def _parse(given: Mapping[str, Any]) -> Options:
-    options = read_section("TURBO['OBSERVERS']", given, Options)
+def _parse(given: Mapping[str, Any]) -> ObserverSettings:
+    options = read_section("TURBO['OBSERVERS']", given, ObserverSettings)
     classes = tuple(
         import_string(item) if isinstance(item, str) else item
         for item in options.permission_classes

@@ -21,10 +21,10 @@ from turbo.pubsub.rows import pk_from_json, read_row
 from turbo.pubsub.watching import Listening, find
 from turbo.runtime.failures import log_failure
 
-__all__ = ["Change", "read_changes"]
+__all__ = ["PublishedChange", "read_changes"]
 
 
-class Change:
+class PublishedChange:
     """One change of a row, for all who may be told of it."""
 
     def __init__(
@@ -49,12 +49,12 @@ class Change:
             return self._frame
 
 
-def read_changes(announcements: Sequence[Announcement]) -> list[Change]:
+def read_changes(announcements: Sequence[Announcement]) -> list[PublishedChange]:
     """Return what there is to tell, in order."""
     known = [(find(item.label), item) for item in announcements]
     rows = _read([(listening, item) for listening, item in known if listening])
     return [
-        Change(listening, item, instance)
+        PublishedChange(listening, item, instance)
         for listening, item in known
         # Not a model of ours, or deleted since; the delete follows.
         if listening is not None and (instance := rows.get(_key(item))) is not None

@@ -22,7 +22,7 @@ from turbo.delivery.broadcast import get_publisher
 from turbo.exceptions import ConfigurationError
 from turbo.pubsub.conf import redis_host
 from turbo.pubsub.message import GAP, Announcement
-from turbo.runtime.redis.aclients import Call, Clients
+from turbo.runtime.redis.aclients import Clients, ScriptCall
 from turbo.runtime.redis.script import Script
 
 __all__ = ["ChannelWriter", "send", "server_channel"]
@@ -175,7 +175,7 @@ class ChannelWriter:
         if old is not None:
             await old.aclose()
 
-    def _call(self, batch: Sequence[Post]) -> Call:
+    def _call(self, batch: Sequence[Post]) -> ScriptCall:
         args: list[str | int] = [MEMORY]
         if self._lost:
             self._lost = False
@@ -185,7 +185,7 @@ class ChannelWriter:
             for channel, text in post:
                 args += [self._number, channel, text]
         key = f"{server_channel()}:{self._key}"
-        return Call(0, _PUBLISH, (key,), tuple(args))
+        return ScriptCall(0, _PUBLISH, (key,), tuple(args))
 
     def _note_outage(self, error: Exception) -> None:
         if not self._is_down:

@@ -34,7 +34,7 @@ from turbo.pubsub.protocol import (
     PONG,
     Authenticate,
     Denial,
-    Pinged,
+    Ping,
     Refused,
     denied,
     receive,
@@ -164,7 +164,7 @@ class PubSubConsumer:
         match receive(text, limit=get_settings().max_frame_bytes):
             case Authenticate(token):
                 await self._authenticate(token)
-            case Pinged():
+            case Ping():
                 self._send_buffer.put(Frame(PONG))
             case Refused(frame):
                 metrics.count("bad_frames")

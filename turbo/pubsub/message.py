@@ -20,9 +20,9 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from turbo.delivery.unreadable import Unreadable, json_object, require
 
-__all__ = ["GAP", "Action", "Announcement", "to_json"]
+__all__ = ["GAP", "Announcement", "PublishedAction", "to_json"]
 
-Action: TypeAlias = Literal["created", "saved", "deleted"]
+PublishedAction: TypeAlias = Literal["created", "saved", "deleted"]
 
 #: Told to the server instead of an announcement: some could not be kept.
 GAP = "{}"
@@ -48,7 +48,7 @@ class Announcement:
 
     app: str
     model: str
-    action: Action
+    action: PublishedAction
     pk: Any
     using: str = "default"
     row: Mapping[str, Any] | None = None
@@ -101,7 +101,10 @@ class Announcement:
         names = {field.name for field in fields(cls)}
         known = {name: value for name, value in given.items() if name in names}
         require(known, app=str, model=str, using=str, row=(dict, NoneType))
-        if known.get("action") not in get_args(Action) or known.get("pk") is None:
+        if (
+            known.get("action") not in get_args(PublishedAction)
+            or known.get("pk") is None
+        ):
             raise Unreadable(f"{given!r:.200}")
         return cls(**known)
 

@@ -23,9 +23,9 @@ __all__ = [
     "LIMIT",
     "PONG",
     "Authenticate",
+    "ClientEvent",
     "Denial",
-    "Event",
-    "Pinged",
+    "Ping",
     "Refused",
     "denied",
     "receive",
@@ -59,7 +59,7 @@ class Authenticate:
 
 
 @dataclass(frozen=True, slots=True)
-class Pinged:
+class Ping:
     """The client asks whether anybody is there."""
 
 
@@ -70,7 +70,7 @@ class Refused:
     frame: str
 
 
-Event: TypeAlias = Authenticate | Pinged | Refused
+ClientEvent: TypeAlias = Authenticate | Ping | Refused
 
 
 def denied(reason: Denial) -> str:
@@ -83,7 +83,7 @@ def denied(reason: Denial) -> str:
     return to_json({"type": "denied", "reason": reason})
 
 
-def receive(text: str | None, *, limit: int) -> Event:
+def receive(text: str | None, *, limit: int) -> ClientEvent:
     """
     Return what a frame asks for; ``None`` stands for a binary frame.
 
@@ -98,7 +98,7 @@ def receive(text: str | None, *, limit: int) -> Event:
         return Refused(to_json(answer))
 
 
-def _parse(text: str | None, limit: int) -> Event:
+def _parse(text: str | None, limit: int) -> ClientEvent:
     frame = decode(text, limit=limit)
     match frame.get("type"):
         case "authenticate":
@@ -107,7 +107,7 @@ def _parse(text: str | None, limit: int) -> Event:
                 raise FrameError("invalid", "'token' is a string that is not empty.")
             return Authenticate(token)
         case "ping":
-            return Pinged()
+            return Ping()
         case _:
             raise FrameError(
                 "unknown_type", "type is neither 'authenticate' nor 'ping'."

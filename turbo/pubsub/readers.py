@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from turbo import metrics
 from turbo.connections.visitors import Visitor
 from turbo.delivery.frame import Frame
-from turbo.pubsub.changes import Change
+from turbo.pubsub.changes import PublishedChange
 from turbo.pubsub.protocol import GAP_FRAME
 
 __all__ = ["Listener", "Reader"]
@@ -47,11 +47,11 @@ class Reader:
         #: Whether a thread is at work on it.
         self.is_busy = False
         self.is_slow = False
-        self._waiting: deque[Change] = deque()
+        self._waiting: deque[PublishedChange] = deque()
         self._misses = False
         # What is decided at the moment; a thread owns it while this is busy.
         self._user: Any = None
-        self._batch: Sequence[Change] = ()
+        self._batch: Sequence[PublishedChange] = ()
         self._frames: list[Frame] = []
 
     @property
@@ -59,7 +59,7 @@ class Reader:
         """Return whether something has yet to be told."""
         return self.is_busy or bool(self._waiting)
 
-    def put(self, changes: Sequence[Change]) -> None:
+    def put(self, changes: Sequence[PublishedChange]) -> None:
         """Take what there is to tell; the user is asked about soon."""
         if not self.listeners:
             return
@@ -111,6 +111,6 @@ class Reader:
                 listener.tell(frame)
         metrics.count("delivered", len(frames) * len(self.listeners))
 
-    def _decide(self, change: Change) -> None:
+    def _decide(self, change: PublishedChange) -> None:
         if change.admits(self._user):
             self._frames.append(change.frame())

@@ -21,7 +21,7 @@ from turbo.pubsub.channel_writer import send
 from turbo.pubsub.conf import get_pubsub_settings
 from turbo.pubsub.data import values_of
 from turbo.pubsub.declarations import ListenableModelMixin, ModelListenConfig
-from turbo.pubsub.message import Action, Announcement
+from turbo.pubsub.message import Announcement, PublishedAction
 from turbo.pubsub.rows import write_row
 from turbo.runtime.failures import log_failure
 from turbo.typing import ChangeAction
@@ -36,7 +36,7 @@ __all__ = [
 
 logger = logging.getLogger("turbo.pubsub")
 
-ACTIONS: dict[ChangeAction, Action] = {
+ACTIONS: dict[ChangeAction, PublishedAction] = {
     "create": "created",
     "update": "saved",
     "delete": "deleted",

@@ -16,7 +16,7 @@ from typing import Any
 from turbo.replay.clock import Reading
 from turbo.replay.lua import SERVER
 from turbo.replay.positions import Moment
-from turbo.runtime.redis.aclients import Call, Clients
+from turbo.runtime.redis.aclients import Clients, ScriptCall
 
 __all__ = ["Hosts"]
 
@@ -61,17 +61,23 @@ class Hosts:
         known = moment.hosts[host] if len(moment.hosts) == self._count else UNKNOWN
         return reading is not None and reading.identity == known
 
-    async def ask(self, calls: Sequence[Call], *, once: bool = False) -> list[Any]:
+    async def ask(
+        self, calls: Sequence[ScriptCall], *, once: bool = False
+    ) -> list[Any]:
         """Return the replies to calls, one round trip to each host they go to."""
         clients = await self._clients.get()
 
-        async def run(host: int, calls: list[Call]) -> list[Any]:
+        async def run(host: int, calls: list[ScriptCall]) -> list[Any]:
             return await clients[host].run(calls, once=once)
 
         return await _spread(calls, run)
 
     async def ask_and_read(
-        self, calls: Sequence[Call], *, hosts: Iterable[int] = (), renew: bool = False
+        self,
+        calls: Sequence[ScriptCall],
+        *,
+        hosts: Iterable[int] = (),
+        renew: bool = False,
     ) -> tuple[list[Any], dict[int, Reading]]:
         """
         Return the replies to calls, and a reading of each host taken after them.
@@ -81,9 +87,9 @@ class Hosts:
         clients = await self._clients.get()
         readings: dict[int, Reading] = {}
 
-        async def run(host: int, calls: list[Call]) -> list[Any]:
+        async def run(host: int, calls: list[ScriptCall]) -> list[Any]:
             word = (secrets.token_hex(5), 1 if renew else 0)
-            calls.append(Call(host, SERVER, (self._word_key,), word))
+            calls.append(ScriptCall(host, SERVER, (self._word_key,), word))
             sent = self._monotonic()
             *replies, server = await clients[host].run(calls)
             reading = Reading.take(*server, sent=sent, received=self._monotonic())
@@ -118,8 +124,8 @@ class Hosts:
 
 
 async def _spread(
-    calls: Sequence[Call],
-    run: Callable[[int, list[Call]], Awaitable[list[Any]]],
+    calls: Sequence[ScriptCall],
+    run: Callable[[int, list[ScriptCall]], Awaitable[list[Any]]],
     *,
     hosts: Iterable[int] = (),
 ) -> list[Any]:

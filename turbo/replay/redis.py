@@ -21,7 +21,7 @@ from turbo.replay.clock import Reading
 from turbo.replay.hosts import Hosts
 from turbo.replay.positions import Moment, Position, parse
 from turbo.replay.selection import layer_is_redis
-from turbo.runtime.redis.aclients import Call, connection_options
+from turbo.runtime.redis.aclients import ScriptCall, connection_options
 from turbo.runtime.redis.script import Script
 
 __all__ = ["RedisReplay"]
@@ -119,7 +119,9 @@ class RedisReplay(ReplayLog):
     async def tips(self, streams: Sequence[str]) -> list[tuple[str, int] | None]:
         """Return each stream's last position, and keep its epoch alive."""
         calls = [
-            Call(self._hosts.index(s), lua.TIP, self._keys(s)[:1], (self._meta_ms,))
+            ScriptCall(
+                self._hosts.index(s), lua.TIP, self._keys(s)[:1], (self._meta_ms,)
+            )
             for s in streams
         ]
         replies, readings = await self._hosts.ask_and_read(calls)
@@ -175,10 +177,12 @@ class RedisReplay(ReplayLog):
         tagged = f"{self._prefix}:{{{stream}}}"
         return f"{tagged}:meta", f"{tagged}:log"
 
-    def _key_call(self, script: Script, key: str, kind: str, *args: str | int) -> Call:
+    def _key_call(
+        self, script: Script, key: str, kind: str, *args: str | int
+    ) -> ScriptCall:
         tag = hashlib.sha256(key.encode()).hexdigest()[:32]
         name = f"{self._prefix}:{{{tag}}}:{kind}"
-        return Call(self._hosts.index(tag), script, (name,), args)
+        return ScriptCall(self._hosts.index(tag), script, (name,), args)
 
     async def _append(self, appends: Sequence[Append]) -> list[Any]:
         calls = [self._append_call(item) for item in appends]
@@ -188,7 +192,7 @@ class RedisReplay(ReplayLog):
             self._doubt(appends)
             raise
 
-    def _append_call(self, item: Append) -> Call:
+    def _append_call(self, item: Append) -> ScriptCall:
         host = self._hosts.index(item.stream)
         args = (
             secrets.token_hex(5),
@@ -202,7 +206,7 @@ class RedisReplay(ReplayLog):
             1 if item.token in self._doubts else 0,
         )
         data = () if item.data is None else (item.data,)
-        return Call(host, lua.APPEND, self._keys(item.stream), args + data)
+        return ScriptCall(host, lua.APPEND, self._keys(item.stream), args + data)
 
     def _since(self, item: Append, host: int) -> str:
         if not item.key or not item.moment:
@@ -212,7 +216,7 @@ class RedisReplay(ReplayLog):
             return str(moment.time)
         return "0"
 
-    def _read_call(self, stream: str, since: str) -> Call:
+    def _read_call(self, stream: str, since: str) -> ScriptCall:
         place = parse(since)
         epoch, number, moment = "", 0, ""
         if isinstance(place, Position):
@@ -222,7 +226,7 @@ class RedisReplay(ReplayLog):
             moment = str(place.time)
         args = (secrets.token_hex(5), self._meta_ms, epoch, number, moment)
         host = self._hosts.index(stream)
-        return Call(host, lua.READ, self._keys(stream), args)
+        return ScriptCall(host, lua.READ, self._keys(stream), args)
 
     def _proves(
         self, place: Position | Moment | None, host: int, reading: Reading

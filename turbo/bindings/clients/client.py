@@ -14,7 +14,7 @@ from turbo.bindings.cache.notify import group_stream_name, parse_told, stream_na
 from turbo.bindings.cache.outage import is_reachable
 from turbo.bindings.clients.audience import Audience, Way
 from turbo.bindings.clients.catch_up import Caught, catch_up, stay
-from turbo.bindings.clients.sequence import Change, Sequence
+from turbo.bindings.clients.sequence import ChangeSequence, VersionedChange
 from turbo.bindings.messages import (
     Signal,
     change_frame,
@@ -35,7 +35,7 @@ from turbo.delivery.protocol import CloseCode
 from turbo.runtime.tasks import Tasks
 from turbo.typing import Scope
 
-__all__ = ["Client"]
+__all__ = ["BindingClient"]
 
 logger = logging.getLogger("turbo.bindings")
 
@@ -47,7 +47,7 @@ PAUSE = 1.0
 HEEDING = 2.0
 
 
-class Client:
+class BindingClient:
     """One client of a binding."""
 
     def __init__(
@@ -58,8 +58,8 @@ class Client:
         self._binding = binding
         self._way = way
         self._visitor = Visitor(scope)
-        self._revocations = RevocationHandler[Client](self, self._visitor)
-        self._sequence = Sequence()
+        self._revocations = RevocationHandler[BindingClient](self, self._visitor)
+        self._sequence = ChangeSequence()
         self._sid = stream_id(stream_name(binding.slot))
         groups = map(group_stream_name, audience.get_groups())
         self._sids = [self._sid, *map(stream_id, groups)]
@@ -208,7 +208,7 @@ class Client:
         if self._is_telling and self._sequence.is_longer(get_settings().queue_bytes):
             self._way.end(CloseCode.SLOW)
 
-    def _pass_on(self, changes: Iterable[Change]) -> None:
+    def _pass_on(self, changes: Iterable[VersionedChange]) -> None:
         for version, change in changes:
             self._put(change_frame(self._event, version, change))
 
@@ -273,19 +273,21 @@ class Client:
 
     # --- For the handler of revocations
 
-    def held(self) -> Sequence[Client]:
+    def held(self) -> Sequence[BindingClient]:
         """Return the one thing that there is to lose: to be told."""
         return [self] if self._is_admitted else []
 
-    async def ended_with(self, stream: str, held: Sequence[Client]) -> Sequence[Client]:
+    async def ended_with(
+        self, stream: str, held: Sequence[BindingClient]
+    ) -> Sequence[BindingClient]:
         """Return this client if it is the binding that was revoked."""
         return held if stream == stream_name(self._binding.slot) else []
 
-    async def refused(self, held: Sequence[Client]) -> Sequence[Client]:
+    async def refused(self, held: Sequence[BindingClient]) -> Sequence[BindingClient]:
         """Ask again whether the user may listen."""
         return [] if await self._passes() else held
 
-    async def end(self, ended: Sequence[Client]) -> None:
+    async def end(self, ended: Sequence[BindingClient]) -> None:
         """End the connection if it was revoked."""
         if ended:
             self._deny("revoked")

@@ -6,16 +6,16 @@ from typing import TypeAlias
 
 from turbo.bindings.store.versions import Version
 
-__all__ = ["Sequence"]
+__all__ = ["ChangeSequence"]
 
 #: A version, and the change that led to it.
-Change: TypeAlias = tuple[Version, str]
+VersionedChange: TypeAlias = tuple[Version, str]
 
 #: Changes that may wait for earlier ones.
 LIMIT = 1_000
 
 
-class Sequence:
+class ChangeSequence:
     """
     Where a client stands, and what has come too early for it.
 
@@ -44,7 +44,7 @@ class Sequence:
         """Pass nothing on until :meth:`start`."""
         self.version = None
 
-    def start(self, version: Version | None) -> list[Change]:
+    def start(self, version: Version | None) -> list[VersionedChange]:
         """Go on from what the client has just been told; return what comes next."""
         self.version, self.is_lost = version, False
         if version is None:
@@ -56,7 +56,7 @@ class Sequence:
         }
         return self._ready()
 
-    def take(self, version: Version | None, change: str) -> list[Change]:
+    def take(self, version: Version | None, change: str) -> list[VersionedChange]:
         """Take a message that arrived; return the changes that may be passed on."""
         if version is None or not change or len(self._early) >= LIMIT:
             self.is_lost = True
@@ -68,8 +68,8 @@ class Sequence:
             self._early[version] = change
         return self._ready()
 
-    def _ready(self) -> list[Change]:
-        ready: list[Change] = []
+    def _ready(self) -> list[VersionedChange]:
+        ready: list[VersionedChange] = []
         while self.version is not None:
             following = Version(self.version.epoch, self.version.number + 1)
             change = self._early.pop(following, None)

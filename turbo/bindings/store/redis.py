@@ -25,7 +25,7 @@ from turbo.bindings.store.base import (
 from turbo.bindings.store.lua import PARTS
 from turbo.bindings.store.versions import Version
 from turbo.exceptions import ConfigurationError
-from turbo.runtime.redis.clients import Command, Host
+from turbo.runtime.redis.clients import Host, ScriptCommand
 from turbo.runtime.redis.script import Script
 
 __all__ = ["RedisStore"]
@@ -168,7 +168,7 @@ class RedisStore(Store):
     def _host(self, group: str) -> Host:
         return self._hosts[zlib.crc32(group.encode()) % len(self._hosts)]
 
-    def _command(self, script: Script, slot: Slot, *args: str | int) -> Command:
+    def _command(self, script: Script, slot: Slot, *args: str | int) -> ScriptCommand:
         tag = self._tag(slot.group)
         digest = hashlib.sha256(slot.name.encode()).hexdigest()[:16]
         keys = [f"{tag}:slots", *(f"{tag}:{digest}:{part}" for part in PARTS)]
@@ -185,7 +185,9 @@ class RedisStore(Store):
         [reply] = self._run([slot.group], [self._command(script, slot, *args)])
         return reply
 
-    def _run(self, groups: Sequence[str], commands: Sequence[Command]) -> list[Any]:
+    def _run(
+        self, groups: Sequence[str], commands: Sequence[ScriptCommand]
+    ) -> list[Any]:
         """Return the replies to one command for each group; one round trip a host."""
         shares: dict[Host, list[int]] = {}
         for place, group in enumerate(groups):

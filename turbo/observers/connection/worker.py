@@ -19,10 +19,10 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from turbo.delivery.frame import Frame
 from turbo.runtime.failures import log_failure
 
-__all__ = ["Entry", "KeyedQueues", "Listener", "Worker", "worker_for"]
+__all__ = ["Delivery", "KeyedQueues", "Recipient", "Worker", "worker_for"]
 
 
-class Listener(Protocol):
+class Recipient(Protocol):
     """Who is told."""
 
     def fail(self) -> None:
@@ -30,7 +30,7 @@ class Listener(Protocol):
 
 
 #: A message, and those who are to be told of it.
-Entry: TypeAlias = tuple[Frame, list[Any]]
+Delivery: TypeAlias = tuple[Frame, list[Any]]
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -99,14 +99,16 @@ class Worker(ABC):
     """The work of one stream in this process."""
 
     def __init__(self) -> None:
-        self._subscriptions: set[Listener] = set()
-        self._received: KeyedQueues[None, Entry] = KeyedQueues(self._handle, self._fail)
+        self._subscriptions: set[Recipient] = set()
+        self._received: KeyedQueues[None, Delivery] = KeyedQueues(
+            self._handle, self._fail
+        )
 
-    def join(self, subscription: Listener) -> None:
+    def join(self, subscription: Recipient) -> None:
         """Count ``subscription`` in."""
         self._subscriptions.add(subscription)
 
-    def leave(self, subscription: Listener) -> None:
+    def leave(self, subscription: Recipient) -> None:
         """Count ``subscription`` out; the last one ends the work."""
         self._subscriptions.discard(subscription)
         if not self._subscriptions:
@@ -116,7 +118,7 @@ class Worker(ABC):
         """End the work."""
         self._received.stop()
 
-    def take(self, frame: Frame, subscription: Listener) -> None:
+    def take(self, frame: Frame, subscription: Recipient) -> None:
         """Put a message on the queue; neither blocks nor raises."""
         if (last := self._received.last(None)) and last[0] is frame:
             last[1].append(subscription)
@@ -124,13 +126,13 @@ class Worker(ABC):
             self._received.put(None, (frame, [subscription]))
 
     @abstractmethod
-    async def handle(self, entries: Sequence[Entry]) -> None:
+    async def handle(self, entries: Sequence[Delivery]) -> None:
         """Tell of what has arrived."""
 
-    async def _handle(self, _: None, entries: Sequence[Entry]) -> None:
+    async def _handle(self, _: None, entries: Sequence[Delivery]) -> None:
         await self.handle(entries)
 
-    def _fail(self, entries: Sequence[Entry]) -> None:
+    def _fail(self, entries: Sequence[Delivery]) -> None:
         for _, subscriptions in entries:
             for subscription in subscriptions:
                 subscription.fail()

@@ -20,12 +20,12 @@ from weakref import WeakValueDictionary
 
 from turbo.delivery.frame import Frame
 from turbo.delivery.unreadable import Unreadable, drop
-from turbo.observers.connection.worker import Entry, KeyedQueues, Worker
+from turbo.observers.connection.worker import Delivery, KeyedQueues, Worker
 from turbo.observers.events.event_permissions import without_refused
 from turbo.observers.events.impersonal import NotShared
 from turbo.observers.events.list_query import ListQuery
 from turbo.observers.events.row_subscription import RowEvent, RowSubscription, gone_text
-from turbo.observers.events.shared_query import Row, SharedQuery
+from turbo.observers.events.shared_query import ReadRow, SharedQuery
 from turbo.observers.wire.notice import ChangeNotice, Received
 from turbo.observers.wire.replies import TooMany, encode
 from turbo.runtime.threads import in_turns
@@ -48,7 +48,7 @@ class Job:
     subscriptions: list[RowSubscription]
     position: str
     notice: ChangeNotice | None
-    row: Row | None = None
+    row: ReadRow | None = None
     snapshots: dict[Any, str] | None = None
     error: Exception | None = None
     #: What clients were sent.
@@ -73,7 +73,7 @@ class RowWorker(Worker):
         self._to_read.stop()
         self._to_ask.stop()
 
-    async def handle(self, entries: Sequence[Entry]) -> None:
+    async def handle(self, entries: Sequence[Delivery]) -> None:
         """Find out who is to be told of what."""
         for frame, subscriptions in entries:
             for job in _jobs(frame, subscriptions):

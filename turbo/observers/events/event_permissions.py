@@ -23,7 +23,7 @@ __all__ = ["without_refused"]
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class EventRefusal:
     """Why an event is not told; ``of_object`` if that is due to its object alone."""
 
     error: Exception
@@ -31,7 +31,7 @@ class Refusal:
 
 
 #: Refusals of events, by the ``id()`` of the event.
-Refused: TypeAlias = dict[int, Refusal]
+RefusedEvents: TypeAlias = dict[int, EventRefusal]
 
 
 async def without_refused(events: Sequence[RowEvent]) -> list[RowEvent]:
@@ -101,7 +101,7 @@ async def _error_of_call(
     return None
 
 
-async def _refusal_of_own(event: RowEvent) -> Refusal | None:
+async def _refusal_of_own(event: RowEvent) -> EventRefusal | None:
     """Return the refusal of a consumer that asks permissions in a way of its own."""
     consumer, arguments = event.subscription.consumer, event.subscription.call.arguments
     action, instance = event.action, event.instance
@@ -117,16 +117,16 @@ async def _refusal_of_own(event: RowEvent) -> Refusal | None:
     return None
 
 
-def _refusal(error: Exception, *, of_object: bool) -> Refusal:
-    return Refusal(error, of_object and isinstance(error, _DENIED))
+def _refusal(error: Exception, *, of_object: bool) -> EventRefusal:
+    return EventRefusal(error, of_object and isinstance(error, _DENIED))
 
 
 _DENIED = (PermissionDenied, DjangoPermissionDenied, Http404)
 
 
-async def _refusals(events: Sequence[RowEvent]) -> Refused:
+async def _refusals(events: Sequence[RowEvent]) -> RefusedEvents:
     """Return the refused events; questions for threads are asked together."""
-    refused: Refused = {}
+    refused: RefusedEvents = {}
     for_thread: list[Question] = []
     for event in events:
         consumer = event.subscription.consumer
@@ -162,7 +162,7 @@ class Question:
     def arguments(self) -> Mapping[str, Any]:
         return self.event.subscription.call.arguments
 
-    def take(self, refused: Refused, error: Exception | None = None) -> None:
+    def take(self, refused: RefusedEvents, error: Exception | None = None) -> None:
         error = error or PermissionDenied(self.message)
         refused[id(self.event)] = _refusal(error, of_object=self.of_object)
 
@@ -178,7 +178,7 @@ def _questions(event: RowEvent, permissions: Iterable[Any]) -> Iterator[Question
             yield Question(event, permission.message, method, about_object, True)
 
 
-async def _take_async(question: Question, refused: Refused) -> None:
+async def _take_async(question: Question, refused: RefusedEvents) -> None:
     about, arguments = question.about, question.arguments
     try:
         answer = await question.method(*about, event=True, **arguments)
@@ -189,7 +189,7 @@ async def _take_async(question: Question, refused: Refused) -> None:
             question.take(refused)
 
 
-def _take(question: Question, refused: Refused) -> None:
+def _take(question: Question, refused: RefusedEvents) -> None:
     if id(question.event) in refused or not question.event.subscription.active:
         return
     about, arguments = question.about, question.arguments

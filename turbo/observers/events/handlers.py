@@ -22,16 +22,16 @@ from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
 from turbo.observers.connection.after_reply import after_answer, current_call
 from turbo.observers.connection.subscriptions import Subscription
-from turbo.observers.connection.worker import Entry, Worker, worker_for
+from turbo.observers.connection.worker import Delivery, Worker, worker_for
 from turbo.observers.wire.notice import Received
 from turbo.observers.wire.replies import TooMany, encode
 from turbo.observers.wire.requests import Call
 from turbo.runtime.failures import log_failure
 
-__all__ = ["BaseObserver", "Event", "Missed"]
+__all__ = ["BaseObserver", "MissedEvents", "ObservedEvent"]
 
 
-class Missed(APIException):
+class MissedEvents(APIException):
     """Events of an observer were lost; its handler cannot be called for them."""
 
     status_code = 410
@@ -40,7 +40,7 @@ class Missed(APIException):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ObservedEvent:
     """What a handler is called with; the body as JSON, for each gets its own copy."""
 
     body: str
@@ -116,7 +116,7 @@ class BaseObserver:
 
     async def events(
         self, contents: Sequence[Mapping[str, Any]]
-    ) -> list[Event | Exception | None]:
+    ) -> list[ObservedEvent | Exception | None]:
         """Return the event in each message; ``None`` where there is none to tell."""
         raise NotImplementedError
 
@@ -200,7 +200,7 @@ class GroupSubscription(Subscription):
             return None  # asked of the connection as a whole
         return await super().why_refused()
 
-    def call_handler(self, observer: BaseObserver, event: Event) -> None:
+    def call_handler(self, observer: BaseObserver, event: ObservedEvent) -> None:
         """Call the handler in the consumer's turn."""
         ids = [value for value in self.request_ids.values() if value is not None]
         self.consumer.turns.put(
@@ -234,7 +234,7 @@ class HandlerWorker(Worker):
         super().__init__()
         self._observer = observer
 
-    async def handle(self, entries: Sequence[Entry]) -> None:
+    async def handle(self, entries: Sequence[Delivery]) -> None:
         """Make each body once, and call everybody's handler with it."""
         arrivals = [
             (Received.of(frame), subscriptions) for frame, subscriptions in entries
@@ -242,13 +242,13 @@ class HandlerWorker(Worker):
         contents = [received.content for received, _ in arrivals if received.content]
         events = iter(await self._observer.events(contents))
         for received, subscriptions in arrivals:
-            event = next(events) if received.content else Missed()
+            event = next(events) if received.content else MissedEvents()
             for subscription in subscriptions:
                 if subscription.awaits(received):
                     self._tell(subscription, event)
 
     def _tell(
-        self, subscription: GroupSubscription, event: Event | Exception | None
+        self, subscription: GroupSubscription, event: ObservedEvent | Exception | None
     ) -> None:
         if isinstance(event, Exception):
             subscription.refuse(event, "gap")
@@ -257,7 +257,7 @@ class HandlerWorker(Worker):
 
 
 async def _call(
-    observer: BaseObserver, consumer: Any, event: Event, **kwargs: Any
+    observer: BaseObserver, consumer: Any, event: ObservedEvent, **kwargs: Any
 ) -> None:
     try:
         await observer.handler(

@@ -33,7 +33,7 @@ from turbo.observers.connection.after_reply import Answer
 from turbo.observers.events.row_subscription import RowSubscription
 from turbo.observers.events.shared_query import InstanceQuery
 from turbo.observers.events.subscribing import (
-    Place,
+    WantedRows,
     call_of,
     model_of,
     require_observed,
@@ -131,7 +131,7 @@ class InstanceChanges:
         return {key: getattr(instance, field)}
 
 
-def _find(consumer: Any, call: Call) -> Place:
+def _find(consumer: Any, call: Call) -> WantedRows:
     """Look the object up, as ``retrieve`` does; for threads."""
     instance = consumer.get_object(
         action=call.action, request_id=call.request_id, **call.arguments
@@ -139,17 +139,17 @@ def _find(consumer: Any, call: Call) -> Place:
     return _place(consumer, call, instance)
 
 
-def _place(consumer: Any, call: Call, instance: Model) -> Place:
+def _place(consumer: Any, call: Call, instance: Model) -> WantedRows:
     model = type(instance)._meta.concrete_model or type(instance)
     require_observed(type(consumer), observed=observes_instances(model))
     using = router.db_for_write(model, instance=instance)
     pk = instance.pk
     query = InstanceQuery(consumer, call.wanted, model=model, using=using, pk=pk)
-    return Place(instance_stream(model, pk, using), query)
+    return WantedRows(instance_stream(model, pk, using), query)
 
 
 async def _subscribe(
-    consumer: Any, call: Call, place: Place
+    consumer: Any, call: Call, place: WantedRows
 ) -> tuple[RowSubscription, Arrival]:
     key = "instance", encode(call.request_id), place.name
     return await subscribe_to_rows(consumer, call, place, key=key)

@@ -30,7 +30,7 @@ from turbo.observers.events.impersonal import NotShared
 from turbo.observers.events.list_query import ListQuery
 from turbo.observers.events.row_subscription import RowSubscription
 from turbo.observers.events.subscribing import (
-    Place,
+    WantedRows,
     call_of,
     model_of,
     require_observed,
@@ -93,13 +93,13 @@ class ObserverModelListMixin(Base):
         return None, 204
 
 
-def _place(consumer: Any, call: Call) -> Place:
+def _place(consumer: Any, call: Call) -> WantedRows:
     queryset = consumer.get_queryset(action="list", **call.wanted)
     model = queryset.model._meta.concrete_model
     require_observed(type(consumer), observed=observes_lists(model))
     using = queryset._db or router.db_for_write(model)
     query = ListQuery(consumer, call.wanted, model=model, using=using)
-    return Place(model_stream(model, using), query)
+    return WantedRows(model_stream(model, using), query)
 
 
 async def _welcome(subscription: RowSubscription, arrival: Arrival) -> Answer:

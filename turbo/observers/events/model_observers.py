@@ -43,7 +43,7 @@ from turbo import metrics
 from turbo.changes import ModelChange, watch
 from turbo.delivery.broadcast import broadcast
 from turbo.delivery.unreadable import Unreadable, drop
-from turbo.observers.events.handlers import BaseObserver, Event
+from turbo.observers.events.handlers import BaseObserver, ObservedEvent
 from turbo.observers.wire.notice import ChangeNotice
 from turbo.observers.wire.replies import encode
 
@@ -61,7 +61,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class BeforeChange:
     """An object before the transaction, and the groups that it was in."""
 
     instance: Any
@@ -125,14 +125,14 @@ class ModelObserver(BaseObserver):
 
     # --- Where the change is made
 
-    def _before(self, stored: Any) -> Before:
-        return Before(stored, tuple(self.signal_groups(instance=stored)))
+    def _before(self, stored: Any) -> BeforeChange:
+        return BeforeChange(stored, tuple(self.signal_groups(instance=stored)))
 
     def _changed(self, change: ModelChange) -> None:
         notice = ChangeNotice.of(change)
         if notice.relation and not self.many_to_many:
             return
-        before: Before | None = change.before
+        before: BeforeChange | None = change.before
         now = () if change.action == "delete" else self._groups_now(change)
         if before is not None:
             then = before.groups
@@ -176,7 +176,7 @@ class ModelObserver(BaseObserver):
 
     async def events(
         self, contents: Sequence[Mapping[str, Any]]
-    ) -> list[Event | Exception | None]:
+    ) -> list[ObservedEvent | Exception | None]:
         """Return the event in each message; rows are read once for all clients."""
         notices = [self._notice(content) for content in contents]
         if self.serializes and any(p and p.action != "delete" for p in notices):
@@ -184,7 +184,7 @@ class ModelObserver(BaseObserver):
         else:
             bodies = self._bodies(notices)
         return [
-            Event(body, {"action": notice.action})
+            ObservedEvent(body, {"action": notice.action})
             if notice and isinstance(body, str)
             else body
             for notice, body in zip(notices, bodies, strict=True)

@@ -28,7 +28,7 @@ from turbo.observers.wire.notice import ChangeNotice, pk_text, pk_value
 from turbo.observers.wire.replies import as_api_exception, encode
 from turbo.observers.wire.requests import Call
 
-__all__ = ["InstanceQuery", "Row", "SharedQuery"]
+__all__ = ["InstanceQuery", "ReadRow", "SharedQuery"]
 
 #: Methods that choose the objects, and those that choose how they are shown.
 ROWS = ("filter_queryset", "get_object", "get_queryset", "list_data")
@@ -45,7 +45,7 @@ def _overrides(consumer: Any, names: Iterable[str]) -> bool:
 
 
 @dataclass(slots=True)
-class Row:
+class ReadRow:
     """An object that was read, and its JSON by audience; ``None`` is everybody."""
 
     instance: Any
@@ -127,7 +127,7 @@ class SharedQuery:
         *,
         using: str,
         consumers: Sequence[GenericAsyncAPIConsumer] = (),
-    ) -> dict[str, Row]:
+    ) -> dict[str, ReadRow]:
         """
         Read and serialise those rows that can be seen, in one query; for threads.
 
@@ -206,8 +206,10 @@ class SharedQuery:
         if known is not None and (read is None or not read <= known):
             raise NotShared
 
-    def _row(self, instance: Any, consumers: Sequence[GenericAsyncAPIConsumer]) -> Row:
-        row = Row(instance)
+    def _row(
+        self, instance: Any, consumers: Sequence[GenericAsyncAPIConsumer]
+    ) -> ReadRow:
+        row = ReadRow(instance)
         if self.shares_texts:
             run = self._run(consumers[0])
             try:

@@ -31,7 +31,7 @@ from django.dispatch import Signal
 from turbo import metrics
 from turbo.delivery.broadcast import broadcast
 from turbo.delivery.unreadable import drop
-from turbo.observers.events.handlers import BaseObserver, Event
+from turbo.observers.events.handlers import BaseObserver, ObservedEvent
 from turbo.observers.wire.notice import this_moment
 from turbo.observers.wire.replies import encode
 from turbo.runtime.context import suppressed
@@ -76,13 +76,13 @@ class Observer(BaseObserver):
 
     async def events(
         self, contents: Sequence[Mapping[str, Any]]
-    ) -> list[Event | Exception | None]:
+    ) -> list[ObservedEvent | Exception | None]:
         """Return the event in each message."""
         return [self._event(content) for content in contents]
 
-    def _event(self, content: Mapping[str, Any]) -> Event | None:
+    def _event(self, content: Mapping[str, Any]) -> ObservedEvent | None:
         if "body" in content:
-            return Event(encode(content["body"]), {})
+            return ObservedEvent(encode(content["body"]), {})
         drop("events of observers", f"{content!r:.200}")
         return None
 

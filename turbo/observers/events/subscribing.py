@@ -18,7 +18,7 @@ from turbo.observers.events.shared_query import SharedQuery
 from turbo.observers.wire.requests import Call
 
 __all__ = [
-    "Place",
+    "WantedRows",
     "call_of",
     "model_of",
     "require_observed",
@@ -29,7 +29,7 @@ MAX_SINCE = 255
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WantedRows:
     """What a client wants to observe; the query is taken if nobody has one alike."""
 
     name: str
@@ -37,7 +37,7 @@ class Place:
 
 
 async def subscribe_to_rows(
-    consumer: Any, call: Call, place: Place, *, key: Hashable
+    consumer: Any, call: Call, place: WantedRows, *, key: Hashable
 ) -> tuple[RowSubscription, Arrival]:
     """Subscribe a client; its events are kept back until it was answered."""
     consumer.subscriptions.check_room()

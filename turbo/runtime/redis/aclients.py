@@ -27,7 +27,13 @@ from redis.exceptions import NoScriptError
 
 from turbo.runtime.redis.script import Script
 
-__all__ = ["Call", "Client", "Clients", "connection_options", "is_first_database"]
+__all__ = [
+    "Clients",
+    "RedisClient",
+    "ScriptCall",
+    "connection_options",
+    "is_first_database",
+]
 
 CONNECT_TIMEOUT = 2.0
 SOCKET_TIMEOUT = 5.0
@@ -36,7 +42,7 @@ CONNECTIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ScriptCall:
     """One run of a script on one host; all its keys lie in one slot."""
 
     host: int
@@ -52,14 +58,16 @@ class Call:
         return (name, text, len(self.keys), *self.keys, *self.args)
 
 
-class Client:
+class RedisClient:
     """One loop's connections to one host."""
 
     def __init__(self, host: Mapping[str, Any]) -> None:
         self._redis: Redis = Redis(connection_pool=create_pool(dict(host)))
         self._gate = asyncio.Semaphore(CONNECTIONS)
 
-    async def run(self, calls: Sequence[Call], *, once: bool = False) -> list[Any]:
+    async def run(
+        self, calls: Sequence[ScriptCall], *, once: bool = False
+    ) -> list[Any]:
         """
         Run scripts in one round trip; two where the host did not know one.
 
@@ -117,7 +125,7 @@ class Clients:
         )
         _all.add(self)
 
-    async def get(self) -> list[Client]:
+    async def get(self) -> list[RedisClient]:
         """Return the running loop's clients."""
         loop = asyncio.get_running_loop()
         with self._lock:
@@ -133,8 +141,8 @@ class Clients:
 
     async def _lease(
         self, loop: asyncio.AbstractEventLoop
-    ) -> AsyncGenerator[list[Client], None]:
-        clients = [Client(host) for host in self._hosts]
+    ) -> AsyncGenerator[list[RedisClient], None]:
+        clients = [RedisClient(host) for host in self._hosts]
         try:
             yield clients
         finally:
@@ -163,14 +171,14 @@ class Clients:
         self._leases = WeakKeyDictionary()
 
 
-_Lease: TypeAlias = tuple[AsyncGenerator[list[Client], None], list[Client]]
+_Lease: TypeAlias = tuple[AsyncGenerator[list[RedisClient], None], list[RedisClient]]
 _all: WeakSet[Clients] = WeakSet()
 #: What holds the clients of each loop, until it ends; in a forked process for ever.
-_open: dict[AsyncGenerator[list[Client], None], asyncio.AbstractEventLoop] = {}
+_open: dict[AsyncGenerator[list[RedisClient], None], asyncio.AbstractEventLoop] = {}
 
 
 def _keep(
-    generator: AsyncGenerator[list[Client], None], loop: asyncio.AbstractEventLoop
+    generator: AsyncGenerator[list[RedisClient], None], loop: asyncio.AbstractEventLoop
 ) -> None:
     for kept, of in list(_open.items()):
         if of.is_closed():  # without shutting down its generators

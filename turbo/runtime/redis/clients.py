@@ -16,10 +16,10 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 from turbo.runtime.redis.aclients import connection_options
 from turbo.runtime.redis.script import Script
 
-__all__ = ["Command", "Host"]
+__all__ = ["Host", "ScriptCommand"]
 
 #: A script, its keys and its arguments.
-Command: TypeAlias = tuple[Script, Sequence[str], Sequence[str | int]]
+ScriptCommand: TypeAlias = tuple[Script, Sequence[str], Sequence[str | int]]
 
 
 class Host:
@@ -31,7 +31,7 @@ class Host:
         self._connect()
         _all.add(self)
 
-    def run(self, commands: Sequence[Command]) -> list[Any]:
+    def run(self, commands: Sequence[ScriptCommand]) -> list[Any]:
         """Run scripts in one round trip; two where the host did not know one."""
         replies = self._send(commands, whole=False)
         unknown = [n for n, r in enumerate(replies) if isinstance(r, NoScriptError)]
@@ -61,7 +61,7 @@ class Host:
         self._closing = finalize(self, pool.disconnect)
         self._closing.atexit = False
 
-    def _send(self, commands: Sequence[Command], *, whole: bool) -> list[Any]:
+    def _send(self, commands: Sequence[ScriptCommand], *, whole: bool) -> list[Any]:
         with self._redis.pipeline(transaction=False) as pipeline:
             for script, keys, args in commands:
                 name, text = (
