@@ -24,10 +24,10 @@ from turbo.delivery.protocol import (
     PING,
     CloseCode,
     Limits,
+    PageProtocol,
     PageSubscription,
     Pinged,
     Refused,
-    Session,
     Subscribe,
     Unsubscribe,
     message_frame,
@@ -326,20 +326,20 @@ def frames() -> dict[str, str]:
 
 
 def test_frames_of_the_server_are_made_as_shown() -> None:
-    session, sid = Session(), stream_id(NAME)
+    protocol, sid = PageProtocol(), stream_id(NAME)
     subscription = PageSubscription(SIGNED, NAME, sid)
     remove = '<turbo-stream action="remove" target="hint"></turbo-stream>'
 
     made = {
-        "subscribed": session.accept(subscription, position="k3f9a:7", recovered=True),
+        "subscribed": protocol.accept(subscription, position="k3f9a:7", recovered=True),
         "message": message_frame(sid, position="k3f9a:8", data=remove),
         "gap": message_frame(sid, position="k3f9a:9", data=None),
-        "unsubscribed": received(session, "unsubscribe").frames[0],
-        "denied": session.deny(SIGNED, reason="forbidden"),
-        "retry": session.retry(SIGNED),
-        "error": answer(session, "[]"),
+        "unsubscribed": received(protocol, "unsubscribe").frames[0],
+        "denied": protocol.deny(SIGNED, reason="forbidden"),
+        "retry": protocol.retry(SIGNED),
+        "error": answer(protocol, "[]"),
         "ping": PING,
-        "pong": received(session, "client-ping").frame,
+        "pong": received(protocol, "client-ping").frame,
         "sse": eventstream.retry(1500)
         + eventstream.event(remove, id="k3f9a:8")
         + eventstream.comment("ping").rstrip("\n"),
@@ -349,21 +349,21 @@ def test_frames_of_the_server_are_made_as_shown() -> None:
     assert {name: shown[name] for name in made} == made
 
 
-def received(session: Session, name: str) -> Any:
-    return session.receive(frames()[name])
+def received(protocol: PageProtocol, name: str) -> Any:
+    return protocol.receive(frames()[name])
 
 
-def answer(session: Session, text: str) -> str:
-    event = session.receive(text)
+def answer(protocol: PageProtocol, text: str) -> str:
+    event = protocol.receive(text)
     assert isinstance(event, Refused)
     return event.frame
 
 
 def test_frames_of_the_client_are_understood() -> None:
-    session = Session(Limits())
+    protocol = PageProtocol(Limits())
 
     kinds = [
-        type(received(session, name))
+        type(received(protocol, name))
         for name in ("subscribe", "unsubscribe", "client-ping")
     ]
 

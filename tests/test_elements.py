@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turbo.exceptions import ActionError, TargetError
-from turbo.streams.elements import element, event_source, frame, meta, source, tag
+from turbo.streams.elements import element, event_source, meta, source, tag, turbo_frame
 
 HOSTILE = "\"'><script>alert(1)</script>&amp;"
 ESCAPED = "&quot;&#x27;&gt;&lt;script&gt;alert(1)&lt;/script&gt;&amp;amp;"
@@ -168,7 +168,7 @@ def test_two_targets_are_refused(action: str) -> None:
 
 
 def test_frame_has_its_own_attributes_first() -> None:
-    html = frame(
+    html = turbo_frame(
         "tray",
         "<p>…</p>",
         src="/trays/1?a=1&b=2",
@@ -184,7 +184,7 @@ def test_frame_has_its_own_attributes_first() -> None:
 
 
 def test_frame_alone() -> None:
-    assert frame("tray") == '<turbo-frame id="tray"></turbo-frame>'
+    assert turbo_frame("tray") == '<turbo-frame id="tray"></turbo-frame>'
 
 
 def test_source() -> None:

@@ -66,7 +66,7 @@ def _message(name: str, data: str, target: str) -> Append:
 
 def moment() -> str:
     """
-    Return where all streams stand now, for a page to be born with.
+    Return where all streams stand now, for a page that begins now.
 
     Costs no network round trip, save the first time in a process.
     """

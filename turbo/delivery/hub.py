@@ -269,7 +269,7 @@ class Hub:
             try:
                 connection.apply_revocation(revocation)
             except Unreadable as problem:
-                drop("orders to end subscriptions", problem)
+                drop("revocations", problem)
                 return  # the others do not understand it either
             except Exception:
                 logger.exception("A connection cannot carry out a revocation.")

@@ -23,7 +23,7 @@ from turbo.connections.send_buffer import SendBuffer
 from turbo.connections.visitors import Visitor
 from turbo.delivery.frame import Frame
 from turbo.delivery.hub import get_hub
-from turbo.delivery.protocol import LIMITED, CloseCode
+from turbo.delivery.protocol import LIMITED, CloseCode, Refused
 from turbo.pubsub.access import greetings, may_connect, query_token, user_of_token
 from turbo.pubsub.conf import get_pubsub_settings
 from turbo.pubsub.fan_out import get_fan_out
@@ -35,7 +35,6 @@ from turbo.pubsub.protocol import (
     Authenticate,
     Denial,
     Ping,
-    Refused,
     denied,
     receive,
 )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from turbo.delivery.incoming import decode
+from turbo.delivery.protocol import Refused
 from turbo.exceptions import FrameError
 from turbo.pubsub.message import to_json
 
@@ -26,7 +27,6 @@ __all__ = [
     "ClientEvent",
     "Denial",
     "Ping",
-    "Refused",
     "denied",
     "receive",
 ]
@@ -61,13 +61,6 @@ class Authenticate:
 @dataclass(frozen=True, slots=True)
 class Ping:
     """The client asks whether anybody is there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The client's frame makes no sense; answer with ``frame``."""
-
-    frame: str
 
 
 ClientEvent: TypeAlias = Authenticate | Ping | Refused

@@ -24,10 +24,10 @@ __all__ = [
     "Attributes",
     "element",
     "event_source",
-    "frame",
     "meta",
     "source",
     "tag",
+    "turbo_frame",
 ]
 
 #: Values of attributes: ``None`` and ``False`` leave one out, ``True`` gives no value.
@@ -117,7 +117,7 @@ def _is_name(name: object) -> bool:
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
-def frame(
+def turbo_frame(
     id: object,
     content: str = "",
     *,
@@ -129,7 +129,7 @@ def frame(
     """
     Return a ``<turbo-frame>``.
 
-    >>> frame("tray", src="/trays/1", loading="lazy")
+    >>> turbo_frame("tray", src="/trays/1", loading="lazy")
     '<turbo-frame id="tray" src="/trays/1" loading="lazy"></turbo-frame>'
     """
     own = {"id": id, "src": src, "loading": loading, "target": target}

@@ -158,7 +158,7 @@ def turbo_frame(
         raise TemplateSyntaxError(
             "turbo_frame needs an id, or an object to take it of."
         )
-    return elements.frame(
+    return elements.turbo_frame(
         _dom_id(id, prefix),
         content,
         src=src.get_absolute_url() if hasattr(src, "get_absolute_url") else src,

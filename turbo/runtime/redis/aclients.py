@@ -63,7 +63,7 @@ class RedisClient:
 
     def __init__(self, host: Mapping[str, Any]) -> None:
         self._redis: Redis = Redis(connection_pool=create_pool(dict(host)))
-        self._gate = asyncio.Semaphore(CONNECTIONS)
+        self._free = asyncio.Semaphore(CONNECTIONS)
 
     async def run(
         self, calls: Sequence[ScriptCall], *, once: bool = False
@@ -100,7 +100,7 @@ class RedisClient:
         return replies
 
     async def _pipeline(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
-        async with self._gate, self._redis.pipeline(transaction=False) as pipeline:
+        async with self._free, self._redis.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
             return await pipeline.execute(raise_on_error=False)

@@ -776,9 +776,9 @@ class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
       this.#show(source, "disconnected")
       this.setAttribute("denied", reason)
     }
-    const isHeeded = this.#fire(source, kind, { reason, position })
+    const isWanted = this.#fire(source, kind, { reason, position })
     const isLost = kind === "gap" || reason === "expired"
-    if (isHeeded && isLost && source === this.#source) refresher.request(source)
+    if (isWanted && isLost && source === this.#source) refresher.request(source)
   }
 
   #show(source, kind) {
