@@ -19,8 +19,8 @@ sys.path.insert(0, str(ROOT))
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
 
-from tests.browsers import FLAGS, find_chromium  # noqa: E402
 from tests.sample_chat.conftest import SampleChat, manage  # noqa: E402
+from tests.support.browsers import FLAGS, find_chromium  # noqa: E402
 
 PICTURES = ROOT / "docs" / "_build" / "screenshots"
 WINDOW = {"width": 800, "height": 560}

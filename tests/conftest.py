@@ -21,8 +21,9 @@ from channels.layers import channel_layers
 from django.conf import settings
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from tests.browsers import FLAGS, find_chromium
-from tests.servers import (
+from tests.settings import sqlite_database
+from tests.support.browsers import FLAGS, find_chromium
+from tests.support.servers import (
     PATIENCE,
     Daphne,
     NoPostgres,
@@ -33,13 +34,12 @@ from tests.servers import (
     WebServer,
     channel_layer,
 )
-from tests.settings import sqlite_database
 from turbo.delivery.broadcast import shut_down
 from turbo.replay.selection import forget_replay
 from turbo.runtime.context import set_since
 from turbo.runtime.failures import failures
 
-pytest_plugins = ["tests.declaring", "turbo.testing.pytest"]
+pytest_plugins = ["tests.support.declaring", "turbo.testing.pytest"]
 
 _NO_BROWSER = (
     "no Chromium: install the package 'chromium' of your system, "

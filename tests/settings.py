@@ -2,7 +2,7 @@
 Settings of the test project, for pytest's own process and for the live servers.
 
 A live server differs by the JSON object in ``TURBO_TEST_SETTINGS``, whose keys replace
-the settings below; ``tests.servers.Project`` writes it.
+the settings below; ``tests.support.servers.Project`` writes it.
 """
 
 from __future__ import annotations

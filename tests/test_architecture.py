@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.layers import ROOMS, may_import, modules, room_of
-from tests.servers import PATIENCE
+from tests.support.rooms import ROOMS, may_import, modules, room_of
+from tests.support.servers import PATIENCE
 
 MODULES = modules()
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}

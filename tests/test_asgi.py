@@ -13,7 +13,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.test import override_settings
 from django.urls import path
 
-from tests.servers import PATIENCE, ROOT
+from tests.support.servers import PATIENCE, ROOT
 from turbo import routing
 from turbo.asgi import get_application
 from turbo.consumers import TurboStreamsConsumer

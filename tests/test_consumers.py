@@ -12,8 +12,8 @@ from django.contrib.auth.models import User
 from django.test import Client, override_settings
 
 import turbo
-from tests.clients import Socket, signed_now
-from tests.servers import channel_layer
+from tests.support.clients import Socket, signed_now
+from tests.support.servers import channel_layer
 from tests.testapp.models import Message, Room
 from tests.testapp.streams import Announcements
 from turbo.delivery.broadcast import shut_down

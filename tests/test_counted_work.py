@@ -28,8 +28,8 @@ from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 
 import turbo
-from tests.clients import Socket
-from tests.servers import PATIENCE, ROOT, channel_layer
+from tests.support.clients import Socket
+from tests.support.servers import PATIENCE, ROOT, channel_layer
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
 from turbo.connections.send_buffer import SendBuffer

@@ -19,7 +19,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import turbo
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 SECURITY = ROOT / "docs/topics/security.rst"

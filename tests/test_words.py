@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.layers import PACKAGE, modules
+from tests.support.rooms import PACKAGE, modules
 
 ROOT = PACKAGE.parent
 

@@ -14,8 +14,8 @@ import pytest
 from django.test import override_settings
 
 from tests.guarantee.test_hostile_transports import APPLICATION, ECHO, FAST, GRACE
-from tests.hostile import PING, Hostile, Hostiles, frame, standing, until_same
-from tests.servers import WebServer, wait_until
+from tests.support.hostile import PING, Hostile, Hostiles, frame, standing, until_same
+from tests.support.servers import WebServer, wait_until
 from tests.testapp.streams import Announcements
 from turbo.delivery.broadcast import shut_down
 

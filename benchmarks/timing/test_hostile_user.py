@@ -16,8 +16,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import override_settings
 
-from tests.clients import connect, signed_now
-from tests.servers import ROOT, WebServer
+from tests.support.clients import connect, signed_now
+from tests.support.servers import ROOT, WebServer
 from tests.testapp.streams import Announcements, Counter, Slow
 from turbo.delivery.broadcast import flush, shut_down
 from turbo.replay import get_replay

@@ -14,9 +14,9 @@ import turbo
 from tests.bindings.app.models import Product
 from tests.bindings.conftest import Bind
 from tests.browser.test_http_half import MIDDLEWARE, BoardSite
-from tests.clients import LivePage
 from tests.pubsub.shop.models import Topping
-from tests.servers import Valkey, channel_layer, wait_until
+from tests.support.clients import LivePage
+from tests.support.servers import Valkey, channel_layer, wait_until
 from tests.testapp.streams import Announcements
 from turbo.bindings.cache.outage import is_reachable
 from turbo.bindings.cache.reading import forget_copies

@@ -15,7 +15,7 @@ from django.test import override_settings
 
 from benchmarks.sockets import Crowd, Handshake
 from benchmarks.timing.readers import Readers, handshake
-from tests.servers import WebServer, wait_until
+from tests.support.servers import WebServer, wait_until
 from tests.testapp.streams import Announcements, Counter
 from turbo.delivery.broadcast import shut_down
 

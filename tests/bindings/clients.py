@@ -8,8 +8,8 @@ from typing import Any
 
 import websockets
 
-from tests import clients
-from tests.servers import PATIENCE
+from tests.support import clients
+from tests.support.servers import PATIENCE
 from turbo.bindings import BindingConsumer
 
 __all__ = ["Follower", "Rows", "Talk"]

@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
-from tests.servers import PATIENCE, channel_layer
+from tests.support.servers import PATIENCE, channel_layer
 from turbo.bindings import Binding
 from turbo.bindings.cache.reading import forget_copies
 from turbo.bindings.cache.registry import unregister

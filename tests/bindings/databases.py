@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
-from tests.servers import Postgres
+from tests.support.servers import Postgres
 
 ALIAS = "postgres"
 

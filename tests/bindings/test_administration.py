@@ -16,7 +16,7 @@ import turbo.bindings
 from tests.bindings.app.bindings import StoreProducts
 from tests.bindings.app.models import Product
 from tests.bindings.conftest import Bind
-from tests.servers import PATIENCE, ROOT, Project
+from tests.support.servers import PATIENCE, ROOT, Project
 from turbo.bindings import BindingConsumer
 from turbo.bindings.checks import (
     check_consumers,

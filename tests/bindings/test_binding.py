@@ -13,7 +13,7 @@ from pytest_django.asserts import assertNumQueries
 import turbo
 from tests.bindings.app.models import Car, Label, Product, Review, Seat, Vehicle
 from tests.bindings.conftest import Bind
-from tests.listening import rolled_back
+from tests.support.listening import rolled_back
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, databases=["default", "other"]),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.bindings.clients import Follower
-from tests.servers import PATIENCE, Daphne, Project
+from tests.support.servers import PATIENCE, Daphne, Project
 
 WRITERS = 8
 ROWS = 500

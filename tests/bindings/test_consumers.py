@@ -16,7 +16,7 @@ import turbo
 from tests.bindings.app.models import Item, Product
 from tests.bindings.clients import Rows, Talk
 from tests.bindings.conftest import PATIENT, Bind
-from tests.servers import Valkey, channel_layer, wait_until
+from tests.support.servers import Valkey, channel_layer, wait_until
 from turbo import metrics
 from turbo.bindings import BindingConsumer, send_to_group
 from turbo.bindings.binding import Binding

@@ -15,7 +15,7 @@ from rest_framework.test import APIRequestFactory
 from tests.bindings.app.models import Product
 from tests.bindings.conftest import Bind
 from tests.bindings.databases import ALIAS, postgres_database
-from tests.servers import Postgres, Valkey, channel_layer
+from tests.support.servers import Postgres, Valkey, channel_layer
 from turbo.bindings import Binding, BoundModelViewSet
 from turbo.bindings.cache.reading import forget_copies
 from turbo.delivery.broadcast import shut_down

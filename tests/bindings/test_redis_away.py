@@ -16,8 +16,8 @@ from pytest_django.asserts import assertNumQueries
 
 from tests.bindings.app.models import Product
 from tests.bindings.conftest import Bind
-from tests.connects import counting_connects
-from tests.servers import Valkey, channel_layer, wait_until
+from tests.support.connects import counting_connects
+from tests.support.servers import Valkey, channel_layer, wait_until
 from turbo.bindings import Binding
 from turbo.bindings.cache.outage import is_reachable
 from turbo.bindings.cache.reading import forget_copies

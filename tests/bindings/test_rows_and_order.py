@@ -20,7 +20,7 @@ from pytest_django.asserts import assertNumQueries
 from tests.bindings.app.models import Everything, Item, Product
 from tests.bindings.conftest import Bind
 from tests.bindings.databases import ALIAS, postgres_database
-from tests.servers import Postgres
+from tests.support.servers import Postgres
 from turbo.bindings.cache.reading import forget_copies
 
 

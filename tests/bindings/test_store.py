@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from tests.bindings.worlds import World
-from tests.servers import PATIENCE, Valkey, wait_until
+from tests.support.servers import PATIENCE, Valkey, wait_until
 from turbo.bindings.store import Applied, Listed, Read, Row, Slot, Store, Ticket
 from turbo.bindings.store.memory import MemoryStore
 from turbo.bindings.store.redis import RedisStore

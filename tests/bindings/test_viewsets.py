@@ -18,7 +18,7 @@ from rest_framework.test import APIRequestFactory, force_authenticate
 
 from tests.bindings.app.models import Product, Review
 from tests.bindings.conftest import Bind
-from tests.servers import Valkey, wait_until
+from tests.support.servers import Valkey, wait_until
 from turbo.bindings import BoundModelViewSet
 from turbo.bindings.cache.outage import is_reachable
 from turbo.exceptions import ConfigurationError

@@ -23,7 +23,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 
 STATIC = Path(__file__).resolve().parents[2] / "turbo" / "static" / "turbo"
 

@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.watching import is_marked, mark
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 from turbo.testing import await_for_streams
 
 pytestmark = pytest.mark.browser

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 
 pytestmark = pytest.mark.browser
 

@@ -14,7 +14,7 @@ from playwright.async_api import Page
 from playwright.sync_api import Page as SyncPage
 from playwright.sync_api import sync_playwright
 
-from tests.servers import PATIENCE, ROOT
+from tests.support.servers import PATIENCE, ROOT
 from turbo.testing import await_for_streams, wait_for_streams
 
 pytestmark = pytest.mark.browser

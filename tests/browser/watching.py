@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.async_api import Page
 
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 
 SOURCE = "turbo-channels-stream-source"
 

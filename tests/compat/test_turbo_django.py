@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.servers import PATIENCE, ROOT, Daphne, Project, Valkey
+from tests.support.servers import PATIENCE, ROOT, Daphne, Project, Valkey
 from turbo.testing import await_for_streams
 
 pytestmark = pytest.mark.browser

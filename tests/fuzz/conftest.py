@@ -8,7 +8,7 @@ import pytest
 from django.test import override_settings
 
 from tests.fuzz.world import World
-from tests.servers import channel_layer
+from tests.support.servers import channel_layer
 from turbo.bindings.cache.reading import forget_copies
 from turbo.delivery.broadcast import shut_down
 

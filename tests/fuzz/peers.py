@@ -8,9 +8,9 @@ from typing import Any, Protocol, Self
 import websockets
 from channels.testing import WebsocketCommunicator
 
-from tests.clients import connect
 from tests.fuzz.frames import Frame
-from tests.servers import PATIENCE
+from tests.support.clients import connect
+from tests.support.servers import PATIENCE
 from turbo.typing import ASGIApplication
 
 __all__ = ["Closed", "InProcess", "Live", "Peer"]

@@ -22,7 +22,7 @@ from tests.fuzz.searching import search
 from tests.fuzz.watching import no_tasks_stay, watching
 from tests.fuzz.world import SECRET, World
 from tests.pubsub.serving import log_in, session_of
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 from turbo.metrics import counters
 
 pytestmark = [

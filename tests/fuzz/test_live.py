@@ -18,7 +18,7 @@ from tests.fuzz.searching import search
 from tests.fuzz.world import World
 from tests.pubsub.conftest import databases
 from tests.pubsub.serving import log_in, session_of
-from tests.servers import Project, WebServer
+from tests.support.servers import Project, WebServer
 from turbo.conf import get_settings
 
 pytestmark = [

@@ -22,7 +22,7 @@ from tests.observers.app.consumers import (
 )
 from tests.observers.app.models import Article, Person, Seat, Token
 from tests.pubsub.shop.models import Topping
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
 from turbo import Stream

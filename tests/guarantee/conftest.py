@@ -10,7 +10,7 @@ import pytest
 from django.test import override_settings
 
 from tests.guarantee.doors import Door
-from tests.servers import channel_layer
+from tests.support.servers import channel_layer
 from turbo.delivery.broadcast import shut_down
 
 FAST = ("--ws", "turbo.server:WebSocketProtocol")

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.servers import PATIENCE, wait_until
+from tests.support.servers import PATIENCE, wait_until
 
 __all__ = ["Door", "log_in"]
 

@@ -14,8 +14,8 @@ import websockets
 from django.contrib.auth.models import User
 
 import turbo
-from tests.clients import signed_now
 from tests.guarantee.doors import Door, log_in
+from tests.support.clients import signed_now
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Gated
 from turbo.replay import get_replay

@@ -12,9 +12,9 @@ import httpx
 import pytest
 from django.contrib.auth.models import User
 
-from tests.clients import connect, signed_now
 from tests.guarantee.test_access import log_in, page_of
-from tests.servers import PATIENCE
+from tests.support.clients import connect, signed_now
+from tests.support.servers import PATIENCE
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import websockets
 
-from tests.clients import LivePage, connect
+from tests.support.clients import LivePage, connect
 from tests.testapp.streams import Announcements, Counter
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]

@@ -15,8 +15,16 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from tests.hostile import CLOSE, PING, Hostile, Hostiles, frame, standing, until_same
-from tests.servers import WebServer, wait_until
+from tests.support.hostile import (
+    CLOSE,
+    PING,
+    Hostile,
+    Hostiles,
+    frame,
+    standing,
+    until_same,
+)
+from tests.support.servers import WebServer, wait_until
 from tests.testapp.streams import Announcements, Endless
 from turbo.delivery.broadcast import shut_down
 

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.clients import connect
 from tests.guarantee.doors import Door, log_in
-from tests.servers import PATIENCE, wait_until
+from tests.support.clients import connect
+from tests.support.servers import PATIENCE, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
 

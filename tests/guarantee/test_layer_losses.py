@@ -11,8 +11,8 @@ from asgiref.sync import sync_to_async
 from django.test import override_settings
 
 import turbo
-from tests.clients import LivePage
-from tests.servers import channel_layer
+from tests.support.clients import LivePage
+from tests.support.servers import channel_layer
 from tests.testapp.streams import Announcements, Counter
 from turbo.delivery.broadcast import shut_down
 

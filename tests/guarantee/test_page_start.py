@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.clients import LivePage
-from tests.servers import PATIENCE
+from tests.support.clients import LivePage
+from tests.support.servers import PATIENCE
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,16 @@ import httpx
 import pytest
 from celery import Celery
 
-from tests.clients import LivePage
-from tests.servers import PATIENCE, ROOT, Daphne, Project, Valkey, WebServer, free_port
+from tests.support.clients import LivePage
+from tests.support.servers import (
+    PATIENCE,
+    ROOT,
+    Daphne,
+    Project,
+    Valkey,
+    WebServer,
+    free_port,
+)
 from tests.testapp.streams import Announcements, RoomStream
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests.clients import LivePage
+from tests.support.clients import LivePage
 from tests.testapp.streams import Counter
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]

@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 import turbo
-from tests.clients import LivePage
+from tests.support.clients import LivePage
 from tests.testapp.streams import Announcements, Counter
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]

@@ -10,7 +10,7 @@ import pytest
 import websockets
 
 import turbo
-from tests.clients import LivePage, connect
+from tests.support.clients import LivePage, connect
 from tests.testapp.streams import Announcements, Counter
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests import settings
-from tests.clients import LivePage
-from tests.servers import ROOT, Project, WebServer, free_port
+from tests.support.clients import LivePage
+from tests.support.servers import ROOT, Project, WebServer, free_port
 from tests.testapp.streams import Announcements
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]

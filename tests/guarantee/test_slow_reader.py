@@ -12,7 +12,7 @@ import pytest
 from django.test import override_settings
 
 from benchmarks.sockets import Crowd, Handshake
-from tests.servers import PATIENCE, WebServer
+from tests.support.servers import PATIENCE, WebServer
 from tests.testapp.streams import Announcements, Counter
 from turbo.delivery.broadcast import shut_down
 from turbo.delivery.names import stream_id

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.clients import LivePage
-from tests.servers import PATIENCE, ROOT, Project
+from tests.support.clients import LivePage
+from tests.support.servers import PATIENCE, ROOT, Project
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 
 import turbo
-from tests.clients import Socket
+from tests.support.clients import Socket
 from turbo import metrics
 from turbo.delivery.hub import subscribers
 from turbo.delivery.names import sign, stream_id

@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.test import Client
 
-from tests.clients import Socket
+from tests.support.clients import Socket
 from tests.testapp.models import Room
 from turbo.inspector.history import InspectorHistory
 

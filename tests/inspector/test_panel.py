@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import PATIENCE, ROOT
+from tests.support.servers import PATIENCE, ROOT
 
 ELEMENT = (
     "&lt;turbo-stream action=&quot;append&quot; target=&quot;list&quot;&gt;"

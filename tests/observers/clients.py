@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 
 import turbo
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 
 __all__ = ["Client"]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from django.test import override_settings
 
-from tests.servers import channel_layer
+from tests.support.servers import channel_layer
 from turbo.changes.watchlist import watchlist
 from turbo.delivery.broadcast import shut_down
 from turbo.observers import ModelObserver

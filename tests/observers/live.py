@@ -14,8 +14,8 @@ from typing import Any
 import websockets.sync.client
 from django.conf import settings
 
-from tests.node import node_path, node_program
-from tests.servers import PATIENCE, Project, WebServer
+from tests.support.node import node_path, node_program
+from tests.support.servers import PATIENCE, Project, WebServer
 
 APPLICATION = "tests.observers.asgi:application"
 APPS = [

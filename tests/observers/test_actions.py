@@ -17,7 +17,7 @@ from rest_framework import exceptions
 from tests.observers.app.consumers import PersonConsumer
 from tests.observers.app.models import Person, Team
 from tests.observers.clients import Client
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 from turbo.connections.budgets import ConnectionBudget
 from turbo.exceptions import ConfigurationError
 from turbo.observers import (

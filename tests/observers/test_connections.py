@@ -18,7 +18,7 @@ import turbo
 from tests.observers.app.consumers import PersonConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 from turbo.delivery.hub import get_hub
 from turbo.exceptions import ConfigurationError
 from turbo.observers import AsyncAPIConsumer, action, model_observer

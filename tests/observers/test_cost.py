@@ -20,7 +20,7 @@ import turbo
 from tests.observers.app.consumers import PersonConsumer, TaggedConsumer
 from tests.observers.app.models import Person, Tag
 from tests.observers.clients import Client
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 from turbo.delivery.names import user_key
 from turbo.delivery.recorders import recording
 from turbo.observers import GenericAsyncAPIConsumer, ObserverModelInstanceMixin

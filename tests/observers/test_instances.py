@@ -9,7 +9,6 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
-from tests.listening import rolled_back
 from tests.observers.app.consumers import (
     ActiveConsumer,
     ArticleConsumer,
@@ -21,6 +20,7 @@ from tests.observers.app.consumers import (
 )
 from tests.observers.app.models import Article, Employee, Person, Seat, Tag, Team, Token
 from tests.observers.clients import Client
+from tests.support.listening import rolled_back
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 

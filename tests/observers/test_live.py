@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.clients import connect
-from tests.node import node_modules
 from tests.observers.live import (
     APPLICATION,
     MakeProject,
@@ -19,7 +17,9 @@ from tests.observers.live import (
     live_settings,
     socket,
 )
-from tests.servers import PATIENCE, Daphne, Project, Uvicorn
+from tests.support.clients import connect
+from tests.support.node import node_modules
+from tests.support.servers import PATIENCE, Daphne, Project, Uvicorn
 
 pytestmark = pytest.mark.slow
 

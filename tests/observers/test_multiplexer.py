@@ -16,7 +16,7 @@ import turbo
 from tests.observers.app.consumers import PersonConsumer, TokenConsumer
 from tests.observers.app.models import Person, Token
 from tests.observers.clients import Client
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 from turbo.observers import AsyncAPIConsumer, IsAuthenticated, Multiplexer, action
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])

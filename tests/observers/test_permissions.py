@@ -16,7 +16,7 @@ from rest_framework import permissions as drf
 from tests.observers.app.consumers import PersonConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 from turbo.observers import (
     AllowAny,
     AsyncAPIConsumer,

@@ -13,7 +13,7 @@ import turbo
 from tests.observers.app.consumers import ActiveConsumer, PersonConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
-from tests.servers import Valkey, channel_layer
+from tests.support.servers import Valkey, channel_layer
 from turbo.delivery.broadcast import shut_down
 from turbo.delivery.names import stream_id
 from turbo.replay import Append, get_replay

@@ -17,7 +17,7 @@ from tests.observers.app.consumers import PersonConsumer, TeamConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
 from tests.observers.test_permissions import IsOwner, OwnPeopleConsumer, Toggle
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 from tests.testapp.models import Room
 from turbo.observers import AllowAny, BasePermission, IsAuthenticated
 

@@ -13,8 +13,8 @@ from django.db import transaction
 from django.dispatch import Signal
 
 import turbo
-from tests.listening import rolled_back
 from tests.observers.clients import Client
+from tests.support.listening import rolled_back
 from turbo.observers import AsyncAPIConsumer, observer
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])

@@ -15,7 +15,7 @@ from rest_framework.filters import BaseFilterBackend
 from tests.observers.app.consumers import PersonConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 from turbo.connections.revocation import recheck
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import CloseCode

@@ -9,7 +9,7 @@ from django.db import connections
 from django.test import override_settings
 
 from tests.pubsub.serving import PubSubServer
-from tests.servers import Project, Valkey, channel_layer
+from tests.support.servers import Project, Valkey, channel_layer
 from turbo.delivery.broadcast import shut_down
 
 

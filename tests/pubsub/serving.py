@@ -15,7 +15,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from websockets.exceptions import ConnectionClosed
 
-from tests.servers import PATIENCE, Project, Valkey, WebServer, free_port
+from tests.support.servers import PATIENCE, Project, Valkey, WebServer, free_port
 
 
 class PubSubServer(WebServer):

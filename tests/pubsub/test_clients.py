@@ -25,7 +25,7 @@ from tests.pubsub.serving import (
     user,
 )
 from tests.pubsub.shop.models import Topping
-from tests.servers import PATIENCE, Project
+from tests.support.servers import PATIENCE, Project
 from turbo.pubsub import make_token
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])

@@ -6,7 +6,7 @@ import pytest
 
 from tests.pubsub.serving import PubSubServer, socket
 from tests.pubsub.shop.models import Topping
-from tests.servers import Valkey, wait_until
+from tests.support.servers import Valkey, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 

@@ -18,12 +18,12 @@ from django.db import transaction
 from django.test import override_settings
 
 import turbo
-from tests.connects import counting_connects
-from tests.listening import rolled_back
 from tests.pubsub.conftest import databases, project_settings, turbo_settings
 from tests.pubsub.serving import Subscriber
 from tests.pubsub.shop.models import Crate, FavouriteTopping, Pizza, Topping
-from tests.servers import PATIENCE, Project, Valkey, channel_layer, wait_until
+from tests.support.connects import counting_connects
+from tests.support.listening import rolled_back
+from tests.support.servers import PATIENCE, Project, Valkey, channel_layer, wait_until
 from turbo.delivery.broadcast import get_publisher
 from turbo.pubsub.channel_writer import send
 from turbo.pubsub.message import Announcement

@@ -11,7 +11,6 @@ import pytest
 from django.db import transaction
 
 from benchmarks.sockets import Crowd, Handshake
-from tests.listening import rolled_back
 from tests.pubsub.serving import (
     PubSubServer,
     Socket,
@@ -21,7 +20,8 @@ from tests.pubsub.serving import (
     user,
 )
 from tests.pubsub.shop.models import Crate, Pizza, Topping
-from tests.servers import PATIENCE, Valkey
+from tests.support.listening import rolled_back
+from tests.support.servers import PATIENCE, Valkey
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page
 
-from tests.servers import PATIENCE, ROOT, Process, Valkey, free_port, unmeasured
+from tests.support.servers import PATIENCE, ROOT, Process, Valkey, free_port, unmeasured
 
 MANAGE = str(ROOT / "sample_chat" / "manage.py")
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from tests.node import node_modules
 from tests.sample_chat.conftest import SampleChat, serve
 from tests.sample_chat.test_live import live
+from tests.support.node import node_modules
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

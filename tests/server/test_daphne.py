@@ -13,7 +13,7 @@ import pytest
 from twisted.internet.testing import StringTransport
 from twisted.web.http import HTTPChannel, Request
 
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 from turbo.delivery.frame import Frame
 from turbo.server.daphne import DaphneTransport, with_transport
 
@@ -306,7 +306,7 @@ settings.configure(INSTALLED_APPS=["daphne", "turbo"])
 django.setup()
 from daphne.management.commands.runserver import Command
 from daphne.server import Server
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 from turbo.daphne import with_transport
 for server in (Command.server_cls, daphne.cli.CommandLineInterface.server_class):
     assert server is not Server and with_transport(server) is server, server
@@ -315,7 +315,7 @@ for server in (Command.server_cls, daphne.cli.CommandLineInterface.server_class)
 ELSEWHERE = """
 import sys, django
 from django.conf import settings
-from tests.servers import PATIENCE
+from tests.support.servers import PATIENCE
 settings.configure(INSTALLED_APPS=["turbo"])
 django.setup()
 assert not {"daphne.server", "twisted.internet.reactor"} & set(sys.modules)

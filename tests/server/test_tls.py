@@ -18,8 +18,8 @@ from cryptography.x509.oid import NameOID
 from django.test import override_settings
 
 import turbo
-from tests.clients import connect
-from tests.servers import PATIENCE, WebServer, free_port
+from tests.support.clients import connect
+from tests.support.servers import PATIENCE, WebServer, free_port
 from tests.testapp.streams import Announcements
 from turbo.delivery.broadcast import shut_down
 

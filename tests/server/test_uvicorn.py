@@ -16,8 +16,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 import turbo
-from tests.clients import connect
-from tests.servers import PATIENCE, Uvicorn
+from tests.support.clients import connect
+from tests.support.servers import PATIENCE, Uvicorn
 from tests.testapp.streams import Announcements
 from turbo.delivery.broadcast import shut_down
 

@@ -1,0 +1,275 @@
+"""The doctor finds what is wrong, and says it in plain words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from io import StringIO
+from typing import Any
+
+import pytest
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.conf import settings as django_settings
+from django.core.asgi import get_asgi_application
+from django.core.management import CommandError, call_command
+from django.test import override_settings
+
+from tests.support.servers import Project, Valkey, channel_layer
+from turbo.asgi import get_application
+from turbo.checks.finding import Finding
+from turbo.checks.installation import examine_installation
+from turbo.checks.live import probe_all
+from turbo.checks.websocket import probe_websocket
+from turbo.streams import registry
+
+# A connection that opens looks after those of the database that other tests left.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+APPS = ["daphne", *django_settings.INSTALLED_APPS]
+MIDDLEWARE = ["turbo.middleware.TurboMiddleware"]
+
+django_alone = get_asgi_application()
+empty_router = ProtocolTypeRouter({"websocket": URLRouter([])})
+another_consumer = AsyncWebsocketConsumer.as_asgi()
+
+
+async def closes(scope: Any, receive: Any, send: Any) -> None:
+    """Serve nobody, and say nothing."""
+
+
+def found(decision: str) -> list[str]:
+    """Return what the installation is told with this decision."""
+    return [f.text for f in examine_installation() if f.decision == decision]
+
+
+async def probed() -> list[Finding]:
+    return [finding async for finding in probe_all()]
+
+
+def in_this_module(name: str) -> Any:
+    return override_settings(ASGI_APPLICATION=f"tests.checks.test_doctor.{name}")
+
+
+# --- The installation
+
+
+def test_a_project_without_faults(settings: Any) -> None:
+    settings.MIDDLEWARE = MIDDLEWARE
+    settings.DEBUG = True
+    # Not through override_settings, which would set all apps up again.
+    settings._wrapped.__dict__["INSTALLED_APPS"] = APPS
+
+    findings = list(examine_installation())
+
+    assert [finding for finding in findings if finding.decision != "ok"] == []
+    assert findings[0].text == "The settings are in order."
+    assert findings[-1].text == "The static file turbo/turbo-channels.js is found."
+
+
+def test_what_the_system_checks_say_is_told(settings: Any) -> None:
+    settings.CHANNEL_LAYERS = {}
+
+    assert found("failure") == [
+        "CHANNEL_LAYERS has no entry 'default', so nothing can be broadcast. "
+        "(turbo.E001)"
+    ]
+
+
+def test_a_missing_middleware_is_told(settings: Any) -> None:
+    settings.MIDDLEWARE = []
+
+    assert found("warning")[-1].startswith("TurboMiddleware is not installed")
+
+
+def test_a_missing_template_is_told(settings: Any) -> None:
+    settings.TEMPLATES = []
+
+    assert "The template turbo/head.html is not found." in found("failure")
+
+
+def test_missing_files_are_told(settings: Any, monkeypatch: Any) -> None:
+    settings.STATICFILES_FINDERS = []
+
+    assert "The static file turbo/turbo.js is not there." in found("failure")
+
+
+def test_files_that_are_not_collected_are_told(settings: Any, tmp_path: Any) -> None:
+    settings.STATIC_ROOT = tmp_path
+
+    assert (
+        "The static file turbo/turbo.js has not been collected to STATIC_ROOT."
+    ) in found("warning")
+
+
+def test_staticfiles_itself_may_be_missing() -> None:
+    without = ["django.contrib.auth", "django.contrib.contenttypes", "turbo"]
+    with override_settings(INSTALLED_APPS=without):
+        failures = found("failure")
+
+    assert failures[-1] == (
+        "django.contrib.staticfiles is not installed, so pages get no JavaScript."
+    )
+
+
+def test_a_project_without_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_classes", {})
+
+    assert found("ok")[0].startswith("No streams are declared yet")
+
+
+# --- Attempts
+
+
+async def test_messages_get_through_in_one_process() -> None:
+    findings = await probed()
+
+    assert [finding.decision for finding in findings] == ["warning"] + ["ok"] * 4
+    assert "reaches this process only" in findings[0].text
+    assert "made the whole way to a subscriber in" in findings[3].text
+
+
+@pytest.mark.parametrize("kind", ["redis", "pubsub"])
+async def test_messages_get_through_redis(
+    settings: Any, valkey: Valkey, kind: str
+) -> None:
+    settings.CHANNEL_LAYERS = {"default": channel_layer(kind, valkey.url)}
+
+    findings = await probed()
+
+    assert [(f.decision, f.hint) for f in findings] == [("ok", "")] * 5
+
+
+async def test_a_log_that_keeps_nothing(settings: Any) -> None:
+    settings.TURBO = {"REPLAY_BACKEND": "turbo.replay.dummy.DummyReplay"}
+
+    _, log, clock, round_trip, _ = await probed()
+
+    assert (log.decision, log.text) == (
+        "warning",
+        "DummyReplay keeps nothing: a page that was away refreshes itself.",
+    )
+    assert (clock.decision, round_trip.decision) == ("ok", "ok")
+
+
+@pytest.mark.slow
+async def test_without_redis_the_doctor_says_where_it_ends(
+    settings: Any, valkey: Valkey
+) -> None:
+    settings.CHANNEL_LAYERS = {"default": channel_layer("redis", valkey.url)}
+    valkey.kill()
+
+    findings = await probed()
+
+    assert [finding.decision for finding in findings] == ["failure"] * 4 + ["ok"]
+    assert findings[0].text.startswith(
+        "The channel layer does not answer: ConnectionError: "
+    )
+    assert findings[3].text.startswith("A message did not come back: ")
+
+
+# --- The WebSocket
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("django_alone", "django_alone does not know the WebSocket path /ws/: "),
+        ("empty_router", "empty_router does not know the WebSocket path /ws/: "),
+        ("another_consumer", "is a WebSocket, but not that of the streams."),
+        ("closes", "refuses the WebSocket of a page of '127.0.0.1'."),
+    ],
+)
+async def test_an_application_that_does_not_serve_the_streams(
+    name: str, text: str
+) -> None:
+    with in_this_module(name):
+        finding = await probe_websocket()
+
+    assert finding.decision == "failure"
+    assert text in finding.text
+
+
+@pytest.mark.parametrize("hosts", [["*"], [".example.com"], []])
+async def test_pages_come_from_an_allowed_host(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, hosts: list[str]
+) -> None:
+    settings.ALLOWED_HOSTS = hosts
+    settings.DEBUG = not hosts
+    monkeypatch.setitem(globals(), "whole_stack", get_application())
+
+    with in_this_module("whole_stack"):
+        finding = await probe_websocket()
+
+    assert finding == Finding.ok(
+        f"{__name__}.whole_stack at /ws/ serves the WebSocket of the streams."
+    )
+
+
+async def test_a_project_without_an_asgi_application(settings: Any) -> None:
+    settings.ASGI_APPLICATION = None
+
+    finding = await probe_websocket()
+
+    assert finding.text.startswith("ASGI_APPLICATION is not set")
+
+
+async def test_an_application_that_cannot_be_imported(settings: Any) -> None:
+    settings.ASGI_APPLICATION = "tests.nowhere.application"
+
+    *_, finding = await probed()
+
+    assert finding.text == (
+        "The ASGI application does not serve the WebSocket: ModuleNotFoundError: "
+        "No module named 'tests.nowhere'"
+    )
+
+
+# --- The commands
+
+
+def test_the_command_prints_each_finding() -> None:
+    out = StringIO()
+
+    call_command("turbo_doctor", stdout=out, no_color=True)
+
+    lines = out.getvalue().splitlines()
+    assert lines[-1] == "Messages get through."
+    assert "ok    The static file turbo/turbo.js is found." in lines
+    assert {line[:6] for line in lines[:-1]} == {"ok    ", "note  ", "      "}
+
+
+def test_the_command_fails_if_anything_does() -> None:
+    with in_this_module("django_alone"), pytest.raises(CommandError) as caught:
+        call_command("turbo_doctor", stdout=StringIO())
+
+    assert str(caught.value).startswith("1 of ")
+    asyncio.set_event_loop(None)
+
+
+@pytest.mark.slow
+def test_the_command_in_a_process_of_its_own(
+    make_project: Callable[..., Project],
+) -> None:
+    project = make_project("redis", DEBUG=True, MIDDLEWARE=MIDDLEWARE)
+
+    assert project.manage("turbo_doctor").endswith("Messages get through.")
+
+    project.settings["TURBO"] = {"REPLAY_HOSTS": ["redis://127.0.0.1:1"]}
+    with pytest.raises(RuntimeError, match="The replay log does not answer"):
+        project.manage("turbo_doctor")
+
+
+def test_streams_are_listed() -> None:
+    out = StringIO()
+
+    call_command("turbo_streams", stdout=out)
+
+    lines = [line.split(maxsplit=4) for line in out.getvalue().splitlines()]
+    assert lines[0] == ["STREAM", "MODEL", "ATTRIBUTE", "PERMISSION", "BROADCASTS"]
+    assert ["testapp:Announcements", "-", "-", "public", "-"] in lines
+    assert ["testapp:RoomStream", "testapp.Room", "stream", "tested", "-"] in lines
+    expected = ["testapp:PinStream", "testapp.Pin", "stream", "public"]
+    assert [*expected, "refreshes, to board"] in lines
+    expected = ["testapp:MessageStream", "testapp.Message", "stream", "public"]
+    assert [*expected, "on_save, on_delete"] in lines

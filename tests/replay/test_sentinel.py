@@ -1,0 +1,107 @@
+"""The replay log behind Sentinel, and what a failover does to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_py
+
+from tests.support.replay_backends import moment_after, position, read_one, send, texts
+from tests.support.servers import Valkey, wait_until
+from turbo.replay import Append, ReplayLog
+from turbo.replay.redis import RedisReplay
+
+ROOM = "z7r3l7mdrbvujpqa35bauqyha7"
+OUTAGE = (redis_py.RedisError, OSError)
+
+_CONFIG = """\
+port {port}
+bind 127.0.0.1
+dir {directory}
+sentinel monitor rooms 127.0.0.1 {master} 1
+sentinel down-after-milliseconds rooms 300
+sentinel failover-timeout rooms 2000
+"""
+
+
+class Sentinel(Valkey):
+    """A sentinel that watches a master by the name of ``rooms``."""
+
+    def __init__(self, directory: Path, master: Valkey) -> None:
+        super().__init__(directory)
+        path = directory / "sentinel.conf"
+        path.write_text(
+            _CONFIG.format(port=self.port, directory=directory, master=master.port)
+        )
+        self.command[1:] = [str(path), "--sentinel"]
+
+    def master(self) -> dict[str, Any]:
+        """Return what the sentinel knows of the master."""
+        with self.client() as client:
+            known: dict[str, Any] = client.sentinel_master("rooms")
+        return known
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Start a server in a directory of its own."""
+    servers: list[Valkey] = []
+
+    def start(server_class: type[Valkey], *arguments: Any) -> Valkey:
+        directory = tmp_path / str(len(servers))
+        directory.mkdir()
+        server = server_class(directory, *arguments)
+        servers.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+async def until_answered(log: ReplayLog, message: Append) -> int:
+    """Append as the publisher does, again and again, and return the number."""
+    while True:
+        try:
+            [place] = await log.append([message])
+        except OUTAGE:
+            await asyncio.sleep(0.05)
+        else:
+            return place.number
+
+
+@pytest.mark.slow
+async def test_failover_begins_new_epochs(start: Callable[..., Any]) -> None:
+    """The new master may lack what the old one had confirmed."""
+    master, replica = start(Valkey), start(Valkey)
+    with replica.client() as client:
+        client.replicaof("127.0.0.1", master.port)
+        wait_until(lambda: client.info("replication")["master_link_status"] == "up")
+    sentinel = start(Sentinel, master)
+    wait_until(lambda: int(sentinel.master()["num-slaves"]) == 1, what="one replica")
+    host = {"sentinels": [("127.0.0.1", sentinel.port)], "master_name": "rooms"}
+    log = RedisReplay(hosts=[host])
+    assert log.check() == []
+    await log.sync_clock()
+    before = log.moment()
+    await send(log, ROOM, "a")
+    since = await position(log, ROOM)
+    with replica.client() as client:
+        wait_until(lambda: bool(client.exists(f"turbo:{{{ROOM}}}:log")), what="a copy")
+
+    master.kill()
+    wait_until(lambda: int(sentinel.master()["port"]) == replica.port, what="failover")
+    number = await until_answered(log, Append(ROOM, "b"))
+
+    assert number == 1
+    assert not (await read_one(log, ROOM, since)).complete
+    assert not (await read_one(log, ROOM, before)).complete
+    moment = await moment_after(log, ROOM)
+    await send(log, ROOM, "c")
+    assert texts(await read_one(log, ROOM, moment)) == ["c"]
+    await log.aclose()

@@ -1,0 +1,61 @@
+"""Background tasks end with their owner, and their failures are told."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.servers import PATIENCE
+from turbo.runtime.tasks import Tasks
+
+
+async def test_an_errand_runs_and_is_forgotten() -> None:
+    tasks, done = Tasks(), asyncio.Event()
+
+    async def work() -> None:
+        done.set()
+
+    tasks.run(work())
+    await asyncio.wait_for(done.wait(), PATIENCE)
+    await tasks.stop()
+
+
+async def test_a_failure_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "turbo.hub")
+    tasks = Tasks()
+
+    async def work() -> None:
+        raise ValueError("broken")
+
+    tasks.run(work())
+    await tasks.stop(grace=1)
+
+    assert caplog.records[0].exc_info is not None
+
+
+async def test_a_job_is_repeated_through_its_failures_until_the_end() -> None:
+    tasks, calls = Tasks(), asyncio.Semaphore(0)
+
+    async def job() -> None:
+        calls.release()
+        raise ValueError("broken")
+
+    tasks.repeat(0.001, job)
+    for _ in range(3):
+        await asyncio.wait_for(calls.acquire(), PATIENCE)
+    await tasks.stop()
+
+    assert calls.locked()
+
+
+async def test_stop_from_within_an_errand_does_not_wait_for_itself() -> None:
+    tasks, done = Tasks(), asyncio.Event()
+
+    async def work() -> None:
+        await tasks.stop()
+        done.set()
+
+    tasks.run(work())
+
+    await asyncio.wait_for(done.wait(), PATIENCE)

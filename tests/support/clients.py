@@ -1,0 +1,227 @@
+"""Clients of the wire protocol, for tests that look at frames instead of pages."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import websockets
+from channels.testing import WebsocketCommunicator
+
+from tests.support.servers import PATIENCE
+from turbo.consumers import TurboStreamsConsumer
+from turbo.delivery.broadcast import flush
+from turbo.replay import get_replay
+from turbo.typing import ASGIApplication
+
+__all__ = ["LivePage", "Socket", "Staying", "Talk", "connect", "signed_now"]
+
+
+def connect(url: str, **options: Any) -> websockets.connect:
+    """Connect over the network, and leave it to the test how long that may last."""
+    patient: dict[str, Any] = {"ping_interval": None, "open_timeout": PATIENCE}
+    return websockets.connect(url, **(patient | options))
+
+
+async def signed_now(stream: Any, user: Any = None) -> str:
+    """Return a signed name as of now; that moment is known, however slow Redis is."""
+    while not get_replay().moment():
+        await get_replay().sync_clock()
+    return str(stream.sign(user, since=get_replay().moment()))
+
+
+class Talk:
+    """A WebSocket without a network: the consumer runs in the test's own loop."""
+
+    def __init__(
+        self, application: ASGIApplication, path: str = "/ws/", **scope: Any
+    ) -> None:
+        self.communicator = WebsocketCommunicator(application, path)
+        self.communicator.scope.update(scope)
+
+    async def __aenter__(self) -> Self:
+        connected, _ = await self.communicator.connect(PATIENCE)
+        assert connected
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        await self.communicator.disconnect(timeout=PATIENCE)
+
+    async def send(self, **message: Any) -> None:
+        await self.send_text(json.dumps(message))
+
+    async def send_text(self, text: str) -> None:
+        await self.communicator.send_to(text_data=text)
+
+    async def receive(self, timeout: float = PATIENCE) -> dict[str, Any]:
+        text = await self.communicator.receive_from(timeout)
+        message: dict[str, Any] = json.loads(text)
+        return message
+
+
+class Socket(Talk):
+    """
+    A page's conversation with its streams.
+
+    Signs of life are passed over; everything else must be read in order.
+    """
+
+    def __init__(self, user: Any = None, **scope: Any) -> None:
+        if user is not None:
+            scope["user"] = user
+        super().__init__(TurboStreamsConsumer.as_asgi(), **scope)
+
+    async def receive(self, timeout: float = PATIENCE) -> dict[str, Any]:
+        async with asyncio.timeout(timeout):
+            while (frame := await super().receive(timeout))["type"] == "ping":
+                pass
+        return frame
+
+    async def subscribe(self, *signed: str, since: str = "") -> list[dict[str, Any]]:
+        """Subscribe, and return the answer to each name."""
+        streams = [{"name": name, "since": since} for name in signed]
+        await self.send(type="subscribe", streams=streams)
+        return [await self.receive() for _ in signed]
+
+    async def messages(self, count: int = 1) -> list[str]:
+        """Return the data of the next ``count`` frames, which must be messages."""
+        frames = [await self.receive() for _ in range(count)]
+        assert {frame["type"] for frame in frames} <= {"message"}, frames
+        return [frame["data"] for frame in frames]
+
+    async def nothing(self) -> bool:
+        """Return whether there is nothing to hear of all that was broadcast before."""
+        await asyncio.to_thread(flush, PATIENCE)
+        await self.send(type="ping")
+        return await self.receive() == {"type": "pong"}
+
+
+class Staying:
+    """A client over the network that is there until its block ends."""
+
+    def __init__(self) -> None:
+        self._socket: Any = None
+        self._task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Condition()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.ensure_future(self._stay())
+        await self.until(self._has_arrived)
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something that this client has seen makes ``condition`` true."""
+        async with asyncio.timeout(PATIENCE), self._changed:
+            await self._changed.wait_for(condition)
+
+    def cut(self) -> None:
+        """Break the connection as a dead network does: no close frame."""
+        if self._socket is not None:
+            self._socket.transport.abort()
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _stay(self) -> None:
+        raise NotImplementedError
+
+    def _has_arrived(self) -> bool:
+        raise NotImplementedError
+
+
+class LivePage(Staying):
+    """
+    What the browser's client does, without the browser: subscribe, resume, heal.
+
+    It stays connected until :meth:`close`, coming back at once when the connection
+    ends. ``data`` is what a page would have applied, ``gaps`` how often it would have
+    loaded itself anew.
+    """
+
+    def __init__(
+        self, url: str | Sequence[str], *signed: str, since: str = "", **options: Any
+    ) -> None:
+        super().__init__()
+        self._urls = itertools.cycle([url] if isinstance(url, str) else url)
+        self._since = dict.fromkeys(signed, since)
+        self._options = options
+        self._names: dict[str, str] = {}
+        self._reached: dict[str, tuple[str, int]] = {}
+        self.data: list[str] = []
+        self.denied: list[str] = []
+        self.codes: list[int | None] = []
+        self.gaps = 0
+        self.doubled = 0
+        self.subscribed = 0
+
+    def _has_arrived(self) -> bool:
+        return self.subscribed + len(self.denied) >= len(self._since)
+
+    async def _stay(self) -> None:
+        pause = 0.0
+        while True:
+            try:
+                await self._visit(next(self._urls))
+                pause = 0.0
+            except (OSError, websockets.WebSocketException):
+                pause = min(pause + 0.05, 0.5)
+            await asyncio.sleep(self.away + pause)
+
+    #: Seconds between a cut and the next attempt.
+    away = 0.0
+
+    async def _visit(self, url: str) -> None:
+        options: dict[str, Any] = {"origin": url.replace("ws", "http", 1)}
+        options |= self._options
+        async with connect(f"{url}/ws/", **options) as socket:
+            self._socket = socket
+            streams = [{"name": n, "since": s} for n, s in self._since.items()]
+            await socket.send(json.dumps({"type": "subscribe", "streams": streams}))
+            try:
+                async for text in socket:
+                    await self._hear(json.loads(text), socket)
+            finally:
+                self._socket = None
+                self.codes.append(socket.close_code)
+
+    async def _hear(self, frame: dict[str, Any], socket: Any) -> None:
+        match frame["type"]:
+            case "subscribed":
+                self._names[frame["stream"]] = frame["name"]
+                self.subscribed += 1
+                self.gaps += not frame["recovered"]
+                self._reach(frame, force=True)
+            case "message":
+                if self._reach(frame):
+                    self.data.append(frame["data"])
+                else:
+                    self.doubled += 1
+            case "gap":
+                self.gaps += 1
+                self._reach(frame, force=True)
+            case "denied":
+                self.denied.append(frame["reason"])
+                self._since.pop(frame["name"], None)
+            case "retry":
+                await asyncio.sleep(0.1)
+                again = {"name": frame["name"], "since": self._since[frame["name"]]}
+                await socket.send(json.dumps({"type": "subscribe", "streams": [again]}))
+        await self._tell()
+
+    def _reach(self, frame: dict[str, Any], *, force: bool = False) -> bool:
+        epoch, _, number = frame["position"].rpartition(":")
+        reached = self._reached.get(frame["stream"])
+        if not force and reached and reached[0] == epoch and int(number) <= reached[1]:
+            return False
+        self._reached[frame["stream"]] = (epoch, int(number))
+        self._since[self._names[frame["stream"]]] = frame["position"]
+        return True

