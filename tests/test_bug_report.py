@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import DOCS, ROOT
-from tests.servers import PATIENCE
+from tests.support.documents import DOCS, ROOT
+from tests.support.servers import PATIENCE
 
 SOURCE = (ROOT / "bug_report.py").read_text()
 REFERENCE = "\n".join(page.read_text() for page in DOCS.glob("reference/*.rst"))

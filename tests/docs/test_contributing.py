@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.documents import DOCS, ROOT, blocks
-from tests.layers import PACKAGE, ROOMS
-from tests.test_verbs import ALL_VERBS
+from tests.streams.test_verbs import ALL_VERBS
+from tests.support.documents import DOCS, ROOT, blocks
+from tests.support.rooms import PACKAGE, ROOMS
 from turbo.replay import ReplayLog
 from turbo.streams.verbs import Verbs
 
