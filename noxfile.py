@@ -1,7 +1,9 @@
 """
-The project's tasks: ``nox`` runs those that a change must pass, ``nox --session lint``
-one of them. ``full``, ``coverage``, ``fuzz``, ``audit``, ``timing`` and ``bench`` are
-only run when they are named.
+The project's tasks: ``nox`` runs those that a change must pass.
+
+``nox --session lint`` runs one of them, and ``nox --session "tests(3.12-6.0)"`` runs
+the tests on one interpreter with one Django. ``nox --list`` says which sessions there
+are; those without a star are only run when you name them.
 
 ``python3 tests/run.py`` runs the tests without nox, on the interpreter at hand.
 """
@@ -9,6 +11,7 @@ only run when they are named.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import nox
@@ -20,34 +23,87 @@ nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["tests", "lint", "types", "docs", "package"]
 
-#: The oldest interpreter that is supported, and the newest that is here.
-ENDS = ["3.11", "3.14" if shutil.which("python3.14") else "3.13"]
+PYPROJECT = nox.project.load_toml("pyproject.toml")
 CHECKOUT = ("--editable", ".[rest,uvicorn]")
+
+DJANGO = "Framework :: Django :: "
+PYTHONS = nox.project.python_versions(PYPROJECT)
+DJANGOS = [
+    name.removeprefix(DJANGO)
+    for name in PYPROJECT["project"]["classifiers"]
+    if name.startswith(DJANGO)
+]
+#: What Django does not support: 6.0 and later need Python 3.12.
+UNSUPPORTED = {("3.11", "6.0"), ("3.11", "6.1")}
+PAIRS = [
+    nox.param(python, django, id=f"{python}-{django}")
+    for python in PYTHONS
+    for django in DJANGOS
+    if (python, django) not in UNSUPPORTED
+]
+
+
+def newest() -> str:
+    """Return the newest interpreter that is here."""
+    here = [version for version in PYTHONS if shutil.which(f"python{version}")]
+    return here[-1] if here else PYTHONS[-1]
+
+
+#: The oldest pair that is supported, and the newest that is here.
+ENDS = [
+    pair
+    for pair in PAIRS
+    if pair.args in {(PYTHONS[0], DJANGOS[0]), (newest(), DJANGOS[-1])}
+]
+
+nox.options.sessions = [
+    *(f"tests({pair.id})" for pair in ENDS),
+    "lint",
+    "types",
+    "docs",
+    "package",
+]
 
 
 def group(name: str) -> list[str]:
     """Return the requirements of a dependency group."""
-    return nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), name)
+    return nox.project.dependency_groups(PYPROJECT, name)
 
 
-@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
-def tests(session: nox.Session) -> None:
-    """Run the whole suite; pip takes the newest Django for the interpreter."""
-    session.install(*CHECKOUT, *group("test"))
+def run_tests(session: nox.Session, **env: str) -> None:
+    """Run pytest with the arguments of the session, or the whole suite."""
     arguments = session.posargs or ["-n", "2", "--dist", "worksteal"]
-    session.run("python", "-m", "pytest", *arguments)
+    session.run("python", "-m", "pytest", *arguments, env=env)
 
 
-@nox.session(python=ENDS)
-def full(session: nox.Session) -> None:
+@nox.session
+@nox.parametrize(("python", "django"), PAIRS)
+def tests(session: nox.Session, django: str) -> None:
+    """Run the whole suite with the newest release of one series of Django."""
+    session.install(*CHECKOUT, *group("test"), f"django~={django}.0")
+    run_tests(session)
+
+
+@nox.session
+@nox.parametrize(("python", "django"), ENDS)
+def full(session: nox.Session, django: str) -> None:
     """Run the whole suite on both ends, long soaks and measured coverage included."""
     session.notify("coverage")
+    session.install(*CHECKOUT, *group("test"), f"django~={django}.0")
+    run_tests(session, TURBO_SOAK_SECONDS="30", TURBO_REQUIRE_BROWSER="1")
+
+
+@nox.session
+def upstream(session: nox.Session) -> None:
+    """Run the whole suite with what Channels, Daphne and uvicorn will release next."""
     session.install(*CHECKOUT, *group("test"))
-    arguments = session.posargs or ["-n", "2", "--dist", "worksteal"]
-    env = {"TURBO_SOAK_SECONDS": "30", "TURBO_REQUIRE_BROWSER": "1"}
-    session.run("python", "-m", "pytest", *arguments, env=env)
+    session.install(
+        "channels @ git+https://github.com/django/channels",
+        "daphne @ git+https://github.com/django/daphne",
+        "uvicorn[standard] @ git+https://github.com/Kludex/uvicorn",
+    )
+    run_tests(session)
 
 
 @nox.session(venv_backend="none")
@@ -70,10 +126,29 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and layout."""
+    """Check style, layout and spelling, of whatever git knows or would add."""
     session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    on_files(session, "codespell")
+    on_files(session, "sphinx-lint", patterns=["*.rst"])
+    target = ("--target-version", DJANGOS[0])
+    on_files(session, "djade", "--check", *target, patterns=["*.html"])
+    on_files(session, "check-yaml", patterns=["*.yml", "*.yaml"])
+    on_files(session, "check-toml", patterns=["*.toml"])
+    # These two mend what they find, and fail once.
+    on_files(session, "end-of-file-fixer")
+    on_files(session, "trailing-whitespace-fixer")
+
+
+def on_files(session: nox.Session, *tool: str, patterns: Sequence[str] = ()) -> None:
+    """Run a tool on the files that match, except those that git ignores."""
+    listing = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "--")
+    options = {"external": True, "silent": True, "log": False}
+    found = str(session.run(*listing, *patterns, **options))
+    names = [name for name in found.splitlines() if Path(name).is_file()]
+    session.log(f"{' '.join(tool)} ({len(names)} files)")
+    session.run(*tool, *names, log=False)
 
 
 @nox.session
@@ -94,10 +169,12 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=False)
 def package(session: nox.Session) -> None:
-    """Build what is published, install it away from the checkout and import it."""
-    session.install("build")
-    dist = Path(session.create_tmp(), "dist").resolve()
+    """Build what is published into dist/, install it from there and import it."""
+    session.install("build", "twine")
+    dist = ROOT / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(dist), str(ROOT), silent=True)
+    session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
     wheel = str(next(dist.glob("*.whl")))
     session.install(wheel)
     session.chdir(dist)
@@ -124,7 +201,7 @@ def audit(session: nox.Session) -> None:
 
 def lowest() -> str:
     """Return the requirements, each at the lowest version that it allows."""
-    project = nox.project.load_toml("pyproject.toml")["project"]
+    project = PYPROJECT["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     found = (Requirement(text) for group in groups for text in group)
     return "\n".join(

@@ -1,7 +1,7 @@
 """
-A site with the debug toolbar, in a process of its own: the toolbar wants to be there
-from the start.
+A site with the debug toolbar, in a process of its own.
 
+The toolbar has to be installed from the start.
 ``python -m tests.inspector.toolbar_site 2 1`` makes a request that broadcasts twice and
 one that does so once, and prints what the panel says to each, as JSON.
 """
