@@ -177,6 +177,27 @@ def test_sdist_holds_turbo(distributions: Path, build_hook: ModuleType) -> None:
     assert hashlib.sha256(content).hexdigest() == build_hook.MEMBER_SHA256
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".ci/run",
+        ".editorconfig",
+        ".github/workflows/tests.yml",
+        ".pre-commit-config.yaml",
+        ".readthedocs.yaml",
+        "CHANGELOG.rst",
+        "noxfile.py",
+        "tests/run.py",
+    ],
+)
+def test_sdist_contains(distributions: Path, name: str) -> None:
+    """What the tests and the tasks read is in the sdist, so that they run there."""
+    with tarfile.open(next(distributions.glob("*.tar.gz"))) as archive:
+        names = {path.partition("/")[2] for path in archive.getnames()}
+
+    assert name in names
+
+
 def test_build_hook_refuses_another_tarball(build_hook: ModuleType) -> None:
     """A package with another digest is named, and nothing of it is used."""
     tarball = io.BytesIO()
