@@ -1,6 +1,4 @@
-"""
-``request.turbo``: what a request says of itself when Turbo makes it.
-"""
+"""``request.turbo``: what a request says of itself when Turbo makes it."""
 
 from __future__ import annotations
 
@@ -123,6 +121,7 @@ class TurboMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
+        """Give the request its ``turbo``, and return the response of the view."""
         if self._is_async:
             return self.__acall__(request)
         details = self._begin(request, since_of(request) or moment())

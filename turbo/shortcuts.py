@@ -1,6 +1,4 @@
-"""
-What a view renders and answers with: :class:`TurboRender` and :class:`TurboResponse`.
-"""
+"""What a view renders and answers: :class:`TurboRender`, :class:`TurboResponse`."""
 
 from __future__ import annotations
 

@@ -57,6 +57,7 @@ class Record:
 
     @property
     def key(self) -> Key:
+        """Return what is the same for all records of one object."""
         return self.model, self.pk
 
 

@@ -78,11 +78,13 @@ class Watchlist:
         return iter(self._watches)
 
     def add(self, watch: Watch) -> None:
+        """Add a watch; what it watches is told from now on."""
         with self._lock:
             self._watches += (watch,)
             self._targets = {}
 
     def remove(self, watch: Watch) -> None:
+        """Remove a watch; it is told nothing from now on."""
         with self._lock:
             self._watches = tuple(w for w in self._watches if w is not watch)
             self._targets = {}

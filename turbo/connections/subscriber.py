@@ -104,9 +104,7 @@ class LiveSubscriber:
             self.visitor.rest()
 
     async def _subscribe(self, wanted: Sequence[Wanted]) -> set[str]:
-        """
-        Return the names about which a revocation has come before they were welcome.
-        """
+        """Return the names that a revocation has come for meanwhile."""
         asked_in, signed = self._revocations.generation, [i.signed for i in wanted]
         try:
             await self._hub.wait_until_listening()

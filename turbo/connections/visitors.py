@@ -1,6 +1,5 @@
 """
-The visitor at the other end of a connection: a user, the session that says so, and what
-they may ask for.
+The visitor at the other end of a connection: a user, a session, and their limits.
 
 Everything that serves a client has one: pages, event streams, observers, bindings, and
 pub/sub.

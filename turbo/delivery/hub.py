@@ -51,9 +51,7 @@ class Connection(Subscriber, Protocol):
     """A subscriber that is also kept alive and told of revocations."""
 
     def apply_revocation(self, revocation: str | None) -> None:
-        """
-        Take a revocation of the control stream; ``None`` says that some were lost.
-        """
+        """Apply a revocation of the control stream; ``None``: some were lost."""
 
 
 class Hub:

@@ -52,6 +52,7 @@ class Listening:
 
     @property
     def label(self) -> str:
+        """Return ``app.Model``."""
         return self.model._meta.label
 
     def announcement(self, change: ModelChange) -> Announcement | None:

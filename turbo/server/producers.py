@@ -1,6 +1,4 @@
-"""
-The way to and from one WebSocket under Daphne: a push producer, as Twisted calls it.
-"""
+"""The way to and from one WebSocket under Daphne: Twisted's push producer."""
 
 from __future__ import annotations
 

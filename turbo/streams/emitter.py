@@ -1,6 +1,4 @@
-"""
-The funnel behind all verbs: content and place become one element, which is handed over.
-"""
+"""The funnel behind all verbs: content and place become one element, which goes out."""
 
 from __future__ import annotations
 

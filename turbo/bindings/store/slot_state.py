@@ -57,6 +57,7 @@ class SlotState:
 
     @property
     def filled(self) -> bool:
+        """Return whether every row has been read."""
         return self._floor > self._missed
 
     @property
@@ -72,14 +73,17 @@ class SlotState:
             self._miss(ticket)
 
     def state(self, now: float) -> State:
+        """Return where the slot stands."""
         return State(Version(self.epoch, self.number), self.modified, now)
 
     def take(self, pk: str, now: float) -> Ticket | None:
+        """Hand out a ticket for one row, where the slot is filled or about to be."""
         if not self.filled and not self._is_being_filled:
             return None
         return Ticket(self.epoch, self._ticket(now), self._listed_key(pk))
 
     def begin(self, now: float, *, alone: bool) -> Ticket | None:
+        """Hand out a ticket for all rows; ``alone``: only to the first that asks."""
         if alone and (self.filled or self._is_being_filled):
             return None
         number = self._ticket(now)
@@ -88,6 +92,7 @@ class SlotState:
         return Ticket(self.epoch, number)
 
     def apply(self, ticket: Ticket, read: Read, now: float) -> Applied | None:
+        """Write one row that was read under a ticket, unless a newer one is there."""
         if not self._land(ticket):
             return None
         number, pk, row = ticket.number, read.pk, read.row
@@ -112,6 +117,7 @@ class SlotState:
     def reorder(
         self, ticket: Ticket, order: Sequence[Listed], now: float
     ) -> Applied | None:
+        """Write the order of the rows, as it was read under a ticket."""
         if not self._land(ticket):
             return None
         self._list(ticket.number, order)
@@ -120,6 +126,7 @@ class SlotState:
     def replace(
         self, ticket: Ticket, rows: Sequence[Row], now: float
     ) -> Applied | None:
+        """Write all rows, but for those that were written later."""
         if not self._land(ticket):
             return None
         number = ticket.number
@@ -140,10 +147,12 @@ class SlotState:
         return self._applied(now, reorder=self._has_lost(number))
 
     def abandon(self, ticket: Ticket) -> None:
+        """Give a ticket back without a row."""
         if self._land(ticket):
             self._miss(ticket.number)
 
     def read(self, known: Version | None, now: float) -> Contents:
+        """Return the changes since ``known``, or all rows."""
         state = self.state(now)
         if known is not None and known.epoch == self.epoch:
             missed = self.number - known.number
@@ -154,15 +163,18 @@ class SlotState:
         return Contents(state, rows=rows)
 
     def value(self, pk: str) -> str | None:
+        """Return the text of one row."""
         return self._rows.get(pk)
 
     def bump(self, now: float) -> Applied:
+        """Make a new version of the same rows."""
         self.number += 1
         self.modified = now
         self._log.clear()
         return self._applied(now)
 
     def invalidate(self, now: float) -> Applied:
+        """Let all rows be read again."""
         self._miss(self._tickets)
         return self._applied(now)
 

@@ -1,6 +1,4 @@
-"""
-What becomes of a consumer when its user logs out, or may no longer see something.
-"""
+"""What a consumer does when its user logs out, or may no longer see something."""
 
 from __future__ import annotations
 
