@@ -7,7 +7,6 @@ from typing import Any, Literal, TypeAlias
 
 __all__ = [
     "ASGIApplication",
-    "Action",
     "ChangeAction",
     "Message",
     "Receive",
@@ -21,7 +20,4 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApplication: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-Action: TypeAlias = Literal[
-    "append", "prepend", "replace", "update", "before", "after", "remove", "refresh"
-]
 ChangeAction: TypeAlias = Literal["create", "update", "delete"]
