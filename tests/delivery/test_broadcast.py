@@ -355,7 +355,7 @@ def test_a_revocation_outlasts_an_outage(redis_layer: Any) -> None:
 
 SCRIPT = """
 import django; django.setup()
-from turbo.broadcast import broadcast
+from turbo.delivery.broadcast import broadcast
 for n in range({count}): broadcast({name!r}, str(n))
 {end}
 """

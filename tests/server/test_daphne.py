@@ -307,7 +307,7 @@ django.setup()
 from daphne.management.commands.runserver import Command
 from daphne.server import Server
 from tests.support.servers import PATIENCE
-from turbo.daphne import with_transport
+from turbo.server.daphne import with_transport
 for server in (Command.server_cls, daphne.cli.CommandLineInterface.server_class):
     assert server is not Server and with_transport(server) is server, server
 """
