@@ -98,6 +98,7 @@ def test_wheel_contains_every_file_of_the_package(wheel: zipfile.ZipFile) -> Non
         "turbo/py.typed",
         "turbo/static/turbo/turbo.js",
         "turbo/static/turbo/turbo-LICENSE",
+        "turbo/static/turbo/socket.js",
         "turbo/static/turbo/turbo-channels.js",
         "turbo/templates/turbo/head.html",
         "turbo/inspector/static/turbo/inspector/inspector.css",

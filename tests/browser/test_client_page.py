@@ -51,6 +51,24 @@ async def test_careful_policy_is_not_violated(site: Site, page: Page) -> None:
     assert await page.evaluate("window.violations") == []
 
 
+async def test_a_nonce_of_the_script_is_enough_for_what_it_imports(
+    site: Site, page: Page
+) -> None:
+    site.headers["Content-Security-Policy"] = (
+        "default-src 'none'; script-src 'nonce-r4nd0m'; connect-src 'self'; "
+        "style-src 'unsafe-inline'"
+    )
+    site.views["/"] = lambda: site.html("chat").replace(
+        "<script", '<script nonce="r4nd0m"'
+    )
+    await page.goto(site.url())
+    await connected(page)
+
+    await site.publish("chat", "one")
+
+    await shows(page, "one")
+
+
 async def test_turbo_is_loaded_once(site: Site, page: Page) -> None:
     site.show("/", "chat")
     site.show("/other", "chat", body="<p id=other></p>")
@@ -61,6 +79,7 @@ async def test_turbo_is_loaded_once(site: Site, page: Page) -> None:
     await page.wait_for_selector("#other", state="attached")
 
     assert sorted(site.static_requests) == [
+        "/static/socket.js",
         "/static/turbo-channels.js",
         "/static/turbo.js",
     ]

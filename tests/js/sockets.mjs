@@ -1,4 +1,4 @@
-// A WebSocket whose server is the test.
+// A WebSocket whose server is the test, and a page whose events the test fires.
 
 // The clock is mocked in these tests, immediates are not.
 export const settle = () => new Promise((resolve) => setImmediate(resolve))
@@ -40,5 +40,25 @@ export class FakeSocket {
   async end(code) {
     this.onclose?.({ code })
     await settle()
+  }
+}
+
+// Knows how many listeners are on it.
+export class FakeTarget extends EventTarget {
+  hidden = false
+  #signals = []
+
+  get listeners() {
+    return this.#signals.filter(({ aborted }) => !aborted).length
+  }
+
+  addEventListener(name, handler, options) {
+    this.#signals.push(options.signal)
+    super.addEventListener(name, handler, options)
+  }
+
+  fire(name, fields = {}) {
+    this.dispatchEvent(Object.assign(new Event(name), fields))
+    return settle()
   }
 }

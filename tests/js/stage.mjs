@@ -3,7 +3,7 @@
 
 import { mock } from "node:test"
 import { Connection, Source } from "../../turbo/static/turbo/turbo-channels.js"
-import { FakeSocket as PlainSocket, settle } from "./sockets.mjs"
+import { FakeSocket as PlainSocket, FakeTarget, settle } from "./sockets.mjs"
 
 export { settle }
 
@@ -14,26 +14,6 @@ export class FakeSocket extends PlainSocket {
 
   async message(position, { stream = "id", data = position } = {}) {
     await this.say({ type: "message", stream, position, data })
-  }
-}
-
-// Knows how many listeners are on it.
-class FakeTarget extends EventTarget {
-  hidden = false
-  #signals = []
-
-  get listeners() {
-    return this.#signals.filter(({ aborted }) => !aborted).length
-  }
-
-  addEventListener(name, handler, options) {
-    this.#signals.push(options.signal)
-    super.addEventListener(name, handler, options)
-  }
-
-  fire(name, fields = {}) {
-    this.dispatchEvent(Object.assign(new Event(name), fields))
-    return settle()
   }
 }
 

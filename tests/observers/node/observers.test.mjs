@@ -23,7 +23,7 @@ const answer = (request_id, given = {}) => ({
 let client
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ["setTimeout"] })
+  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"] })
   FakeSocket.all = []
   client = connect("http://site.test/ws/", options)
 })
@@ -199,6 +199,39 @@ test("a subscription that is not possible just now is asked for again", async ()
 
   assert.equal(socket().sent.length, 2)
   assert.deepEqual(socket().sent[1], socket().sent[0])
+})
+
+test("a subscription that is never possible is asked for ever later", async () => {
+  client.observe(1)
+  await socket().accept()
+  for (const [index, delay] of [500, 1_000, 2_000].entries()) {
+    await socket().say(answer(1, { response_status: 503, errors: ["wait"] }))
+    await tick(delay - 1)
+    assert.equal(socket().sent.length, index + 1)
+    await tick(1)
+    assert.equal(socket().sent.length, index + 2)
+  }
+})
+
+test("a subscription that waits to be asked for is asked for once", async () => {
+  client.observe(1)
+  await socket().accept()
+  await socket().say(answer(1, { response_status: 503, errors: ["wait"] }))
+  await socket().end(1012)
+  await tick(2_000)
+  await socket().accept()
+  await tick(2_000)
+
+  assert.equal(socket().sent.length, 1)
+})
+
+test("a handshake that leads nowhere is given up", async () => {
+  client.observe(1)
+  await tick(10_000)
+  await tick(500)
+
+  assert.equal(FakeSocket.all[0].isClosed, true)
+  assert.equal(FakeSocket.all.length, 2)
 })
 
 test("a server that wants nobody is not asked again", async () => {

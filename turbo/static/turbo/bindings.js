@@ -16,44 +16,27 @@
 // Events: "change" (detail: action, key, value, index; action "sync" means all rows),
 // "connected", "disconnected", "denied" (detail: reason), "message" (detail: any other).
 
-const DEFAULTS = {
-  backoff: 500, // reconnect after random() * backoff * 2 ** attempts, …
-  longest: 12_000, // … at most
-  restart: 2_000, // … or random() * restart when the server asks to come back
-  patience: 10_000, // for the handshake
-  echo: 5_000, // for the answer to a ping
-  silence: 60_000, // the server says something every 25 s
-  tick: 2_500, // how often the clock is looked at for those
-}
-
-const COME_BACK = [1012, 4008] // the server restarts; this page was too slow
-const STAY_AWAY = 4403
+// The semicolon is there for Django, which looks for it when it gives files hashed names.
+import { ReconnectingSocket, socketAddress } from "./socket.js";
 
 export class BoundList extends EventTarget {
-  #options
-  #url
   #rows = new Map() // key as JSON → value, in order
   #version = ""
   #pages = null // rows of a sync that is not complete yet
-  #socket = null
-  #isOpen = false
-  #isSuspended = false
-  #attempts = 0
-  #heardAt = 0
-  #pingedAt = 0
-  #returning = null
-  #ticking = null
-  #listening = new AbortController()
+  #socket
 
-  // Options: WebSocket, window, document, random, any of DEFAULTS.
+  // Options are those of the socket: WebSocket, window, document, and its times.
   constructor(url, options = {}) {
     super()
-    const { WebSocket, window, document } = globalThis
-    this.#options = { ...DEFAULTS, WebSocket, window, document, random: Math.random, ...options }
-    this.#url = new URL(url, this.#options.document.baseURI)
-    this.#url.protocol = this.#url.protocol.replace("http", "ws")
-    this.#listen()
-    this.#open()
+    const address = new URL(socketAddress(url, options.document?.baseURI))
+    this.#socket = new ReconnectingSocket({
+      ...options,
+      url: () => this.#from(address),
+      ping: () => ({ ping: true }),
+      received: (message) => this.#receive(message),
+      closed: () => this.#closed(),
+    })
+    this.#socket.connect()
   }
 
   get version() {
@@ -61,7 +44,7 @@ export class BoundList extends EventTarget {
   }
 
   get isConnected() {
-    return this.#isOpen && this.#version !== ""
+    return this.#socket.isOpen && this.#version !== ""
   }
 
   get size() {
@@ -84,20 +67,24 @@ export class BoundList extends EventTarget {
 
   // Leave, and hold nothing any more.
   close() {
-    if (this.#isOpen) this.#send({ disconnect: true })
-    this.#listening.abort()
-    clearTimeout(this.#returning)
-    this.#returning = null
-    this.#isSuspended = true
-    this.#drop()
+    this.#socket.send({ disconnect: true })
+    this.#socket.disconnect()
+  }
+
+  // A list that comes back says what it has.
+  #from(address) {
+    if (this.#version) address.searchParams.set("version", this.#version)
+    return address.href
+  }
+
+  #closed() {
+    this.#pages = null
+    this.#tell("disconnected", { version: this.#version })
   }
 
   // --- Messages
 
-  #receive(text) {
-    this.#heardAt = Date.now()
-    this.#pingedAt = 0
-    const message = JSON.parse(text)
+  #receive(message) {
     const { action, page, payload } = message
     if (action === "sync" && page) this.#takePage(message)
     else if (action === "sync") this.#arrive(message)
@@ -122,7 +109,7 @@ export class BoundList extends EventTarget {
   // That is all for now.
   #arrive({ version }) {
     this.#version = version
-    this.#attempts = 0
+    this.#socket.forgetAttempts()
     this.#tell("connected", { version })
   }
 
@@ -146,103 +133,5 @@ export class BoundList extends EventTarget {
 
   #tell(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }))
-  }
-
-  // --- The socket
-
-  #open() {
-    if (this.#socket || this.#isSuspended) return
-    const url = new URL(this.#url)
-    if (this.#version) url.searchParams.set("version", this.#version)
-    const socket = new this.#options.WebSocket(url.href)
-    this.#socket = socket
-    this.#heardAt = Date.now()
-    socket.onopen = () => {
-      this.#isOpen = true
-      this.#heardAt = Date.now()
-    }
-    socket.onmessage = ({ data }) => this.#receive(data)
-    socket.onclose = ({ code }) => this.#closed(code)
-    this.#ticking = setInterval(() => this.#tick(), this.#options.tick)
-  }
-
-  #closed(code) {
-    this.#drop()
-    if (code === STAY_AWAY) return this.close()
-    const { random, restart } = this.#options
-    const isAsked = COME_BACK.includes(code) && this.#attempts < 3
-    this.#return(isAsked ? random() * restart : undefined)
-  }
-
-  #return(delay = this.#delay()) {
-    clearTimeout(this.#returning)
-    this.#attempts += 1
-    this.#returning = setTimeout(() => {
-      this.#returning = null
-      this.#open()
-    }, delay)
-  }
-
-  #delay() {
-    const { random, backoff, longest } = this.#options
-    return random() * Math.min(longest, backoff * 2 ** this.#attempts)
-  }
-
-  // Forget the socket: whatever it still says is not heard.
-  #drop() {
-    if (this.#socket === null) return
-    Object.assign(this.#socket, { onopen: null, onmessage: null, onclose: null })
-    this.#socket.close()
-    clearInterval(this.#ticking)
-    this.#socket = null
-    this.#pages = null
-    this.#isOpen = false
-    this.#pingedAt = 0
-    this.#tell("disconnected", { version: this.#version })
-  }
-
-  #send(message) {
-    this.#socket.send(JSON.stringify(message))
-  }
-
-  #tick() {
-    const { patience, echo, silence } = this.#options
-    const now = Date.now()
-    const isSilent = now - this.#heardAt > (this.#isOpen ? silence : patience)
-    const isDead = this.#pingedAt !== 0 && now - this.#pingedAt > echo
-    if (isSilent || isDead) this.#closed()
-  }
-
-  // --- The page's life
-
-  #listen() {
-    const { window, document } = this.#options
-    const { signal } = this.#listening
-    const on = (target, name, act) => target.addEventListener(name, act, { signal })
-    on(window, "pagehide", ({ persisted }) => persisted && this.#suspend())
-    on(window, "pageshow", ({ persisted }) => persisted && this.#wake())
-    on(document, "freeze", () => this.#suspend())
-    on(document, "resume", () => this.#wake())
-    on(document, "visibilitychange", () => document.hidden || this.#wake())
-    on(window, "online", () => this.#wake())
-  }
-
-  // A page that the browser keeps aside may hold no socket.
-  #suspend() {
-    this.#isSuspended = true
-    clearTimeout(this.#returning)
-    this.#drop()
-  }
-
-  // A socket that has slept is not to be trusted: ask for a sign of life.
-  #wake() {
-    this.#isSuspended = false
-    if (this.#isOpen) {
-      this.#pingedAt = Date.now()
-      this.#send({ ping: true })
-    } else if (this.#socket === null) {
-      clearTimeout(this.#returning)
-      this.#open()
-    }
   }
 }

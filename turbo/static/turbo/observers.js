@@ -20,19 +20,14 @@
 //   ← {"action":"update",…,"request_id":4,"data":{…},"position":"k3:8"}
 //   → {"action":"subscribe_instance","request_id":4,"pk":1,"since":"k3:8"}
 
+// The semicolon is there for Django, which looks for it when it gives files hashed names.
+import { ReconnectingSocket, socketAddress } from "./socket.js";
+
 const DEFAULTS = {
   multiplexed: false, // whether the server has a Multiplexer there
   timeout: 30_000, // for the answer to a request, the way there included
-  backoff: 500, // reconnect after random() * backoff * 2 ** attempts, …
-  longest: 12_000, // … at most
-  restart: 2_000, // … or random() * restart when the server asks to come back
-  silence: 30_000, // ask for a sign of life after hearing nothing for so long
-  echo: 5_000, // wait for that sign
-  random: Math.random,
 }
 
-const COME_BACK = [1012, 4008] // the server restarts; this client was too slow
-const STAY_AWAY = 4403
 const UNAVAILABLE = 503
 const NOT_FOUND = 404
 const READS = new Set(["list", "retrieve", "subscribe_instance", "subscribe_list"])
@@ -52,23 +47,24 @@ export class ConnectionLost extends Error {
 
 // Return a client of the consumer at `url`, or of several with `multiplexed`.
 export function connect(url, options = {}) {
-  const socket = new Socket(url, { ...DEFAULTS, ...options })
-  if (!socket.options.multiplexed) return new Client(socket)
-  return { stream: (name) => new Client(socket, name), close: () => socket.close() }
+  const connection = new Connection(url, { ...DEFAULTS, ...options })
+  if (!options.multiplexed) return new Client(connection)
+  const stream = (name) => new Client(connection, name)
+  return { stream, close: () => connection.close() }
 }
 
 export class Client {
-  #socket
+  #connection
   #stream
 
-  constructor(socket, stream) {
-    this.#socket = socket
+  constructor(connection, stream) {
+    this.#connection = connection
     this.#stream = stream
   }
 
   // Ask for any action; return what it answers.
   async request(action, given = {}) {
-    const answer = await this.#socket.ask(this.#stream, { action, ...given })
+    const answer = await this.#connection.ask(this.#stream, { action, ...given })
     return answer.data
   }
 
@@ -107,11 +103,11 @@ export class Client {
   }
 
   close() {
-    this.#socket.close()
+    this.#connection.close()
   }
 
   #subscribe(kind, given) {
-    return this.#socket.subscribe(this.#stream, kind, given)
+    return this.#connection.subscribe(this.#stream, kind, given)
   }
 }
 
@@ -189,35 +185,39 @@ class Subscription {
   }
 }
 
-// The connection: opened when something is wanted of it, and kept until close().
-class Socket {
-  #url
-  #socket = null
-  #isOpen = false
+// The requests and subscriptions on one socket. It is opened when something is wanted of
+// it, and kept until close().
+class Connection {
+  #options
+  #socket
   #isClosed = false
-  #attempts = 0
   #lastId = 0
   #lastStream = "" // of a multiplexer: one that is there to answer a ping
   #requests = new Map() // request id → {stream, payload, isSent, resolve, reject, timer}
-  #subscriptions = new Map() // request id → {stream, subscription}
-  #returning = null
-  #watching = null
-  #listening = null
+  #subscriptions = new Map() // request id → {stream, subscription, retries, timer}
 
   constructor(url, options) {
-    this.options = options
-    this.#url = url
+    this.#options = options
+    this.#socket = new ReconnectingSocket({
+      ...options,
+      url: () => socketAddress(url, options.document?.baseURI),
+      isWanted: () => this.#requests.size + this.#subscriptions.size > 0,
+      ping: () => this.#message(this.#lastStream, { action: "ping", request_id: 0 }),
+      opened: () => this.#opened(),
+      received: (message) => this.#receive(message),
+      closed: (end) => this.#closed(end),
+    })
   }
 
   ask(stream, payload) {
     return new Promise((resolve, reject) => {
       const id = this.#nextId()
       const late = () => this.#settle(id)?.reject(new ConnectionLost("no answer in time"))
-      const timer = setTimeout(late, this.options.timeout)
+      const timer = setTimeout(late, this.#options.timeout)
       const request = { stream, payload: { ...payload, request_id: id }, timer }
       this.#requests.set(id, { ...request, isSent: false, resolve, reject })
-      this.#open()
-      if (this.#isOpen) this.#sendRequest(id)
+      this.#socket.connect()
+      if (this.#socket.isOpen) this.#sendRequest(id)
     })
   }
 
@@ -225,24 +225,21 @@ class Socket {
     const id = this.#nextId()
     const payload = { ...given, action: `subscribe_${kind}`, request_id: id }
     const leave = () => {
-      this.#subscriptions.delete(id)
+      this.#release(id)
       const { pk } = given
-      const goodbye = { action: `unsubscribe_${kind}`, pk, request_id: id }
-      if (this.#isOpen) this.#send(stream, goodbye)
+      this.#send(stream, { action: `unsubscribe_${kind}`, pk, request_id: id })
     }
     const subscription = new Subscription(payload, leave)
-    this.#subscriptions.set(id, { stream, subscription })
-    this.#open()
-    if (this.#isOpen) this.#send(stream, subscription.request)
+    this.#subscriptions.set(id, { stream, subscription, retries: 0, timer: null })
+    this.#socket.connect()
+    this.#send(stream, subscription.request)
     return subscription
   }
 
   close() {
     this.#isClosed = true
-    this.#drop()
-    clearTimeout(this.#returning)
-    this.#listening?.abort()
     this.#giveUp(new ConnectionLost("closed"))
+    this.#socket.disconnect()
   }
 
   #nextId() {
@@ -250,64 +247,31 @@ class Socket {
     return (this.#lastId += 1)
   }
 
-  #open() {
-    if (this.#socket || this.#returning !== null || this.#isClosed) return
-    this.#listen()
-    const WebSocket = this.options.WebSocket ?? globalThis.WebSocket
-    this.#socket = new WebSocket(absolute(this.#url))
-    this.#socket.onopen = () => this.#opened()
-    this.#socket.onmessage = ({ data }) => this.#receive(JSON.parse(data))
-    this.#socket.onclose = ({ code }) => this.#closed(code)
-  }
-
   #opened() {
-    this.#isOpen = true
-    this.#watch()
     for (const id of this.#requests.keys()) this.#sendRequest(id)
     for (const { stream, subscription } of this.#subscriptions.values()) {
       this.#send(stream, subscription.request)
     }
   }
 
-  #closed(code) {
-    this.#drop()
-    if (code === STAY_AWAY) {
+  #closed({ isRefused }) {
+    if (isRefused) {
       const why = { action: "connect", errors: ["forbidden"], response_status: 403 }
       return this.#giveUp(new Refusal(why))
     }
+    for (const { timer } of this.#subscriptions.values()) clearTimeout(timer)
     for (const [id, { payload, isSent }] of this.#requests) {
       if (!isSent || READS.has(payload.action)) continue
       this.#settle(id).reject(new ConnectionLost("not known to be done"))
     }
-    const { random, restart, backoff, longest } = this.options
-    const patient = Math.min(longest, backoff * 2 ** this.#attempts)
-    const delay = random() * (COME_BACK.includes(code) ? restart : patient)
-    this.#attempts += 1
-    this.#returning = setTimeout(() => this.#return(), delay)
-  }
-
-  #return() {
-    clearTimeout(this.#returning)
-    this.#returning = null
-    if (this.#requests.size + this.#subscriptions.size > 0) this.#open()
-  }
-
-  // Forget the socket: whatever it still says is not heard.
-  #drop() {
-    if (this.#socket === null) return
-    Object.assign(this.#socket, { onopen: null, onmessage: null, onclose: null })
-    this.#socket.close()
-    this.#socket = null
-    this.#isOpen = false
-    clearTimeout(this.#watching)
   }
 
   #giveUp(error) {
     for (const id of this.#requests.keys()) this.#settle(id).reject(error)
-    for (const { subscription } of this.#subscriptions.values()) {
+    for (const [id, { subscription }] of this.#subscriptions) {
+      this.#release(id)
       subscription.end(error instanceof Refusal ? error : null)
     }
-    this.#subscriptions.clear()
   }
 
   #settle(id) {
@@ -317,6 +281,11 @@ class Socket {
     return request
   }
 
+  #release(id) {
+    clearTimeout(this.#subscriptions.get(id)?.timer)
+    this.#subscriptions.delete(id)
+  }
+
   #sendRequest(id) {
     const request = this.#requests.get(id)
     request.isSent = true
@@ -324,15 +293,17 @@ class Socket {
   }
 
   #send(stream, payload) {
-    const { multiplexed } = this.options
     this.#lastStream = stream
-    this.#socket.send(JSON.stringify(multiplexed ? { stream, payload } : payload))
+    this.#socket.send(this.#message(stream, payload))
+  }
+
+  #message(stream, payload) {
+    return this.#options.multiplexed ? { stream, payload } : payload
   }
 
   #receive(message) {
-    this.#attempts = 0
-    this.#watch()
-    const answer = this.options.multiplexed ? message.payload : message
+    this.#socket.forgetAttempts()
+    const answer = this.#options.multiplexed ? message.payload : message
     const id = answer.request_id
     const isFine = answer.response_status < 300
     if (this.#requests.has(id)) {
@@ -341,43 +312,21 @@ class Socket {
     }
     const held = this.#subscriptions.get(id)
     if (!held) return
+    if (answer.response_status === UNAVAILABLE) return this.#askAgain(held)
+    held.retries = 0
     if (isFine) return held.subscription.take(answer)
-    if (answer.response_status === UNAVAILABLE) return this.#askAgain(id)
-    this.#subscriptions.delete(id)
+    this.#release(id)
     const isGone = answer.response_status === NOT_FOUND && held.subscription.position
     if (isGone) return held.subscription.gone()
     held.subscription.end(new Refusal(answer))
   }
 
   // The server could not subscribe just now.
-  #askAgain(id) {
-    setTimeout(() => {
-      const held = this.#subscriptions.get(id)
-      if (held && this.#isOpen) this.#send(held.stream, held.subscription.request)
-    }, this.options.backoff)
-  }
-
-  // Something was heard: ask for a sign of life when nothing more is for long.
-  #watch() {
-    clearTimeout(this.#watching)
-    this.#watching = setTimeout(() => this.#listenForLife(), this.options.silence)
-  }
-
-  #listenForLife() {
-    clearTimeout(this.#watching)
-    if (!this.#isOpen) return
-    this.#watching = setTimeout(() => this.#closed(), this.options.echo)
-    this.#send(this.#lastStream, { action: "ping", request_id: 0 })
-  }
-
-  #listen() {
-    if (this.#listening || !globalThis.addEventListener) return
-    this.#listening = new AbortController()
-    const { signal } = this.#listening
-    const wake = () => (this.#isOpen ? this.#listenForLife() : this.#return())
-    globalThis.addEventListener("online", wake, { signal })
-    globalThis.addEventListener("pageshow", wake, { signal })
-    globalThis.document?.addEventListener("visibilitychange", wake, { signal })
+  #askAgain(held) {
+    const { stream, subscription } = held
+    const again = () => this.#send(stream, subscription.request)
+    held.timer = setTimeout(again, this.#socket.delay(held.retries))
+    held.retries += 1
   }
 }
 
@@ -389,9 +338,4 @@ function isOld(position, known) {
     return [text.slice(0, at), Number(text.slice(at + 1))]
   })
   return epoch === knownEpoch && number <= knownNumber
-}
-
-function absolute(url) {
-  const { href } = new URL(url, globalThis.location?.href)
-  return href.replace(/^http/, "ws")
 }

@@ -19,26 +19,14 @@
 // one case: what came after `since` is applied, in order, once. That includes the morph
 // that brings back an older `since`, for it has brought back the older page, too.
 //
-// All in one file: Django's manifest storage gives no hashed names to relative imports.
-//
 // Custom actions belong into Turbo.StreamActions. Turbo itself ignores a refresh whose
 // request-id is of a request that this page has made.
 
+// The semicolon is there for Django, which looks for it when it gives files hashed names.
+import { DEFAULTS, ReconnectingSocket, socketAddress } from "./socket.js";
+
 const TAG = "turbo-channels-stream-source"
-
-const DEFAULTS = {
-  linger: 300, // for how long a stream without elements is kept: Turbo moves elements
-  backoff: 500, // reconnect after random() * backoff * 2 ** attempts, …
-  longest: 12_000, // … at most
-  restart: 2_000, // … or random() * restart when the server asks to come back
-  patience: 10_000, // for the handshake, and for the answer to a subscription
-  echo: 5_000, // for the answer to a ping
-  silence: 60_000, // the server says something every 25 s
-  tick: 2_500, // how often the clock is looked at for those
-}
-
-const COME_BACK = [1012, 4008] // the server restarts; this page was too slow
-const STAY_AWAY = 4403
+const LINGER = 300 // ms that a stream without elements is kept: Turbo moves elements
 const BATCH = 50 // entries of a frame, far below the server's limits
 
 const parse = (position) => {
@@ -120,30 +108,29 @@ class Subscription {
   }
 }
 
-// One WebSocket, the subscriptions on it, and the order of their messages.
+// The subscriptions on the socket of the page, and the order of their messages.
 //
-// Options: WebSocket, url() → address, renderer (a promise of render(html, message)),
-// settled() (called when no source waits), random, window, document, any of DEFAULTS.
+// Options: those of the socket, renderer (a promise of render(html, message)), settled()
+// (called when no source waits), linger.
 export class Connection {
   #options
+  #socket
   #render = null
-  #socket = null
-  #isOpen = false
-  #isSuspended = false
-  #attempts = 0
-  #openedAt = 0
-  #heardAt = 0
-  #pingedAt = 0
   #subscriptions = new Map() // signed name → Subscription
   #streams = new Map() // stream id → { id, epoch, number (the last that came), mended }
   #asking = new Set()
   #leaving = null
-  #returning = null
-  #ticking = null
-  #listening = null
 
   constructor(options) {
-    this.#options = { ...DEFAULTS, random: Math.random, ...options }
+    this.#options = { ...DEFAULTS, linger: LINGER, ...options }
+    this.#socket = new ReconnectingSocket({
+      ...options,
+      isWanted: () => this.#isWaiting,
+      opened: () => this.#askAll(),
+      received: (frame) => this.#receive(frame),
+      closed: (end) => this.#closed(end),
+      ticked: () => this.#askAgain(),
+    })
     this.#options.renderer.then((render) => {
       this.#render = render
       for (const stream of this.#streams.values()) this.#mend(stream)
@@ -159,8 +146,7 @@ export class Connection {
     const stream = subscription.live && this.#streams.get(subscription.stream)
     if (stream && isAhead(source, stream)) source.follow(stream.id, source)
     else this.#ask(subscription)
-    this.#listen()
-    if (this.#returning === null) this.#open()
+    this.#socket.connect()
   }
 
   detach(source) {
@@ -179,7 +165,7 @@ export class Connection {
 
   #sendQuestions() {
     const isDue = ({ asked, timer, waiting }) => !timer && asked === null && waiting[0]
-    const due = this.#isOpen ? [...this.#asking].filter(isDue) : []
+    const due = this.#socket.isOpen ? [...this.#asking].filter(isDue) : []
     this.#asking.clear()
     for (const subscription of due) {
       Object.assign(subscription, { asked: subscription.since, askedAt: Date.now() })
@@ -189,7 +175,34 @@ export class Connection {
 
   #sendAll(type, entries) {
     for (let start = 0; start < entries.length; start += BATCH) {
-      this.#send({ type, streams: entries.slice(start, start + BATCH) })
+      this.#socket.send({ type, streams: entries.slice(start, start + BATCH) })
+    }
+  }
+
+  #askAll() {
+    for (const subscription of this.#subscriptions.values()) this.#ask(subscription)
+  }
+
+  // Ask again what was not answered. A second time it is the socket that does not answer.
+  #askAgain() {
+    const since = Date.now() - this.#options.patience
+    const isLate = ({ asked, askedAt }) => asked !== null && askedAt <= since
+    const late = [...this.#subscriptions.values()].filter(isLate)
+    if (late.some(({ tries }) => tries > 0)) return this.#socket.giveUp()
+    for (const subscription of late) {
+      this.#settle(subscription)
+      subscription.tries = 1
+      this.#ask(subscription)
+    }
+  }
+
+  #closed({ isRefused }) {
+    for (const subscription of this.#subscriptions.values()) {
+      subscription.settle()
+      subscription.live = false
+      if (subscription.denied) continue
+      if (isRefused) this.#deny(subscription, "forbidden")
+      else for (const source of subscription.sources) source.stop("disconnected")
     }
   }
 
@@ -202,7 +215,7 @@ export class Connection {
   // answer on its way is waited for, lest it be taken for that to a later question.
   #leave() {
     const empty = [...this.#subscriptions.values()].filter(({ sources }) => !sources.size)
-    if (empty.length === this.#subscriptions.size) this.#close()
+    if (empty.length === this.#subscriptions.size) this.#socket.disconnect()
     const left = empty.filter(({ asked }) => asked === null)
     for (const subscription of left) {
       subscription.settle()
@@ -211,13 +224,11 @@ export class Connection {
     const kept = new Set([...this.#subscriptions.values()].map(({ stream }) => stream))
     for (const id of this.#streams.keys()) if (!kept.has(id)) this.#streams.delete(id)
     const held = left.filter(({ denied }) => !denied)
-    if (this.#isOpen) this.#sendAll("unsubscribe", held.map(({ name }) => name))
+    this.#sendAll("unsubscribe", held.map(({ name }) => name))
     return left.length
   }
 
-  #receive(text) {
-    this.#heardAt = Date.now()
-    const frame = JSON.parse(text)
+  #receive(frame) {
     const subscription = this.#subscriptions.get(frame.name)
     const stream = this.#streams.get(frame.stream)
     if (stream && frame.type === "message") this.#take(stream, frame)
@@ -236,7 +247,7 @@ export class Connection {
     this.#streams.set(id, stream)
     this.#settle(subscription)
     Object.assign(subscription, { live: true, stream: id, retries: 0 })
-    this.#attempts = 0
+    this.#socket.forgetAttempts()
     if (base && stream.epoch !== base.epoch) this.#lose(stream, base)
     if (base) this.#reach(stream, base)
     for (const source of subscription.waiting) {
@@ -253,9 +264,8 @@ export class Connection {
     // The streams of the page before count until they are left: make room, ask again.
     if (reason === "limit" && this.#leave()) return this.#ask(subscription)
     // The socket may be older than the log-in for which the page was rendered.
-    if (reason === "foreign" && subscription.madeAt > this.#openedAt) {
-      this.#drop()
-      return this.#open()
+    if (reason === "foreign" && subscription.madeAt > this.#socket.openedAt) {
+      return this.#socket.reconnect()
     }
     Object.assign(subscription, { live: false, denied: reason })
     for (const source of subscription.sources) source.stop("denied", { reason })
@@ -263,7 +273,7 @@ export class Connection {
   }
 
   #postpone(subscription) {
-    const delay = this.#delay(subscription.retries)
+    const delay = this.#socket.delay(subscription.retries)
     this.#settle(subscription)
     subscription.live = false
     subscription.retries += 1
@@ -359,124 +369,6 @@ export class Connection {
       for (const source of subscription.sources) source.following &&= source.number > low
       this.#ask(subscription)
     }
-  }
-
-  // --- The socket
-
-  #open() {
-    if (this.#socket || this.#isSuspended || !this.#isWaiting) return
-    this.#socket = new this.#options.WebSocket(this.#options.url())
-    this.#socket.onopen = () => this.#opened()
-    this.#socket.onmessage = ({ data }) => this.#receive(data)
-    this.#socket.onclose = ({ code }) => this.#closed(code)
-    this.#openedAt = this.#heardAt = Date.now()
-    this.#ticking = setInterval(() => this.#tick(), this.#options.tick)
-  }
-
-  #opened() {
-    this.#isOpen = true
-    this.#heardAt = Date.now()
-    for (const subscription of this.#subscriptions.values()) this.#ask(subscription)
-  }
-
-  #closed(code) {
-    this.#drop()
-    if (code === STAY_AWAY) {
-      for (const one of this.#subscriptions.values()) this.#deny(one, "forbidden")
-      return
-    }
-    const { random, restart } = this.#options
-    const isAsked = COME_BACK.includes(code) && this.#attempts < 3
-    const delay = isAsked ? random() * restart : this.#delay(this.#attempts)
-    this.#attempts += 1
-    this.#returning = setTimeout(() => this.#return(), delay)
-  }
-
-  #return() {
-    clearTimeout(this.#returning)
-    this.#returning = null
-    this.#open()
-  }
-
-  #delay(attempts) {
-    const { random, backoff, longest } = this.#options
-    return random() * Math.min(longest, backoff * 2 ** attempts)
-  }
-
-  // Forget the socket: whatever it still says is not heard.
-  #drop() {
-    if (this.#socket === null) return
-    Object.assign(this.#socket, { onopen: null, onmessage: null, onclose: null })
-    this.#socket.close()
-    this.#socket = null
-    this.#isOpen = false
-    this.#pingedAt = 0
-    clearInterval(this.#ticking)
-    for (const subscription of this.#subscriptions.values()) {
-      subscription.settle()
-      subscription.live = false
-      if (subscription.denied) continue
-      for (const source of subscription.sources) source.stop("disconnected")
-    }
-  }
-
-  #send(frame) {
-    this.#socket.send(JSON.stringify(frame))
-  }
-
-  #tick() {
-    const { patience, echo, silence } = this.#options
-    const now = Date.now()
-    const isLate = ({ asked, askedAt }) => asked !== null && now - askedAt > patience
-    const late = [...this.#subscriptions.values()].filter(isLate)
-    const isSilent = now - this.#heardAt > (this.#isOpen ? silence : patience)
-    const isDead = this.#pingedAt > this.#heardAt && now - this.#pingedAt > echo
-    if (isSilent || isDead || late.some(({ tries }) => tries > 0)) return this.#closed()
-    for (const subscription of late) {
-      this.#settle(subscription)
-      subscription.tries = 1
-      this.#ask(subscription)
-    }
-  }
-
-  #close() {
-    this.#drop()
-    clearTimeout(this.#returning)
-    this.#returning = null
-    this.#attempts = 0
-    this.#listening?.abort()
-    this.#listening = null
-  }
-
-  // --- The page's life
-
-  #listen() {
-    if (this.#listening) return
-    this.#listening = new AbortController()
-    const { window, document } = this.#options
-    const { signal } = this.#listening
-    const on = (target, name, act) => target.addEventListener(name, act, { signal })
-    on(window, "pagehide", ({ persisted }) => persisted && this.#suspend())
-    on(window, "pageshow", ({ persisted }) => persisted && this.#wake())
-    on(document, "freeze", () => this.#suspend())
-    on(document, "resume", () => this.#wake())
-    on(document, "visibilitychange", () => document.hidden || this.#wake())
-    on(window, "online", () => this.#wake())
-  }
-
-  // A page that the browser keeps aside may hold no socket.
-  #suspend() {
-    this.#isSuspended = true
-    clearTimeout(this.#returning)
-    this.#drop()
-  }
-
-  // A socket that has slept is not to be trusted: ask for a sign of life.
-  #wake() {
-    this.#isSuspended = false
-    if (!this.#isOpen) return this.#return()
-    this.#pingedAt = Date.now()
-    this.#send({ type: "ping" })
   }
 }
 
@@ -687,19 +579,14 @@ const turbo = isBrowser && whenDefined.then(() => window.Turbo)
 const refresher = isBrowser && new Refresher({ turbo })
 if (isBrowser) turbo.then(keepTyped)
 const connection = isBrowser && new Connection({
-  WebSocket,
-  url: socketAddress,
+  url: addressOfStreams,
   renderer: turbo.then(rendererOf),
   settled: () => refresher.settled(),
-  window,
-  document,
 })
 
-function socketAddress() {
+function addressOfStreams() {
   const meta = document.querySelector('meta[name="turbo-channels-url"]')
-  const url = new URL(meta?.content || "/ws/", location.href)
-  url.protocol = url.protocol.replace(/^http/, "ws")
-  return url.href
+  return socketAddress(meta?.content || "/ws/", location.href)
 }
 
 // A preview is a picture of the page. What Turbo carries through it goes on living.
