@@ -79,7 +79,7 @@ export class BoundList extends EventTarget {
 
   #closed() {
     this.#pages = null
-    this.#tell("disconnected", { version: this.#version })
+    this.#notify("disconnected", { version: this.#version })
   }
 
   // --- Messages
@@ -87,13 +87,13 @@ export class BoundList extends EventTarget {
   #receive(message) {
     const { action, page, payload } = message
     if (action === "sync" && page) this.#takePage(message)
-    else if (action === "sync") this.#arrive(message)
+    else if (action === "sync") this.#synced(message)
     else if (action === "order") this.#reorder(message)
-    else if (action === "denied") this.#tell("denied", { reason: message.reason })
+    else if (action === "denied") this.#notify("denied", { reason: message.reason })
     else if (action === "error") console.warn("BoundList:", message.reason, message.detail)
     else if (action === "ping" || action === "pong") return
     else if (message.keys) this.#change(message)
-    else this.#tell("message", { action, payload })
+    else this.#notify("message", { action, payload })
   }
 
   #takePage({ version, page, pages, keys, payload }) {
@@ -103,14 +103,14 @@ export class BoundList extends EventTarget {
     this.#rows = this.#pages
     this.#pages = null
     this.#version = version
-    this.#tell("change", { action: "sync" })
+    this.#notify("change", { action: "sync" })
   }
 
   // That is all for now.
-  #arrive({ version }) {
+  #synced({ version }) {
     this.#version = version
     this.#socket.forgetAttempts()
-    this.#tell("connected", { version })
+    this.#notify("connected", { version })
   }
 
   #change({ action, version, keys, payload, index }) {
@@ -120,7 +120,7 @@ export class BoundList extends EventTarget {
     this.#rows = new Map(rows)
     this.#version = version
     const value = action === "delete" ? undefined : payload[0]
-    this.#tell("change", { action, key: keys[0], value, index })
+    this.#notify("change", { action, key: keys[0], value, index })
   }
 
   #reorder({ action, version, keys }) {
@@ -128,10 +128,10 @@ export class BoundList extends EventTarget {
     const order = new Set([...first, ...this.#rows.keys()])
     this.#rows = new Map([...order].map((key) => [key, this.#rows.get(key)]))
     this.#version = version
-    this.#tell("change", { action })
+    this.#notify("change", { action })
   }
 
-  #tell(type, detail) {
+  #notify(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }))
   }
 }

@@ -117,7 +117,7 @@ export class Connection {
   #socket
   #render = null
   #subscriptions = new Map() // signed name → Subscription
-  #streams = new Map() // stream id → { id, epoch, number (the last that came), mended }
+  #streams = new Map() // stream id → { id, epoch, number (the last that came), repairedAt }
   #asking = new Set()
   #leaving = null
 
@@ -133,7 +133,7 @@ export class Connection {
     })
     this.#options.renderer.then((render) => {
       this.#render = render
-      for (const stream of this.#streams.values()) this.#mend(stream)
+      for (const stream of this.#streams.values()) this.#repair(stream)
     })
   }
 
@@ -243,7 +243,7 @@ export class Connection {
   #accept(subscription, { stream: id, position, recovered }) {
     const { asked } = subscription
     const base = parse(position)
-    const stream = this.#streams.get(id) ?? { id, epoch: null, number: 0, mended: null }
+    const stream = this.#streams.get(id) ?? { id, epoch: null, number: 0, repairedAt: null }
     this.#streams.set(id, stream)
     this.#settle(subscription)
     Object.assign(subscription, { live: true, stream: id, retries: 0 })
@@ -303,7 +303,7 @@ export class Connection {
     const low = this.#low(stream)
     if (this.#render === null || at.number <= low) return
     if (at.number === low + 1) this.#apply(stream.id, at, data)
-    else this.#mend(stream)
+    else this.#repair(stream)
   }
 
   // Without a replay log there are no numbers: live messages, and no promise.
@@ -344,7 +344,7 @@ export class Connection {
 
   #reach(stream, at) {
     if (at.epoch === stream.epoch) stream.number = Math.max(stream.number, at.number)
-    else Object.assign(stream, at, { mended: null })
+    else Object.assign(stream, at, { repairedAt: null })
   }
 
   // Nobody can say what happened until `at`: go on from there, and tell.
@@ -359,11 +359,11 @@ export class Connection {
 
   // Ask for what followers missed: there was no Turbo yet, or the server left a hole,
   // which it never does twice at the same place.
-  #mend(stream) {
+  #repair(stream) {
     const low = this.#low(stream)
     if (low >= stream.number) return
-    if (stream.mended === low) return this.#lose(stream, { ...stream })
-    stream.mended = low
+    if (stream.repairedAt === low) return this.#lose(stream, { ...stream })
+    stream.repairedAt = low
     for (const subscription of this.#subscriptions.values()) {
       if (subscription.stream !== stream.id) continue
       for (const source of subscription.sources) source.following &&= source.number > low
