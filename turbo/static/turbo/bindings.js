@@ -16,122 +16,152 @@
 // Events: "change" (detail: action, key, value, index; action "sync" means all rows),
 // "connected", "disconnected", "denied" (detail: reason), "message" (detail: any other).
 
-// The semicolon is there for Django, which looks for it when it gives files hashed names.
+// Django looks for the semicolon when it gives files hashed names.
 import { ReconnectingSocket, socketAddress } from "./socket.js";
 
-export class BoundList extends EventTarget {
-  #rows = new Map() // key as JSON → value, in order
-  #version = ""
-  #pages = null // rows of a sync that is not complete yet
-  #socket
+/**
+ * @import { Environment, Timing } from "./socket.js"
+ *
+ * @typedef {Record<string, any>} Message as the reference describes them
+ */
 
-  // Options are those of the socket: WebSocket, window, document, and its times.
+export class BoundList extends EventTarget {
+  /** @type {Map<string, any>} */
+  #rows = new Map(); // key as JSON → value, in order
+  #version = "";
+  /** @type {Map<string, any> | null} rows of a sync that is not complete yet */
+  #pages = null;
+  #socket;
+
+  /**
+   * @param {string} url
+   * @param {Environment & Timing} options
+   */
   constructor(url, options = {}) {
-    super()
-    const address = new URL(socketAddress(url, options.document?.baseURI))
+    super();
+    const address = new URL(socketAddress(url, options.document?.baseURI));
     this.#socket = new ReconnectingSocket({
       ...options,
       url: () => this.#from(address),
       ping: () => ({ ping: true }),
       received: (message) => this.#receive(message),
       closed: () => this.#closed(),
-    })
-    this.#socket.connect()
+    });
+    this.#socket.connect();
   }
 
   get version() {
-    return this.#version
+    return this.#version;
   }
 
   get isConnected() {
-    return this.#socket.isOpen && this.#version !== ""
+    return this.#socket.isOpen && this.#version !== "";
   }
 
   get size() {
-    return this.#rows.size
+    return this.#rows.size;
   }
 
   // What the server keeps of each row, in order.
   values() {
-    return [...this.#rows.values()]
+    return [...this.#rows.values()];
   }
 
   // Pairs of a primary key and a value, in order.
   entries() {
-    return [...this.#rows].map(([key, value]) => [JSON.parse(key), value])
+    return [...this.#rows].map(([key, value]) => [JSON.parse(key), value]);
   }
 
+  /** @param {unknown} key */
   get(key) {
-    return this.#rows.get(JSON.stringify(key))
+    return this.#rows.get(JSON.stringify(key));
   }
 
   // Leave, and hold nothing any more.
   close() {
-    this.#socket.send({ disconnect: true })
-    this.#socket.disconnect()
+    this.#socket.send({ disconnect: true });
+    this.#socket.disconnect();
   }
 
-  // A list that comes back says what it has.
+  /**
+   * A list that comes back says what it has.
+   *
+   * @param {URL} address
+   */
   #from(address) {
-    if (this.#version) address.searchParams.set("version", this.#version)
-    return address.href
+    if (this.#version) address.searchParams.set("version", this.#version);
+    return address.href;
   }
 
   #closed() {
-    this.#pages = null
-    this.#notify("disconnected", { version: this.#version })
+    this.#pages = null;
+    this.#notify("disconnected", { version: this.#version });
   }
 
   // --- Messages
 
+  /** @param {Message} message */
   #receive(message) {
-    const { action, page, payload } = message
-    if (action === "sync" && page) this.#takePage(message)
-    else if (action === "sync") this.#synced(message)
-    else if (action === "order") this.#reorder(message)
-    else if (action === "denied") this.#notify("denied", { reason: message.reason })
-    else if (action === "error") console.warn("BoundList:", message.reason, message.detail)
-    else if (action === "ping" || action === "pong") return
-    else if (message.keys) this.#change(message)
-    else this.#notify("message", { action, payload })
+    const { action, page, payload } = message;
+    if (action === "sync" && page) this.#takePage(message);
+    else if (action === "sync") this.#synced(message);
+    else if (action === "order") this.#reorder(message);
+    else if (action === "denied") this.#notify("denied", { reason: message.reason });
+    else if (action === "error")
+      console.warn("BoundList:", message.reason, message.detail);
+    else if (action === "ping" || action === "pong") return;
+    else if (message.keys) this.#change(message);
+    else this.#notify("message", { action, payload });
   }
 
+  /** @param {Message} message */
   #takePage({ version, page, pages, keys, payload }) {
-    if (page === 1) this.#pages = new Map()
-    keys.forEach((key, place) => this.#pages?.set(JSON.stringify(key), payload[place]))
-    if (page < pages || !this.#pages) return
-    this.#rows = this.#pages
-    this.#pages = null
-    this.#version = version
-    this.#notify("change", { action: "sync" })
+    if (page === 1) this.#pages = new Map();
+    for (const [place, key] of keys.entries()) {
+      this.#pages?.set(JSON.stringify(key), payload[place]);
+    }
+    if (page < pages || !this.#pages) return;
+    this.#rows = this.#pages;
+    this.#pages = null;
+    this.#version = version;
+    this.#notify("change", { action: "sync" });
   }
 
-  // That is all for now.
+  /**
+   * That is all for now.
+   *
+   * @param {Message} message
+   */
   #synced({ version }) {
-    this.#version = version
-    this.#socket.forgetAttempts()
-    this.#notify("connected", { version })
+    this.#version = version;
+    this.#socket.forgetAttempts();
+    this.#notify("connected", { version });
   }
 
+  /** @param {Message} message */
   #change({ action, version, keys, payload, index }) {
-    const key = JSON.stringify(keys[0])
-    const rows = [...this.#rows].filter(([other]) => other !== key)
-    if (action !== "delete") rows.splice(index, 0, [key, payload[0]])
-    this.#rows = new Map(rows)
-    this.#version = version
-    const value = action === "delete" ? undefined : payload[0]
-    this.#notify("change", { action, key: keys[0], value, index })
+    const key = JSON.stringify(keys[0]);
+    const rows = [...this.#rows].filter(([other]) => other !== key);
+    if (action !== "delete") rows.splice(index, 0, [key, payload[0]]);
+    this.#rows = new Map(rows);
+    this.#version = version;
+    const value = action === "delete" ? undefined : payload[0];
+    this.#notify("change", { action, key: keys[0], value, index });
   }
 
+  /** @param {Message} message */
   #reorder({ action, version, keys }) {
-    const first = keys.map((key) => JSON.stringify(key)).filter((key) => this.#rows.has(key))
-    const order = new Set([...first, ...this.#rows.keys()])
-    this.#rows = new Map([...order].map((key) => [key, this.#rows.get(key)]))
-    this.#version = version
-    this.#notify("change", { action })
+    /** @type {string[]} */
+    const named = keys.map((/** @type {unknown} */ key) => JSON.stringify(key));
+    const first = named.filter((key) => this.#rows.has(key));
+    const order = new Set([...first, ...this.#rows.keys()]);
+    this.#rows = new Map([...order].map((key) => [key, this.#rows.get(key)]));
+    this.#version = version;
+    this.#notify("change", { action });
   }
 
+  /** @type {(type: string, detail: object) => void} */
   #notify(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }))
+    this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }

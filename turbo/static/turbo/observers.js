@@ -20,184 +20,283 @@
 //   ← {"action":"update",…,"request_id":4,"data":{…},"position":"k3:8"}
 //   → {"action":"subscribe_instance","request_id":4,"pk":1,"since":"k3:8"}
 
-// The semicolon is there for Django, which looks for it when it gives files hashed names.
+// Django looks for the semicolon when it gives files hashed names.
 import { ReconnectingSocket, socketAddress } from "./socket.js";
 
 const DEFAULTS = {
   multiplexed: false, // whether the server has a Multiplexer there
   timeout: 30_000, // for the answer to a request, the way there included
-}
+};
 
-const UNAVAILABLE = 503
-const NOT_FOUND = 404
-const READS = new Set(["list", "retrieve", "subscribe_instance", "subscribe_list"])
+/**
+ * @import { Environment, Timing } from "./socket.js"
+ *
+ * @typedef {Partial<typeof DEFAULTS> & Environment & Timing} Options
+ * @typedef {Record<string, any>} Payload as the reference describes them
+ * @typedef {{ action: string, data: any }} Event what an iterator gives
+ *
+ * @typedef {object} Request
+ * @property {string | undefined} stream
+ * @property {Payload} payload
+ * @property {boolean} isSent
+ * @property {(answer: Payload) => void} resolve
+ * @property {(error: Error) => void} reject
+ * @property {Timer} timer
+ *
+ * @typedef {object} Held
+ * @property {string | undefined} stream
+ * @property {Subscription} subscription
+ * @property {number} retries answers that said "later"
+ * @property {Timer} [timer]
+ *
+ * @typedef {ReturnType<typeof setTimeout>} Timer
+ */
+
+const UNAVAILABLE = 503;
+const NOT_FOUND = 404;
+const READS = new Set(["list", "retrieve", "subscribe_instance", "subscribe_list"]);
 
 // What the server answers instead of data.
 export class Refusal extends Error {
+  name = "Refusal";
+
+  /** @param {Payload} answer */
   constructor({ action, errors, response_status: status }) {
-    super(`${action}: ${status} ${JSON.stringify(errors)}`)
-    Object.assign(this, { name: "Refusal", action, errors, status })
+    super(`${action}: ${status} ${JSON.stringify(errors)}`);
+    this.action = action;
+    this.errors = errors;
+    this.status = status;
   }
 }
 
 // Nobody knows whether the server has done what it was asked for.
 export class ConnectionLost extends Error {
-  name = "ConnectionLost"
+  name = "ConnectionLost";
 }
 
-// Return a client of the consumer at `url`, or of several with `multiplexed`.
+/**
+ * Return a client of the consumer at `url`, or of several with `multiplexed`.
+ *
+ * @overload
+ * @param {string} url
+ * @param {Options & { multiplexed: true }} options
+ * @returns {{ stream: (name: string) => Client, close: () => void }}
+ */
+/**
+ * @overload
+ * @param {string} url
+ * @param {Options} [options]
+ * @returns {Client}
+ */
+/**
+ * @param {string} url
+ * @param {Options} options
+ */
 export function connect(url, options = {}) {
-  const connection = new Connection(url, { ...DEFAULTS, ...options })
-  if (!options.multiplexed) return new Client(connection)
-  const stream = (name) => new Client(connection, name)
-  return { stream, close: () => connection.close() }
+  const connection = new Connection(url, { ...DEFAULTS, ...options });
+  if (!options.multiplexed) return new Client(connection);
+  /** @param {string} name */
+  const stream = (name) => new Client(connection, name);
+  return { stream, close: () => connection.close() };
 }
 
 export class Client {
-  #connection
-  #stream
+  #connection;
+  #stream;
 
+  /**
+   * @param {Connection} connection
+   * @param {string} [stream]
+   */
   constructor(connection, stream) {
-    this.#connection = connection
-    this.#stream = stream
+    this.#connection = connection;
+    this.#stream = stream;
   }
 
-  // Ask for any action; return what it answers.
+  /**
+   * Ask for any action; return what it answers.
+   *
+   * @param {string} action
+   * @param {Payload} given
+   */
   async request(action, given = {}) {
-    const answer = await this.#connection.ask(this.#stream, { action, ...given })
-    return answer.data
+    const answer = await this.#connection.ask(this.#stream, { action, ...given });
+    return answer.data;
   }
 
+  /**
+   * @param {Payload} query
+   * @param {Payload} given
+   */
   list(query = {}, given = {}) {
-    return this.request("list", { query, ...given })
+    return this.request("list", { query, ...given });
   }
 
+  /** @param {unknown} data */
   create(data) {
-    return this.request("create", { data })
+    return this.request("create", { data });
   }
 
+  /** @param {unknown} pk */
   retrieve(pk) {
-    return this.request("retrieve", { pk })
+    return this.request("retrieve", { pk });
   }
 
+  /** @type {(pk: unknown, data: unknown) => Promise<any>} */
   update(pk, data) {
-    return this.request("update", { pk, data })
+    return this.request("update", { pk, data });
   }
 
+  /** @type {(pk: unknown, data: unknown) => Promise<any>} */
   patch(pk, data) {
-    return this.request("patch", { pk, data })
+    return this.request("patch", { pk, data });
   }
 
+  /** @param {unknown} pk */
   delete(pk) {
-    return this.request("delete", { pk })
+    return this.request("delete", { pk });
   }
 
-  // Iterate over {action, data} of one object: "snapshot" first, then what becomes of it.
+  /**
+   * Iterate over {action, data} of one object: "snapshot" first, then what becomes of it.
+   *
+   * @param {unknown} pk
+   * @param {Payload} given
+   */
   observe(pk, given = {}) {
-    return this.#subscribe("instance", { pk, ...given })
+    return this.#subscribe("instance", { pk, ...given });
   }
 
-  // The same for a list.
+  /**
+   * The same for a list.
+   *
+   * @param {Payload} query
+   * @param {Payload} given
+   */
   observeList(query = {}, given = {}) {
-    return this.#subscribe("list", { query, ...given })
+    return this.#subscribe("list", { query, ...given });
   }
 
   close() {
-    this.#connection.close()
+    this.#connection.close();
   }
 
+  /** @type {(kind: string, given: Payload) => Subscription} */
   #subscribe(kind, given) {
-    return this.#connection.subscribe(this.#stream, kind, given)
+    return this.#connection.subscribe(this.#stream, kind, given);
   }
 }
 
 // One subscription, as `for await` sees it. Leaving the loop ends it.
 class Subscription {
-  position = null
-  #events = []
-  #waiting = null // resolves the promise that next() has given
-  #error = null
-  #isDone = false
-  #leave
+  /** @type {string | null} */
+  position = null;
+  /** @type {Event[]} */
+  #events = [];
+  /** @type {(() => void) | null} resolves the promise that next() waits for */
+  #waiting = null;
+  /** @type {Error | null} */
+  #error = null;
+  #isDone = false;
+  #leave;
 
+  /**
+   * @param {Payload} payload
+   * @param {() => void} leave
+   */
   constructor(payload, leave) {
-    this.payload = payload
-    this.#leave = leave
+    this.payload = payload;
+    this.#leave = leave;
   }
 
   [Symbol.asyncIterator]() {
-    return this
+    return this;
   }
 
+  /** @returns {Promise<IteratorResult<Event, undefined>>} */
   async next() {
     while (this.#events.length === 0 && !this.#isDone) {
-      await new Promise((resolve) => (this.#waiting = resolve))
+      await new Promise((resolve) => (this.#waiting = () => resolve(null)));
     }
-    if (this.#events.length > 0) return { value: this.#events.shift(), done: false }
-    const error = this.#error
-    this.#error = null
-    if (error) throw error
-    return { value: undefined, done: true }
+    const event = this.#events.shift();
+    if (event) return { value: event, done: false };
+    const error = this.#error;
+    this.#error = null;
+    if (error) throw error;
+    return { value: undefined, done: true };
   }
 
+  /** @type {(value?: any) => Promise<IteratorReturnResult<any>>} */
   async return(value) {
-    this.close()
-    return { value, done: true }
+    this.close();
+    return { value, done: true };
   }
 
   close() {
-    if (this.#isDone) return
-    this.end()
-    this.#leave()
+    if (this.#isDone) return;
+    this.end();
+    this.#leave();
   }
 
   // What to send in order to begin, or to go on.
   get request() {
-    const where = this.position ? { since: this.position } : { snapshot: true }
-    return { ...this.payload, ...where }
+    const where = this.position ? { since: this.position } : { snapshot: true };
+    return { ...this.payload, ...where };
   }
 
-  // Take an answer or an event of the server.
+  /**
+   * Take an answer or an event of the server.
+   *
+   * @param {Payload} answer
+   */
   take({ action, data, position }) {
-    const isAnswer = action === this.payload.action
-    if (!isAnswer && isOld(position, this.position)) return
-    this.position = position || this.position
-    if (isAnswer && data === null) return
-    this.#events.push({ action: isAnswer ? "snapshot" : action, data })
-    this.#wake()
+    const isAnswer = action === this.payload.action;
+    if (!isAnswer && isOld(position, this.position)) return;
+    this.position = position || this.position;
+    if (isAnswer && data === null) return;
+    this.#events.push({ action: isAnswer ? "snapshot" : action, data });
+    this.#wake();
   }
 
   // What was shown before the connection broke is not there any more.
   gone() {
-    this.#events.push({ action: "delete", data: { pk: this.payload.pk } })
-    this.end()
+    this.#events.push({ action: "delete", data: { pk: this.payload.pk } });
+    this.end();
   }
 
+  /** @param {Error | null} error */
   end(error = null) {
-    this.#error = error
-    this.#isDone = true
-    this.#wake()
+    this.#error = error;
+    this.#isDone = true;
+    this.#wake();
   }
 
   #wake() {
-    this.#waiting?.()
-    this.#waiting = null
+    this.#waiting?.();
+    this.#waiting = null;
   }
 }
 
 // The requests and subscriptions on one socket. It is opened when something is wanted of
 // it, and kept until close().
 class Connection {
-  #options
-  #socket
-  #isClosed = false
-  #lastId = 0
-  #lastStream = "" // of a multiplexer: one that is there to answer a ping
-  #requests = new Map() // request id → {stream, payload, isSent, resolve, reject, timer}
-  #subscriptions = new Map() // request id → {stream, subscription, retries, timer}
+  #options;
+  #socket;
+  #isClosed = false;
+  #lastId = 0;
+  /** @type {string | undefined} of a multiplexer: one that is there to answer a ping */
+  #lastStream;
+  /** @type {Map<number, Request>} */
+  #requests = new Map(); // by request id
+  /** @type {Map<number, Held>} */
+  #subscriptions = new Map(); // by request id
 
+  /**
+   * @param {string} url
+   * @param {Required<Pick<Options, "timeout" | "multiplexed">> & Options} options
+   */
   constructor(url, options) {
-    this.#options = options
+    this.#options = options;
     this.#socket = new ReconnectingSocket({
       ...options,
       url: () => socketAddress(url, options.document?.baseURI),
@@ -206,136 +305,162 @@ class Connection {
       opened: () => this.#opened(),
       received: (message) => this.#receive(message),
       closed: (end) => this.#closed(end),
-    })
+    });
   }
 
+  /** @type {(stream: string | undefined, payload: Payload) => Promise<Payload>} */
   ask(stream, payload) {
     return new Promise((resolve, reject) => {
-      const id = this.#nextId()
-      const late = () => this.#settle(id)?.reject(new ConnectionLost("no answer in time"))
-      const timer = setTimeout(late, this.#options.timeout)
-      const request = { stream, payload: { ...payload, request_id: id }, timer }
-      this.#requests.set(id, { ...request, isSent: false, resolve, reject })
-      this.#socket.connect()
-      if (this.#socket.isOpen) this.#sendRequest(id)
-    })
+      const id = this.#nextId();
+      const late = () =>
+        this.#settle(id)?.reject(new ConnectionLost("no answer in time"));
+      const timer = setTimeout(late, this.#options.timeout);
+      const numbered = { ...payload, request_id: id };
+      const request = {
+        stream,
+        payload: numbered,
+        isSent: false,
+        resolve,
+        reject,
+        timer,
+      };
+      this.#requests.set(id, request);
+      this.#socket.connect();
+      if (this.#socket.isOpen) this.#sendRequest(request);
+    });
   }
 
+  /** @type {(stream: string | undefined, kind: string, given: Payload) => Subscription} */
   subscribe(stream, kind, given) {
-    const id = this.#nextId()
-    const payload = { ...given, action: `subscribe_${kind}`, request_id: id }
+    const id = this.#nextId();
+    const payload = { ...given, action: `subscribe_${kind}`, request_id: id };
     const leave = () => {
-      this.#release(id)
-      const { pk } = given
-      this.#send(stream, { action: `unsubscribe_${kind}`, pk, request_id: id })
-    }
-    const subscription = new Subscription(payload, leave)
-    this.#subscriptions.set(id, { stream, subscription, retries: 0, timer: null })
-    this.#socket.connect()
-    this.#send(stream, subscription.request)
-    return subscription
+      this.#release(id);
+      const { pk } = given;
+      this.#send(stream, { action: `unsubscribe_${kind}`, pk, request_id: id });
+    };
+    const subscription = new Subscription(payload, leave);
+    this.#subscriptions.set(id, { stream, subscription, retries: 0 });
+    this.#socket.connect();
+    this.#send(stream, subscription.request);
+    return subscription;
   }
 
   close() {
-    this.#isClosed = true
-    this.#giveUp(new ConnectionLost("closed"))
-    this.#socket.disconnect()
+    this.#isClosed = true;
+    this.#giveUp(new ConnectionLost("closed"));
+    this.#socket.disconnect();
   }
 
   #nextId() {
-    if (this.#isClosed) throw new ConnectionLost("closed")
-    return (this.#lastId += 1)
+    if (this.#isClosed) throw new ConnectionLost("closed");
+    return (this.#lastId += 1);
   }
 
   #opened() {
-    for (const id of this.#requests.keys()) this.#sendRequest(id)
+    for (const request of this.#requests.values()) this.#sendRequest(request);
     for (const { stream, subscription } of this.#subscriptions.values()) {
-      this.#send(stream, subscription.request)
+      this.#send(stream, subscription.request);
     }
   }
 
+  /** @param {{ isRefused: boolean }} end */
   #closed({ isRefused }) {
     if (isRefused) {
-      const why = { action: "connect", errors: ["forbidden"], response_status: 403 }
-      return this.#giveUp(new Refusal(why))
+      const why = { action: "connect", errors: ["forbidden"], response_status: 403 };
+      return this.#giveUp(new Refusal(why));
     }
-    for (const { timer } of this.#subscriptions.values()) clearTimeout(timer)
+    for (const { timer } of this.#subscriptions.values()) clearTimeout(timer);
     for (const [id, { payload, isSent }] of this.#requests) {
-      if (!isSent || READS.has(payload.action)) continue
-      this.#settle(id).reject(new ConnectionLost("not known to be done"))
+      if (!isSent || READS.has(payload.action)) continue;
+      this.#settle(id)?.reject(new ConnectionLost("not known to be done"));
     }
   }
 
+  /** @param {Error} error */
   #giveUp(error) {
-    for (const id of this.#requests.keys()) this.#settle(id).reject(error)
+    for (const id of this.#requests.keys()) this.#settle(id)?.reject(error);
     for (const [id, { subscription }] of this.#subscriptions) {
-      this.#release(id)
-      subscription.end(error instanceof Refusal ? error : null)
+      this.#release(id);
+      subscription.end(error instanceof Refusal ? error : null);
     }
   }
 
+  /** @param {number} id */
   #settle(id) {
-    const request = this.#requests.get(id)
-    clearTimeout(request?.timer)
-    this.#requests.delete(id)
-    return request
+    const request = this.#requests.get(id);
+    clearTimeout(request?.timer);
+    this.#requests.delete(id);
+    return request;
   }
 
+  /** @param {number} id */
   #release(id) {
-    clearTimeout(this.#subscriptions.get(id)?.timer)
-    this.#subscriptions.delete(id)
+    clearTimeout(this.#subscriptions.get(id)?.timer);
+    this.#subscriptions.delete(id);
   }
 
-  #sendRequest(id) {
-    const request = this.#requests.get(id)
-    request.isSent = true
-    this.#send(request.stream, request.payload)
+  /** @param {Request} request */
+  #sendRequest(request) {
+    request.isSent = true;
+    this.#send(request.stream, request.payload);
   }
 
+  /** @type {(stream: string | undefined, payload: Payload) => void} */
   #send(stream, payload) {
-    this.#lastStream = stream
-    this.#socket.send(this.#message(stream, payload))
+    this.#lastStream = stream;
+    this.#socket.send(this.#message(stream, payload));
   }
 
+  /** @type {(stream: string | undefined, payload: Payload) => object} */
   #message(stream, payload) {
-    return this.#options.multiplexed ? { stream, payload } : payload
+    return this.#options.multiplexed ? { stream, payload } : payload;
   }
 
+  /** @param {Payload} message */
   #receive(message) {
-    this.#socket.forgetAttempts()
-    const answer = this.#options.multiplexed ? message.payload : message
-    const id = answer.request_id
-    const isFine = answer.response_status < 300
-    if (this.#requests.has(id)) {
-      const { resolve, reject } = this.#settle(id)
-      return isFine ? resolve(answer) : reject(new Refusal(answer))
-    }
-    const held = this.#subscriptions.get(id)
-    if (!held) return
-    if (answer.response_status === UNAVAILABLE) return this.#askAgain(held)
-    held.retries = 0
-    if (isFine) return held.subscription.take(answer)
-    this.#release(id)
-    const isGone = answer.response_status === NOT_FOUND && held.subscription.position
-    if (isGone) return held.subscription.gone()
-    held.subscription.end(new Refusal(answer))
+    this.#socket.forgetAttempts();
+    const answer = this.#options.multiplexed ? message.payload : message;
+    const id = answer.request_id;
+    const isFine = answer.response_status < 300;
+    const request = this.#settle(id);
+    if (request && isFine) return request.resolve(answer);
+    if (request) return request.reject(new Refusal(answer));
+    const held = this.#subscriptions.get(id);
+    if (!held) return;
+    if (answer.response_status === UNAVAILABLE) return this.#askAgain(held);
+    held.retries = 0;
+    if (isFine) return held.subscription.take(answer);
+    this.#release(id);
+    const isGone = answer.response_status === NOT_FOUND && held.subscription.position;
+    if (isGone) return held.subscription.gone();
+    held.subscription.end(new Refusal(answer));
   }
 
-  // The server could not subscribe just now.
+  /**
+   * The server could not subscribe just now.
+   *
+   * @param {Held} held
+   */
   #askAgain(held) {
-    const { stream, subscription } = held
-    const again = () => this.#send(stream, subscription.request)
-    held.timer = setTimeout(again, this.#socket.delay(held.retries))
-    held.retries += 1
+    const { stream, subscription } = held;
+    const again = () => this.#send(stream, subscription.request);
+    held.timer = setTimeout(again, this.#socket.delay(held.retries));
+    held.retries += 1;
   }
 }
 
-// Whether an event was told before: positions are "<epoch>:<number>".
+/**
+ * Whether an event was given before: positions are "<epoch>:<number>".
+ *
+ * @param {string | null | undefined} position
+ * @param {string | null} known
+ */
 function isOld(position, known) {
-  if (!position || !known) return false
+  if (!position || !known) return false;
   const [[epoch, number], [knownEpoch, knownNumber]] = [position, known].map((text) => {
-    const at = text.lastIndexOf(":")
-    return [text.slice(0, at), Number(text.slice(at + 1))]
-  })
-  return epoch === knownEpoch && number <= knownNumber
+    const at = text.lastIndexOf(":");
+    return /** @type {const} */ ([text.slice(0, at), Number(text.slice(at + 1))]);
+  });
+  return epoch === knownEpoch && number <= knownNumber;
 }
