@@ -19,9 +19,7 @@ DATABASES = {"default": env.database(os.environ["DATABASE"])}
 STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "staticfiles")  # noqa: F405
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {
-        "BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
-    },
+    "staticfiles": {"BACKEND": "config.storage.ModuleStaticFilesStorage"},
 }
 
 # The proxy in front ends TLS and sets this header; it must drop a client's own.

@@ -218,7 +218,9 @@ async def test_the_site_of_the_how_to_and_its_rolling_restart(site: Site) -> Non
         probing.cancel()
 
         assert answers.keys() == {200}, answers
-        assert (await http.get(script)).status_code == 200
+        client = (await http.get(script)).text
+        (socket,) = re.findall(r'from "\./(socket\.\w+\.js)";', client)
+        assert (await http.get(f"/static/turbo/{socket}")).status_code == 200
     order = [int(re.findall(r"message (\d+)<", text)[0]) for text in shown()]
     assert order == list(range(20))
     assert (page.gaps, page.doubled, page.denied) == (0, 0, [])
