@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, dataclass, replace
 
 import pytest
 from django.test import override_settings
 
-from turbo.conf import get_settings, layer_config
+from turbo.conf import get_settings, layer_config, section_reader
 from turbo.exceptions import ConfigurationError
 
 
@@ -61,3 +61,40 @@ def test_layer_config_is_the_named_layer() -> None:
         assert layer_config() == {"BACKEND": "b"}
     with override_settings(CHANNEL_LAYERS={}):
         assert layer_config() == {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    host: str = "here"
+    port: int = 1
+
+
+def test_a_section_is_read_once_and_again_after_a_change() -> None:
+    read = section_reader("PUBSUB", Shown)
+    with override_settings(TURBO={"PUBSUB": {"PORT": 2}}):
+        assert read() == Shown(port=2)
+        assert read() is read()
+
+    assert read() == Shown()
+
+
+def test_a_section_is_converted_once() -> None:
+    converted = []
+
+    def convert(given: Shown) -> Shown:
+        converted.append(given)
+        return replace(given, host="there")
+
+    read = section_reader("PUBSUB", Shown, convert)
+
+    assert [read(), read()] == [Shown(host="there")] * 2
+    assert converted == [Shown()]
+
+
+def test_an_unknown_key_of_a_section_is_refused_each_time() -> None:
+    read = section_reader("PUBSUB", Shown)
+
+    with override_settings(TURBO={"PUBSUB": {"PROT": 2}}):
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match=r"TURBO\['PUBSUB'\].*'PROT'"):
+                read()

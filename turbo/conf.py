@@ -1,13 +1,14 @@
 """
-The settings: one dict, ``TURBO``, read as one frozen object.
+The settings: one dict, ``TURBO``, read as one frozen object, and a section of it each.
 
-Nothing is read at import time; :func:`get_settings` reads on the first call and again
-after ``setting_changed``, so ``override_settings(TURBO={…})`` works in tests.
+Nothing is read at import time: :func:`get_settings`, and what :func:`section_reader`
+returns, read on the first call and again after ``setting_changed``, so
+``override_settings(TURBO={…})`` works in tests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from types import MappingProxyType
@@ -18,7 +19,7 @@ from django.core.signals import setting_changed
 
 from turbo.exceptions import ConfigurationError
 
-__all__ = ["Settings", "get_section", "get_settings", "layer_config", "read_section"]
+__all__ = ["Settings", "get_settings", "layer_config", "section_reader"]
 
 T = TypeVar("T")
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -87,22 +88,33 @@ class Settings:
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """Return the settings in force."""
-    return read_section("TURBO", getattr(django_settings, "TURBO", {}), Settings)
+    return _read("TURBO", getattr(django_settings, "TURBO", {}), Settings)
 
 
-def get_section(key: str, cls: type[T]) -> T:
-    """Return ``TURBO[key]``, a dict, as an object of a dataclass."""
-    if key not in _sections:
+def section_reader(
+    key: str, cls: type[T], convert: Callable[[T], T] | None = None
+) -> Callable[[], T]:
+    """
+    Return a function that returns ``TURBO[key]``, a dict, as an object of a dataclass.
+
+    It reads once, and again after ``setting_changed``. ``convert`` checks what was
+    given, or replaces it by what is used.
+    """
+
+    @lru_cache(maxsize=1)
+    def read() -> T:
         given = getattr(get_settings(), key.lower())
-        _sections[key] = read_section(f"TURBO[{key!r}]", given, cls)
-    section: T = _sections[key]
-    return section
+        section = _read(f"TURBO[{key!r}]", given, cls)
+        return section if convert is None else convert(section)
+
+    _readers.append(read)
+    return read
 
 
-_sections: dict[str, Any] = {}
+_readers: list[Any] = [get_settings]  # each has the cache of lru_cache
 
 
-def read_section(name: str, given: Mapping[str, Any], cls: type[T]) -> T:
+def _read(name: str, given: Mapping[str, Any], cls: type[T]) -> T:
     """Return ``given`` as an object of a dataclass, which says what may be given."""
     known = {f.name.upper(): f.name for f in fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(given.keys() - known.keys())
@@ -123,8 +135,8 @@ def layer_config() -> Mapping[str, Any]:
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
     if setting == "TURBO":
-        get_settings.cache_clear()
-        _sections.clear()
+        for reader in _readers:
+            reader.cache_clear()
 
 
 setting_changed.connect(_forget, dispatch_uid="turbo.conf")

@@ -18,11 +18,11 @@ from turbo.observers import (
     ObserverModelListMixin,
 )
 from turbo.observers.checks import check_options, check_permissions
-from turbo.observers.conf import ObserverSettings, get_options
+from turbo.observers.conf import ObserverSettings, get_observer_settings
 
 
 def test_defaults() -> None:
-    assert get_options() == ObserverSettings(
+    assert get_observer_settings() == ObserverSettings(
         permission_classes=(AllowAny,), max_list=10_000
     )
 
@@ -30,7 +30,7 @@ def test_defaults() -> None:
 @pytest.mark.parametrize("given", [IsAuthenticated, "turbo.observers.IsAuthenticated"])
 def test_permissions_are_classes_or_their_paths(given: Any) -> None:
     with override_settings(TURBO={"OBSERVERS": {"PERMISSION_CLASSES": [given]}}):
-        assert get_options().permission_classes == (IsAuthenticated,)
+        assert get_observer_settings().permission_classes == (IsAuthenticated,)
 
 
 @pytest.mark.parametrize(

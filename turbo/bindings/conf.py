@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from turbo.conf import get_settings, read_section
+from turbo.conf import section_reader
 
 __all__ = ["BindingSettings", "get_binding_settings"]
 
@@ -34,6 +34,4 @@ class BindingSettings:
     wait: float = 5.0
 
 
-def get_binding_settings() -> BindingSettings:
-    """Return the settings in force."""
-    return read_section("TURBO['BINDINGS']", get_settings().bindings, BindingSettings)
+get_binding_settings = section_reader("BINDINGS", BindingSettings)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
-from turbo.conf import get_section
+from turbo.conf import section_reader
 from turbo.exceptions import ConfigurationError
 
 __all__ = [
@@ -75,12 +76,12 @@ def check_limits() -> None:
                 )
 
 
-_SECTIONS: dict[str, type[ConnectionLimits]] = {
-    "CONNECTION_LIMITS": ConnectionLimits,
-    "USER_LIMITS": UserLimits,
+_SECTIONS: dict[str, Callable[[], ConnectionLimits]] = {
+    "CONNECTION_LIMITS": section_reader("CONNECTION_LIMITS", ConnectionLimits),
+    "USER_LIMITS": section_reader("USER_LIMITS", UserLimits),
 }
 
 
 def get_limits(section: str) -> ConnectionLimits:
     """Return the limits of a section of the settings."""
-    return get_section(section, _SECTIONS[section])
+    return _SECTIONS[section]()

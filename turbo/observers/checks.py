@@ -8,7 +8,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning
 
 from turbo.exceptions import ConfigurationError
-from turbo.observers.conf import ObserverSettings, get_options
+from turbo.observers.conf import ObserverSettings, get_observer_settings
 from turbo.observers.consumers import AsyncAPIConsumer
 
 __all__ = ["check_options", "check_permissions"]
@@ -19,7 +19,7 @@ OWN = "turbo."
 def check_options(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Check ``TURBO["OBSERVERS"]``."""
     try:
-        get_options()
+        get_observer_settings()
     except (ConfigurationError, ImportError) as error:
         hint = "Correct TURBO['OBSERVERS']."
         return [Error(str(error), hint=hint, id="turbo.E050")]
@@ -28,7 +28,10 @@ def check_options(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 def check_permissions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Check, before deployment, that every consumer says who may use it."""
-    if get_options().permission_classes != ObserverSettings().permission_classes:
+    if (
+        get_observer_settings().permission_classes
+        != ObserverSettings().permission_classes
+    ):
         return []
     return [
         Warning(

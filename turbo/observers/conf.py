@@ -1,17 +1,17 @@
-"""The settings of the observers: ``TURBO["OBSERVERS"]``."""
+"""The settings of the observers: ``TURBO["OBSERVERS"]``, read as one frozen object."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from django.utils.module_loading import import_string
 
-from turbo.conf import get_settings, read_section
+from turbo.conf import section_reader
 from turbo.observers.permissions import AllowAny
 
-__all__ = ["ObserverSettings", "get_options"]
+__all__ = ["ObserverSettings", "get_observer_settings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,25 +24,12 @@ class ObserverSettings:
     max_list: int = 10_000
 
 
-def get_options() -> ObserverSettings:
-    """Return the settings in force."""
-    return _options(get_settings().observers)
-
-
-_cached: tuple[Mapping[str, Any], ObserverSettings] | None = None
-
-
-def _options(given: Mapping[str, Any]) -> ObserverSettings:
-    global _cached
-    if _cached is None or _cached[0] is not given:
-        _cached = given, _parse(given)
-    return _cached[1]
-
-
-def _parse(given: Mapping[str, Any]) -> ObserverSettings:
-    options = read_section("TURBO['OBSERVERS']", given, ObserverSettings)
+def _import_classes(settings: ObserverSettings) -> ObserverSettings:
     classes = tuple(
         import_string(item) if isinstance(item, str) else item
-        for item in options.permission_classes
+        for item in settings.permission_classes
     )
-    return replace(options, permission_classes=classes)
+    return replace(settings, permission_classes=classes)
+
+
+get_observer_settings = section_reader("OBSERVERS", ObserverSettings, _import_classes)

@@ -29,7 +29,7 @@ from turbo.connections.visitors import Visitor
 from turbo.connections.websocket import Link
 from turbo.observers.actions import action, find_actions, is_detached
 from turbo.observers.asking import ask
-from turbo.observers.conf import get_options
+from turbo.observers.conf import get_observer_settings
 from turbo.observers.connection.after_reply import Afterwards, Answer, begun_in
 from turbo.observers.connection.api_connection import JsonConnection
 from turbo.observers.connection.revocations import RevocableConsumer
@@ -222,7 +222,7 @@ class AsyncAPIConsumer(JsonConnection):
     def _permissions(self) -> list[BasePermission]:
         classes = self.permission_classes
         if classes is None:
-            classes = get_options().permission_classes
+            classes = get_observer_settings().permission_classes
         return [adapt(permission()) for permission in classes]
 
     async def may_connect(self, message: Message | None = None) -> bool:

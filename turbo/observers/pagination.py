@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.response import Response
 
-from turbo.observers.conf import get_options
+from turbo.observers.conf import get_observer_settings
 
 __all__ = ["WebsocketLimitOffsetPagination"]
 
@@ -30,7 +30,7 @@ class WebsocketLimitOffsetPagination(LimitOffsetPagination):
     def get_limit(self, request: Any) -> int | None:
         """Return how many rows the client wants; ``None`` for all of them."""
         limit: int | None = super().get_limit(request)
-        return limit if limit is None else min(limit, get_options().max_list)
+        return limit if limit is None else min(limit, get_observer_settings().max_list)
 
     def get_paginated_response(self, data: Any) -> Response:
         """Return the page, and where in the list it stands."""

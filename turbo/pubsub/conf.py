@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from channels_redis.utils import decode_hosts
 
-from turbo.conf import get_settings, layer_config, read_section
+from turbo.conf import layer_config, section_reader
 from turbo.exceptions import ConfigurationError
 from turbo.replay.selection import layer_is_redis
 
@@ -48,14 +48,7 @@ class PubSubSettings:
     redis_hosts: Any = None
 
 
-def get_pubsub_settings() -> PubSubSettings:
-    """Return the settings in force."""
-    settings = read_section("TURBO['PUBSUB']", get_settings().pubsub, PubSubSettings)
-    _validate(settings)
-    return settings
-
-
-def _validate(settings: PubSubSettings) -> None:
+def _validate(settings: PubSubSettings) -> PubSubSettings:
     if settings.access not in get_args(Access):
         raise ConfigurationError(
             f"TURBO['PUBSUB']['ACCESS'] is {settings.access!r}, which is none of "
@@ -68,6 +61,10 @@ def _validate(settings: PubSubSettings) -> None:
                 f"TURBO['PUBSUB'][{name.upper()!r}] is a list of dotted paths, not "
                 f"{value!r}."
             )
+    return settings
+
+
+get_pubsub_settings = section_reader("PUBSUB", PubSubSettings, _validate)
 
 
 def redis_host() -> Mapping[str, Any] | None:

@@ -9,7 +9,7 @@ from typing import Any, Self
 from django.db.models import QuerySet
 from rest_framework.exceptions import ValidationError
 
-from turbo.observers.conf import get_options
+from turbo.observers.conf import get_observer_settings
 from turbo.observers.events.impersonal import NotShared
 from turbo.observers.events.shared_query import SharedQuery
 from turbo.observers.generics import GenericAsyncAPIConsumer
@@ -48,7 +48,7 @@ class ListQuery(SharedQuery):
 
     def count(self, consumer: GenericAsyncAPIConsumer) -> None:
         """Learn which rows there are; for threads. May raise :exc:`NotShared`."""
-        limit = get_options().max_list
+        limit = get_observer_settings().max_list
         if self.shares_rows:
             run = self._run(consumer)
             pks = run.run(
