@@ -44,7 +44,7 @@ PURE = (
     "delivery.protocol",
     "delivery.wire",
     "replay.positions",
-    "streams.elements",
+    "streams.html",
 )
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString, mark_safe
 
 from turbo.exceptions import ContentError, NoActionError
-from turbo.streams.elements import CONTENTLESS
 from turbo.streams.emitter import Content, Place
+from turbo.streams.html import CONTENTLESS
 from turbo.streams.rendering import Template, render, render_text
 from turbo.streams.verbs import Verbs
 

@@ -13,8 +13,8 @@ from django.utils.safestring import SafeString, mark_safe
 from tests.testapp.models import Room
 from turbo.exceptions import ContentError
 from turbo.runtime.context import request_scope
-from turbo.streams.elements import Attributes
 from turbo.streams.emitter import Content, Emitter, Place
+from turbo.streams.html import Attributes
 
 
 class Sender(Emitter[None]):

@@ -32,7 +32,7 @@ from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import Wanted
 from turbo.runtime import loops
 from turbo.runtime.tasks import Tasks
-from turbo.streams.elements import element
+from turbo.streams.html import element
 
 __all__ = ["event_stream"]
 

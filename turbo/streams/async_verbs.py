@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from django.http import HttpRequest
 
-from turbo.streams.elements import Attributes
 from turbo.streams.emitter import Content, Emitter, Place
+from turbo.streams.html import Attributes
 from turbo.streams.rendering import Template
 
 __all__ = ["AsyncVerbs"]

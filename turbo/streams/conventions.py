@@ -23,7 +23,7 @@ from django.db.models import ForeignKey, Model
 
 from turbo.changes import ModelChange
 from turbo.exceptions import ConfigurationError
-from turbo.streams.dom import dom_id
+from turbo.streams.html import dom_id
 from turbo.streams.rendering import Template
 from turbo.streams.stream import Stream
 

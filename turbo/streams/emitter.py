@@ -13,12 +13,12 @@ from django.utils.safestring import SafeString, mark_safe
 
 from turbo.exceptions import ContentError
 from turbo.runtime.context import request_id
-from turbo.streams.dom import dom_id
-from turbo.streams.elements import (
+from turbo.streams.html import (
     CONTENTLESS,
     OVERWRITING,
     TARGETED,
     Attributes,
+    dom_id,
     element,
 )
 from turbo.streams.rendering import Template, render, render_text

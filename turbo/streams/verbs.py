@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from django.http import HttpRequest
 
 from turbo.streams.async_verbs import AsyncVerbs
-from turbo.streams.elements import Attributes
 from turbo.streams.emitter import Content, Place
+from turbo.streams.html import Attributes
 from turbo.streams.rendering import Template
 
 __all__ = ["Verbs"]
@@ -27,7 +27,7 @@ class Verbs(AsyncVerbs[R]):
     Append, prepend, replace, update, before, after, remove, refresh, action.
 
     ``id`` is an element's id, or a model instance for its
-    :func:`~turbo.streams.dom.dom_id`; ``selector`` is a CSS selector. Exactly one of
+    :func:`~turbo.streams.html.dom_id`; ``selector`` is a CSS selector. Exactly one of
     them is needed. The content is a ``template`` rendered with ``context``, a ``text``,
     which is escaped unless it is marked safe, or ``html``, which goes out as it is:
     pass only what you trust.

@@ -22,8 +22,7 @@ from turbo.delivery.broadcast import moment
 from turbo.exceptions import UnknownStreamError
 from turbo.http.page_start import since_of
 from turbo.runtime.context import current_since
-from turbo.streams import elements
-from turbo.streams.dom import dom_id
+from turbo.streams import html
 from turbo.streams.registry import resolve, stream_class
 from turbo.streams.stream import Stream
 
@@ -63,9 +62,9 @@ def _source(context: Context, item: Any, transport: str) -> SafeString:
     since = _since(request)
     signed = stream.sign(getattr(request, "user", None), since=since)
     if transport == "websocket":
-        return elements.source(signed, since)
+        return html.source(signed, since)
     query = urlencode({"stream": signed, "since": since})
-    return elements.event_source(f"{_event_stream_path()}?{query}")
+    return html.event_source(f"{_event_stream_path()}?{query}")
 
 
 def _request(context: Context) -> HttpRequest | None:
@@ -151,14 +150,14 @@ def turbo_frame(
         <turbo-frame id="tray" src="/trays/1/" loading="lazy">…</turbo-frame>
 
     ``{% turbo_frame room "edit" %}`` takes its id from
-    :func:`~turbo.streams.dom.dom_id`. As ``src`` an object gives its
+    :func:`~turbo.streams.html.dom_id`. As ``src`` an object gives its
     ``get_absolute_url()``.
     """
     if id in (None, ""):
         raise TemplateSyntaxError(
             "turbo_frame needs an id, or an object to take it of."
         )
-    return elements.turbo_frame(
+    return html.turbo_frame(
         _dom_id(id, prefix),
         content,
         src=src.get_absolute_url() if hasattr(src, "get_absolute_url") else src,
@@ -185,13 +184,13 @@ def turbo_stream(
         <turbo-stream action="append" target="messages"><template>…</template>\
 </turbo-stream>
 
-    The target is an id or an object, whose :func:`~turbo.streams.dom.dom_id` it is;
+    The target is an id or an object, whose :func:`~turbo.streams.html.dom_id` it is;
     ``selector=".message"`` acts on all that match.
     """
     empty = not content.strip()
-    if not empty and action in elements.CONTENTLESS:
+    if not empty and action in html.CONTENTLESS:
         raise TemplateSyntaxError(f"turbo_stream {action!r} takes no content.")
-    return elements.element(
+    return html.element(
         action,
         target=None if target is None else _dom_id(target),
         targets=selector,
@@ -200,12 +199,12 @@ def turbo_stream(
     )
 
 
-_WITH_CONTENT = elements.TARGETED - elements.CONTENTLESS
+_WITH_CONTENT = html.TARGETED - html.CONTENTLESS
 
 
 def _dom_id(value: Any, prefix: str | None = None) -> str:
     if isinstance(value, Model | type):
-        return dom_id(value, prefix)
+        return html.dom_id(value, prefix)
     if prefix is not None:
         raise TemplateSyntaxError(f"{value!r} is an id already and takes no prefix.")
     return str(value)
@@ -215,7 +214,7 @@ def _hyphenated(attributes: dict[str, Any]) -> dict[str, Any]:
     return {name.replace("_", "-"): value for name, value in attributes.items()}
 
 
-register.simple_tag(dom_id, name="dom_id")
+register.simple_tag(html.dom_id, name="dom_id")
 
 
 @register.simple_tag
@@ -231,8 +230,8 @@ def turbo_refreshes_with(method: str = "replace", scroll: str = "reset") -> Safe
     _choose("method", method, ("replace", "morph"))
     _choose("scroll", scroll, ("reset", "preserve"))
     return mark_safe(
-        elements.meta("turbo-refresh-method", method)
-        + elements.meta("turbo-refresh-scroll", scroll)
+        html.meta("turbo-refresh-method", method)
+        + html.meta("turbo-refresh-scroll", scroll)
     )
 
 
@@ -245,7 +244,7 @@ def turbo_cache_control(content: str) -> SafeString:
     ``<meta name="turbo-cache-control" content="no-preview">``.
     """
     _choose("content", content, ("no-cache", "no-preview"))
-    return elements.meta("turbo-cache-control", content)
+    return html.meta("turbo-cache-control", content)
 
 
 @register.simple_tag
@@ -267,7 +266,7 @@ def turbo_page_requires_reload() -> SafeString:
 
     Renders ``<meta name="turbo-visit-control" content="reload">``.
     """
-    return elements.meta("turbo-visit-control", "reload")
+    return html.meta("turbo-visit-control", "reload")
 
 
 @register.simple_tag
@@ -277,10 +276,10 @@ def turbo_disable_prefetch() -> SafeString:
 
     Renders ``<meta name="turbo-prefetch" content="false">``.
     """
-    return elements.meta("turbo-prefetch", "false")
+    return html.meta("turbo-prefetch", "false")
 
 
 @register.simple_tag
 def turbo_channels_url() -> SafeString:
     """Render ``<meta name="turbo-channels-url" content="/ws/">``."""
-    return elements.meta("turbo-channels-url", get_settings().websocket_path)
+    return html.meta("turbo-channels-url", get_settings().websocket_path)

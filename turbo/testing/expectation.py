@@ -8,7 +8,7 @@ from typing import Self
 
 from django.db.models import Model
 
-from turbo.streams.dom import dom_id
+from turbo.streams.html import dom_id
 from turbo.testing.elements import StreamElement
 
 __all__ = ["Expectation"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.db.models import Model
 from django.http.response import HttpResponseBase
 
-from turbo.streams.dom import dom_id
+from turbo.streams.html import dom_id
 from turbo.testing.parsing import PlacedParser
 
 __all__ = ["assert_no_turbo_frame", "assert_turbo_frame"]

@@ -1,17 +1,41 @@
-"""Elements are exact HTML; what comes from outside can never end an attribute."""
+"""
+Elements are exact HTML; what comes from outside can never end an attribute.
+
+An element's id is formed from the row that it shows.
+"""
 
 from __future__ import annotations
 
+import uuid
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from django.db import models
+from django.utils.functional import SimpleLazyObject
 from django.utils.safestring import SafeString, mark_safe
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.testapp.models import (
+    AbstractBase,
+    Child,
+    CompositeItem,
+    Message,
+    ProxyRoom,
+    Room,
+    UuidItem,
+)
 from turbo.exceptions import ActionError, TargetError
-from turbo.streams.elements import element, event_source, meta, source, tag, turbo_frame
+from turbo.streams.html import (
+    dom_id,
+    element,
+    event_source,
+    meta,
+    source,
+    tag,
+    turbo_frame,
+)
 
 HOSTILE = "\"'><script>alert(1)</script>&amp;"
 ESCAPED = "&quot;&#x27;&gt;&lt;script&gt;alert(1)&lt;/script&gt;&amp;amp;"
@@ -229,3 +253,68 @@ def test_a_parser_reads_back_whatever_was_put_in(target: str, value: str) -> Non
             [("action", "remove"), ("target", target), ("data-x", value)],
         )
     ]
+
+
+def saved(instance: models.Model) -> models.Model:
+    instance._state.adding = False
+    return instance
+
+
+def test_dom_id_of_a_saved_instance() -> None:
+    assert dom_id(saved(Room(pk=1))) == "room_1"
+
+
+def test_dom_id_with_a_prefix() -> None:
+    assert dom_id(saved(Room(pk=1)), "edit") == "edit_room_1"
+
+
+def test_dom_id_of_a_new_instance() -> None:
+    assert dom_id(Room()) == "new_room"
+    assert dom_id(Room(), "edit") == "edit_room"
+
+
+def test_dom_id_of_a_class() -> None:
+    assert dom_id(Message) == "new_message"
+    assert dom_id(Message, "search") == "search_message"
+    assert dom_id(AbstractBase) == "new_abstract_base"
+
+
+def test_dom_id_of_a_new_instance_that_has_a_key_already() -> None:
+    item = UuidItem()
+
+    assert item.pk is not None
+    assert dom_id(item) == "new_uuid_item"
+
+
+def test_dom_id_of_a_uuid() -> None:
+    key = uuid.UUID("6a6f8f1e-1d3b-4d6b-9a52-0f8b5a0b7a11")
+
+    assert dom_id(saved(UuidItem(pk=key))) == f"uuid_item_{key}"
+
+
+def test_dom_id_of_a_composite_key() -> None:
+    assert dom_id(saved(CompositeItem(tenant=3, number=7))) == "composite_item_3_7"
+    assert dom_id(saved(CompositeItem(tenant=3))) == "new_composite_item"
+
+
+def test_dom_id_of_a_proxy_is_that_of_its_model() -> None:
+    assert dom_id(saved(ProxyRoom(pk=1))) == "room_1"
+
+
+def test_dom_id_of_a_child_is_its_own() -> None:
+    assert dom_id(saved(Child(pk=4))) == "child_4"
+
+
+def test_dom_id_of_a_lazy_object() -> None:
+    assert dom_id(SimpleLazyObject(lambda: saved(Room(pk=1)))) == "room_1"
+
+
+@pytest.mark.parametrize("value", ["room_1", None, 3, int])
+def test_dom_id_of_anything_else(value: object) -> None:
+    with pytest.raises(TypeError) as caught:
+        dom_id(value)
+
+    assert str(caught.value) == (
+        f"dom_id() takes a model or an instance of one, not {value!r}. An id that is a "
+        f"string already needs no dom_id()."
+    )
