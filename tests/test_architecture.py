@@ -42,7 +42,6 @@ PURE = (
     "delivery.frame",
     "delivery.incoming",
     "delivery.protocol",
-    "delivery.wire",
     "replay.positions",
     "streams.html",
 )
