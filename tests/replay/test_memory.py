@@ -8,7 +8,7 @@ from tests.support.replay_backends import position, read_one, send, texts
 from turbo.replay import Append, Appended, History
 from turbo.replay.clock import DRIFT, LIFETIME, MARGIN, Reading
 from turbo.replay.dummy import DummyReplay
-from turbo.replay.expiring import ExpiringKeys
+from turbo.replay.local import ExpiringKeys
 from turbo.replay.memory import MemoryReplay
 
 
