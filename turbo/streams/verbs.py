@@ -2,7 +2,9 @@
 The verbs: what can be done to the pages that show something.
 
 Each is one line into the funnel of :mod:`turbo.streams.emitter`; both streams and
-:class:`~turbo.shortcuts.TurboRender` have them.
+:class:`~turbo.shortcuts.TurboRender` have them. Each has a twin for async code, with
+``a`` before its name. Templates may query, so the twins render them in the thread of
+the synchronous code.
 """
 
 from __future__ import annotations
@@ -12,8 +14,7 @@ from typing import Any, TypeVar
 
 from django.http import HttpRequest
 
-from turbo.streams.async_verbs import AsyncVerbs
-from turbo.streams.emitter import Content, Place
+from turbo.streams.emitter import Content, Emitter, Place
 from turbo.streams.html import Attributes
 from turbo.streams.rendering import Template
 
@@ -22,7 +23,7 @@ __all__ = ["Verbs"]
 R = TypeVar("R")
 
 
-class Verbs(AsyncVerbs[R]):
+class Verbs(Emitter[R]):
     """
     Append, prepend, replace, update, before, after, remove, refresh, action.
 
@@ -60,6 +61,24 @@ class Verbs(AsyncVerbs[R]):
         place = Place(id, selector, method, attributes)
         return self._perform("append", content, place)
 
+    async def aappend(
+        self,
+        template: Template | None = None,
+        context: Mapping[str, Any] | None = None,
+        text: object = None,
+        *,
+        html: str | None = None,
+        id: object = None,
+        selector: object = None,
+        method: str | None = None,
+        attributes: Attributes | None = None,
+        request: HttpRequest | None = None,
+    ) -> R:
+        """Async version of append()."""
+        content = Content(template, context, text, html, request)
+        place = Place(id, selector, method, attributes)
+        return await self._aperform("append", content, place)
+
     def prepend(
         self,
         template: Template | None = None,
@@ -77,6 +96,24 @@ class Verbs(AsyncVerbs[R]):
         content = Content(template, context, text, html, request)
         place = Place(id, selector, method, attributes)
         return self._perform("prepend", content, place)
+
+    async def aprepend(
+        self,
+        template: Template | None = None,
+        context: Mapping[str, Any] | None = None,
+        text: object = None,
+        *,
+        html: str | None = None,
+        id: object = None,
+        selector: object = None,
+        method: str | None = None,
+        attributes: Attributes | None = None,
+        request: HttpRequest | None = None,
+    ) -> R:
+        """Async version of prepend()."""
+        content = Content(template, context, text, html, request)
+        place = Place(id, selector, method, attributes)
+        return await self._aperform("prepend", content, place)
 
     def replace(
         self,
@@ -96,6 +133,24 @@ class Verbs(AsyncVerbs[R]):
         place = Place(id, selector, method, attributes)
         return self._perform("replace", content, place)
 
+    async def areplace(
+        self,
+        template: Template | None = None,
+        context: Mapping[str, Any] | None = None,
+        text: object = None,
+        *,
+        html: str | None = None,
+        id: object = None,
+        selector: object = None,
+        method: str | None = None,
+        attributes: Attributes | None = None,
+        request: HttpRequest | None = None,
+    ) -> R:
+        """Async version of replace()."""
+        content = Content(template, context, text, html, request)
+        place = Place(id, selector, method, attributes)
+        return await self._aperform("replace", content, place)
+
     def update(
         self,
         template: Template | None = None,
@@ -113,6 +168,24 @@ class Verbs(AsyncVerbs[R]):
         content = Content(template, context, text, html, request)
         place = Place(id, selector, method, attributes)
         return self._perform("update", content, place)
+
+    async def aupdate(
+        self,
+        template: Template | None = None,
+        context: Mapping[str, Any] | None = None,
+        text: object = None,
+        *,
+        html: str | None = None,
+        id: object = None,
+        selector: object = None,
+        method: str | None = None,
+        attributes: Attributes | None = None,
+        request: HttpRequest | None = None,
+    ) -> R:
+        """Async version of update()."""
+        content = Content(template, context, text, html, request)
+        place = Place(id, selector, method, attributes)
+        return await self._aperform("update", content, place)
 
     def before(
         self,
@@ -132,6 +205,24 @@ class Verbs(AsyncVerbs[R]):
         place = Place(id, selector, method, attributes)
         return self._perform("before", content, place)
 
+    async def abefore(
+        self,
+        template: Template | None = None,
+        context: Mapping[str, Any] | None = None,
+        text: object = None,
+        *,
+        html: str | None = None,
+        id: object = None,
+        selector: object = None,
+        method: str | None = None,
+        attributes: Attributes | None = None,
+        request: HttpRequest | None = None,
+    ) -> R:
+        """Async version of before()."""
+        content = Content(template, context, text, html, request)
+        place = Place(id, selector, method, attributes)
+        return await self._aperform("before", content, place)
+
     def after(
         self,
         template: Template | None = None,
@@ -150,6 +241,24 @@ class Verbs(AsyncVerbs[R]):
         place = Place(id, selector, method, attributes)
         return self._perform("after", content, place)
 
+    async def aafter(
+        self,
+        template: Template | None = None,
+        context: Mapping[str, Any] | None = None,
+        text: object = None,
+        *,
+        html: str | None = None,
+        id: object = None,
+        selector: object = None,
+        method: str | None = None,
+        attributes: Attributes | None = None,
+        request: HttpRequest | None = None,
+    ) -> R:
+        """Async version of after()."""
+        content = Content(template, context, text, html, request)
+        place = Place(id, selector, method, attributes)
+        return await self._aperform("after", content, place)
+
     def remove(
         self,
         selector: object = None,
@@ -164,6 +273,17 @@ class Verbs(AsyncVerbs[R]):
         """
         place = Place(id, selector, None, attributes)
         return self._perform("remove", Content(), place)
+
+    async def aremove(
+        self,
+        selector: object = None,
+        id: object = None,
+        *,
+        attributes: Attributes | None = None,
+    ) -> R:
+        """Async version of remove()."""
+        place = Place(id, selector, None, attributes)
+        return await self._aperform("remove", Content(), place)
 
     def refresh(
         self,
@@ -180,6 +300,16 @@ class Verbs(AsyncVerbs[R]):
         made it does not refresh. ``method`` (``"morph"``, ``"replace"``) and ``scroll``
         (``"preserve"``, ``"reset"``) overrule what the page says for itself.
         """
+        return self._refresh(method=method, scroll=scroll, attributes=attributes)
+
+    async def arefresh(
+        self,
+        *,
+        method: str | None = None,
+        scroll: str | None = None,
+        attributes: Attributes | None = None,
+    ) -> R:
+        """Async version of refresh()."""
         return self._refresh(method=method, scroll=scroll, attributes=attributes)
 
     def action(
@@ -210,3 +340,22 @@ class Verbs(AsyncVerbs[R]):
         content = Content(template, context, text, html, request)
         place = Place(id, selector, method, attributes)
         return self._perform(name, content, place)
+
+    async def aaction(
+        self,
+        name: str,
+        template: Template | None = None,
+        context: Mapping[str, Any] | None = None,
+        text: object = None,
+        *,
+        html: str | None = None,
+        id: object = None,
+        selector: object = None,
+        method: str | None = None,
+        attributes: Attributes | None = None,
+        request: HttpRequest | None = None,
+    ) -> R:
+        """Async version of action()."""
+        content = Content(template, context, text, html, request)
+        place = Place(id, selector, method, attributes)
+        return await self._aperform(name, content, place)
