@@ -51,7 +51,7 @@ FROM_CLIENTS = {
     "shared_query: consumer.filter_queryset": 1,
     "shared_query: consumer.get_object": 1,
     "shared_query: consumers[0].get_object": 1,
-    "list_query: consumer.list_data": 1,
+    "shared_query: consumer.list_data": 1,
     "shared_query: retrieve": 1,
     # Running a method of the consumer's in another way.
     "actions: function": 1,
@@ -70,7 +70,6 @@ FROM_THE_SERVER = {
     "consumers: super().__init_subclass__": 1,
     "generics: self.get_serializer_class(**action_kwargs)": 1,
     "impersonal: serializer": 1,
-    "list_query: super().__init__": 1,
     "generics: queryset.get": 1,
     "handlers: self.observer.handler": 1,
     "handlers: observer.handler": 1,
@@ -84,7 +83,7 @@ FROM_THE_SERVER = {
     "signal_observers: self.serialize": 1,
     "signal_observers: self.signal_groups": 1,
     "signal_observers: self.signal.connect": 1,
-    "shared_query: super().__init__": 1,
+    "shared_query: super().__init__": 2,
 }
 #: Dictionaries that are put together from others, none of which a client sent.
 MERGED = {

@@ -14,8 +14,8 @@ from rest_framework.exceptions import PermissionDenied
 
 from turbo import metrics
 from turbo.observers.asking import ask_now, in_turn_of
-from turbo.observers.events.list_query import ListQuery
 from turbo.observers.events.row_subscription import RowEvent, RowSubscription, gone_text
+from turbo.observers.events.shared_query import ListQuery
 from turbo.observers.permissions import about_event, adapt
 from turbo.runtime.threads import in_turns
 

@@ -27,8 +27,8 @@ from turbo.delivery.topic import Arrival
 from turbo.observers.actions import action
 from turbo.observers.connection.after_reply import Answer
 from turbo.observers.events.impersonal import NotShared
-from turbo.observers.events.list_query import ListQuery
 from turbo.observers.events.row_subscription import RowSubscription
+from turbo.observers.events.shared_query import ListQuery
 from turbo.observers.events.subscribing import (
     WantedRows,
     call_of,

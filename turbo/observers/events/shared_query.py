@@ -10,6 +10,7 @@ or with their audience.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -18,17 +19,19 @@ from typing import Any, Self
 from asgiref.sync import async_to_sync
 from django.db.models import Model, QuerySet
 from django.http import Http404
-from rest_framework.exceptions import PermissionDenied
+from rest_framework.exceptions import PermissionDenied, ValidationError
 
 from turbo.observers.asking import in_turn_of
+from turbo.observers.conf import get_observer_settings
 from turbo.observers.events.impersonal import Impersonal, NotShared
 from turbo.observers.generics import GenericAsyncAPIConsumer
 from turbo.observers.mixins import RetrieveModelMixin
 from turbo.observers.wire.notice import ChangeNotice, pk_text, pk_value
 from turbo.observers.wire.replies import as_api_exception, encode
 from turbo.observers.wire.requests import Call
+from turbo.typing import ChangeAction
 
-__all__ = ["InstanceQuery", "ReadRow", "SharedQuery"]
+__all__ = ["InstanceQuery", "ListQuery", "ReadRow", "SharedQuery"]
 
 #: Methods that choose the objects, and those that choose how they are shown.
 ROWS = ("filter_queryset", "get_object", "get_queryset", "list_data")
@@ -300,3 +303,85 @@ class InstanceQuery(SharedQuery):
         retrieve: Any = async_to_sync(consumer.retrieve)  # type: ignore[attr-defined]
         data, _ = retrieve(action=self.action, **self.arguments)
         return data
+
+
+class ListQuery(SharedQuery):
+    """How the rows look that the answer to ``list`` is made of."""
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        super().__init__(*args, **given)
+        #: Held by who counts the rows for the first time.
+        self.lock = asyncio.Lock()
+        self._known: set[str] | None = None
+
+    @property
+    def counted(self) -> bool:
+        """Return whether it is known which rows there are."""
+        return self._known is not None
+
+    @property
+    def size(self) -> int:
+        """Return the number of rows that are remembered."""
+        return len(self._known or ())
+
+    def for_one(self, arguments: Mapping[str, Any]) -> Self:
+        """Return the same query for one client, as far as it has been told."""
+        own = super().for_one(arguments)
+        own.lock = asyncio.Lock()
+        own._known = None if self._known is None else set(self._known)
+        return own
+
+    def count(self, consumer: GenericAsyncAPIConsumer) -> None:
+        """Learn which rows there are; for threads. May raise :exc:`NotShared`."""
+        limit = get_observer_settings().max_list
+        if self.shares_rows:
+            run = self._run(consumer)
+            pks = run.run(
+                lambda: self._pks(run.queryset(), limit), consumers=[consumer]
+            )
+            self._check_parameters(run)
+        else:
+            pks = self._pks(self.queryset(consumer), limit)
+        if len(pks) > limit:
+            raise ValidationError(
+                f"The list has more than {limit} entries. Ask for a part of it."
+            )
+        self._known = set(map(pk_text, pks))
+
+    def _pks(self, rows: QuerySet[Any], limit: int) -> list[Any]:
+        found = rows.using(self.using).order_by().values_list("pk")[: limit + 1]
+        return [pk for (pk,) in found]
+
+    def snapshot(
+        self, consumer: GenericAsyncAPIConsumer, arguments: Mapping[str, Any]
+    ) -> Any:
+        """Return what ``list`` answers a client; for threads."""
+        return consumer.list_data(action=self.action, **arguments)
+
+    def shared_snapshot(
+        self, consumers: Sequence[GenericAsyncAPIConsumer]
+    ) -> str | None:
+        """Return what ``list`` answers everybody; ``None`` if it answers each."""
+        if not (self.shares_rows and self.shares_texts):
+            return None
+        run = self._run(consumers[0])
+
+        def read() -> Any:
+            if run.consumer.pagination_class is not None:
+                raise NotShared
+            return run.data_of(run.queryset(), many=True)
+
+        try:
+            return encode(run.run(read, consumers=consumers))
+        except Exception:  # or it fails for a client, too
+            return None
+
+    def decide(self, key: str, *, visible: bool) -> ChangeAction | None:
+        """Return what has happened to a row, for those who look at this list."""
+        known = self._known = self._known or set()
+        was_known = key in known
+        if visible:
+            known.add(key)
+            return "update" if was_known else "create"
+        known.discard(key)
+        return "delete" if was_known else None
