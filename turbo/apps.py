@@ -10,12 +10,8 @@ from django.core.checks import register
 from django.core.signals import request_started
 
 from turbo.changes import ModelChange, watch
-from turbo.checks.setup import (
-    check_permissions,
-    check_reach,
-    check_setup,
-    check_streams,
-)
+from turbo.checks.setup import check_reach, check_setup
+from turbo.checks.streams import check_permissions, check_streams
 from turbo.connections.revocation import recheck, revoke, revoke_session
 from turbo.http.page_start import note_since
 from turbo.server.daphne import install as install_in_daphne

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,8 @@ from django.test import override_settings
 
 from tests.support.documents import DOCS, blocks
 from tests.support.servers import channel_layer
-from tests.testapp.models import Room, Tag
-from turbo.checks.setup import (
-    check_permissions,
-    check_reach,
-    check_setup,
-    check_streams,
-)
+from turbo.checks.setup import check_reach, check_setup
+from turbo.checks.streams import check_permissions, check_streams
 
 MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 APPS = ["daphne", *settings.INSTALLED_APPS]
@@ -110,44 +104,6 @@ def test_the_checks_are_registered() -> None:
 
     assert {check_setup, check_streams} <= registered.registered_checks
     assert {check_permissions, check_reach} <= registered.deployment_checks
-
-
-def test_two_streams_for_one_attribute(declare: Callable[..., Any]) -> None:
-    declare("Second", Room)
-
-    (error,) = check_streams()
-
-    assert error.id == "turbo.E005"
-    assert error.msg == (
-        "tests:Second and testapp:RoomStream both want to be testapp.Room.stream."
-    )
-
-
-def test_a_model_field_in_the_way(declare: Callable[..., Any]) -> None:
-    declare("Named", Tag, attribute="name")
-
-    (error,) = check_streams()
-
-    assert error.id == "turbo.E006"
-    assert error.msg == (
-        "testapp.Tag has a CharField called 'name', where tests:Named wants to be."
-    )
-
-
-def test_another_attribute_in_the_way(declare: Callable[..., Any]) -> None:
-    declare("Saved", Tag, attribute="save")
-
-    (error,) = check_streams()
-
-    assert error.msg.startswith("testapp.Tag has a attribute called 'save'")
-
-
-def test_streams_that_everybody_may_see_are_told_before_deployment() -> None:
-    told = {message.obj.label for message in check_permissions()}
-
-    assert "testapp:MessageStream" in told
-    assert "testapp:RoomStream" not in told
-    assert "testapp:Announcements" not in told
 
 
 # --- What is only looked at before deployment: who may come in, who shares the Redis

@@ -13,7 +13,8 @@ from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 
 from turbo.checks.finding import Finding
-from turbo.checks.setup import check_setup, check_streams
+from turbo.checks.setup import check_setup
+from turbo.checks.streams import check_streams
 from turbo.streams.registry import stream_classes
 
 __all__ = ["examine_installation"]

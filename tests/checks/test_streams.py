@@ -1,4 +1,4 @@
-"""What ``Meta`` promises and cannot keep is said at start."""
+"""What declared streams promise and cannot keep is said at start."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from django.db import models
 from django.test.utils import isolate_apps
 
 import turbo
-from tests.testapp.models import Board, Card, Custody, Message
-from turbo.checks.setup import check_streams
+from tests.testapp.models import Board, Card, Custody, Message, Room, Tag
+from turbo.checks.streams import check_permissions, check_streams
 
 pytestmark = pytest.mark.usefixtures("declaring")
 
@@ -126,3 +126,41 @@ def test_of_an_abstract_model_each_child_has_its_own_parent_and_template() -> No
     declare(Sticker, "Other", broadcasts_to="album")
 
     assert told() == []
+
+
+def test_two_streams_for_one_attribute() -> None:
+    declare(Room, "Second", attribute="stream")
+
+    (error,) = check_streams()
+
+    assert error.id == "turbo.E005"
+    assert error.msg == (
+        "tests:Second and testapp:RoomStream both want to be testapp.Room.stream."
+    )
+
+
+def test_a_model_field_in_the_way() -> None:
+    declare(Tag, "Named", attribute="name")
+
+    (error,) = check_streams()
+
+    assert error.id == "turbo.E006"
+    assert error.msg == (
+        "testapp.Tag has a CharField called 'name', where tests:Named wants to be."
+    )
+
+
+def test_another_attribute_in_the_way() -> None:
+    declare(Tag, "Saved", attribute="save")
+
+    (error,) = check_streams()
+
+    assert error.msg.startswith("testapp.Tag has a attribute called 'save'")
+
+
+def test_streams_that_everybody_may_see_are_told_before_deployment() -> None:
+    told = {message.obj.label for message in check_permissions()}
+
+    assert "testapp:MessageStream" in told
+    assert "testapp:RoomStream" not in told
+    assert "testapp:Announcements" not in told

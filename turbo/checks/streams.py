@@ -1,0 +1,143 @@
+"""System checks of the declared streams, with an id and a hint each."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Warning
+from django.core.exceptions import FieldDoesNotExist
+from django.template import TemplateDoesNotExist, TemplateSyntaxError
+from django.template.loader import get_template
+
+from turbo.exceptions import ConfigurationError
+from turbo.streams.conventions import INSERTS, parent_field, parent_stream_class
+from turbo.streams.model_streams import ModelStream, StreamDescriptor
+from turbo.streams.options import Options
+from turbo.streams.registry import stream_classes
+
+__all__ = ["check_permissions", "check_streams"]
+
+
+def check_streams(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the declared streams do not stand in each other's way."""
+    streams = [cls for cls in stream_classes() if issubclass(cls, ModelStream)]
+    checks = (
+        _check_attribute,
+        _check_parent,
+        _check_inserts,
+        _check_template,
+        _check_unused,
+    )
+    return [message for cls in streams for check in checks for message in check(cls)]
+
+
+def check_permissions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check, before deployment, that every model stream says who may see it."""
+    return [
+        Warning(
+            f"{cls.label} does not say who may see it: everybody may.",
+            hint="Define user_passes_test(self, user), if only to return True.",
+            obj=cls,
+            id="turbo.W007",
+        )
+        for cls in stream_classes()
+        if issubclass(cls, ModelStream) and not cls.tests_user()
+    ]
+
+
+def _check_attribute(cls: type[ModelStream]) -> Iterator[CheckMessage]:
+    model, attribute = cls.options.model, cls.options.attribute
+    current = inspect.getattr_static(model, attribute, None)
+    if isinstance(current, StreamDescriptor):
+        if current.stream_class is not cls:
+            yield Error(
+                f"{cls.label} and {current.stream_class.label} both want to be "
+                f"{model._meta.label}.{attribute}.",
+                hint="Give one of them a Meta.attribute of its own.",
+                obj=cls,
+                id="turbo.E005",
+            )
+        return
+    try:
+        kind = type(model._meta.get_field(attribute)).__name__
+    except FieldDoesNotExist:
+        kind = "attribute"
+    yield Error(
+        f"{model._meta.label} has a {kind} called {attribute!r}, where {cls.label} "
+        f"wants to be.",
+        hint="Give the stream another Meta.attribute.",
+        obj=cls,
+        id="turbo.E006",
+    )
+
+
+def _check_parent(cls: type[ModelStream]) -> Iterator[CheckMessage]:
+    model, name = cls.options.model, cls.options.broadcasts_to
+    if not name or cls.finds_streams_itself():
+        return
+    try:
+        field = parent_field(model, name)
+    except ConfigurationError as error:
+        yield Error(
+            f"{cls.label}.Meta.broadcasts_to is {name!r}. {error}",
+            hint="Name a foreign key, or define get_broadcast_streams(self).",
+            obj=cls,
+            id="turbo.E010",
+        )
+        return
+    if isinstance(field.related_model, str):
+        return  # of an abstract model: each that inherits it has its own
+    try:
+        parent_stream_class(field)
+    except ConfigurationError as error:
+        yield Error(
+            f"{cls.label}.Meta.broadcasts_to is {name!r}. {error}",
+            hint="Declare a ModelStream for that model in a streams.py.",
+            obj=cls,
+            id="turbo.E011",
+        )
+
+
+def _check_inserts(cls: type[ModelStream]) -> Iterator[CheckMessage]:
+    if cls.options.inserts_by not in INSERTS:
+        yield Error(
+            f"{cls.label}.Meta.inserts_by is {cls.options.inserts_by!r}.",
+            hint=f"Use one of {', '.join(map(repr, INSERTS))}.",
+            obj=cls,
+            id="turbo.E012",
+        )
+
+
+def _check_template(cls: type[ModelStream]) -> Iterator[CheckMessage]:
+    own = cls.get_broadcast_template is not ModelStream.get_broadcast_template
+    if own or cls.options.refreshes or not cls.broadcasts():
+        return
+    if cls.options.model._meta.abstract:
+        return  # each model has its own
+    name = str(cls.from_instance(cls.options.model()).get_broadcast_template())
+    try:
+        get_template(name)
+    except (TemplateDoesNotExist, TemplateSyntaxError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        yield Error(
+            f"{cls.label} broadcasts {name!r}, which does not load. {problem}",
+            hint="Write that template, or name another in Meta.template.",
+            obj=cls,
+            id="turbo.E013",
+        )
+
+
+def _check_unused(cls: type[ModelStream]) -> Iterator[CheckMessage]:
+    if cls.broadcasts() and not cls.options.refreshes:
+        return
+    defaults = Options()
+    for name in ("template", "target", "inserts_by"):
+        if getattr(cls.options, name) != getattr(defaults, name):
+            yield Warning(
+                f"{cls.label}.Meta.{name} has no effect: nothing is inserted.",
+                hint="Set Meta.broadcasts_to, without Meta.refreshes.",
+                obj=cls,
+                id="turbo.W014",
+            )
