@@ -16,10 +16,19 @@ from typing import Any, TypeVar
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
 
 from turbo.exceptions import ConfigurationError
 
-__all__ = ["Settings", "get_settings", "layer_config", "section_reader"]
+__all__ = [
+    "Settings",
+    "get_settings",
+    "layer_config",
+    "layer_hosts",
+    "layer_is_of",
+    "layer_is_redis",
+    "section_reader",
+]
 
 T = TypeVar("T")
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -131,6 +140,25 @@ def layer_config() -> Mapping[str, Any]:
     layers = getattr(django_settings, "CHANNEL_LAYERS", {})
     config: Mapping[str, Any] = layers.get(get_settings().channel_layer, _EMPTY)
     return config
+
+
+def layer_hosts() -> Any:
+    """Return the Redis hosts of that layer, as they are given; ``None`` if none are."""
+    return layer_config().get("CONFIG", {}).get("hosts")
+
+
+def layer_is_redis() -> bool:
+    """Return whether that layer is of channels-redis, or derived from one."""
+    return layer_is_of("channels_redis.")
+
+
+def layer_is_of(prefix: str) -> bool:
+    """Return whether the layer's class, or one it derives from, is of such a module."""
+    layer = layer_config().get("BACKEND")
+    if layer is None:
+        return False
+    modules = [base.__module__ for base in import_string(layer).__mro__]
+    return any(module.startswith(prefix) for module in modules)
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

@@ -27,6 +27,7 @@ from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
 from turbo import Stream
 from turbo.bindings import Binding, BindingConsumer
+from turbo.conf import layer_is_redis
 from turbo.consumers import TurboStreamsConsumer
 from turbo.observers import (
     BasePermission,
@@ -37,7 +38,6 @@ from turbo.observers import (
 )
 from turbo.pubsub.consumers import PubSubConsumer
 from turbo.pubsub.tokens import make_token
-from turbo.replay.selection import layer_is_redis
 from turbo.typing import ASGIApplication
 
 __all__ = [

@@ -11,7 +11,7 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from tests.support.servers import PATIENCE
 from turbo.exceptions import ConfigurationError
-from turbo.replay import check_replay, get_replay, selection
+from turbo.replay import check_replay, get_replay
 from turbo.replay.dummy import DummyReplay
 from turbo.replay.memory import MemoryReplay
 from turbo.replay.redis import RedisReplay
@@ -136,22 +136,6 @@ def test_check_replay_finds_a_log_that_reaches_less_far_than_the_layer(
     settings.TURBO = {"REPLAY_BACKEND": backend}
 
     assert [warning.id for warning in check_replay()] == ids
-
-
-def test_fork_keeps_a_shared_log_only(settings: Any) -> None:
-    """What a process has in memory it does not share with its children."""
-    settings.CHANNEL_LAYERS = {"default": MEMORY_LAYER}
-    log = get_replay()
-    selection._after_fork()
-    assert get_replay() is not log
-
-    settings.CHANNEL_LAYERS = {"default": REDIS_LAYER}
-    log = get_replay()
-    selection._after_fork()
-    assert get_replay() is log
-
-    settings.TURBO = {}
-    selection._after_fork()
 
 
 def test_import_loads_no_redis() -> None:

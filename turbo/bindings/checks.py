@@ -12,7 +12,7 @@ from turbo.bindings.cache.registry import classes
 from turbo.bindings.conf import BindingSettings, get_binding_settings
 from turbo.bindings.consumers import consumer_classes
 from turbo.bindings.store import get_store
-from turbo.conf import layer_config
+from turbo.conf import layer_hosts
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.redis.aclients import is_first_database
 
@@ -55,7 +55,7 @@ def check_prefix(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     try:
         if not get_store().supports_processes or settings.prefix != DEFAULT_PREFIX:
             return []
-        hosts = settings.hosts or layer_config().get("CONFIG", {}).get("hosts")
+        hosts = settings.hosts or layer_hosts()
         if not is_first_database(hosts):
             return []
     except (ConfigurationError, ImportError, TypeError, ValueError):

@@ -9,12 +9,18 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 
-from turbo.conf import Settings, get_settings, layer_config
+from turbo.conf import (
+    Settings,
+    get_settings,
+    layer_config,
+    layer_hosts,
+    layer_is_of,
+    layer_is_redis,
+)
 from turbo.connections.limits import check_limits
 from turbo.exceptions import ConfigurationError
 from turbo.replay import check_replay, get_replay
 from turbo.replay.redis import RedisReplay
-from turbo.replay.selection import layer_is_of, layer_is_redis
 from turbo.runtime.redis.aclients import is_first_database
 
 __all__ = ["check_reach", "check_setup"]
@@ -58,7 +64,7 @@ def _check_layer_prefix() -> Iterator[CheckMessage]:
     if not layer_is_redis() or config.get("prefix", LAYER_PREFIX) != LAYER_PREFIX:
         return
     # Pub/sub of Redis knows no databases.
-    if layer_is_of("channels_redis.pubsub") or is_first_database(config.get("hosts")):
+    if layer_is_of("channels_redis.pubsub") or is_first_database(layer_hosts()):
         yield Warning(
             f"The prefix of the channel layer is {LAYER_PREFIX!r}, the default. "
             f"Another project on the same Redis may have it too, and both would hear "

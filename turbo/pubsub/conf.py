@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
-from channels_redis.utils import decode_hosts
-
-from turbo.conf import layer_config, section_reader
+from turbo.conf import layer_hosts, layer_is_redis, section_reader
 from turbo.exceptions import ConfigurationError
-from turbo.replay.selection import layer_is_redis
+from turbo.runtime.redis.hosts import read_hosts
 
 __all__ = ["Access", "PubSubSettings", "get_pubsub_settings", "redis_host"]
 
@@ -77,9 +75,5 @@ def redis_host() -> Mapping[str, Any] | None:
     if hosts is None:
         if not layer_is_redis():
             return None
-        hosts = layer_config().get("CONFIG", {}).get("hosts")
-    try:
-        host: Mapping[str, Any] = decode_hosts(hosts)[0]
-    except ValueError as error:
-        raise ConfigurationError(f"The Redis hosts of pub/sub: {error}") from error
-    return host
+        hosts = layer_hosts()
+    return read_hosts(hosts, owner="The Redis hosts of pub/sub")[0]

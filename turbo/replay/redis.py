@@ -8,20 +8,20 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from channels_redis.utils import create_pool, decode_hosts
+from channels_redis.utils import create_pool
 from django.core.checks import CheckMessage
 from django.core.checks import Warning as CheckWarning
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from turbo.conf import get_settings, layer_config
+from turbo.conf import get_settings, layer_hosts, layer_is_redis
 from turbo.exceptions import ConfigurationError
 from turbo.replay import lua
 from turbo.replay.base import Append, Appended, Entry, History, ReplayLog
 from turbo.replay.clock import Reading
 from turbo.replay.hosts import Hosts
 from turbo.replay.positions import Moment, Position, parse
-from turbo.replay.selection import layer_is_redis
 from turbo.runtime.redis.aclients import ScriptCall, connection_options
+from turbo.runtime.redis.hosts import read_hosts
 from turbo.runtime.redis.script import Script
 
 __all__ = ["RedisReplay"]
@@ -56,10 +56,7 @@ class RedisReplay(ReplayLog):
         monotonic: Callable[[], int] = _monotonic,
     ) -> None:
         super().__init__(length=length, age=age)
-        try:
-            self._addresses = decode_hosts(hosts)
-        except ValueError as error:
-            raise ConfigurationError(f"The replay log's hosts: {error}") from error
+        self._addresses = read_hosts(hosts, owner="The replay log's hosts")
         self._hosts = Hosts(self._addresses, prefix=prefix, monotonic=monotonic)
         self._prefix = prefix
         self._age_ms = max(1, round(age * 1_000))
@@ -79,7 +76,7 @@ class RedisReplay(ReplayLog):
                     f"{settings.channel_layer!r} is not one of channels-redis. Set "
                     f"TURBO['REPLAY_HOSTS'], say to ['redis://localhost:6379']."
                 )
-            hosts = layer_config().get("CONFIG", {}).get("hosts")
+            hosts = layer_hosts()
         return super().options() | {
             "hosts": hosts,
             "prefix": settings.replay_prefix,

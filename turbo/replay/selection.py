@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from typing import Any
-
 from django.core.checks import CheckMessage
 from django.core.checks import Warning as CheckWarning
-from django.core.signals import setting_changed
-from django.utils.module_loading import import_string
 
-from turbo.conf import get_settings, layer_config
+from turbo.conf import get_settings, layer_is_redis
 from turbo.exceptions import ConfigurationError
 from turbo.replay.base import ReplayLog
+from turbo.runtime.backends import Selection
 
-__all__ = [
-    "check_replay",
-    "forget_replay",
-    "get_replay",
-    "layer_is_of",
-    "layer_is_redis",
-]
+__all__ = ["check_replay", "forget_replay", "get_replay"]
 
 MEMORY = "turbo.replay.memory.MemoryReplay"
 REDIS = "turbo.replay.redis.RedisReplay"
-
-_log: ReplayLog | None = None
-_lock = threading.Lock()  # owns _log
 
 
 def get_replay() -> ReplayLog:
@@ -37,11 +23,12 @@ def get_replay() -> ReplayLog:
     Without that setting it is the one in Redis where the channel layer is one of
     channels-redis, on the same hosts, and the one in memory otherwise.
     """
-    global _log
-    with _lock:
-        if _log is None:
-            _log = _make()
-        return _log
+    return _selection.get()
+
+
+def forget_replay() -> None:
+    """Let the next call make another log; what one in memory held is lost."""
+    _selection.forget()
 
 
 def check_replay() -> list[CheckMessage]:
@@ -68,49 +55,13 @@ def _check_reach(log: ReplayLog) -> list[CheckMessage]:
     ]
 
 
-def layer_is_redis() -> bool:
-    """Return whether the channel layer is of channels-redis, or derived from one."""
-    return layer_is_of("channels_redis.")
+def _choose() -> str:
+    return get_settings().replay_backend or (REDIS if layer_is_redis() else MEMORY)
 
 
-def layer_is_of(prefix: str) -> bool:
-    """Return whether the layer's class, or one it derives from, is of such a module."""
-    layer = layer_config().get("BACKEND")
-    if layer is None:
-        return False
-    modules = [base.__module__ for base in import_string(layer).__mro__]
-    return any(module.startswith(prefix) for module in modules)
-
-
-def _make() -> ReplayLog:
-    backend = get_settings().replay_backend or (REDIS if layer_is_redis() else MEMORY)
-    log_class = import_string(backend)
-    if not (isinstance(log_class, type) and issubclass(log_class, ReplayLog)):
-        raise ConfigurationError(
-            f"TURBO['REPLAY_BACKEND'] is {backend!r}, which is no ReplayLog."
-        )
-    return log_class.from_settings()
-
-
-def forget_replay() -> None:
-    """Let the next call make another log; what one in memory held is lost."""
-    global _log
-    _log = None
-
-
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    if setting in {"TURBO", "CHANNEL_LAYERS"}:
-        forget_replay()
-
-
-def _after_fork() -> None:
-    # A lock may have been held by a thread that is not here. What the log in memory
-    # holds is the parent's.
-    global _log, _lock
-    _lock = threading.Lock()
-    if _log is not None and not _log.supports_processes:
-        _log = None
-
-
-setting_changed.connect(_forget, dispatch_uid="turbo.replay")
-os.register_at_fork(after_in_child=_after_fork)
+_selection: Selection[ReplayLog] = Selection(
+    ReplayLog,  # type: ignore[type-abstract]
+    setting="TURBO['REPLAY_BACKEND']",
+    choose=_choose,
+    make=lambda log_class: log_class.from_settings(),
+)

@@ -8,8 +8,6 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from channels_redis.utils import decode_hosts
-
 from turbo.bindings.store import scripts, writing
 from turbo.bindings.store.base import (
     Applied,
@@ -24,8 +22,8 @@ from turbo.bindings.store.base import (
 )
 from turbo.bindings.store.lua import PARTS
 from turbo.bindings.store.versions import Version
-from turbo.exceptions import ConfigurationError
 from turbo.runtime.redis.clients import Host, ScriptCommand
+from turbo.runtime.redis.hosts import read_hosts
 from turbo.runtime.redis.script import Script
 
 __all__ = ["RedisStore"]
@@ -51,10 +49,7 @@ class RedisStore(Store):
         timeout: float = 1.0,
     ) -> None:
         super().__init__(length=length, patience=patience)
-        try:
-            addresses = decode_hosts(hosts)
-        except ValueError as error:
-            raise ConfigurationError(f"The bindings' hosts: {error}") from error
+        addresses = read_hosts(hosts, owner="The bindings' hosts")
         self._hosts = [Host(address, timeout=timeout) for address in addresses]
         self._prefix = prefix
         self._age_ms = round(age * 1_000)

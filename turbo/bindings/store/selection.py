@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from typing import Any
 
-from django.core.signals import setting_changed
-from django.utils.module_loading import import_string
-
-from turbo.bindings.conf import BindingSettings, get_binding_settings
+from turbo.bindings.conf import get_binding_settings
 from turbo.bindings.store.base import Store
-from turbo.conf import layer_config
-from turbo.exceptions import ConfigurationError
-from turbo.replay.selection import layer_is_redis
+from turbo.conf import layer_hosts, layer_is_redis
+from turbo.runtime.backends import Selection
 
 __all__ = ["get_store"]
 
 MEMORY = "turbo.bindings.store.memory.MemoryStore"
 REDIS = "turbo.bindings.store.redis.RedisStore"
-
-_store: Store | None = None
-_lock = threading.Lock()  # owns the making of _store
 
 
 def get_store() -> Store:
@@ -31,54 +22,34 @@ def get_store() -> Store:
     Without that setting it is the one in Redis where ``HOSTS`` are given or the channel
     layer is one of channels-redis, and the one in memory otherwise.
     """
-    global _store
-    if _store is None:
-        with _lock:
-            if _store is None:
-                _store = _make(get_binding_settings())
-    return _store
+    return _selection.get()
 
 
-def _make(settings: BindingSettings) -> Store:
+def _choose() -> str:
+    settings = get_binding_settings()
     in_redis = settings.hosts is not None or layer_is_redis()
-    backend = settings.backend or (REDIS if in_redis else MEMORY)
-    store_class = import_string(backend)
-    if not (isinstance(store_class, type) and issubclass(store_class, Store)):
-        raise ConfigurationError(
-            f"TURBO['BINDINGS']['BACKEND'] is {backend!r}, which is no Store."
-        )
-    return store_class(**_options(store_class, settings))
+    return settings.backend or (REDIS if in_redis else MEMORY)
 
 
-def _options(store_class: type[Store], settings: BindingSettings) -> dict[str, Any]:
-    options = {"length": settings.log_length, "patience": settings.patience}
-    if not store_class.supports_processes:
-        return options
-    hosts = settings.hosts
-    if hosts is None:
-        hosts = layer_config().get("CONFIG", {}).get("hosts")
-    return options | {
-        "hosts": hosts,
-        "prefix": settings.prefix,
-        "age": settings.max_age,
-        "timeout": settings.timeout,
+def _make(store_class: type[Store]) -> Store:
+    settings = get_binding_settings()
+    options: dict[str, Any] = {
+        "length": settings.log_length,
+        "patience": settings.patience,
     }
+    if store_class.supports_processes:
+        options |= {
+            "hosts": layer_hosts() if settings.hosts is None else settings.hosts,
+            "prefix": settings.prefix,
+            "age": settings.max_age,
+            "timeout": settings.timeout,
+        }
+    return store_class(**options)
 
 
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    global _store
-    if setting in {"TURBO", "CHANNEL_LAYERS"}:
-        _store = None
-
-
-def _after_fork() -> None:
-    # A lock may have been held by a thread that is not here. What the store in memory
-    # holds is the parent's.
-    global _store, _lock
-    _lock = threading.Lock()
-    if _store is not None and not _store.supports_processes:
-        _store = None
-
-
-setting_changed.connect(_forget, dispatch_uid="turbo.bindings.store")
-os.register_at_fork(after_in_child=_after_fork)
+_selection: Selection[Store] = Selection(
+    Store,  # type: ignore[type-abstract]
+    setting="TURBO['BINDINGS']['BACKEND']",
+    choose=_choose,
+    make=_make,
+)

@@ -1,0 +1,85 @@
+"""Which backend a process uses: the one that a setting names, or the one that fits."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from turbo.exceptions import ConfigurationError
+
+__all__ = ["Selection"]
+
+
+class Backend(Protocol):
+    """What can be selected."""
+
+    #: Do several processes see what it holds?
+    supports_processes: ClassVar[bool]
+
+
+B = TypeVar("B", bound=Backend)
+
+
+class Selection(Generic[B]):
+    """
+    The backend of this process.
+
+    It is made when it is first asked for, again after the settings have changed, and
+    again in a forked process if it holds what is the parent's.
+    """
+
+    def __init__(
+        self,
+        base: type[B],
+        *,
+        setting: str,
+        choose: Callable[[], str],
+        make: Callable[[type[B]], B],
+    ) -> None:
+        """``choose`` returns the dotted path of a class, and ``make`` an instance."""
+        self._base = base
+        self._setting = setting
+        self._choose = choose
+        self._make = make
+        self._backend: B | None = None
+        self._lock = threading.Lock()  # owns the making of _backend
+        setting_changed.connect(self._on_setting_changed)
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def get(self) -> B:
+        """Return the backend; any thread may ask."""
+        backend = self._backend
+        if backend is None:
+            with self._lock:
+                backend = self._backend
+                if backend is None:
+                    backend = self._backend = self._make(self._class())
+        return backend
+
+    def forget(self) -> None:
+        """Let the next call make another; what one in memory held is lost."""
+        self._backend = None
+
+    def _class(self) -> type[B]:
+        path = self._choose()
+        backend_class = import_string(path)
+        if isinstance(backend_class, type) and issubclass(backend_class, self._base):
+            return backend_class
+        raise ConfigurationError(
+            f"{self._setting} is {path!r}, which is no {self._base.__name__}."
+        )
+
+    def _on_setting_changed(self, *, setting: str, **kwargs: Any) -> None:
+        if setting in {"TURBO", "CHANNEL_LAYERS"}:
+            self.forget()
+
+    def _after_fork(self) -> None:
+        # A lock may have been held by a thread that is not here.
+        self._lock = threading.Lock()
+        if self._backend is not None and not self._backend.supports_processes:
+            self.forget()
