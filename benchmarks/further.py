@@ -75,10 +75,11 @@ def hand_over(redis: str) -> list[str]:
         callers[site] = found["caller"]
         lines.append(
             f"{name}: a broadcast costs its caller {found['caller']:,.0f} µs on Redis; "
-            f"rows of a model with a stream load in {found['rows']:.2f} of the time"
+            "loading rows of a model with a stream takes "
+            f"{found['rows']:.2f} times as long"
         )
     ratio = callers["turbo_django"] / callers["ours"]
-    return [*lines, f"the caller's cost is {ratio:,.0f} times less with turbo"]
+    return [*lines, f"with turbo-django, the caller waits {ratio:,.0f} times as long"]
 
 
 def publish_cost(redis: str) -> list[str]:
@@ -93,7 +94,7 @@ def publish_cost(redis: str) -> list[str]:
     one, many = costs[1], costs[CLIENTS]
     return [
         "a broadcast to 1 and to 1,000 subscribers in another process: the caller "
-        f"waits {one['caller']:.0f} and {many['caller']:.0f} µs, its process uses "
+        f"waits {one['caller']:.0f} and {many['caller']:.0f} µs, and its process uses "
         f"{one['cpu']:.0f} and {many['cpu']:.0f} µs of CPU"
     ]
 
@@ -112,7 +113,8 @@ def commit_to_last(redis: str, directory: Path) -> list[str]:
         nchan.server.stop()
     return [
         f"commit to the last of 1,000 sockets, two processes and Redis: {_ms(ours)}; "
-        f"nchan, one process: {_ms(theirs)}; p99 times {_p99(ours) / _p99(theirs):.2f}"
+        f"nchan, one process: {_ms(theirs)}; "
+        f"{_p99(ours) / _p99(theirs):.2f} times the p99"
     ]
 
 
@@ -140,9 +142,10 @@ def storm(redis: str) -> list[str]:
             lost = RETURNING * MISSED - crowd.received
         publisher.close()
     return [
-        f"{RETURNING:,} pages come back at once, each missing {MISSED} messages: all "
-        f"are up to date after {took:.1f} s, at {1e3 * used / RETURNING:.2f} ms of the "
-        f"server's CPU each; {lost} messages lost"
+        f"{RETURNING:,} pages reconnect at once, and each has missed {MISSED} "
+        f"messages: all are up to date after {took:.1f} s, with "
+        f"{1e3 * used / RETURNING:.2f} ms of the server's CPU each; "
+        f"{lost} messages lost"
     ]
 
 

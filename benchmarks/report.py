@@ -61,10 +61,10 @@ def claims(results: Mapping[System, Fanout]) -> list[str]:
             if theirs := by_name.get(peer):
                 lines.append(
                     f"{name}, {layer}, against {peer[0]}: "
-                    f"deliveries/s times {ours.rate / theirs.rate:.2f}, "
-                    f"CPU each times {ours.cpu / theirs.cpu:.2f}, "
-                    f"memory times {ours.memory / theirs.memory:.2f}, "
-                    f"connect times {ours.connect / theirs.connect:.2f}"
+                    f"{ours.rate / theirs.rate:.2f} times the deliveries/s, "
+                    f"{ours.cpu / theirs.cpu:.2f} times the CPU for each, "
+                    f"{ours.memory / theirs.memory:.2f} times the memory, "
+                    f"{ours.connect / theirs.connect:.2f} times the CPU to connect"
                 )
     return lines
 
@@ -77,14 +77,14 @@ def document(
         "Benchmarks",
         "==========",
         "",
-        "Written by ``nox -s bench``; what the columns mean is said in",
-        ":doc:`performance`.",
+        "``nox -s bench`` writes this page; :doc:`performance` explains",
+        "the columns.",
         "",
         f"{clients:,} WebSocket clients, a message of 340 bytes, one core for the",
         f"server and one for the load; {date.today():%B %Y}, {_machine()},",
         f"Python {platform.python_version()}, Linux {platform.release()},",
         f"load average {os.getloadavg()[2]:.1f} on {os.cpu_count()} cores;",
-        "above two, other work took its share and the times say little.",
+        "if it is above two, other work ran as well and the times mean little.",
         "",
         ".. list-table::",
         "   :header-rows: 1",
