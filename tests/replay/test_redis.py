@@ -620,7 +620,7 @@ async def test_abandoned_clients_stay_open(valkey: Valkey) -> None:
     echo = ScriptCall(0, Script("return KEYS[1]"), ("a",))
     await parent.run([echo])
 
-    aclients._after_fork()
+    clients.abandon()
     [child] = await clients.get()
 
     assert child is not parent

@@ -11,7 +11,6 @@ pages refresh themselves.
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 from contextlib import suppress
 
@@ -25,6 +24,7 @@ from turbo.delivery.recorders import record
 from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.runtime import context
+from turbo.runtime.forks import after_in_child
 
 __all__ = ["broadcast", "flush", "get_publisher", "moment", "shut_down"]
 
@@ -124,11 +124,11 @@ def shut_down(timeout: float = 0.0) -> None:
         publisher.stop()
 
 
+@after_in_child
 def _after_fork() -> None:
     # The parent's thread is not here, and what waits in its queue it sends itself.
     global _publisher, _lock
     _publisher, _lock = None, threading.Lock()
 
 
-os.register_at_fork(after_in_child=_after_fork)
 atexit.register(flush)

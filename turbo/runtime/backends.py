@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -11,6 +10,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from turbo.exceptions import ConfigurationError
+from turbo.runtime.forks import after_in_child
 
 __all__ = ["Selection"]
 
@@ -49,7 +49,7 @@ class Selection(Generic[B]):
         self._backend: B | None = None
         self._lock = threading.Lock()  # owns the making of _backend
         setting_changed.connect(self._on_setting_changed)
-        os.register_at_fork(after_in_child=self._after_fork)
+        after_in_child(self._after_fork)
 
     def get(self) -> B:
         """Return the backend; any thread may ask."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
@@ -23,6 +22,7 @@ from asgiref.sync import AsyncToSync, async_to_sync
 from channels.db import DatabaseSyncToAsync
 
 from turbo.conf import get_settings
+from turbo.runtime.forks import after_in_child
 
 __all__ = [
     "answer_of",
@@ -148,9 +148,7 @@ def _threads() -> ThreadPoolExecutor:
     return _pool
 
 
+@after_in_child
 def _after_fork() -> None:
     global _pool
     _pool = None
-
-
-os.register_at_fork(after_in_child=_after_fork)

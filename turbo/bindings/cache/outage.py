@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -20,6 +19,7 @@ from redis.exceptions import RedisError
 from turbo import metrics
 from turbo.bindings.cache.notify import tell_unknown
 from turbo.bindings.store import Slot, Store, get_store
+from turbo.runtime.forks import after_in_child
 
 __all__ = ["Unreachable", "invalidate", "is_reachable", "owe", "with_store"]
 
@@ -139,10 +139,8 @@ def _at_exit() -> None:
             logger.error("Bindings miss changes; run turbo_bindings sync: %s", error)
 
 
+@after_in_child
 def _after_fork() -> None:
     # What the parent owes, it pays itself; its thread is not here.
     global _outage
     _outage = Outage()
-
-
-os.register_at_fork(after_in_child=_after_fork)

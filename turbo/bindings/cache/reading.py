@@ -12,7 +12,6 @@ ended.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import OrderedDict
@@ -31,6 +30,7 @@ from turbo.bindings.cache.snapshot import Snapshot
 from turbo.bindings.conf import get_binding_settings
 from turbo.bindings.rows.codec import pk_text
 from turbo.bindings.store import Applied, Listed, Slot, State, Store, Ticket
+from turbo.runtime.forks import after_in_child
 
 __all__ = [
     "fill",
@@ -214,10 +214,10 @@ def _forget(*, setting: str, **kwargs: object) -> None:
         forget_copies()
 
 
+@after_in_child
 def _after_fork() -> None:
     global _lock
     _lock = threading.Lock()
 
 
 setting_changed.connect(_forget, dispatch_uid="turbo.bindings.reading")
-os.register_at_fork(after_in_child=_after_fork)

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-import os
 import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from channels_redis.utils import create_pool, decode_hosts
 from redis.asyncio import Redis
@@ -25,6 +24,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
+from turbo.runtime.forks import after_in_child
 from turbo.runtime.redis.script import Script
 
 __all__ = [
@@ -123,7 +123,7 @@ class Clients:
         self._leases: WeakKeyDictionary[asyncio.AbstractEventLoop, _Lease] = (
             WeakKeyDictionary()
         )
-        _all.add(self)
+        after_in_child(self.abandon)
 
     async def get(self) -> list[RedisClient]:
         """Return the running loop's clients."""
@@ -172,7 +172,6 @@ class Clients:
 
 
 _Lease: TypeAlias = tuple[AsyncGenerator[list[RedisClient], None], list[RedisClient]]
-_all: WeakSet[Clients] = WeakSet()
 #: What holds the clients of each loop, until it ends; in a forked process for ever.
 _open: dict[AsyncGenerator[list[RedisClient], None], asyncio.AbstractEventLoop] = {}
 
@@ -184,14 +183,6 @@ def _keep(
         if of.is_closed():  # without shutting down its generators
             _open.pop(kept, None)
     _open[generator] = loop
-
-
-def _after_fork() -> None:
-    for clients in list(_all):
-        clients.abandon()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 def connection_options(host: Mapping[str, Any]) -> dict[str, Any]:

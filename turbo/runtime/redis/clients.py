@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
-from weakref import WeakSet, finalize
+from weakref import finalize
 
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
@@ -13,6 +12,7 @@ from redis.exceptions import NoScriptError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
+from turbo.runtime.forks import after_in_child
 from turbo.runtime.redis.aclients import connection_options
 from turbo.runtime.redis.script import Script
 
@@ -29,7 +29,7 @@ class Host:
         self._address = address
         self._timeout = timeout
         self._connect()
-        _all.add(self)
+        after_in_child(self.renew)
 
     def run(self, commands: Sequence[ScriptCommand]) -> list[Any]:
         """Run scripts in one round trip; two where the host did not know one."""
@@ -91,13 +91,4 @@ def _sentinel_pool(options: dict[str, Any]) -> ConnectionPool:
     return SentinelConnectionPool(name, sentinel, **options)  # type: ignore[no-untyped-call]
 
 
-_all: WeakSet[Host] = WeakSet()
 _inherited: list[object] = []  # kept, for to close them would cut the parent off
-
-
-def _after_fork() -> None:
-    for host in list(_all):
-        host.renew()
-
-
-os.register_at_fork(after_in_child=_after_fork)
