@@ -117,7 +117,7 @@ def test_a_moment_nobody_can_tell_is_a_question_mark_and_costs_little() -> None:
     layer = channel_layer("redis", "redis://127.0.0.1:1")
     with override_settings(CHANNEL_LAYERS={"default": layer}):
         assert moment() == "?"
-        wait_until(lambda: get_publisher()._down)
+        wait_until(lambda: get_publisher()._outage.is_down)
         with counting_connects() as connects:
             assert {moment() for _ in range(20)} == {"?"}
         shut_down()
@@ -152,7 +152,7 @@ def test_a_full_queue_drops_the_oldest_and_leaves_a_gap(redis_layer: Any) -> Non
         assert flush(PATIENCE)
         redis_layer.kill()
         broadcast(NAME, "taken")
-        wait_until(lambda: get_publisher()._down)
+        wait_until(lambda: get_publisher()._outage.is_down)
         before = metrics.counters()["dropped"]
         for n in range(15):
             broadcast(NAME, str(n))

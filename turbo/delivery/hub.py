@@ -35,6 +35,7 @@ from turbo.delivery.topic import Arrival, Subscriber, Topic, deliver, read
 from turbo.delivery.unreadable import Unreadable, drop, is_about_content
 from turbo.exceptions import ConfigurationError
 from turbo.runtime import loops
+from turbo.runtime.backoff import Backoff, OutageLog
 from turbo.runtime.tasks import Tasks
 
 __all__ = ["Connection", "Hub", "get_hub", "subscribers"]
@@ -67,6 +68,11 @@ class Hub:
         self._tasks = Tasks()
         self._repairs = Repairs(self._tasks)
         self._listens = asyncio.Event()
+        self._layer_outage = OutageLog(
+            logger,
+            down="The channel layer is out of reach: %(error)r",
+            up="The channel layer is back.",
+        )
         self._part = 0
 
     def connect(self, connection: Connection) -> None:
@@ -207,22 +213,15 @@ class Hub:
         # redis-py's own socket timeout ends a quiet receive every few seconds; that is
         # no outage, but it may have swallowed a message.
         joined = type(error).__name__ == "TimeoutError"
-        failures = 0
-        while True:
-            try:
-                if not joined:
-                    await self._join_again()
-                await self._compare_tips()
-            except Exception as cause:
-                joined = False
-                failures += 1
-                if failures == 1:
-                    logger.error("The channel layer is out of reach: %r", cause)
-                await asyncio.sleep(min(0.1 * 2**failures, 2.0))
-            else:
-                break
-        if failures:
-            logger.warning("The channel layer is back.")
+
+        async def attempt() -> None:
+            nonlocal joined
+            was_joined, joined = joined, False
+            if not was_joined:
+                await self._join_again()
+            await self._compare_tips()
+
+        await Backoff().until_done(attempt, outage=self._layer_outage)
 
     async def _join_again(self) -> None:
         await self._groups.join_again(list(self._topics.values()))
@@ -232,17 +231,14 @@ class Hub:
 
     async def _listen_to_control(self) -> None:
         wanted = [(stream_id(CONTROL), "")]
-        failures = 0
-        while True:
-            try:
-                self.settle(await self.subscribe(self, wanted))
-            except Exception:
-                failures += 1
-                await asyncio.sleep(min(0.05 * 2**failures, 2.0))
-            else:
-                break
+        backoff = Backoff()
+
+        async def attempt() -> None:
+            self.settle(await self.subscribe(self, wanted))
+
+        await backoff.until_done(attempt)
         self._listens.set()
-        if failures:
+        if backoff.failures:
             await self._recheck()  # revocations may have gone unheard
 
     def deliver(self, frame: Frame) -> None:

@@ -30,6 +30,7 @@ from turbo.delivery.throttle import Throttle
 from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.runtime import loops
+from turbo.runtime.backoff import Backoff, OutageLog
 from turbo.runtime.queue import Queues
 from turbo.runtime.tasks import Tasks
 
@@ -69,7 +70,11 @@ class Publisher:
         self._forbidding = 0
         self._busy = 0  # messages taken and not yet sent; owned by our thread
         self._drained = threading.Condition()
-        self._down = False
+        self._outage = OutageLog(
+            logger,
+            down="Broadcasts wait: %(type)s: %(error)s",
+            up="Broadcasts go out again.",
+        )
         self._warned = False
         self._loop = _Loop()
         self._wake = asyncio.Event()
@@ -99,7 +104,7 @@ class Publisher:
 
     def first_moment(self, timeout: float) -> str:
         """Return :meth:`moment`, waiting once for the log when it is not known yet."""
-        if (moment := self.moment()) != "?" or self._down:
+        if (moment := self.moment()) != "?" or self._outage.is_down:
             return moment
         future = asyncio.run_coroutine_threadsafe(self._sync_clock(), self._loop)
         with suppress(TimeoutError):
@@ -177,9 +182,9 @@ class Publisher:
         try:
             await get_replay().sync_clock()
         except Exception as error:
-            self._note_outage(error)
+            self._outage.down(error)
         else:
-            self._note_recovery()
+            self._outage.up()
 
     async def _work(self) -> None:
         while True:
@@ -232,20 +237,9 @@ class Publisher:
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what ``attempt`` returns, however long the log is out of reach."""
-        failures = 0
-        while True:
-            try:
-                result = await attempt()
-            except (TypeError, ValueError):
-                raise
-            except Exception as error:
-                failures += 1
-                if failures > 1:  # the first may be a connection that has died of age
-                    self._note_outage(error)
-                    await asyncio.sleep(min(0.05 * 2**failures, 2.0))
-            else:
-                self._note_recovery()
-                return result
+        return await Backoff(free=1).until_done(
+            attempt, outage=self._outage, fatal=(TypeError, ValueError)
+        )
 
     async def _send(self, envelope: Envelope) -> None:
         try:
@@ -255,7 +249,7 @@ class Publisher:
                 await self._group_send(envelope)
         except Exception as error:
             # The log has it: the hubs find the hole when they compare tips.
-            self._note_outage(error)
+            self._outage.down(error)
 
     async def _group_send(self, envelope: Envelope) -> None:
         layer = get_channel_layer(get_settings().channel_layer)
@@ -274,13 +268,3 @@ class Publisher:
                 "Nobody can hear this process: InMemoryChannelLayer reaches no other, "
                 "and no server runs here. Use a channel layer of channels_redis."
             )
-
-    def _note_outage(self, error: Exception) -> None:
-        if not self._down:
-            self._down = True
-            logger.error("Broadcasts wait: %s: %s", type(error).__name__, error)
-
-    def _note_recovery(self) -> None:
-        if self._down:
-            self._down = False
-            logger.warning("Broadcasts go out again.")

@@ -8,12 +8,12 @@ subscribers are told of a gap instead.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 
 from turbo.delivery.envelope import Envelope
 from turbo.delivery.topic import Topic
 from turbo.replay import get_replay
+from turbo.runtime.backoff import Backoff
 from turbo.runtime.tasks import Tasks
 
 __all__ = ["Repairs"]
@@ -57,17 +57,12 @@ class Repairs:
         )
 
     async def _read(self, topics: list[Topic]) -> None:
-        pause = 0.05
-        while True:
-            try:
-                histories = await get_replay().read(
-                    [(topic.sid, topic.position or "?") for topic in topics]
-                )
-                break
-            except Exception:
-                # An outage, which the hub's listener reports.
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 2.0)
+        # An outage is reported by the hub's listener.
+        histories = await Backoff().until_done(
+            lambda: get_replay().read(
+                [(topic.sid, topic.position or "?") for topic in topics]
+            )
+        )
         for topic, history in zip(topics, histories, strict=True):
             self._repairing.discard(topic)
             self.take(topic, topic.repair(history))

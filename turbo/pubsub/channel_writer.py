@@ -22,6 +22,7 @@ from turbo.delivery.broadcast import get_publisher
 from turbo.exceptions import ConfigurationError
 from turbo.pubsub.conf import redis_host
 from turbo.pubsub.message import GAP, Announcement
+from turbo.runtime.backoff import Backoff, OutageLog
 from turbo.runtime.redis.aclients import Clients, ScriptCall
 from turbo.runtime.redis.script import Script
 
@@ -88,7 +89,11 @@ class ChannelWriter:
         self._lost = False
         self._host: Mapping[str, Any] | None = None
         self._clients: Clients | None = None
-        self._is_down = False
+        self._outage = OutageLog(
+            logger,
+            down="Pub/sub messages wait: %(type)s: %(error)s",
+            up="Pub/sub messages go out again.",
+        )
         self._warned = False
 
     def put(self, post: Post) -> None:
@@ -139,20 +144,14 @@ class ChannelWriter:
 
     async def _publish(self, batch: Sequence[Post]) -> None:
         call = self._call(batch)
-        failures = 0
-        while True:
-            try:
-                await self._use(self._host_in_force())
-                if self._clients is not None:
-                    [client] = await self._clients.get()
-                    await client.run([call])
-            except Exception as error:
-                failures += 1
-                self._note_outage(error)
-                await asyncio.sleep(min(0.05 * 2**failures, 2.0))
-            else:
-                self._note_recovery()
-                return
+
+        async def attempt() -> None:
+            await self._use(self._host_in_force())
+            if self._clients is not None:
+                [client] = await self._clients.get()
+                await client.run([call])
+
+        await Backoff().until_done(attempt, outage=self._outage)
 
     def _host_in_force(self) -> Mapping[str, Any] | None:
         """Return where to publish; say once that there is no such place."""
@@ -186,13 +185,3 @@ class ChannelWriter:
                 args += [self._number, channel, text]
         key = f"{server_channel()}:{self._key}"
         return ScriptCall(0, _PUBLISH, (key,), tuple(args))
-
-    def _note_outage(self, error: Exception) -> None:
-        if not self._is_down:
-            self._is_down = True
-            logger.error("Pub/sub messages wait: %s: %s", type(error).__name__, error)
-
-    def _note_recovery(self) -> None:
-        if self._is_down:
-            self._is_down = False
-            logger.warning("Pub/sub messages go out again.")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from redis.exceptions import RedisError
 from turbo import metrics
 from turbo.bindings.cache.notify import tell_unknown
 from turbo.bindings.store import Slot, Store, get_store
+from turbo.runtime.backoff import Backoff, OutageLog
 from turbo.runtime.forks import after_in_child
 
 __all__ = ["Unreachable", "invalidate", "is_reachable", "owe", "with_store"]
@@ -38,33 +40,31 @@ class Outage:
     """Whether the store is out of reach for this process, and what is owed to it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # owns all below
-        self._is_down = False
-        self._owed: set[str] = set()
+        self._owed: set[str] = set()  # its operations are atomic
+        self._log = OutageLog(
+            logger,
+            down="Bindings wait: %(type)s: %(error)s",
+            up="Bindings are kept up to date again.",
+        )
 
     @property
     def is_down(self) -> bool:
-        return self._is_down
+        return self._log.is_down
 
     def note(self, error: Exception) -> None:
         """Take note of a failure; the first one starts the way back."""
-        with self._lock:
-            if self._is_down:
-                return
-            self._is_down = True
-        logger.error("Bindings wait: %s: %s", type(error).__name__, error)
-        thread = threading.Thread(
-            target=self._come_back, name="turbo-bindings", daemon=True
-        )
-        thread.start()
+        if self._log.down(error):
+            thread = threading.Thread(
+                target=self._come_back, name="turbo-bindings", daemon=True
+            )
+            thread.start()
 
     def owe(self, group: str) -> None:
-        """Note that the bindings of a class miss a change."""
-        with self._lock:
-            self._owed.add(group)
+        """Note that the bindings of a class miss a change; a failure is noted next."""
+        self._owed.add(group)
 
     def pay(self) -> None:
-        """Let all that is owed be filled anew; then nothing is out of reach."""
+        """Let all that is owed be filled anew."""
         store = get_store()
         store.ping()
         while (group := self._next()) is not None:
@@ -76,21 +76,22 @@ class Outage:
                 raise
 
     def _next(self) -> str | None:
-        with self._lock:
-            self._is_down = bool(self._owed)
-            return self._owed.pop() if self._owed else None
+        try:
+            return self._owed.pop()
+        except KeyError:
+            return None
 
     def _come_back(self) -> None:
-        pause, wait = 0.05, threading.Event()
+        backoff = Backoff()
         while True:
-            wait.wait(pause)
+            time.sleep(backoff.fail())
             try:
                 self.pay()
             except _ERRORS:
-                pause = min(pause * 2, 2.0)
-            else:
-                break
-        logger.warning("Bindings are kept up to date again.")
+                continue
+            if self._log.up(unless=lambda: self._owed):
+                return
+            backoff.reset()  # the store answers, and more is owed by now
 
 
 _outage = Outage()

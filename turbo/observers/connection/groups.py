@@ -18,6 +18,7 @@ from channels.layers import get_channel_layer
 from turbo.conf import get_settings
 from turbo.delivery.unreadable import drop, is_about_content
 from turbo.exceptions import ConfigurationError
+from turbo.runtime.backoff import Backoff
 
 __all__ = ["LayerGroups"]
 
@@ -74,7 +75,7 @@ class LayerGroups:
                 await self.remove(name)
 
     async def _listen(self) -> None:
-        pause = 0.1
+        backoff = Backoff()
         while True:
             try:
                 async with asyncio.timeout(JOIN_AGAIN):
@@ -86,11 +87,10 @@ class LayerGroups:
                     continue
                 if not isinstance(error, TimeoutError):
                     logger.info("A consumer's channel is out of reach: %s", error)
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, 2.0)
+                    await asyncio.sleep(backoff.fail())
                 await self._join_again()
             else:
-                pause = 0.1
+                backoff.reset()
                 self._dispatch(message)
 
     async def _join_again(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from channels_redis.utils import create_pool
 from redis.asyncio import Redis
 
+from turbo.runtime.backoff import Backoff, OutageLog
 from turbo.runtime.redis.aclients import connection_options
 
 __all__ = ["BREAK", "hear"]
@@ -32,21 +33,21 @@ async def hear(host: Mapping[str, Any], channel: str) -> AsyncIterator[str | Non
 
     When the connection breaks: log once, back off, subscribe again.
     """
-    failures = 0
+    outage = OutageLog(
+        logger,
+        down="Changes are not heard: %(type)s: %(error)s",
+        up="Changes are heard again.",
+    )
+    backoff = Backoff()
     while True:
         try:
             async for text in _hear_once(host, channel):
-                if text is BREAK and failures:
-                    logger.warning("Changes are heard again.")
-                failures = 0
+                backoff.reset()
+                outage.up()
                 yield text
         except Exception as error:
-            failures += 1
-            if failures == 1:
-                logger.error(
-                    "Changes are not heard: %s: %s", type(error).__name__, error
-                )
-            await asyncio.sleep(min(0.05 * 2**failures, 2.0))
+            outage.down(error)
+            await asyncio.sleep(backoff.fail())
 
 
 async def _hear_once(
