@@ -15,12 +15,12 @@ from django.test import override_settings
 
 from tests.pubsub.serving import user
 from tests.pubsub.shop.models import Crate, Pizza, Topping
+from turbo.changes.rows import pk_value, read_row, write_row
 from turbo.pubsub import make_token
 from turbo.pubsub.access import greetings, may_connect, user_of_token
 from turbo.pubsub.data import values_of
 from turbo.pubsub.message import to_json
 from turbo.pubsub.protocol import Authenticate, Ping, receive
-from turbo.pubsub.rows import pk_from_json, read_row, write_row
 from turbo.pubsub.tokens import authenticate
 
 NOON = datetime.datetime(2026, 1, 2, 12, 0, 0, 123456, tzinfo=datetime.UTC)
@@ -66,8 +66,8 @@ def test_passwords_stay_at_home() -> None:
 def test_a_key_is_of_the_type_of_its_field() -> None:
     number = uuid.uuid4()
 
-    assert pk_from_json(Crate, str(number)) == number
-    assert pk_from_json(Topping, "5") == 5
+    assert pk_value(Crate, str(number)) == number
+    assert pk_value(Topping, "5") == 5
 
 
 @pytest.mark.django_db

@@ -15,8 +15,8 @@ from turbo.bindings.cache.notify import tell_unknown
 from turbo.bindings.cache.outage import Unreachable, with_store
 from turbo.bindings.cache.registry import register
 from turbo.bindings.cache.snapshot import Snapshot
-from turbo.bindings.rows.codec import pk_text
 from turbo.bindings.store import Applied, State, Store
+from turbo.changes.rows import pk_text
 
 __all__ = ["Binding"]
 

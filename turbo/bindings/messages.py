@@ -30,9 +30,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from django.core.serializers.json import DjangoJSONEncoder
-
 from turbo.bindings.store.versions import Version
+from turbo.changes.rows import dump
 from turbo.delivery.frame import Frame
 from turbo.delivery.incoming import decode
 from turbo.delivery.unreadable import Unreadable, json_object, require
@@ -60,12 +59,7 @@ def message(event: str, action: str, **fields: Any) -> str:
     >>> message("scores", "pong")
     '{"event":"scores","action":"pong"}'
     """
-    return json.dumps(
-        {"event": event, "action": action, **fields},
-        cls=DjangoJSONEncoder,
-        ensure_ascii=False,
-        separators=(",", ":"),
-    )
+    return dump({"event": event, "action": action, **fields})
 
 
 @lru_cache(maxsize=1_024)

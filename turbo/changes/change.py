@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import datetime
-import decimal
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,25 +11,10 @@ from django.core.files import File
 from django.db.models import Model
 from django.db.models.base import ModelState
 
+from turbo.changes.rows import IMMUTABLE
 from turbo.typing import ChangeAction
 
 __all__ = ["ModelChange", "has_pk", "image", "pk_of"]
-
-#: Values that need no copy, which is nearly all of them.
-_PLAIN = frozenset(
-    {
-        bool,
-        bytes,
-        datetime.date,
-        datetime.datetime,
-        decimal.Decimal,
-        float,
-        int,
-        str,
-        type(None),
-        uuid.UUID,
-    }
-)
 
 #: Before 6.0 an UPDATE does not bring back what the database computes.
 _GENERATED_IS_STALE = django.VERSION < (6, 0)
@@ -136,7 +118,7 @@ def _detach(values: dict[str, Any], model: type[Model], *, stored: bool) -> None
         value = values[name]
         if stored and field.generated and _GENERATED_IS_STALE:
             del values[name]
-        elif type(value) in _PLAIN:
+        elif type(value) in IMMUTABLE:
             continue
         elif stored and hasattr(value, "resolve_expression"):
             del values[name]

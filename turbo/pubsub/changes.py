@@ -14,10 +14,10 @@ from django.core.exceptions import ValidationError
 from django.db import connections
 from django.db.models import Model
 
+from turbo.changes.rows import pk_value, read_row
 from turbo.delivery.frame import Frame
 from turbo.delivery.unreadable import Unreadable, drop
 from turbo.pubsub.message import Announcement, to_json
-from turbo.pubsub.rows import pk_from_json, read_row
 from turbo.pubsub.watching import Listening, find
 from turbo.runtime.failures import log_failure
 
@@ -73,7 +73,7 @@ def _read(known: Sequence[tuple[Listening, Announcement]]) -> dict[Any, Model]:
         try:
             if item.using not in connections:
                 raise Unreadable(f"there is no database {item.using!r:.100}")
-            pk = pk_from_json(listening.model, item.pk)
+            pk = pk_value(listening.model, item.pk)
             if item.row is not None:
                 found[_key(item)] = read_row(item.row, listening.model, item.using)
             else:

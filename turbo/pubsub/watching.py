@@ -16,13 +16,13 @@ from django.db.models.signals import class_prepared
 from django.utils.module_loading import import_string
 
 from turbo.changes import ModelChange, Watch, watch
+from turbo.changes.rows import write_row
 from turbo.exceptions import ConfigurationError
 from turbo.pubsub.channel_writer import send
 from turbo.pubsub.conf import get_pubsub_settings
 from turbo.pubsub.data import values_of
 from turbo.pubsub.declarations import ListenableModelMixin, ModelListenConfig
 from turbo.pubsub.message import Announcement, PublishedAction
-from turbo.pubsub.rows import write_row
 from turbo.runtime.failures import log_failure
 from turbo.typing import ChangeAction
 

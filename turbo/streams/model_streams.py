@@ -9,7 +9,6 @@ watches its model; the hooks run once for each object and transaction, after the
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import os
 import threading
@@ -19,11 +18,11 @@ from typing import Any, Self
 
 from django.apps import apps
 from django.core.exceptions import ObjectDoesNotExist
-from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Model
 
 from turbo import metrics
 from turbo.changes import ModelChange, watch
+from turbo.changes.rows import pk_from_name, pk_to_name
 from turbo.exceptions import ConfigurationError, UnsavedInstanceError
 from turbo.replay import get_replay
 from turbo.runtime.context import Cause, cause_scope
@@ -112,7 +111,7 @@ class ModelStream(ConventionalStream):
         if model._meta.abstract:
             label, _, text = text.partition(":")
             model = apps.get_model(label)
-        return cls(_pk_from_text(model, text), model=model)
+        return cls(pk_from_name(model, text), model=model)
 
     @classmethod
     def _named_alone(cls) -> Stream:
@@ -128,8 +127,8 @@ class ModelStream(ConventionalStream):
         if not _is_saved(self.pk):
             raise UnsavedInstanceError(self.model._meta.label)
         if self.options.model._meta.abstract:
-            return f"{self.model._meta.label}:{_pk_to_text(self.pk)}"
-        return _pk_to_text(self.pk)
+            return f"{self.model._meta.label}:{pk_to_name(self.pk)}"
+        return pk_to_name(self.pk)
 
     @property
     def model(self) -> Any:
@@ -236,25 +235,9 @@ def _writer() -> str:
 
 
 def _object_key(change: ModelChange) -> str:
-    return f"{change.model._meta.label}:{_pk_to_text(change.pk)}"
+    return f"{change.model._meta.label}:{pk_to_name(change.pk)}"
 
 
 def _is_saved(pk: Any) -> bool:
     # An empty key would be the name of the stream of all.
     return None not in pk if isinstance(pk, tuple) else pk not in (None, "")
-
-
-def _pk_to_text(pk: Any) -> str:
-    if isinstance(pk, tuple):
-        return json.dumps(pk, cls=DjangoJSONEncoder, separators=(",", ":"))
-    return str(pk)
-
-
-def _pk_from_text(model: type[Model], text: str) -> Any:
-    field = model._meta.pk
-    if fields := getattr(field, "fields", None):
-        values = json.loads(text)
-        return tuple(
-            part.to_python(value) for part, value in zip(fields, values, strict=True)
-        )
-    return field.to_python(text)

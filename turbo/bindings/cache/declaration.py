@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 from django.db import router
 from django.db.models import Model, Q, QuerySet
 
-from turbo.bindings.rows.codec import pk_text
 from turbo.bindings.rows.schema import RowSchema
 from turbo.bindings.store import Listed, Row, Slot
+from turbo.changes.rows import pk_text
 
 __all__ = ["Declaration"]
 

@@ -19,9 +19,9 @@ from turbo.bindings.cache.declaration import Declaration
 from turbo.bindings.cache.notify import tell
 from turbo.bindings.cache.outage import Unreachable, invalidate, owe, with_store
 from turbo.bindings.cache.reading import in_transaction, refresh, reorder
-from turbo.bindings.rows.codec import pk_text
 from turbo.bindings.store import Read, Slot, Ticket
 from turbo.changes import ModelChange, watch
+from turbo.changes.rows import pk_text
 
 __all__ = ["follow", "unfollow"]
 

@@ -28,8 +28,8 @@ from turbo.bindings.cache.notify import tell
 from turbo.bindings.cache.outage import Unreachable, with_store
 from turbo.bindings.cache.snapshot import Snapshot
 from turbo.bindings.conf import get_binding_settings
-from turbo.bindings.rows.codec import pk_text
 from turbo.bindings.store import Applied, Listed, Slot, State, Store, Ticket
+from turbo.changes.rows import pk_text
 from turbo.runtime.forks import after_in_child
 
 __all__ = [

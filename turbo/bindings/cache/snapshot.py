@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from turbo.bindings.rows.codec import pk_text
 from turbo.bindings.rows.schema import RowSchema
 from turbo.bindings.store import Contents, Row, State
+from turbo.changes.rows import pk_text
 
 __all__ = ["Snapshot"]
 

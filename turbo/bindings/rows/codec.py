@@ -12,75 +12,17 @@ With a serializer of Django REST framework it is what that makes of the instance
 from __future__ import annotations
 
 import copy
-import datetime
-import decimal
 import json
-import math
-import uuid
-from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.core.serializers.json import DjangoJSONEncoder
-from django.db.models import BinaryField, Field, JSONField, Model, QuerySet
+from django.db.models import Field, Model, QuerySet
 from django.db.models.base import ModelState
 from django.db.models.signals import post_init, pre_init
-from django.utils.duration import duration_string
 
-__all__ = ["RowFormat", "check_storable", "pk_text"]
+from turbo.changes.rows import IMMUTABLE, column_plain, column_value, dump, plain
 
-_IMMUTABLE = frozenset(
-    {
-        bool,
-        bytes,
-        datetime.date,
-        datetime.datetime,
-        datetime.time,
-        datetime.timedelta,
-        decimal.Decimal,
-        float,
-        int,
-        memoryview,
-        str,
-        type(None),
-        uuid.UUID,
-    }
-)
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(
-        value, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":")
-    )
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold and a field's ``to_python`` understands."""
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case float():
-            return value if math.isfinite(value) else str(value)
-        case datetime.date() | datetime.time():
-            return value.isoformat()
-        case datetime.timedelta():
-            return duration_string(value)
-        case tuple() | list():
-            return [_plain(item) for item in value]
-        case dict():
-            return {name: _plain(item) for name, item in value.items()}
-        case _:
-            return str(value)
-
-
-def pk_text(pk: Any) -> str:
-    """
-    Return a primary key as JSON.
-
-    >>> pk_text(7), pk_text((1, "b"))
-    ('7', '[1,"b"]')
-    """
-    return _dump(_plain(pk))
+__all__ = ["RowFormat", "check_storable"]
 
 
 def check_storable(value: Any) -> None:
@@ -121,14 +63,14 @@ class RowFormat:
         """Return an instance as JSON."""
         held = vars(instance)
         fields = {
-            field.name: _field_value(field, instance)
+            field.name: column_plain(field, instance)
             for field in self._columns
             if field.attname in held and field not in self._pks
         }
         for name in self._annotations:
-            fields[name] = _plain(getattr(instance, name))
+            fields[name] = plain(getattr(instance, name))
         label = self._model._meta.label_lower
-        return _dump({"model": label, "pk": _plain(instance.pk), "fields": fields})
+        return dump({"model": label, "pk": plain(instance.pk), "fields": fields})
 
     def read(self, text: str) -> Callable[[], Model]:
         """Return what makes an instance of JSON, a new one at each call."""
@@ -143,14 +85,6 @@ class RowFormat:
 
         return _copies_of(make()) or make
 
-    def pk(self, text: str) -> Any:
-        """Return the primary key that :func:`pk_text` wrote."""
-        given = json.loads(text)
-        if len(self._pks) == 1:
-            return self._pks[0].to_python(given)
-        pairs = zip(self._pks, given, strict=True)
-        return tuple(field.to_python(value) for field, value in pairs)
-
     def _parse(
         self, row: Mapping[str, Any]
     ) -> tuple[list[str], list[Any], dict[str, Any]]:
@@ -161,11 +95,11 @@ class RowFormat:
         # What is not held stays deferred.
         columns = [(f, given[f.name]) for f in self._columns if f.name in given]
         extra = {
-            name: _to_python(field, held[name])
+            name: column_value(field, held[name])
             for name, field in self._annotations.items()
         }
         names = [field.attname for field, _ in columns]
-        return names, [_to_python(field, value) for field, value in columns], extra
+        return names, [column_value(field, value) for field, value in columns], extra
 
 
 def _copies_of(pattern: Model) -> Callable[[], Model] | None:
@@ -182,7 +116,7 @@ def _copies_of(pattern: Model) -> Callable[[], Model] | None:
         or model.from_db.__func__ is not Model.from_db.__func__  # type: ignore[attr-defined]
         or any(signal.has_listeners(model) for signal in (pre_init, post_init))
     )
-    if makes_more or not all(type(value) in _IMMUTABLE for value in held.values()):
+    if makes_more or not all(type(value) in IMMUTABLE for value in held.values()):
         return None
     db = pattern._state.db
 
@@ -195,27 +129,3 @@ def _copies_of(pattern: Model) -> Callable[[], Model] | None:
         return instance
 
     return make
-
-
-def _field_value(field: Field[Any, Any], instance: Model) -> Any:
-    value = field.value_from_object(instance)
-    if isinstance(field, JSONField):
-        encoder = field.encoder or DjangoJSONEncoder
-        return json.loads(json.dumps(value, cls=encoder))
-    if type(value) in _IMMUTABLE and not isinstance(field, BinaryField):
-        return _plain(value)
-    return field.value_to_string(instance)
-
-
-def _to_python(field: Any, value: Any) -> Any:
-    if value is None or field is None:
-        return value
-    if isinstance(field, JSONField):
-        if field.decoder is None:
-            return value
-        return json.loads(json.dumps(value), cls=field.decoder)
-    if isinstance(field, BinaryField):
-        return b64decode(value)
-    if getattr(field, "generated", False):
-        field = field.output_field
-    return field.to_python(value)

@@ -20,9 +20,10 @@ from django.db.models import Field, Model, QuerySet
 from django.utils import timezone, translation
 from django.utils.module_loading import import_string
 
-from turbo.bindings.rows.codec import RowFormat, pk_text
+from turbo.bindings.rows.codec import RowFormat
 from turbo.bindings.rows.ordering import Ordering
 from turbo.bindings.store import Row
+from turbo.changes.rows import pk_text, pk_value
 
 __all__ = ["RowSchema", "describe_serializer"]
 
@@ -35,6 +36,7 @@ class RowSchema:
     ordering: Ordering
     #: Whether the query has a text; one that finds nothing whatever is stored has none.
     has_sql: bool
+    _model: type[Model]
     _format: RowFormat
     _serializer_class: Any
 
@@ -54,7 +56,8 @@ class RowSchema:
         ]
         text = json.dumps(rests_on, default=str, sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:20]
-        return cls(name, ordering, bool(sql), RowFormat(queryset), serializer_class)
+        rows = RowFormat(queryset)
+        return cls(name, ordering, bool(sql), queryset.model, rows, serializer_class)
 
     def row(self, instance: Model) -> Row:
         """Return an instance as it is kept."""
@@ -69,7 +72,7 @@ class RowSchema:
 
     def pk(self, text: str) -> Any:
         """Return a primary key that was kept."""
-        return self._format.pk(text)
+        return pk_value(self._model, json.loads(text))
 
     def _value(self, instance: Model) -> str:
         if self._serializer_class is None:

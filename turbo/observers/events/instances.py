@@ -41,7 +41,7 @@ from turbo.observers.events.subscribing import (
 )
 from turbo.observers.events.watched import observe_instances, observes_instances
 from turbo.observers.mixins import RetrieveModelMixin
-from turbo.observers.wire.notice import instance_stream, pk_text
+from turbo.observers.wire.notice import instance_stream, key_of
 from turbo.observers.wire.replies import encode
 from turbo.observers.wire.requests import Call
 
@@ -174,7 +174,7 @@ async def _snapshot(subscription: RowSubscription) -> Any:
     assert isinstance(query, InstanceQuery)
     read = database_sync_to_async(query.read)
     rows = await read([query.pk], using=query.using, consumers=[subscription.consumer])
-    row = rows.get(pk_text(query.pk))
+    row = rows.get(key_of(query.pk))
     text = row and row.text_for(query.audience_of(subscription.consumer))
     if not text:
         subscription.consumer.subscriptions.discard(subscription)

@@ -21,12 +21,13 @@ from django.db.models import Model, QuerySet
 from django.http import Http404
 from rest_framework.exceptions import PermissionDenied, ValidationError
 
+from turbo.changes.rows import pk_value
 from turbo.observers.asking import in_turn_of
 from turbo.observers.conf import get_observer_settings
 from turbo.observers.events.impersonal import Impersonal, NotShared
 from turbo.observers.generics import GenericAsyncAPIConsumer
 from turbo.observers.mixins import RetrieveModelMixin
-from turbo.observers.wire.notice import ChangeNotice, pk_text, pk_value
+from turbo.observers.wire.notice import ChangeNotice, key_of
 from turbo.observers.wire.replies import as_api_exception, encode
 from turbo.observers.wire.requests import Call
 from turbo.typing import ChangeAction
@@ -141,7 +142,7 @@ class SharedQuery:
             return {}
         wanted = [pk_value(self.model, pk) for pk in pks]
         found = self.find(consumers, wanted, using=using)
-        return {pk_text(row.pk): self._row(row, consumers) for row in found}
+        return {key_of(row.pk): self._row(row, consumers) for row in found}
 
     @property
     def owner(self) -> Hashable:
@@ -346,7 +347,7 @@ class ListQuery(SharedQuery):
             raise ValidationError(
                 f"The list has more than {limit} entries. Ask for a part of it."
             )
-        self._known = set(map(pk_text, pks))
+        self._known = set(map(key_of, pks))
 
     def _pks(self, rows: QuerySet[Any], limit: int) -> list[Any]:
         found = rows.using(self.using).order_by().values_list("pk")[: limit + 1]

@@ -25,6 +25,7 @@ from django.db import connections
 from django.db.models import Model
 
 from turbo.changes import ModelChange
+from turbo.changes.rows import pk_value
 from turbo.delivery.frame import Frame
 from turbo.delivery.unreadable import Unreadable, drop, json_object, require
 from turbo.observers.wire.replies import encode
@@ -34,9 +35,8 @@ __all__ = [
     "ChangeNotice",
     "Received",
     "instance_stream",
+    "key_of",
     "model_stream",
-    "pk_text",
-    "pk_value",
     "this_moment",
 ]
 
@@ -137,18 +137,15 @@ class ChangeNotice:
 
     def _is_known(self) -> bool:
         try:
-            keys = apps.get_model(self.model)._meta.pk_fields
-            parts = self.pk if isinstance(self.pk, list) else [self.pk]
-            for field, part in zip(keys, parts, strict=True):
-                field.to_python(part)
+            pk_value(apps.get_model(self.model), self.pk)
         except (LookupError, TypeError, ValueError, ValidationError):
             return False
         return self.action in get_args(ChangeAction) and self.using in connections
 
     @property
     def key(self) -> str:
-        """Return the primary key as text."""
-        return pk_text(self.pk)
+        """Return the primary key as text, see :func:`key_of`."""
+        return key_of(self.pk)
 
     def read(self) -> Model | None:
         """Read the row, in one query; ``None`` when it is gone."""
@@ -176,7 +173,7 @@ def this_moment() -> tuple[str, int]:
 
 def instance_stream(model: type[Model], pk: Any, using: str) -> str:
     """Return the name of the stream of one row's changes."""
-    return f"{model_stream(model, using)}:{pk_text(pk)}"
+    return f"{model_stream(model, using)}:{key_of(pk)}"
 
 
 def model_stream(model: type[Model], using: str) -> str:
@@ -185,23 +182,15 @@ def model_stream(model: type[Model], using: str) -> str:
     return f"observers:{using}:{concrete._meta.label_lower}"
 
 
-def pk_text(pk: Any) -> str:
+def key_of(pk: Any) -> str:
     """
     Return a primary key as JSON, the same in every process.
 
     >>> import uuid
-    >>> pk_text(5), pk_text(uuid.UUID(int=5)), pk_text((1, "a"))
+    >>> key_of(5), key_of(uuid.UUID(int=5)), key_of((1, "a"))
     ('5', '"00000000-0000-0000-0000-000000000005"', '[1,"a"]')
     """
     return encode(pk)
-
-
-def pk_value(model: type[Model], pk: Any) -> Any:
-    """Return the primary key that a notice holds as JSON."""
-    if not isinstance(pk, list):
-        return pk
-    fields = model._meta.pk_fields
-    return tuple(field.to_python(part) for field, part in zip(fields, pk, strict=True))
 
 
 def _is_relation(change: ModelChange) -> bool:

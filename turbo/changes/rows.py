@@ -1,0 +1,189 @@
+"""
+Primary keys and columns as JSON, and back: for what leaves a process, or is kept.
+
+A value takes a form that JSON can hold and that its field's ``to_python`` understands,
+with every digit of a time.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+import math
+import uuid
+from base64 import b64decode
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import BinaryField, Field, JSONField, Model
+from django.utils.duration import duration_string
+
+__all__ = [
+    "IMMUTABLE",
+    "column_plain",
+    "column_value",
+    "dump",
+    "pk_from_name",
+    "pk_text",
+    "pk_to_name",
+    "pk_value",
+    "plain",
+    "read_row",
+    "write_row",
+]
+
+M = TypeVar("M", bound=Model)
+
+#: Types of columns whose values need no copy, which is nearly all of them.
+IMMUTABLE = frozenset(
+    {
+        bool,
+        bytes,
+        datetime.date,
+        datetime.datetime,
+        datetime.time,
+        datetime.timedelta,
+        decimal.Decimal,
+        float,
+        int,
+        memoryview,
+        str,
+        type(None),
+        uuid.UUID,
+    }
+)
+
+#: Left out of rows unless it is asked for: it is not for the wire.
+SECRET = "password"
+
+
+def dump(value: Any) -> str:
+    """Return compact JSON, in which letters stand as they are."""
+    return json.dumps(
+        value, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":")
+    )
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can hold and a field's ``to_python`` understands."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case datetime.date() | datetime.time():
+            return value.isoformat()
+        case datetime.timedelta():
+            return duration_string(value)
+        case tuple() | list():
+            return [plain(item) for item in value]
+        case dict():
+            return {name: plain(item) for name, item in value.items()}
+        case _:
+            return str(value)
+
+
+# --- Primary keys
+
+
+def pk_text(pk: Any) -> str:
+    """
+    Return a primary key as JSON.
+
+    >>> pk_text(7), pk_text((1, "b"))
+    ('7', '[1,"b"]')
+    """
+    return dump(plain(pk))
+
+
+def pk_value(model: type[Model], given: Any) -> Any:
+    """Return the primary key that JSON held, of the type that the database gives."""
+    fields = model._meta.pk_fields
+    if len(fields) == 1:
+        return fields[0].to_python(given)
+    if not isinstance(given, (list, tuple)):
+        raise TypeError(f"A key of {model._meta.label} has several parts: {given!r}")
+    pairs = zip(fields, given, strict=True)
+    return tuple(field.to_python(value) for field, value in pairs)
+
+
+def pk_to_name(pk: Any) -> str:
+    """
+    Return a primary key as it stands in the name of a stream.
+
+    >>> pk_to_name(7), pk_to_name("b"), pk_to_name((1, "b"))
+    ('7', 'b', '[1,"b"]')
+    """
+    if isinstance(pk, tuple):
+        return json.dumps(pk, cls=DjangoJSONEncoder, separators=(",", ":"))
+    return str(pk)
+
+
+def pk_from_name(model: type[Model], text: str) -> Any:
+    """Return the primary key that :func:`pk_to_name` wrote."""
+    is_one = len(model._meta.pk_fields) == 1
+    return pk_value(model, text if is_one else json.loads(text))
+
+
+# --- Columns
+
+
+def write_row(
+    instance: Model, model: type[Model], names: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """
+    Return the columns of ``instance`` by attribute, as JSON can hold them.
+
+    What was never loaded stays away. ``names`` chooses fields; the key is always there.
+    """
+    wanted = None if names is None else set(names)
+    return {
+        field.attname: column_plain(field, instance)
+        for field in model._meta.concrete_fields
+        if field.attname in vars(instance) and _is_wanted(field, model, wanted)
+    }
+
+
+def read_row(row: Mapping[str, Any], model: type[M], using: str) -> M:
+    """Return an instance with these columns; the others are deferred."""
+    fields = [f for f in model._meta.concrete_fields if f.attname in row]
+    values = [column_value(field, row[field.attname]) for field in fields]
+    return model.from_db(using, [field.attname for field in fields], values)
+
+
+def column_plain(field: Field[Any, Any], instance: Model) -> Any:
+    """Return the value of an instance's column as JSON can hold it."""
+    value = field.value_from_object(instance)
+    if isinstance(field, JSONField):
+        encoder = field.encoder or DjangoJSONEncoder
+        return json.loads(json.dumps(value, cls=encoder))
+    if type(value) in IMMUTABLE and not isinstance(field, BinaryField):
+        return plain(value)
+    return field.value_to_string(instance)
+
+
+def column_value(field: Any, given: Any) -> Any:
+    """Return the value that JSON held, as the database gives it."""
+    if given is None or field is None:
+        return given
+    if isinstance(field, JSONField):
+        if field.decoder is None:
+            return given
+        return json.loads(json.dumps(given), cls=field.decoder)
+    if isinstance(field, BinaryField):
+        return b64decode(given)
+    if getattr(field, "generated", False):
+        field = field.output_field
+    return field.to_python(given)
+
+
+def _is_wanted(
+    field: Field[Any, Any], model: type[Model], wanted: set[str] | None
+) -> bool:
+    if field in model._meta.pk_fields:
+        return True
+    if wanted is None:
+        return field.name != SECRET
+    return field.name in wanted or field.attname in wanted
