@@ -125,7 +125,8 @@ def test_every_name_in_the_recipes_is_in_the_code() -> None:
 
 
 def test_every_verb_is_tested_and_has_an_entry() -> None:
-    verbs = [name for name in vars(Verbs) if not name.startswith("_")]
+    named = [name for name in vars(Verbs) if not name.startswith("_")]
+    verbs = [name for name in named if f"a{name}" in named]
     text = (DOCS / "reference/verbs.rst").read_text()
 
     assert sorted(verbs) == sorted(ALL_VERBS)
