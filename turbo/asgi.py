@@ -38,13 +38,13 @@ def get_application(
     websocket_urlpatterns: Sequence[Any] | str = (),
 ) -> ProtocolTypeRouter:
     """
-    Return Django over HTTP, and over WebSocket the streams behind origin and log-in.
+    Return an application with Django over HTTP and the streams over WebSockets.
 
-    A WebSocket is taken only from pages of this site, as
-    :class:`~turbo.connections.origin.OriginValidator` sees to. Further consumers go
-    into ``websocket_urlpatterns``, and find the user in their scope; they come after
-    the streams' own path. As they mostly need models, which cannot be imported before
-    Django is set up, the patterns may be named by their dotted path:
+    It accepts WebSockets only from pages of this site, by
+    :class:`~turbo.connections.origin.OriginValidator`. Pass consumers of your own in
+    ``websocket_urlpatterns``; they come after the path of the streams and find the user
+    in their scope. Most consumers import models, which is not possible before Django is
+    set up, so you can pass the dotted path of the patterns:
     ``get_application("chat.routing.urlpatterns")``.
     """
     http = get_asgi_application()  # sets Django up, so it comes first

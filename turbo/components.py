@@ -33,19 +33,19 @@ class BaseComponent(Stream):
     class Meta:
         abstract = True
 
-    #: What the element holds, on the page and in broadcasts.
+    #: The template for the element, on the page and in broadcasts.
     template_name: ClassVar[str | None] = None
 
     def get_context(self) -> dict[str, Any]:
-        """Return the variables that the template has unless others are given."""
+        """Return the default variables of the template."""
         return {}
 
     def is_live(self) -> bool:
-        """Return whether a page that shows this is to subscribe to it."""
+        """Return whether pages that show the component subscribe to it."""
         return True
 
     def render(self, context: Mapping[str, Any] | None = None, **values: Any) -> None:
-        """Show the template with these variables on every page that has this."""
+        """Update the component on every page, with these variables."""
         variables = {**self.get_context(), **(context or {}), **values}
         self.update(self._template(), variables, id=self.stream_name)
 
@@ -61,7 +61,7 @@ class BaseComponent(Stream):
         *,
         request: HttpRequest | None = None,
     ) -> SafeString:
-        """Return what a new page shows; it sees the page's own variables as well."""
+        """Return the HTML for a new page, whose variables the template gets as well."""
         variables = {**self.get_context(), **(context or {})}
         return render(self._template(), variables, request=request)
 
@@ -74,7 +74,7 @@ class BaseComponent(Stream):
 
 
 class BroadcastComponent(BaseComponent):
-    """A component that everybody sees alike."""
+    """A component that shows the same to everybody."""
 
     class Meta:
         abstract = True
@@ -82,10 +82,10 @@ class BroadcastComponent(BaseComponent):
 
 class UserBroadcastComponent(BaseComponent):
     """
-    A component of one user, whom only that user may see.
+    A component of one user that only this user may see.
 
-    Made with a user or a user's primary key: ``CartCount(request.user)``. Somebody who
-    is not logged in gets the template and no subscription.
+    Create it with a user or a user's primary key: ``CartCount(request.user)``. For
+    visitors who are not logged in, the page shows the template but does not subscribe.
     """
 
     class Meta:

@@ -34,15 +34,15 @@ __all__ = [
 
 
 class TurboError(Exception):
-    """The root of every error that this library raises."""
+    """The base class of every exception that this library raises."""
 
 
 class ConfigurationError(TurboError, ImproperlyConfigured):
-    """A declaration or a setting that cannot work, found at start."""
+    """A declaration or a setting is invalid."""
 
 
 class UnsavedInstanceError(TurboError, ValueError):
-    """A stream was asked of an instance that has no primary key yet."""
+    """An instance without a primary key has no stream."""
 
     def __init__(self, model_label: str) -> None:
         super().__init__(model_label)
@@ -56,7 +56,7 @@ class UnsavedInstanceError(TurboError, ValueError):
 
 
 class TargetError(TurboError, ValueError):
-    """An element was given no target where it needs one, or two."""
+    """An element has no target although it needs one, or has two."""
 
     def __init__(self, action: str, given: Iterable[str] = ()) -> None:
         super().__init__(action, tuple(given))
@@ -71,7 +71,7 @@ class TargetError(TurboError, ValueError):
 
 
 class ActionError(TurboError, ValueError):
-    """The name of an action or of an attribute that no element may carry."""
+    """The name of an action or an attribute is not allowed."""
 
     def __init__(self, name: object, kind: str = "action") -> None:
         super().__init__(name, kind)
@@ -87,7 +87,7 @@ class ActionError(TurboError, ValueError):
 
 
 class ContentError(TurboError, TypeError):
-    """An element was given no content where it needs some, or too much of it."""
+    """An element has no content although it needs some, or too much content."""
 
     def __init__(self, action: str, given: Iterable[str] = ()) -> None:
         super().__init__(action, tuple(given))
@@ -104,7 +104,7 @@ class ContentError(TurboError, TypeError):
 
 
 class NoActionError(TurboError, ValueError):
-    """Something rendered was to be sent before it was said what to do with it."""
+    """A rendered template or text was sent before a verb was called on it."""
 
     def __str__(self) -> str:
         return (
@@ -114,7 +114,7 @@ class NoActionError(TurboError, ValueError):
 
 
 class UnknownStreamError(TurboError, LookupError):
-    """A stream name that no ``streams.py`` declares."""
+    """No ``streams.py`` declares a stream with this name."""
 
     def __init__(self, name: object, known: Iterable[str] = ()) -> None:
         super().__init__(name, tuple(known))
@@ -128,9 +128,9 @@ class UnknownStreamError(TurboError, LookupError):
 
 class NameRefused(TurboError, ValueError):
     """
-    A signed name that does not admit its bearer.
+    A signed name is not accepted.
 
-    ``reason`` is the word that the page is told: ``"forged"``, ``"expired"`` or
+    ``reason`` is the word that the page receives: ``"forged"``, ``"expired"`` or
     ``"foreign"`` (signed for another user).
     """
 
@@ -143,7 +143,7 @@ class NameRefused(TurboError, ValueError):
 
 
 class FrameError(TurboError, ValueError):
-    """A frame from a client that the protocol does not know."""
+    """A frame from a client is invalid."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)

@@ -70,10 +70,10 @@ def gauge(name: str, read: Callable[[], int]) -> None:
 
 def counters() -> dict[str, int]:
     """
-    Return all counters of this process, and the gauges.
+    Return all counters and gauges of this process.
 
-    The gauges are ``queue`` (broadcasts that wait to be published), ``subscribers``
-    and ``streams`` (what this process serves).
+    The gauges are ``queue`` (broadcasts that wait to be published), and the
+    ``subscribers`` and ``streams`` that this process serves.
     """
     with _lock:
         values = dict(_values)

@@ -31,16 +31,16 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 class TurboDetails:
     """
-    What Turbo says in a request's headers.
+    What Turbo sends in a request's headers.
 
-    Each header is looked at when it is asked for, and the answer's ``Vary`` then names
-    it, so that caches keep apart what differs.
+    Each header is read only when you access its attribute. The response's ``Vary`` then
+    names the header, so that caches store separate responses.
     """
 
     def __init__(self, request: HttpRequest, *, since: str = "") -> None:
         self._request = request
         self._read: dict[str, None] = {}
-        #: Where the streams stood before the view read any data.
+        #: The position of the streams from before the view read any data.
         self.since = since
 
     def _header(self, name: str) -> str:
@@ -48,7 +48,7 @@ class TurboDetails:
         return self._request.headers.get(name, "")
 
     def __bool__(self) -> bool:
-        """Whether Turbo made the request, and not the browser itself."""
+        """Whether the request was made by Turbo, and not by the browser itself."""
         return bool(
             self._header("Turbo-Frame")
             or self.accepts_streams
@@ -58,9 +58,9 @@ class TurboDetails:
     @cached_property
     def frame(self) -> str | None:
         """
-        The id of the ``<turbo-frame>`` that is to be filled, or ``None``.
+        The id of the ``<turbo-frame>`` that made the request, or ``None``.
 
-        Anything that cannot be an id is answered with *400 Bad Request*.
+        A header that cannot be an id gets the response *400 Bad Request*.
         """
         if not (value := self._header("Turbo-Frame")):
             return None
@@ -70,25 +70,25 @@ class TurboDetails:
 
     @cached_property
     def accepts_streams(self) -> bool:
-        """Whether the answer may be a stream of elements."""
+        """Whether the client accepts a response of stream elements."""
         self._header("Accept")
         return accepts_streams(self._request)
 
     @cached_property
     def request_id(self) -> str | None:
-        """The id that Turbo gave this request, or ``None`` if it is not one."""
+        """The id that Turbo gave this request, or ``None`` if there is none."""
         self._header("X-Turbo-Request-Id")
         return _request_id(self._request) or None
 
     @cached_property
     def native(self) -> bool:
-        """Whether an app made with Hotwire Native asks."""
+        """Whether the request comes from an app made with Hotwire Native."""
         self._header("User-Agent")
         return is_native(self._request)
 
     @cached_property
     def prefetch(self) -> bool:
-        """Whether the page is fetched before anybody has clicked on its link."""
+        """Whether Turbo prefetches the page, before anybody has clicked on its link."""
         return any(
             self._header(name).lower().startswith("prefetch")
             for name in ("X-Sec-Purpose", "Sec-Purpose")
@@ -103,12 +103,12 @@ class TurboDetails:
 
 class TurboMiddleware:
     """
-    Set ``request.turbo``, a :class:`TurboDetails`, sync and async.
+    Sets ``request.turbo`` to a :class:`TurboDetails`, sync and async.
 
-    It notes where the streams stand before the view reads any data, for the page to
-    say when it subscribes; and it marks page refreshes that are sent meanwhile with
-    the request's id, so that the page which caused them is spared. Put it before
-    whatever reads from the database.
+    It notes the position of the streams before the view reads any data, for the page to
+    send when it subscribes. It also adds the request's id to page refreshes that are
+    sent during the request, so that the page which caused them does not refresh. Put it
+    before any middleware that reads from the database.
     """
 
     sync_capable = True

@@ -50,10 +50,10 @@ class Streaming(Protocol[R]):
 
 class TurboRender(Verbs["TurboRender"]):
     """
-    Something rendered, and what pages are to do with it.
+    A rendered template or text, and the elements that the verbs have made.
 
-    Verbs return a new object, which holds the elements so far and one more; the one
-    that was asked stays as it was.
+    Each verb returns a new object with the elements so far and one more; the original
+    object does not change.
 
     >>> hello = render_frame_string("Hello")
     >>> str(hello.append(id="messages"))
@@ -63,7 +63,7 @@ class TurboRender(Verbs["TurboRender"]):
     '<turbo-stream action="remove" target="message_1"></turbo-stream>\
 <turbo-stream action="remove" target="message_2"></turbo-stream>'
 
-    One that has content already takes a selector where a stream takes a template:
+    An object that has content already takes a selector instead of a template:
     ``hello.append(".messages")``.
     """
 
@@ -84,11 +84,11 @@ class TurboRender(Verbs["TurboRender"]):
 
     @property
     def response(self) -> TurboResponse:
-        """The answer that makes the page which asked carry this out."""
+        """A response that performs the elements on the page of the request."""
         return TurboResponse(self)
 
     def stream_to(self, stream: Streaming[R]) -> R:
-        """Send this to everyone who shows ``stream``."""
+        """Broadcast the elements to all pages that show ``stream``."""
         return stream.stream(self)
 
     def _prepare(
@@ -110,10 +110,10 @@ class TurboRender(Verbs["TurboRender"]):
 
 class TurboResponse(HttpResponse):
     """
-    A response made of ``<turbo-stream>`` elements, which Turbo carries out.
+    A response of ``<turbo-stream>`` elements, which Turbo performs.
 
     ``TurboResponse(render_frame(…).append(id="messages"), remove_frame(id="hint"))``.
-    Frames are :class:`TurboRender` objects, or strings marked safe.
+    Pass :class:`TurboRender` objects, or strings marked safe.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ def render_frame(
     template_name: Template,
     context: Mapping[str, Any] | None = None,
 ) -> TurboRender:
-    """Return a template rendered as ``render()`` does, for a verb to be called on."""
+    """Render a template like ``render()``, and return an object with the verbs."""
     return TurboRender(render(template_name, context, request=request))
 
 
@@ -159,13 +159,13 @@ async def arender_frame(
 
 
 def render_frame_string(text: object) -> TurboRender:
-    """Return a text, escaped unless it is marked safe, for a verb to be called on."""
+    """Return an object with the verbs for a text, escaped unless it is marked safe."""
     return TurboRender(text)
 
 
 def remove_frame(selector: object = None, id: object = None) -> TurboRender:
     """
-    Return what takes an element away.
+    Return an object that removes an element.
 
     >>> str(remove_frame("#reminders li"))
     '<turbo-stream action="remove" targets="#reminders li"></turbo-stream>'

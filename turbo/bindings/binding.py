@@ -23,9 +23,9 @@ __all__ = ["Binding"]
 
 class Binding(Declaration):
     """
-    A queryset whose rows are kept for all processes, and follow every change.
+    A queryset whose rows are cached for all processes and kept up to date.
 
-    Declared in an app's ``bindings.py``::
+    Declare it in an app's ``bindings.py``::
 
         class ActiveUsers(turbo.bindings.Binding):
             model = User
@@ -33,7 +33,7 @@ class Binding(Declaration):
 
         ActiveUsers().all()  # {1: <User: ann>, 7: <User: bob>}, without a query
 
-    A binding with ``params`` is one for each value of its arguments::
+    With ``params``, there is one binding for each value of its arguments::
 
         class Members(turbo.bindings.Binding):
             model = User
@@ -54,13 +54,13 @@ class Binding(Declaration):
         """
         Return all rows by primary key, in the order of the queryset.
 
-        They are instances, new ones at each call; with a ``serializer_class`` they are
-        what that made of them.
+        The rows are instances, new ones at each call, or serialized values if the
+        binding has a ``serializer_class``.
         """
         return reading.read(self).all()
 
     def get(self, pk: Any, default: Any = None) -> Any:
-        """Return one row, or ``default`` if the queryset does not have it."""
+        """Return one row, or ``default`` if it is not in the queryset."""
         row = self.stamped_row(pk)[1]
         return default if row is None else row
 
@@ -87,17 +87,17 @@ class Binding(Declaration):
     @property
     def version(self) -> str:
         """
-        Return what changes whenever the content does: ``"8e1f0c9a7d:12"``.
+        Return the version, which changes with the content: ``"8e1f0c9a7d:12"``.
 
-        The same version always means the same content. ``""``: the store is out of
-        reach, or a transaction with changes of its own is open.
+        The same version always means the same content. It is ``""`` if the store cannot
+        be reached, or in a transaction with changes of its own.
         """
         state = self.state() or reading.read(self).state
         return str(state.version) if state else ""
 
     @property
     def last_modified(self) -> datetime.datetime | None:
-        """Return when the version was made; ``None`` where there is none."""
+        """Return when the version was made, or ``None`` if there is none."""
         state = self.state() or reading.read(self).state
         if state is None:
             return None
@@ -105,9 +105,10 @@ class Binding(Declaration):
 
     def refresh(self) -> int:
         """
-        Read all rows from the database, and return how many changes that brought.
+        Read all rows from the database, and return how many have changed.
 
-        For what no signal tells: an SQL statement, a filter that looks at the clock.
+        Use it for changes without a signal: an SQL statement, or a filter that depends
+        on the time.
         """
         try:
             return reading.refresh(self)
@@ -115,11 +116,11 @@ class Binding(Declaration):
             return 0
 
     def bump(self) -> None:
-        """Make a new version: every client and every response counts as outdated."""
+        """Make a new version, so that all clients and responses count as outdated."""
         self._outdate(lambda store: store.bump(self.slot))
 
     def clear(self) -> None:
-        """Forget what is kept; the next reader fills it again."""
+        """Delete the cached rows; the next reader fills the cache again."""
         self._outdate(lambda store: store.clear(self.slot))
 
     def _outdate(self, work: Callable[[Store], Applied | bool | None]) -> None:

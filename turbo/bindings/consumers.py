@@ -63,17 +63,17 @@ def consumer_classes() -> list[type[BindingConsumer]]:
 
 class BindingConsumer:
     """
-    One connection of a JSON client.
+    The connection of a JSON client to a binding.
 
-    The client connects, with ``?version=`` if it has been there before, and is sent all
-    rows or what it has missed, then every change.
+    The client gets all rows when it connects, and then every change. If it reconnects
+    with ``?version=``, it gets what it has missed.
     """
 
-    #: What every message names; the binding's label if empty.
+    #: The name in every message; the binding's label if empty.
     event: str = ""
-    #: A class of bindings, or one of them.
+    #: A class of bindings, or an instance of one.
     binding: ClassVar[Any] = None
-    #: Groups by which :func:`~turbo.bindings.send_to_group` reaches the clients.
+    #: Groups of clients for :func:`~turbo.bindings.send_to_group`.
     groups: ClassVar[Sequence[str]] = ()
     #: Rows in one message of a full sync.
     page_size: int = 100
@@ -107,7 +107,7 @@ class BindingConsumer:
         """
         Return the binding to follow.
 
-        One with parameters is made of the URL's arguments of the same names.
+        Its parameters are taken from the URL's arguments of the same names.
         """
         binding = self.binding
         if isinstance(binding, Binding):
@@ -127,7 +127,7 @@ class BindingConsumer:
         """
         Return whether ``user`` may follow the binding; may be ``async def``.
 
-        Asked at each connection, and again every ``RECHECK_INTERVAL`` seconds.
+        Called at each connection, and again every ``RECHECK_INTERVAL`` seconds.
         """
         return True
 

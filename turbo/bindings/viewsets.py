@@ -88,23 +88,23 @@ class _Reading:
 
 class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
     """
-    Lists and retrieves from a binding, and answers 304 where nothing has changed.
+    Lists and retrieves rows of a binding, and responds with 304 if nothing has changed.
 
-    What answers is the binding where the database would answer the same, and the
-    database everywhere else: for filters, a cursor, and whatever a project has
-    overridden. A 304 costs one round trip to the store and no query where nothing but
-    columns of the rows is shown; elsewhere the response is made first, and compared.
+    The binding is used if the database would give the same response. Otherwise the
+    database is used: for filters, a cursor, or anything that a project has overridden.
+    If only columns of the rows are shown, a 304 costs one round trip to the store and
+    no query; otherwise the response is made first, and then compared.
     """
 
-    #: A class of bindings, or one of them.
+    #: A class of bindings, or an instance of one.
     binding: ClassVar[Any] = None
-    #: Whether users get different responses. If not, say so: caches may share them.
+    #: Whether users get different responses; if false, caches may share responses.
     per_user: ClassVar[bool] = True
 
     _reading: _Reading | None = None  # once list() or retrieve() has been called
 
     def get_binding(self) -> Binding:
-        """Return the binding, made of the URL's arguments if it has parameters."""
+        """Return the binding; its parameters are taken from the URL's arguments."""
         binding = self.binding
         if isinstance(binding, Binding):
             return binding
@@ -126,9 +126,9 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
 
     def get_etag_parts(self) -> list[Any]:
         """
-        Return what beside the binding's version tells responses apart.
+        Return the values, besides the binding's version, that distinguish responses.
 
-        Extend it if the response depends on anything else, a header say.
+        Extend it if the response depends on anything else, such as a header.
         """
         parts = [*request_parts(self.request), _describe(self.get_serializer_class())]
         if self.per_user:
@@ -290,7 +290,7 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
 
 
 class BoundModelViewSet(BoundReadOnlyModelViewSet, ModelViewSet[Any]):
-    """All that ``ModelViewSet`` does; what is read comes from the binding."""
+    """A ``ModelViewSet`` that reads from the binding."""
 
 
 _View = BoundReadOnlyModelViewSet

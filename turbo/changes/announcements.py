@@ -23,15 +23,15 @@ def announce(
     using: str | None = None,
 ) -> None:
     """
-    Tell that ``instances`` were created, updated or deleted, after the commit.
+    Announce that ``instances`` were created, updated or deleted, after the commit.
 
-    For raw SQL, a cascade of the database, and whatever else sends no signal::
+    Use it for raw SQL, cascades of the database, and other changes without a signal::
 
         with transaction.atomic():
             cursor.execute("UPDATE chat_message SET …")
             turbo.announce(Message.objects.filter(room=room))
 
-    Joined with what the signals say of the same object in the same transaction.
+    It is combined with the signals for the same object in the same transaction.
     """
     if action not in get_args(ChangeAction):
         known = ", ".join(map(repr, get_args(ChangeAction)))

@@ -23,14 +23,14 @@ _GENERATED_IS_STALE = django.VERSION < (6, 0)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelChange:
     """
-    What became of one object in one committed transaction.
+    What happened to one object in one committed transaction.
 
-    ``model`` is the class whose row changed, never a proxy. ``instance`` is an image of
-    the object as it was last saved; after a delete its key, its columns and the related
-    objects that were loaded are still there. ``update_fields`` holds the names of the
-    fields that may have changed, ``None`` meaning any of them.
+    ``model`` is the class whose row changed, never a proxy. ``instance`` is a copy of
+    the object as it was last saved; after a delete it still has its key, its columns
+    and the related objects that were loaded. ``update_fields`` has the names of the
+    fields that may have changed, or is ``None`` if any of them may have.
 
-    ``mark`` and ``before`` are what the functions of the same names gave that were
+    ``mark`` and ``before`` are what the functions with these names returned that were
     passed to :func:`~turbo.changes.watch`.
     """
 
@@ -50,10 +50,10 @@ class ModelChange:
 
     def fresh(self) -> Any:
         """
-        Read the object from the database, in one query; ``None`` when it is gone.
+        Read the object from the database, in one query; ``None`` if it is gone.
 
-        For whoever needs what the database made of the values: a date that was assigned
-        as a string, what a trigger wrote, what another transaction changed since.
+        Use it to get the values as the database has them: a date that was assigned as a
+        string, or what a trigger or another transaction has changed since.
         """
         manager = type(self.instance)._base_manager
         return manager.using(self.using).filter(pk=self.pk).first()

@@ -28,7 +28,7 @@ _BATCH = 200
 
 class ChangesQuerySet(QuerySet[M]):
     """
-    Tell of ``bulk_create``, ``bulk_update`` and ``update``, and of their async twins.
+    Announces ``bulk_create()``, ``bulk_update()``, ``update()``, and async versions.
 
     ::
 
@@ -37,9 +37,9 @@ class ChangesQuerySet(QuerySet[M]):
 
         Message.objects.filter(room=room).update(pinned=False)
 
-    Each object is a change of its own, as if it had been saved. ``update`` reads the
-    keys before, and the rows after: two queries more, for watched models only. Inside
-    ``turbo.suppress()`` nothing more is read.
+    Each object is one change, as if it had been saved. For watched models ``update()``
+    makes two more queries: it reads the keys before and the rows after the update.
+    Inside ``turbo.suppress()`` it does not.
     """
 
     def bulk_create(
@@ -52,12 +52,12 @@ class ChangesQuerySet(QuerySet[M]):
         unique_fields: Collection[str] | None = None,
     ) -> list[M]:
         """
-        Insert ``objs`` and tell that they were created.
+        Insert ``objs`` and announce that they were created.
 
-        With ``update_conflicts`` those that were there before are told of as updated.
-        With ``ignore_conflicts`` Django does not learn the keys that the database
-        gave: only objects that came with a key are told of, if they are new. Objects
-        whose key stays unknown are counted in a warning.
+        With ``update_conflicts``, rows that existed before are announced as updated.
+        With ``ignore_conflicts``, Django does not learn the keys that the database
+        chooses. Then only new objects that already had a key are announced; a warning
+        counts the objects without a key.
         """
         targets = self._targets()
         objs = list(objs)
@@ -89,7 +89,7 @@ class ChangesQuerySet(QuerySet[M]):
     def bulk_update(
         self, objs: Iterable[M], fields: Iterable[str], batch_size: int | None = None
     ) -> int:
-        """Update ``fields`` of ``objs`` and tell of those that are there."""
+        """Update ``fields`` of ``objs`` and announce those that exist."""
         targets = self._targets()
         objs, fields = tuple(objs), list(fields)
         if not targets:
@@ -106,7 +106,7 @@ class ChangesQuerySet(QuerySet[M]):
         return count
 
     def update(self, **kwargs: Any) -> int:
-        """Update the rows and tell of each, as it is after the update."""
+        """Update the rows and announce each one, as it is after the update."""
         targets = self._targets()
         # Django refuses to update a slice or a union, and says so better.
         if not targets or self.query.is_sliced or self.query.combinator:

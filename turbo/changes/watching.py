@@ -43,20 +43,21 @@ def watch(
     raw: bool | None = None,
 ) -> Watch:
     """
-    Call back with a :class:`ModelChange` after each commit that changed an object.
+    Call ``callback`` with a :class:`ModelChange` after each commit of a change.
 
-    One change per object and transaction: created and updated is *create*, created and
-    deleted is nothing, anything else and deleted is *delete*. A change stands where the
-    object's first record stood. An exception of the callback is logged.
+    There is one change per object and transaction: created and updated is *create*,
+    created and deleted is no change, and anything else with a delete is *delete*.
+    Changes come in the order of each object's first signal. If the callback raises an
+    exception, it is logged.
 
-    A proxy stands for the model it proxies. Rows of a parent are heard of when a child
-    with a table of its own is saved, as instances of the parent. An abstract model
-    stands for all that inherit from it.
+    A proxy stands for the model that it proxies. When a child with a table of its own
+    is saved, watchers of the parent get an instance of the parent. An abstract model
+    stands for all models that inherit from it.
 
-    ``mark()`` is called at each signal, in the writing thread; the change carries the
-    last value. ``before(instance)`` is called with the row as it is stored before a
-    write, which costs a query; the change carries what came of the first row.
-    Fixtures (``raw``) are heard of if asked for, or if ``ANNOUNCE_RAW`` is set.
+    ``mark()`` is called at each signal, in the writing thread; the change has the last
+    value. ``before(instance)`` is called with the stored row before a write, which
+    costs a query; the change has the value for the first row. Fixtures are announced if
+    ``raw`` is true, or by default if ``ANNOUNCE_RAW`` is set.
     """
     watch = Watch(
         model=model,

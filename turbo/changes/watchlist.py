@@ -27,7 +27,7 @@ class Watch:
     release: Callable[[Watch], None]
 
     def stop(self) -> None:
-        """Call back no more, not even for what is recorded and not yet committed."""
+        """Stop calling back, also for changes that are not committed yet."""
         self.release(self)
 
     def covers(self, model: type[Model]) -> bool:

@@ -32,10 +32,10 @@ _PORTS = {"http": 80, "https": 443}
 
 class OriginValidator:
     """
-    Serve only those WebSockets that a page of this site has opened.
+    Accept only WebSockets that were opened by a page of this site.
 
-    Programs that are no browsers name no origin. They are served where all hosts are
-    allowed, and where ``required=False``.
+    Programs other than browsers send no origin. They are accepted if all hosts are
+    allowed, or with ``required=False``.
     """
 
     def __init__(self, application: ASGIApplication, *, required: bool = True) -> None:

@@ -176,9 +176,10 @@ def revoke(user: Any = None, stream: Any = None) -> None:
     """
     End subscriptions now, in all processes, and refuse names signed before now.
 
-    Give ``user`` to end all of theirs, ``stream`` (a stream, an instance, or a name) to
-    end everybody's, or both. The pages get ``denied`` and do not come back by
-    themselves; whoever loads the page anew is asked ``user_passes_test`` as ever::
+    Pass ``user`` to end all subscriptions of a user, ``stream`` (a stream, an instance,
+    or a name) to end those of all users to it, or both. The pages get ``denied`` and do
+    not subscribe again; if a user reloads the page, ``user_passes_test`` decides as
+    usual::
 
         room.members.remove(user)
         turbo.revoke(user=user, stream=room)

@@ -75,10 +75,10 @@ def moment() -> str:
 
 def flush(timeout: float | None = None) -> bool:
     """
-    Wait until everything broadcast so far has been handed to the channel layer.
+    Wait until all broadcasts so far have been handed to the channel layer.
 
-    Return whether that happened within ``timeout`` seconds (``FLUSH_TIMEOUT`` when not
-    given). A process that ends does this by itself.
+    Return whether that happened within ``timeout`` seconds (by default
+    ``FLUSH_TIMEOUT``). A process does this automatically when it ends.
     """
     if _publisher is None:
         return True

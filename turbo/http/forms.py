@@ -45,10 +45,10 @@ _SAFE_METHODS = frozenset(["GET", "HEAD", "OPTIONS", "TRACE"])
 
 def accepts_streams(request: HttpRequest) -> bool:
     """
-    Return whether the client takes a stream of elements as an answer.
+    Return whether the client accepts a response of stream elements.
 
-    Turbo says so for forms, and for links with ``data-turbo-stream``. A client that
-    accepts just anything (``*/*``) does not.
+    Turbo does for forms, and for links with ``data-turbo-stream``. A client that
+    accepts anything (``*/*``) does not count.
     """
     return any(
         f"{media.main_type}/{media.sub_type}" == STREAM_CONTENT_TYPE and media.quality
@@ -58,9 +58,9 @@ def accepts_streams(request: HttpRequest) -> bool:
 
 def see_other(request: HttpRequest, response: Response) -> Response:
     """
-    Return a redirect that follows a form with status *303 See Other*.
+    Return the redirect after a form with the status *303 See Other*.
 
-    Other answers, and those to ``GET``, stay as they are.
+    Other responses, and those to ``GET``, are returned unchanged.
     """
     if request.method not in _SAFE_METHODS and response.status_code in (301, 302):
         response.status_code = 303
@@ -69,9 +69,10 @@ def see_other(request: HttpRequest, response: Response) -> Response:
 
 def invalid_form(request: HttpRequest, response: Response) -> Response:
     """
-    Return a page that shows a form again with status *422 Unprocessable Content*.
+    Return the page of an invalid form with status *422 Unprocessable Content*.
 
-    Other answers than HTML with status 200, and those to ``GET``, stay as they are.
+    Responses other than HTML with status 200, and those to ``GET``, are returned
+    unchanged.
     """
     if request.method in _SAFE_METHODS or response.status_code != 200:
         return response
@@ -82,7 +83,7 @@ def invalid_form(request: HttpRequest, response: Response) -> Response:
 
 def turbo_form(view: View) -> View:
     """
-    Decorate a view, sync or async, so that its forms are answered as Turbo wants.
+    Decorate a view, sync or async, so that it responds to forms as Turbo expects.
 
     .. code-block:: python
 
@@ -119,9 +120,9 @@ def respond(
     status: int = 200,
 ) -> HttpResponseBase:
     """
-    Answer with ``streams`` who takes them, and everyone else with ``otherwise``.
+    Return ``streams`` to clients that accept them, and ``otherwise`` to all others.
 
-    ``streams`` is a template made of ``turbo_stream`` tags, rendered with ``context``::
+    ``streams`` is a template with ``turbo_stream`` tags, rendered with ``context``::
 
         return respond(
             request,
@@ -130,7 +131,7 @@ def respond(
             otherwise=redirect(message.room),
         )
 
-    or the frames themselves, as many as there are: ``[render_frame(…).append(…), …]``.
+    or a list of rendered elements: ``[render_frame(…).append(…), …]``.
     """
     response = (
         TurboResponse(*_frames(request, streams, context), status=status)
@@ -169,10 +170,11 @@ def _frames(
 
 class TurboFormMixin:
     """
-    Give the answers of a form view the status that Turbo wants.
+    Gives the responses of a form view the status that Turbo expects.
 
-    For ``FormView``, ``CreateView``, ``UpdateView`` and ``DeleteView``, before them in
-    the list of bases: 422 for an invalid form, 303 for the redirect after a valid one.
+    The status is 422 for an invalid form, and 303 for the redirect after a valid one.
+    List it before ``FormView``, ``CreateView``, ``UpdateView`` or ``DeleteView`` in the
+    base classes.
     """
 
     request: HttpRequest
@@ -183,19 +185,20 @@ class TurboFormMixin:
         return invalid_form(self.request, answer)
 
     def form_valid(self, form: Any) -> HttpResponseBase:
-        """Do what the form is for, and redirect."""
+        """Process the valid form, and redirect."""
         answer: HttpResponseBase = super().form_valid(form)  # type: ignore[misc]
         return see_other(self.request, answer)
 
 
 class TurboStreamMixin(TurboFormMixin):
     """
-    Answer a valid form with streams who takes them, and everyone else with a redirect.
+    Responds to a valid form with stream elements, or with a redirect.
 
-    The template is ``stream_template_name``; views of a model find it by themselves,
-    ``chat/message_create.turbo_stream.html`` for :class:`TurboCreateMixin`. It sees
-    what the page's own template would. Override :meth:`get_streams` to answer with
-    frames made in code.
+    Clients that do not accept stream elements get the redirect. The template is
+    ``stream_template_name``; views of a model find it automatically, such as
+    ``chat/message_create.turbo_stream.html`` for :class:`TurboCreateMixin`. It gets the
+    same variables as the page's own template. Override :meth:`get_streams` to make the
+    elements in code.
     """
 
     stream_template_name: str | None = None
@@ -203,7 +206,7 @@ class TurboStreamMixin(TurboFormMixin):
     object: Any = None
 
     def form_valid(self, form: Any) -> HttpResponseBase:
-        """Do what the form is for, and answer in the format that was asked for."""
+        """Process the valid form, and respond in the format that the client accepts."""
         redirect = super().form_valid(form)
         streams = self._streams(form) if accepts_streams(self.request) else ()
         return respond(self.request, streams, otherwise=redirect)
@@ -212,12 +215,12 @@ class TurboStreamMixin(TurboFormMixin):
         return self.get_streams(form)
 
     def get_streams(self, form: Any) -> SafeHtml | Iterable[SafeHtml]:
-        """Return the frames that answer a valid form."""
+        """Return the stream elements for a valid form."""
         context = self.get_context_data(form=form)  # type: ignore[attr-defined]
         return render(self.get_stream_template_name(), context, request=self.request)
 
     def get_stream_template_name(self) -> str:
-        """Return the name of the template that holds the streams."""
+        """Return the name of the template with the stream elements."""
         if self.stream_template_name is not None:
             return self.stream_template_name
         if not isinstance(self.object, Model):
@@ -231,22 +234,22 @@ class TurboStreamMixin(TurboFormMixin):
 
 
 class TurboCreateMixin(TurboStreamMixin):
-    """For ``CreateView``: streams from ``<app>/<model>_create.turbo_stream.html``."""
+    """For ``CreateView``, with ``<app>/<model>_create.turbo_stream.html``."""
 
     stream_template_suffix = "_create"
 
 
 class TurboUpdateMixin(TurboStreamMixin):
-    """For ``UpdateView``: streams from ``<app>/<model>_update.turbo_stream.html``."""
+    """For ``UpdateView``, with ``<app>/<model>_update.turbo_stream.html``."""
 
     stream_template_suffix = "_update"
 
 
 class TurboDeleteMixin(TurboStreamMixin):
     """
-    For ``DeleteView``: streams from ``<app>/<model>_delete.turbo_stream.html``.
+    For ``DeleteView``, with ``<app>/<model>_delete.turbo_stream.html``.
 
-    The template and ``get_streams()`` see the object as it was, its key included.
+    The template and ``get_streams()`` get the object as it was, including its key.
     """
 
     stream_template_suffix = "_delete"

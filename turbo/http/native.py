@@ -1,9 +1,9 @@
 """
 Navigation in apps made with Hotwire Native.
 
-Such an app takes three addresses for commands: recede (go back), resume (stay) and
-refresh. The functions here send an app to one of them and everybody else to a page. The
-addresses belong to ``turbo.urls``, and answer with a word for clients that load them.
+Such an app treats three URLs as commands: recede (go back), resume (stay) and refresh.
+The functions redirect an app to one of these URLs, and everybody else to a page. The
+URLs are in ``turbo.urls``; for clients that load them, they return a single word.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _USER_AGENT = re.compile(r"(Turbo|Hotwire) Native")
 
 
 def is_native(request: HttpRequest) -> bool:
-    """Return whether an app made with Hotwire Native asks."""
+    """Return whether the request comes from an app made with Hotwire Native."""
     return _USER_AGENT.search(request.headers.get("User-Agent", "")) is not None
 
 
@@ -43,8 +43,8 @@ def recede_or_redirect_to(
     """
     Let an app close its modal or go back; redirect a browser to ``to``.
 
-    ``to`` is what ``redirect()`` takes. With ``back=True`` a browser returns to the
-    page that it came from, and only one that does not say so is sent to ``to``.
+    ``to`` is an argument for ``redirect()``. With ``back=True`` a browser returns to
+    the page that it came from, or to ``to`` if the request does not name that page.
     """
     return _command(request, "recede_historical_location", to, back=back)
 
@@ -52,14 +52,14 @@ def recede_or_redirect_to(
 def resume_or_redirect_to(
     request: HttpRequest, to: Any, *, back: bool = False
 ) -> HttpResponseBase:
-    """Let an app stay where it is; else as :func:`recede_or_redirect_to`."""
+    """Let an app stay where it is; otherwise like :func:`recede_or_redirect_to`."""
     return _command(request, "resume_historical_location", to, back=back)
 
 
 def refresh_or_redirect_to(
     request: HttpRequest, to: Any, *, back: bool = False
 ) -> HttpResponseBase:
-    """Let an app load its screen again; else as :func:`recede_or_redirect_to`."""
+    """Let an app reload its screen; otherwise like :func:`recede_or_redirect_to`."""
     return _command(request, "refresh_historical_location", to, back=back)
 
 

@@ -35,11 +35,11 @@ def action(
     *, atomic: bool | None = None, detached: bool = False, name: str | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """
-    Let clients call a method; it returns ``(data, status)``, or answers by itself.
+    Let clients call a method; it returns ``(data, status)``, or sends its own answers.
 
-    A plain method runs in a thread, where it may use the database. With ``atomic`` it
-    does so in a transaction; the default is ``ATOMIC_REQUESTS`` of the database. A
-    ``detached`` coroutine runs beside the further actions of its client.
+    A synchronous method runs in a thread, where it may use the database, and with
+    ``atomic`` in a transaction; the default is ``ATOMIC_REQUESTS`` of the database. A
+    ``detached`` coroutine runs in parallel with further actions of the client.
     """
 
     def mark(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,7 +64,7 @@ def action(
 
 
 def detached(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a coroutine method run beside whatever else its consumer does."""
+    """Let a coroutine method run in parallel with other actions of its consumer."""
 
     @functools.wraps(function)
     async def start(self: Any, *args: Any, **kwargs: Any) -> None:

@@ -58,10 +58,10 @@ _GIVEN = frozenset({"action", "request_id"})
 
 class AsyncAPIConsumer(JsonConnection):
     """
-    A connection whose client asks for actions.
+    A connection whose client calls actions.
 
-    ``permission_classes`` are asked when the client connects and before each action;
-    without them those of ``TURBO["OBSERVERS"]["PERMISSION_CLASSES"]``.
+    ``permission_classes`` are checked when the client connects and before each action;
+    the default is ``TURBO["OBSERVERS"]["PERMISSION_CLASSES"]``.
     """
 
     permission_classes: Sequence[Any] | None = None
@@ -116,7 +116,7 @@ class AsyncAPIConsumer(JsonConnection):
     async def get_action_name(
         self, content: dict[str, Any], **kwargs: Any
     ) -> tuple[str, dict[str, Any]]:
-        """Return the action that a message names, and the arguments beside it."""
+        """Return the action that a message names, and its arguments."""
         name = content.pop("action", None)
         if not isinstance(name, str) or not name:
             detail = "Unable to find action in message body."
@@ -136,9 +136,9 @@ class AsyncAPIConsumer(JsonConnection):
 
     def run_detached(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """
-        Run a coroutine beside everything else, until the client has gone.
+        Run a coroutine in the background, until the client disconnects.
 
-        Raises an exception that is answered with 429 when too many run already.
+        If too many are running already, it raises an exception for the answer 429.
         """
         if not self.visitor.budget.hold("actions"):
             coroutine.close()
@@ -195,7 +195,7 @@ class AsyncAPIConsumer(JsonConnection):
     # --- Permissions
 
     async def get_permissions(self, action: str, **kwargs: Any) -> list[BasePermission]:
-        """Return what is asked before ``action``."""
+        """Return the permissions for ``action``."""
         return self._permissions()
 
     def permissions_now(self, action: str, **kwargs: Any) -> list[BasePermission]:
@@ -234,7 +234,7 @@ class AsyncAPIConsumer(JsonConnection):
         return True
 
     async def check_permissions(self, action: str, **kwargs: Any) -> None:
-        """Raise ``PermissionDenied`` unless all permissions let the client do this."""
+        """Raise ``PermissionDenied`` unless all permissions allow the action."""
         for permission in await self.get_permissions(action, **kwargs):
             asked = adapt(permission).has_permission
             if not await ask(asked, self.scope, self, action, **kwargs):
@@ -271,7 +271,7 @@ class AsyncAPIConsumer(JsonConnection):
         request_id: Any = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        """Send an envelope."""
+        """Send an answer or an event."""
         await self.send_json(
             envelope(
                 action,
@@ -286,7 +286,7 @@ class AsyncAPIConsumer(JsonConnection):
     async def handle_exception(
         self, exc: Exception, action: str | None, request_id: Any
     ) -> None:
-        """Tell the client what went wrong; what is not its fault is logged."""
+        """Send the error to the client, and log it unless the client caused it."""
         known = as_api_exception(exc)
         if known is None:
             # A name that the client made up is not repeated.

@@ -24,11 +24,11 @@ __all__ = ["GenericAsyncAPIConsumer"]
 
 class GenericAsyncAPIConsumer(AsyncAPIConsumer):
     """
-    A consumer of the objects in ``queryset``, as ``serializer_class`` shows them.
+    A consumer for the objects in ``queryset``, serialized by ``serializer_class``.
 
-    ``lookup_field`` names the field that finds an object, ``lookup_url_kwarg`` the key
-    of the message that holds its value (by default they are the same).
-    ``filter_backends`` and ``pagination_class`` are those of DRF.
+    ``lookup_field`` is the field by which objects are looked up, ``lookup_url_kwarg``
+    the key of the message that has its value (by default they are the same).
+    ``filter_backends`` and ``pagination_class`` are those of Django REST framework.
     """
 
     queryset: Any = None
@@ -39,7 +39,7 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
     pagination_class: Any = None
 
     def get_queryset(self, **kwargs: Any) -> QuerySet[Any]:
-        """Return the objects of this consumer; override it to choose by user."""
+        """Return the objects of this consumer; override it to restrict them by user."""
         if self.queryset is None:
             raise ConfigurationError(
                 f"{type(self).__qualname__} needs a queryset: set it, or override "
@@ -49,7 +49,7 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
         return queryset
 
     def filter_queryset(self, queryset: QuerySet[Any], **kwargs: Any) -> QuerySet[Any]:
-        """Return those objects that the message asks for, by ``filter_backends``."""
+        """Return the objects that the message asks for, by ``filter_backends``."""
         if self.filter_backends:
             action = kwargs.get("action", "retrieve")
             request = http_request(self.scope, action, kwargs)
@@ -58,7 +58,7 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
         return queryset
 
     def get_object(self, **kwargs: Any) -> Any:
-        """Return the object that the message names, if the client may have it."""
+        """Return the object that the message names, if the client may see it."""
         key = self.lookup_url_kwarg or self.lookup_field
         if key not in kwargs:
             raise ValidationError({key: ["This field is required."]})
@@ -73,7 +73,7 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
         """
         Raise ``PermissionDenied`` unless the client may do this with ``obj``.
 
-        The ``action`` is by default the one that runs.
+        The default for ``action`` is the current action.
         """
         if action is None:
             call = current_call()
@@ -97,7 +97,7 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """Return the serializer of an object, of many, or of a client's data."""
+        """Return the serializer for an object, for several, or for a client's data."""
         action_kwargs = action_kwargs or {}
         kwargs.setdefault("context", self.get_serializer_context(**action_kwargs))
         return self.get_serializer_class(**action_kwargs)(*args, **kwargs)
@@ -112,17 +112,17 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
         return self.serializer_class
 
     def get_serializer_context(self, **kwargs: Any) -> dict[str, Any]:
-        """Return what serializers may look at: the scope and the consumer."""
+        """Return the context for serializers: the scope and the consumer."""
         return {"scope": self.scope, "consumer": self}
 
     def get_audience(self) -> Hashable:
         """
-        Return what clients have in common who see objects alike.
+        Return a value that is equal for clients that see the same objects.
 
-        Consulted where objects or their serialisation may depend on the user: the
-        class has methods of its own for them, or a filter backend or a serializer looks
-        for the client. By default each connection is then served for itself. For one
-        query per change and group of the user's::
+        It is called if objects or their serialization may depend on the user: the class
+        overrides methods for them, or a filter backend or a serializer uses the client.
+        By default each connection is then served separately. For one query per change
+        and team of users::
 
             def get_audience(self):
                 return self.scope["user"].team_id

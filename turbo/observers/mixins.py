@@ -43,7 +43,7 @@ class ListModelMixin(Base):
 
 
 class PaginatedModelListMixin(ListModelMixin):
-    """``list`` in pages, as ``pagination_class`` makes them."""
+    """``list`` in the pages of ``pagination_class``."""
 
 
 class StreamedPaginatedListMixin(PaginatedModelListMixin):
@@ -51,7 +51,7 @@ class StreamedPaginatedListMixin(PaginatedModelListMixin):
     ``list`` in several answers: page by page, until all have been sent.
 
     Each further page counts as a frame of the client (``FRAMES`` of
-    :confval:`CONNECTION_LIMITS`), so they come at a rate.
+    :confval:`CONNECTION_LIMITS`), so the rate of pages is limited.
     """
 
     @action()
@@ -73,7 +73,7 @@ class StreamedPaginatedListMixin(PaginatedModelListMixin):
 
 class CreateModelMixin(Base):
     """
-    ``create``: a new object of the message's data.
+    ``create``: a new object from the message's data.
 
     ::
 

@@ -35,7 +35,7 @@ __all__ = ["Multiplexer"]
 
 
 class Multiplexer(Application):
-    """A WebSocket for all of ``consumers``, each under the name of its stream."""
+    """One WebSocket for several ``consumers``, each under the name of its stream."""
 
     consumers: ClassVar[Mapping[str, type[Any]]] = {}
 

@@ -14,7 +14,7 @@ __all__ = ["WebsocketLimitOffsetPagination"]
 
 class WebsocketLimitOffsetPagination(LimitOffsetPagination):
     """
-    Pages by ``limit`` and ``offset``, without links, which mean nothing on a socket.
+    Pages by ``limit`` and ``offset``, without links, which make no sense on a socket.
 
     ::
 

@@ -79,14 +79,14 @@ class _Combination:
 
 class BasePermission(metaclass=_Combinable):
     """
-    The base of permissions. What overrides a method may also be a plain function.
+    The base class of permissions. Subclasses may override methods by plain functions.
 
-    A plain one runs in a thread, where it may use the database.
+    A plain function runs in a thread, where it may use the database.
     """
 
     message: str | None = None
-    #: Does the answer depend on who the user is, and on nothing else? Such a permission
-    #: is asked again when the user changes, not for each event.
+    #: Whether the permission depends only on who the user is. Such a permission is
+    #: checked again when the user changes, not for each event.
     depends_on_user_only: bool = False
 
     async def has_permission(
@@ -97,8 +97,8 @@ class BasePermission(metaclass=_Combinable):
 
         ``kwargs`` are the arguments of the client's message. Before an event the
         ``action`` is ``"create"``, ``"update"`` or ``"delete"``, the arguments are
-        those of the subscription, and the library adds ``event=True``, which no
-        client can say.
+        those of the subscription, and the library adds ``event=True``, which clients
+        cannot send.
         """
         return True
 
@@ -127,7 +127,7 @@ class AllowAny(BasePermission):
 
 
 class IsAuthenticated(BasePermission):
-    """Whoever is logged in may do everything."""
+    """All users who are logged in may do everything."""
 
     depends_on_user_only = True
 

@@ -65,7 +65,7 @@ class Listenable:
 
 
 class ListenableModelMixin(Listenable):
-    """Make a model listenable. It stands before ``models.Model``."""
+    """Makes a model listenable. List it before ``models.Model``."""
 
 
 class ModelListenConfig(Listenable):

@@ -22,10 +22,10 @@ SALT = "turbo.pubsub"
 
 def make_token(user: Any) -> str:
     """
-    Return a token with which a client of ``pubsub_server`` says that it is ``user``.
+    Return a token with which a client of ``pubsub_server`` authenticates as ``user``.
 
-    It is good for ``TOKEN_MAX_AGE`` seconds, and ends with a changed password. The
-    client sends it first: ``{"type":"authenticate","token":"…"}``.
+    It is valid for ``TOKEN_MAX_AGE`` seconds, and until the password changes. The
+    client sends it in its first message: ``{"type":"authenticate","token":"…"}``.
     """
     if not user.is_authenticated:
         raise ValueError("make_token() needs a user who can log in.")

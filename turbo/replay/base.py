@@ -32,9 +32,9 @@ class Append:
     """
     A message for a stream; ``data=None`` is a *gap marker*.
 
-    ``key`` names what the message tells of, one name a line, ``writer`` who tells it
-    and ``moment`` when its state was read: they answer whether another writer was
-    faster. ``token`` tells a repeated attempt from a second message.
+    ``key`` names what the message is about, with one name per line, ``writer`` who
+    sends it, and ``moment`` when its state was read: these show whether another writer
+    was faster. ``token`` distinguishes a repeated attempt from a second message.
     """
 
     stream: str
@@ -48,10 +48,10 @@ class Append:
 @dataclass(frozen=True, slots=True)
 class Appended:
     """
-    The position that a message was given.
+    The position of an appended message.
 
     ``overtaken`` says that another writer's message with one of the names in its key
-    came in since the moment, or that this cannot be ruled out.
+    has arrived since the moment, or that this cannot be ruled out.
     """
 
     epoch: str
@@ -61,7 +61,7 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A message as the log keeps it; ``data=None`` is a gap marker."""
+    """A message in the log; ``data=None`` is a gap marker."""
 
     number: int
     data: str | None
@@ -70,10 +70,10 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class History:
     """
-    What a stream has seen since a position.
+    The messages of a stream since a position.
 
-    ``complete`` promises that ``entries`` is everything from there to ``tip``; without
-    the promise there are no entries.
+    ``complete`` guarantees that ``entries`` has everything from there to ``tip``; if it
+    is false, there are no entries.
     """
 
     epoch: str
@@ -84,15 +84,16 @@ class History:
 
 class ReplayLog(ABC):
     """
-    The base of every replay log.
+    The base class of replay logs.
 
-    The coroutines may be awaited on any event loop. They raise what the network raises;
-    an append that raised may be repeated with the same objects and is stored once.
+    The coroutines may be awaited on any event loop. They raise the exceptions of the
+    network. If an append raises an exception, it may be repeated with the same objects;
+    they are stored once.
     """
 
-    #: Do several processes see one log?
+    #: Whether several processes share one log.
     supports_processes: ClassVar[bool]
-    #: Can a subscriber learn what it missed?
+    #: Whether subscribers can get what they missed.
     supports_replay: ClassVar[bool] = True
 
     def __init__(self, *, length: int = 100, age: float = 300.0) -> None:
@@ -108,12 +109,12 @@ class ReplayLog(ABC):
 
     @classmethod
     def from_settings(cls) -> Self:
-        """Return a log as the settings describe it."""
+        """Return a log with the options from the settings."""
         return cls(**cls.options())
 
     @classmethod
     def options(cls) -> dict[str, Any]:
-        """Return the keyword arguments that the settings give."""
+        """Return the keyword arguments from the settings."""
         settings = get_settings()
         return {"length": settings.replay_length, "age": settings.replay_age}
 
@@ -122,50 +123,50 @@ class ReplayLog(ABC):
         """
         Return a moment not after now, such as ``"@1718000000000000.1f0c9a7d2e"``.
 
-        Asks nobody. ``""`` says that it is not known.
+        This needs no network. It is ``""`` if the moment is not known.
         """
 
     @abstractmethod
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
-        """Number and keep messages, in order, in one round trip."""
+        """Number and store messages, in order, in one round trip."""
 
     @abstractmethod
     async def read(self, requests: Sequence[tuple[str, str]]) -> list[History]:
         """
-        Return what happened in each ``(stream, since)``, in one round trip.
+        Return the history of each ``(stream, since)``, in one round trip.
 
-        ``since`` is a position, a moment, ``""`` for nothing but the tip, or ``"?"``
-        (and whatever cannot be understood) for an incomplete history. A position may
-        be followed by a moment (``"k3:8@17.1f0c"``); what came before that is left out.
+        ``since`` is a position, a moment, or ``""`` for only the tip; ``"?"``, or
+        anything invalid, gives an incomplete history. A position may be followed by a
+        moment (``"k3:8@17.1f0c"``); messages from before that are left out.
         """
 
     @abstractmethod
     async def tips(self, streams: Sequence[str]) -> list[tuple[str, int] | None]:
-        """Return each stream's last position, ``None`` where the log has lost it."""
+        """Return each stream's last position, or ``None`` if the log has lost it."""
 
     @abstractmethod
     async def sync_clock(self) -> None:
-        """Learn what :meth:`moment` needs to know; to be called every few seconds."""
+        """Read the clock for :meth:`moment`; call it every few seconds."""
 
     @abstractmethod
     async def claim(self, key: str, *, seconds: float) -> float:
         """
         Take ``key`` for some seconds and return ``0.0``.
 
-        Where it is taken, return the seconds until it is free again.
+        If it is already taken, return the seconds until it is free again.
         """
 
     @abstractmethod
     async def forbid(self, keys: Sequence[str], *, seconds: int) -> None:
-        """Note for some seconds that each key was revoked now."""
+        """Note that each key was revoked now, and keep this for some seconds."""
 
     @abstractmethod
     async def forbidden(self, keys: Sequence[str]) -> list[int | None]:
         """
-        Return when each key was last revoked, ``None`` if it was not.
+        Return when each key was last revoked, or ``None`` if it was not.
 
-        That is a time of the log, as moments have it: a page was made before the
-        revocation if its moment is not later.
+        This is a time of the log, as in moments: a page was made before the revocation
+        if its moment is not later.
         """
 
     async def aclose(self) -> None:
@@ -173,5 +174,5 @@ class ReplayLog(ABC):
         return None
 
     def check(self) -> list[CheckMessage]:
-        """Return what the system checks should say; asks nobody."""
+        """Return messages for the system checks; this needs no network."""
         return []

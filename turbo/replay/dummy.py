@@ -14,11 +14,11 @@ __all__ = ["DummyReplay"]
 
 class DummyReplay(LocalReplay):
     """
-    No positions and no replay: what is sent while nobody listens is lost silently.
+    A log without positions and replay: messages that nobody receives are lost silently.
 
-    There are no epochs, so a page only ever says a moment or nothing. Any history is
-    empty and called complete: to call it incomplete would make every page refresh
-    itself for ever. Revocations hold within this process.
+    There are no epochs, so a page only sends a moment or nothing. Every history is
+    empty and counts as complete, because pages would otherwise refresh themselves for
+    ever. Revocations apply within this process.
     """
 
     supports_processes = True

@@ -42,8 +42,8 @@ class MemoryReplay(LocalReplay):
     A log that ends with its process.
 
     Its time is a counter: the number of messages appended so far. Any thread may use
-    it. Of more than ``streams`` streams it forgets those not used for longest; such a
-    stream begins a new epoch.
+    it. If there are more than ``streams`` streams, it drops those not used for longest;
+    such a stream begins a new epoch.
     """
 
     supports_processes = False

@@ -38,9 +38,9 @@ def _monotonic() -> int:
 
 class RedisReplay(ReplayLog):
     """
-    A log on one or several Redis hosts, given as channels-redis takes them.
+    A log on one or several Redis hosts, configured as in channels-redis.
 
-    Redis 6.2 or later, or any Valkey. All that a script touches lies in one slot.
+    Needs Redis 6.2 or later, or any Valkey. All keys of a script are in one slot.
     """
 
     supports_processes = True

@@ -49,9 +49,9 @@ _cause: ContextVar[Cause | None] = ContextVar("turbo_cause", default=None)
 @contextmanager
 def suppress() -> Iterator[None]:
     """
-    Send nothing for what changes inside; also a decorator.
+    Ignore changes inside the block; also a decorator.
 
-    For seeds, imports and migrations::
+    Use it for seeds, imports and migrations::
 
         with turbo.suppress():
             Message.objects.create(room=room, text="not announced")

@@ -35,7 +35,7 @@ GRACE = 2.0
 
 
 def install() -> None:
-    """Offer the extension where this process is ``daphne`` or ``runserver``."""
+    """Add the extension if this process is ``daphne`` or ``runserver``."""
     if (cli := sys.modules.get("daphne.cli")) is not None:
         command_line = cli.CommandLineInterface
         command_line.server_class = with_transport(command_line.server_class)
@@ -45,7 +45,7 @@ def install() -> None:
 
 
 def with_transport(server_class: type[Any]) -> type[Any]:
-    """Return a subclass of a Daphne ``Server`` that offers the extension."""
+    """Return a subclass of a Daphne ``Server`` with the extension."""
     if issubclass(server_class, _OffersTransport):
         return server_class
     return type(server_class.__name__, (_OffersTransport, server_class), {})

@@ -41,9 +41,9 @@ INSERTS = ("append", "prepend", "before", "after")
 
 class ConventionalStream(Stream):
     """
-    The stream of an instance, as far as its ``Meta`` says it all.
+    What the stream of an instance sends for the options of its ``Meta``.
 
-    Each ``get_broadcast_…`` is one convention, to be overridden by itself.
+    Each ``get_broadcast_…`` method is one convention, which you can override.
     """
 
     class Meta:
@@ -75,9 +75,9 @@ class ConventionalStream(Stream):
     @classmethod
     def collection_passes_test(cls, user: Any) -> bool:
         """
-        Return whether ``user`` may hear when any instance changes; may be ``async``.
+        Return whether ``user`` may subscribe to all instances; may be ``async``.
 
-        By itself that stream carries nothing but refreshes.
+        The library itself sends only refreshes to the stream of all instances.
         """
         return True
 
@@ -101,7 +101,7 @@ class ConventionalStream(Stream):
         return {self.instance._meta.model_name: self.instance}
 
     def get_broadcast_target(self) -> str:
-        """Return the id of the element that new instances go to: ``"messages"``."""
+        """Return the id of the element for new instances: ``"messages"``."""
         return self.options.target or f"{self.instance._meta.model_name}s"
 
     def get_broadcast_id(self) -> str:
@@ -149,7 +149,7 @@ class ConventionalStream(Stream):
 
 
 class CollectionStream(Stream):
-    """The stream of all instances of a model, which is called as the class is."""
+    """The stream of all instances of a model; its name is the label of the class."""
 
     class Meta:
         abstract = True

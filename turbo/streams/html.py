@@ -191,9 +191,9 @@ def dom_id(record: Any, prefix: str | None = None) -> str:
     ``dom_id(RoomMember…)``, key ``(3, 7)``  ``room_member_3_7``
     =======================================  =====================
 
-    A proxy's instance has the id of the model behind it, for it shows the same row. An
-    instance that was never saved is new even if it has a key already, as those with a
-    UUID do: a form that fails is shown again with the id that it had.
+    An instance of a proxy has the id of the model behind it, because it shows the same
+    row. An instance that was never saved is new even if it already has a key, such as a
+    UUID, so an invalid form is shown again with the same id.
     """
     if isinstance(record, Model):
         key = _key(record)

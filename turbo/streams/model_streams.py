@@ -52,8 +52,8 @@ class ModelStream(ConventionalStream):
 
     Its name is ``"chat:RoomStream:1"``. Define ``on_save(self, instance, created)`` and
     ``on_delete(self, instance)`` to broadcast when instances change; both may take
-    ``**kwargs`` (``update_fields``, ``using``). Before them comes what ``Meta`` says,
-    see :mod:`turbo.streams.conventions`.
+    ``**kwargs`` (``update_fields``, ``using``). The options of ``Meta`` take effect
+    before these hooks, see :mod:`turbo.streams.conventions`.
     """
 
     class Meta:
@@ -139,11 +139,11 @@ class ModelStream(ConventionalStream):
 
     @cached_property
     def instance(self) -> Any:
-        """Return the instance, from the database when it was not given."""
+        """Return the instance; it is loaded from the database if necessary."""
         return self.model._base_manager.get(pk=self.pk)
 
     def exists(self) -> bool:
-        """Return whether the instance can be had; it is loaded for that."""
+        """Return whether the instance exists; this loads it."""
         try:
             return self.instance is not None
         except ObjectDoesNotExist:

@@ -32,11 +32,11 @@ __all__ = ["Stream"]
 
 class Stream(Verbs[None]):
     """
-    Something that pages subscribe to by name.
+    A stream, to which pages subscribe by name.
 
     A stream with arguments takes them in ``__init__`` and returns them from
-    :meth:`get_init_args` and :meth:`get_init_kwargs`; they become part of its name and
-    must survive JSON.
+    :meth:`get_init_args` and :meth:`get_init_kwargs`; they become part of its name, so
+    they must be JSON values.
     """
 
     #: ``"<app label>:<class>"``, the name of a stream without arguments.
@@ -51,11 +51,11 @@ class Stream(Verbs[None]):
             register(cls)
 
     def get_init_args(self) -> Sequence[Any]:
-        """Return the positional arguments that make this stream again."""
+        """Return the positional arguments with which to create this stream again."""
         return ()
 
     def get_init_kwargs(self) -> dict[str, Any]:
-        """Return the keyword arguments that make this stream again."""
+        """Return the keyword arguments with which to create this stream again."""
         return {}
 
     @classmethod
@@ -70,7 +70,7 @@ class Stream(Verbs[None]):
 
     @property
     def stream_name(self) -> str:
-        """Return the name: who subscribes to the same name gets the same messages."""
+        """Return the name; all who subscribe to the same name get the same messages."""
         args = self.args_text()
         name = f"{self.label}:{args}" if args else self.label
         longest = get_settings().max_name_length
@@ -83,29 +83,29 @@ class Stream(Verbs[None]):
 
     @property
     def signed_stream_name(self) -> str:
-        """Return the name as a page holds it, bound to no user."""
+        """Return the signed name for a page, not bound to a user."""
         return self.sign()
 
     def sign(self, user: Any = None, *, since: str = "") -> str:
         """
-        Return the name as a page rendered for ``user`` holds it.
+        Return the signed name for a page that is rendered for ``user``.
 
-        Nothing from before ``since`` is replayed to that page. It is a moment of the
-        replay log; left out, it is the beginning of the current request, or now.
+        Nothing from before ``since`` is replayed to that page. This is a moment of the
+        replay log; the default is the beginning of the current request, or now.
         """
         since = since or current_since() or moment()
         return sign(self.stream_name, user=user, since=since)
 
     @property
     def stream_id(self) -> str:
-        """Return the id under which this stream's messages travel."""
+        """Return the id of this stream on the wire."""
         return stream_id(self.stream_name)
 
     def user_passes_test(self, user: Any) -> bool:
         """
         Return whether ``user`` may see this stream; may be ``async def``.
 
-        Asked at each subscription, and again every ``RECHECK_INTERVAL`` seconds.
+        Called at each subscription, and again every ``RECHECK_INTERVAL`` seconds.
         """
         return True
 
@@ -115,7 +115,7 @@ class Stream(Verbs[None]):
         return cls.user_passes_test is not Stream.user_passes_test
 
     def stream(self, frame: Any) -> None:
-        """Broadcast a frame, or several: ``stream(render_frame(…).append(…))``."""
+        """Broadcast rendered elements: ``stream(render_frame(…).append(…))``."""
         self.stream_raw(str(frame))
 
     def stream_raw(self, text: str) -> None:

@@ -28,7 +28,7 @@ class BroadcastCapture:
     """
     The broadcasts of a block; a context manager, also for ``async with``.
 
-    With ``deliver`` they also go out to whoever is subscribed.
+    With ``deliver`` they are also sent to subscribers.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class BroadcastCapture:
         self._deliver = deliver
         self._check = check
         self._stack = ExitStack()
-        #: Elements sent to the streams that were asked for; to all, if none was.
+        #: The elements sent to the given streams, or to all streams if none was given.
         self.elements: list[StreamElement] = []
-        #: Everything that was sent meanwhile: pairs of a stream's name and its data.
+        #: All messages of the block: pairs of a stream's name and its data.
         self.messages: list[tuple[str, str]] = []
-        #: What was logged as an error meanwhile, for that may be why nothing was sent.
+        #: The errors logged in the block, which may explain why nothing was sent.
         self.errors: list[str] = []
 
     def commit(self) -> None:
@@ -88,7 +88,7 @@ class BroadcastCapture:
 
 def capture_broadcasts(*streams: Any, deliver: bool = False) -> BroadcastCapture:
     """
-    Keep what is broadcast inside, to these streams or to any.
+    Capture the broadcasts of a block, to these streams or to any.
 
     ::
 
@@ -99,9 +99,9 @@ def capture_broadcasts(*streams: Any, deliver: bool = False) -> BroadcastCapture
             ("append", "messages"),
         ]
 
-    At the end of the block, what waits for the commit of a ``TestCase`` that never
-    comes is done; until then ``sent`` may be empty. Streams are given as
-    ``turbo_subscribe`` takes them: a model instance, a name, a stream or its class.
+    At the end of the block, the hooks run that wait for a commit, which never comes in
+    a ``TestCase``; until then ``sent`` may be empty. Pass streams as to
+    ``turbo_subscribe``: a model instance, a name, a stream or its class.
     """
     return BroadcastCapture(map(_name_of, streams), deliver=deliver)
 
@@ -116,15 +116,15 @@ def assert_broadcasts(
     deliver: bool = False,
 ) -> BroadcastCapture:
     """
-    Fail unless the block broadcasts to ``stream`` what is described.
+    Fail unless the block broadcasts matching elements to ``stream``.
 
     ::
 
         with assert_broadcasts(room, count=1, action="append", target="messages"):
             Message.objects.create(room=room, text="Hi")
 
-    Without ``count`` one element or more will do. ``target`` is an id, or an instance
-    for its ``dom_id``. The block is given the elements as by
+    Without ``count``, at least one element must match. ``target`` is an id, or an
+    instance, which stands for its ``dom_id``. The block gets the elements as from
     :func:`capture_broadcasts`.
     """
     name = _name_of(stream)

@@ -48,8 +48,8 @@ def wait_for_streams(
         page.goto(f"{live_server.url}/rooms/1/")
         wait_for_streams(page)
 
-    Fails as soon as a subscription is denied, and after ``timeout`` seconds, with how
-    each source stands.
+    It fails as soon as a subscription is denied, and after ``timeout`` seconds, and
+    lists the state of each source.
     """
     if hasattr(page, "execute_script"):
         return _check(_poll(page, count, timeout), count)

@@ -12,7 +12,7 @@ __all__ = ["StreamElement", "read_elements"]
 
 @dataclass(frozen=True, slots=True)
 class StreamElement:
-    """One ``<turbo-stream>``; ``str()`` gives it as it was sent."""
+    """One ``<turbo-stream>``; ``str()`` returns it as it was sent."""
 
     #: The name of the stream that it was sent to; ``""`` in a response.
     stream: str
@@ -21,7 +21,7 @@ class StreamElement:
     target: str | None = None
     #: The CSS selector of the elements to act on.
     targets: str | None = None
-    #: All its attributes, those above included.
+    #: All its attributes, including those above.
     attributes: Mapping[str, str] = field(default_factory=dict)
     #: What is inside its ``<template>``; ``""`` without one.
     html: str = ""
@@ -33,7 +33,7 @@ class StreamElement:
 
 def read_elements(text: str, stream: str = "") -> list[StreamElement]:
     """
-    Return the elements in ``text``, those inside of others left out.
+    Return the elements in ``text``, except those inside other elements.
 
     >>> [hello] = read_elements(
     ...     '<turbo-stream action="append" target="messages">'

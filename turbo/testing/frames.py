@@ -39,7 +39,7 @@ def assert_turbo_frame(
     status: int = 200,
 ) -> str:
     """
-    Fail unless ``response`` holds this frame; return the HTML that is inside it.
+    Fail unless ``response`` has this frame; return the HTML inside it.
 
     ::
 
@@ -48,8 +48,8 @@ def assert_turbo_frame(
 
         assert 'name="name"' in assert_turbo_frame(response, room, "edit")
 
-    The frame is named as in ``{% turbo_frame %}``: by its id, or by an instance for its
-    ``dom_id``, with a prefix if it has one.
+    Name the frame as in ``{% turbo_frame %}``: by its id, or by an instance, which
+    stands for its ``dom_id``, with an optional prefix.
     """
     wanted = _wanted(id, prefix, src=src, loading=loading, target=target)
     if response.status_code != status:
@@ -68,7 +68,7 @@ def assert_turbo_frame(
 def assert_no_turbo_frame(
     response: HttpResponseBase, id: object, prefix: str | None = None
 ) -> None:
-    """Fail if ``response`` holds this frame."""
+    """Fail if ``response`` has this frame."""
     wanted = _wanted(id, prefix)
     if any(frame.has(wanted) for frame in _frames(response)):
         raise AssertionError(

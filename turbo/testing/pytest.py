@@ -1,5 +1,5 @@
 """
-The fixture for pytest; put into ``conftest.py``::
+The fixture for pytest; add this to ``conftest.py``::
 
     pytest_plugins = ["turbo.testing.pytest"]
 """

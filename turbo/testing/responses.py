@@ -24,7 +24,7 @@ def assert_turbo_stream(
     status: int = 200,
 ) -> list[StreamElement]:
     """
-    Fail unless ``response`` carries what is described; return the elements that do.
+    Fail unless ``response`` has matching elements, and return them.
 
     ::
 
@@ -33,7 +33,7 @@ def assert_turbo_stream(
         [form] = assert_turbo_stream(response, action="update", target="new_message")
         assert 'name="text"' in form.html
 
-    Without ``count`` one element or more will do.
+    Without ``count``, at least one element must match.
     """
     wanted = Expectation.of(
         count=count, action=action, target=target, selector=selector
@@ -58,7 +58,7 @@ def assert_no_turbo_stream(
     target: object = None,
     selector: str | None = None,
 ) -> None:
-    """Fail if ``response`` carries an element that is as described."""
+    """Fail if ``response`` has a matching element."""
     wanted = Expectation.of(count=0, action=action, target=target, selector=selector)
     found = wanted.matching(_elements(response)) if _is_stream(response) else []
     if found:

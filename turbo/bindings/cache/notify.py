@@ -86,9 +86,9 @@ def group_stream_name(group: str) -> str:
 
 def send_to_group(group: str, action: str, payload: Any = None) -> None:
     """
-    Tell the clients of all consumers that name ``group`` among their ``groups``.
+    Send a message to the clients of all consumers with ``group`` in their ``groups``.
 
-    After the commit, if a transaction is open::
+    If a transaction is open, the message is sent after the commit::
 
         send_to_group("staff", "notice", "Back in five minutes.")
         # Sends {"event":"scores","action":"notice","payload":"Back in five minutes."}

@@ -78,13 +78,13 @@ class JsonConnection(Application):
         await self.link.accept(subprotocol, headers or ())
 
     async def close(self, code: int | None = None, reason: str = "") -> None:
-        """End the connection, by default with 1000, or refuse it, with 4403."""
+        """Close the connection, by default with 1000, or refuse it with 4403."""
         if code is None:
             code = NORMAL if self._accepted else CloseCode.FORBIDDEN
         await self.link.close(code, reason)
 
     async def disconnect(self, code: int) -> None:
-        """Do what is to be done when the connection has ended."""
+        """Override to act after the connection has ended."""
 
     async def websocket_disconnect(self, message: Message) -> None:
         """Leave everything."""
@@ -140,7 +140,7 @@ class JsonConnection(Application):
         bytes_data: bytes | None = None,
         close: bool | int = False,
     ) -> None:
-        """Send a frame, and close the connection after it if wanted."""
+        """Send a frame, and optionally close the connection."""
         if text_data is not None:
             self.link.put(Frame(text_data))
         elif bytes_data is not None:
@@ -165,7 +165,7 @@ class JsonConnection(Application):
         """
         Join a group of the channel layer.
 
-        A message ``{"type": "room.closed"}`` that is sent there calls
+        A message ``{"type": "room.closed"}`` to this group calls
         ``room_closed(message)``. Observers need no groups.
         """
         await self._layer_groups.add(name)

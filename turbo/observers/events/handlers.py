@@ -77,22 +77,22 @@ class BaseObserver:
     # --- Decorators
 
     def serializer(self, function: Callable[..., Any]) -> Self:
-        """Let ``function(self, instance, action, …)`` make the body of events."""
+        """Use ``function(self, instance, action, …)`` to make the body of events."""
         self._serializer = function
         return self
 
     def groups_for_signal(self, function: Callable[..., Iterable[str]]) -> Self:
-        """Let ``function(self, instance, …)`` say which groups an event is for."""
+        """Use ``function(self, instance, …)`` to choose the groups of an event."""
         self._groups_for_signal = function
         return self
 
     def groups_for_consumer(self, function: Callable[..., Iterable[str]]) -> Self:
-        """Let ``function(self, consumer, …)`` say which groups to subscribe to."""
+        """Use ``function(self, consumer, …)`` to choose groups to subscribe to."""
         self._groups_for_consumer = function
         return self
 
     def groups(self, function: Callable[..., Iterable[str]]) -> Self:
-        """Let one function say both."""
+        """Use one function for both kinds of groups."""
         return self.groups_for_signal(function).groups_for_consumer(function)
 
     # --- Groups and streams

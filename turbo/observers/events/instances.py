@@ -57,12 +57,11 @@ class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
     """
     ``subscribe_instance`` and ``unsubscribe_instance``.
 
-    An event shows the object as ``retrieve`` does. One that leaves the consumer's
-    queryset is deleted as far as its clients are concerned, and created when it comes
-    back.
+    An event shows the object like ``retrieve``. If an object leaves the consumer's
+    queryset, clients get ``delete``; if it comes back, they get ``create``.
     """
 
-    #: Whether changes of many-to-many fields are updates of the object.
+    #: Whether changes of many-to-many fields count as updates of the object.
     observer_many_to_many_relationships = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -54,7 +54,7 @@ class ObserverModelListMixin(Base):
     ``subscribe_list`` and ``unsubscribe_list``.
 
     The filter is that of ``list``: the consumer's queryset and ``filter_backends``.
-    Pages do not matter: events come for all that the filter lets through.
+    Pages are ignored: there are events for all objects that match the filter.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -53,7 +53,7 @@ logger = logging.getLogger("turbo.observers")
 
 
 class Action(StrEnum):
-    """What has happened to an object, as far as a group is concerned."""
+    """What happened to an object, as seen by one group."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -77,9 +77,9 @@ def model_observer(
     """
     Call a handler of every subscribed consumer when an instance of ``model`` changes.
 
-    The handler gets the object as ``serializer_class`` or the observer's ``serializer``
-    shows it, which is found out once for all, or ``{"pk": …}``. With ``many_to_many``
-    a change of such a field is an update.
+    The handler gets the object, serialized once for all consumers by
+    ``serializer_class`` or the observer's ``serializer``, or ``{"pk": …}``. With
+    ``many_to_many``, changes of such fields count as updates.
     """
     return partial(
         ModelObserver,
@@ -90,7 +90,7 @@ def model_observer(
 
 
 class ModelObserver(BaseObserver):
-    """What stands in a consumer class for the handler of a model's changes."""
+    """The attribute of a consumer class for a handler of a model's changes."""
 
     def __init__(
         self,

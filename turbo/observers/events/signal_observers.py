@@ -45,14 +45,14 @@ def observer(signal: Signal, **kwargs: Any) -> Callable[[Callable[..., Any]], Ob
     """
     Call a handler of each subscribed consumer, in all processes, for a signal.
 
-    ``kwargs`` (``sender``, for one) go to ``signal.connect()``. A signal that is sent
-    within a transaction is told of after its commit.
+    ``kwargs``, such as ``sender``, are passed to ``signal.connect()``. For a signal
+    that is sent in a transaction, the handlers are called after the commit.
     """
     return partial(Observer, signal=signal, connect=kwargs)
 
 
 class Observer(BaseObserver):
-    """What stands in a consumer class for the handler of a signal."""
+    """The attribute of a consumer class for a handler of a signal."""
 
     def __init__(
         self, handler: Callable[..., Any], *, signal: Signal, connect: dict[str, Any]
