@@ -61,9 +61,15 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, str) and len(val) > 40 else None
 
 
+#: Fixtures that start what takes a second or more.
+_PROCESSES = {"chromium", "daphne", "make_project", "postgres", "uvicorn"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run browser tests in the loop that owns the browser."""
+    """Run browser tests in the loop that owns the browser, and mark what is not fast."""
     for item in items:
+        if not _PROCESSES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("processes")
         function = getattr(item, "function", None)
         if item.get_closest_marker("browser") and inspect.iscoroutinefunction(function):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
