@@ -1,12 +1,227 @@
-"""Queues are made once, work on the publisher's loop, and are waited for."""
+"""What is put on a queue is done in order, in batches, and waited for."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+
+import pytest
+from django.test import override_settings
 
 from tests.support.servers import PATIENCE
-from turbo.runtime.queue import Queues
+from turbo.runtime.queue import KeyedQueues, Queue, Queues
+from turbo.runtime.tasks import Tasks
+
+
+class Work:
+    """Notes each batch, and waits until it may go on."""
+
+    def __init__(self, *, batch: int = 3) -> None:
+        self.batches: list[list[str]] = []
+        self.began, self.may_go_on = asyncio.Event(), asyncio.Event()
+        self.may_go_on.set()
+        self.drained = asyncio.Event()
+        self.full = 0
+        self.queue: Queue[str] = Queue(
+            asyncio.get_running_loop(),
+            self.work,
+            batch=batch,
+            on_full=self.on_full,
+            drained=self.drained.set,
+        )
+
+    async def work(self, batch: list[str]) -> None:
+        self.batches.append(batch)
+        self.began.set()
+        await self.may_go_on.wait()
+
+    def on_full(self) -> None:
+        self.full += 1
+        self.queue.drop_oldest()
+        self.queue.put_first("some are missing")
+
+    async def until_drained(self) -> None:
+        await asyncio.wait_for(self.drained.wait(), PATIENCE)
+        self.drained.clear()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        tasks = Tasks()
+        tasks.run(self.queue.run())
+        yield
+        await tasks.stop()
+
+
+# --- One queue and its task
+
+
+async def test_what_was_put_is_done_in_order_and_in_batches() -> None:
+    work = Work(batch=3)
+    for item in "abcd":
+        work.queue.put(item)
+    assert work.queue.waiting() == 4
+
+    async with work.running():
+        await work.until_drained()
+
+    assert work.batches == [["a", "b", "c"], ["d"]]
+    assert work.queue.waiting() == 0
+
+
+async def test_any_thread_may_put_and_wakes_the_task_again() -> None:
+    work = Work()
+
+    async with work.running():
+        await asyncio.to_thread(work.queue.put, "a")
+        await work.until_drained()
+        await asyncio.to_thread(work.queue.put, "b")
+        await work.until_drained()
+
+    assert work.batches == [["a"], ["b"]]
+
+
+async def test_what_is_being_done_still_waits() -> None:
+    work = Work(batch=2)
+    work.may_go_on.clear()
+    for item in "abc":
+        work.queue.put(item)
+
+    async with work.running():
+        await asyncio.wait_for(work.began.wait(), PATIENCE)
+        assert work.queue.waiting() == 3
+        assert not work.drained.is_set()
+        work.may_go_on.set()
+        await work.until_drained()
+
+    assert work.queue.waiting() == 0
+
+
+async def test_what_comes_while_something_is_done_is_not_forgotten() -> None:
+    work = Work()
+    work.may_go_on.clear()
+    work.queue.put("a")
+
+    async with work.running():
+        await asyncio.wait_for(work.began.wait(), PATIENCE)
+        work.queue.put("b")
+        work.may_go_on.set()
+        await work.until_drained()
+
+    assert work.batches == [["a"], ["b"]]
+
+
+async def test_a_full_queue_makes_room_and_says_so_once() -> None:
+    work = Work(batch=10)
+    with override_settings(TURBO={"PUBLISH_QUEUE": 2}):
+        for item in "abcd":
+            work.queue.put(item)
+
+    assert work.full == 2
+    assert work.queue.waiting() == 3
+    async with work.running():
+        await work.until_drained()
+
+    assert work.batches == [["some are missing", "c", "d"]]
+
+
+async def test_a_task_may_leave_itself_something_to_do_first() -> None:
+    queue: Queue[str]
+    drained = asyncio.Event()
+    batches = []
+
+    async def work(batch: list[str]) -> None:
+        batches.append(batch)
+        if batch == ["a"]:
+            queue.put_first("a was lost")
+
+    loop = asyncio.get_running_loop()
+    queue = Queue(loop, work, batch=1, on_full=lambda: None, drained=drained.set)
+    tasks = Tasks()
+    tasks.run(queue.run())
+    queue.put("a")
+    queue.put("b")
+    await asyncio.wait_for(drained.wait(), PATIENCE)
+    await tasks.stop()
+
+    assert batches == [["a"], ["a was lost", "b"]]
+
+
+async def test_what_waits_can_be_dropped() -> None:
+    queue = Work().queue
+    assert queue.drop_oldest() is None
+    for item in "abc":
+        queue.put(item)
+
+    assert queue.drop_oldest() == "a"
+    assert queue.clear() == 2
+    assert queue.waiting() == 0
+
+
+# --- A queue for each key
+
+
+current: ContextVar[str] = ContextVar("current", default="nobody")
+
+
+async def test_each_key_has_its_order_and_no_context() -> None:
+    done: list[tuple[str, list[int], str]] = []
+    all_done = asyncio.Event()
+
+    async def work(key: str, items: list[int]) -> None:
+        done.append((key, items, current.get()))
+        if len(done) == 2:
+            all_done.set()
+
+    queues: KeyedQueues[str, int] = KeyedQueues(work, lambda items: None)
+    current.set("ann")
+    queues.put("x", 1)
+    queues.put("y", 2)
+    queues.put("x", 3)
+
+    assert (queues.waiting("x"), queues.last("x"), queues.last("z")) == (2, 3, None)
+    await asyncio.wait_for(all_done.wait(), PATIENCE)
+    assert done == [("x", [1, 3], "nobody"), ("y", [2], "nobody")]
+
+
+async def test_what_fails_is_logged_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    failed: list[int] = []
+    told = asyncio.Event()
+
+    async def work(key: str, items: list[int]) -> None:
+        raise ValueError("no")
+
+    def fail(items: list[int]) -> None:
+        failed.extend(items)
+        told.set()
+
+    queues: KeyedQueues[str, int] = KeyedQueues(work, fail)
+    queues.put("x", 1)
+    await asyncio.wait_for(told.wait(), PATIENCE)
+
+    assert failed == [1]
+    assert "Clients cannot be told of a change." in caplog.text
+
+
+async def test_who_stops_can_go_on() -> None:
+    done: list[int] = []
+    all_done = asyncio.Event()
+
+    async def work(key: str, items: list[int]) -> None:
+        done.extend(items)
+        all_done.set()
+
+    queues: KeyedQueues[str, int] = KeyedQueues(work, lambda items: None)
+    queues.put("x", 1)
+    queues.stop()
+    queues.put("x", 2)
+    await asyncio.wait_for(all_done.wait(), PATIENCE)
+
+    assert done == [2]
+
+
+# --- The queues of the publisher
 
 
 class Drawer:

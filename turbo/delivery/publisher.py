@@ -14,7 +14,6 @@ import logging
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -31,7 +30,7 @@ from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.runtime import loops
 from turbo.runtime.backoff import Backoff, OutageLog
-from turbo.runtime.queue import Queues
+from turbo.runtime.queue import Queue, Queues
 from turbo.runtime.tasks import Tasks
 
 __all__ = ["Publisher"]
@@ -63,12 +62,7 @@ class Publisher:
     """The queue of one process and the thread that empties it."""
 
     def __init__(self) -> None:
-        # Filled by any thread, emptied by ours; deque operations are atomic.
-        self._queue: deque[Append] = deque()
-        self._lost: dict[str, None] = {}  # streams that had a message dropped
-        self._idle = True  # whether the next message has to wake our thread
         self._forbidding = 0
-        self._busy = 0  # messages taken and not yet sent; owned by our thread
         self._drained = threading.Condition()
         self._outage = OutageLog(
             logger,
@@ -77,9 +71,15 @@ class Publisher:
         )
         self._warned = False
         self._loop = _Loop()
-        self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._throttle = Throttle(self._enqueue)
+        self._queue: Queue[Append] = Queue(
+            self._loop,
+            self._publish,
+            batch=BATCH,
+            on_full=self._drop_oldest,
+            drained=self._tell_drained,
+        )
+        self._throttle = Throttle(self._queue.put)
         #: What leaves otherwise than through the channel layer.
         self.queues = Queues(self._loop, self._tell_drained)
         self._thread = threading.Thread(
@@ -90,7 +90,7 @@ class Publisher:
     def put(self, message: Append, *, summary: str | None = None) -> None:
         """Queue a message; never blocks and never raises for want of a network."""
         if summary is None:
-            self._enqueue(message)
+            self._queue.put(message)
         else:
             self._loop.call_soon_threadsafe(self._throttle.ask, message, summary)
 
@@ -118,7 +118,7 @@ class Publisher:
 
     def waiting(self) -> int:
         """Return how many messages have not been sent yet."""
-        own = len(self._queue) + self._busy + self._forbidding
+        own = self._queue.waiting() + self._forbidding
         return own + self._throttle.waiting() + self.queues.waiting()
 
     def flush(self, timeout: float) -> bool:
@@ -135,21 +135,10 @@ class Publisher:
                 lambda: not self.waiting(), deadline - time.monotonic()
             )
 
-    def _enqueue(self, message: Append) -> None:
-        if len(self._queue) >= get_settings().publish_queue:
-            self._drop_oldest()
-        self._queue.append(message)
-        if self._idle:
-            self._idle = False
-            self._loop.call_soon_threadsafe(self._wake.set)
-
     def _drop_oldest(self) -> None:
-        try:
-            dropped = self._queue.popleft()
-        except IndexError:  # our thread was faster
-            return
-        self._lost[dropped.stream] = None
-        metrics.count("dropped", sid=dropped.stream)
+        if (dropped := self._queue.drop_oldest()) is not None:
+            self._queue.put_first(Append(dropped.stream, None))
+            metrics.count("dropped", sid=dropped.stream)
 
     def stop(self) -> None:
         """End the thread and close its connections; what waits is lost."""
@@ -165,7 +154,7 @@ class Publisher:
 
     async def _run(self) -> None:
         tasks = Tasks()
-        tasks.run(self._work())
+        tasks.run(self._queue.run())
         tasks.run(self._keep_clock())
         await self._stopping.wait()
         await tasks.stop()
@@ -186,29 +175,9 @@ class Publisher:
         else:
             self._outage.up()
 
-    async def _work(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            self._idle = True  # before the last look: who comes after it wakes us
-            while batch := self._take():
-                await self._publish(batch)
-                self._busy = 0
-            self._tell_drained()
-
     def _tell_drained(self) -> None:
         with self._drained:
             self._drained.notify_all()
-
-    def _take(self) -> list[Append]:
-        # Counted before it is taken, so that who flushes never sees nothing waiting.
-        self._busy = len(self._lost) + min(len(self._queue), BATCH)
-        batch = [Append(stream, None) for stream in list(self._lost)]
-        self._lost.clear()
-        while self._queue and len(batch) < BATCH:
-            batch.append(self._queue.popleft())
-        self._busy = len(batch)
-        return batch
 
     async def _publish(self, batch: list[Append]) -> None:
         try:
@@ -217,7 +186,8 @@ class Publisher:
             # Not an outage: these messages cannot be stored, and never will.
             logger.exception("%d broadcasts cannot be stored.", len(batch))
             metrics.count("dropped", len(batch))
-            self._lost.update(dict.fromkeys(item.stream for item in batch))
+            for item in batch:
+                self._queue.put_first(Append(item.stream, None))
             return
         metrics.count("published", len(batch))
         for envelope in envelopes(

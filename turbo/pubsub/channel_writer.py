@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, TypeAlias
 
 from turbo import metrics
@@ -23,6 +21,7 @@ from turbo.exceptions import ConfigurationError
 from turbo.pubsub.conf import redis_host
 from turbo.pubsub.message import GAP, Announcement
 from turbo.runtime.backoff import Backoff, OutageLog
+from turbo.runtime.queue import Queue
 from turbo.runtime.redis.aclients import Clients, ScriptCall
 from turbo.runtime.redis.script import Script
 
@@ -76,17 +75,16 @@ class ChannelWriter:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, on_empty: Callable[[], None]
     ) -> None:
-        self._loop = loop
-        self._on_empty = on_empty
-        # Filled by any thread; deque operations are atomic.
-        self._queue: deque[Post] = deque()
-        self._idle = True  # set by the loop; a stale read only costs a wake-up
-        self._wake = asyncio.Event()
+        self._queue: Queue[Post] = Queue(
+            loop,
+            self._publish,
+            batch=BATCH,
+            on_full=self._drop_oldest,
+            drained=on_empty,
+        )
         # The loop's own:
         self._key = secrets.token_hex(8)
         self._number = 0
-        self._busy = 0
-        self._lost = False
         self._host: Mapping[str, Any] | None = None
         self._clients: Clients | None = None
         self._outage = OutageLog(
@@ -98,49 +96,23 @@ class ChannelWriter:
 
     def put(self, post: Post) -> None:
         """Queue a post, from any thread."""
-        if len(self._queue) >= get_settings().publish_queue:
-            self._drop_oldest()
-        self._queue.append(post)
-        if self._idle:
-            self._idle = False
-            self._loop.call_soon_threadsafe(self._wake.set)
+        self._queue.put(post)
 
     def waiting(self) -> int:
         """Return how many posts have not been published yet."""
-        return len(self._queue) + self._busy
+        return self._queue.waiting()
 
     async def work(self) -> None:
         """Publish what is queued, in order, until cancelled."""
         try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                while batch := self._take():
-                    await self._publish(batch)
-                    self._busy = 0
-                self._idle = True
-                if self._queue:  # filled between the last look and the line above
-                    self._wake.set()
-                self._on_empty()
+            await self._queue.run()
         finally:
             await self._use(None)
 
-    def _take(self) -> list[Post]:
-        # Counted before it is taken, so that who flushes never sees nothing waiting.
-        self._busy = min(len(self._queue), BATCH)
-        batch: list[Post] = []
-        with suppress(IndexError):  # another thread may have dropped the oldest
-            while len(batch) < self._busy:
-                batch.append(self._queue.popleft())
-        return batch
-
     def _drop_oldest(self) -> None:
-        try:
-            self._queue.popleft()
-        except IndexError:  # the loop was faster
-            return
-        self._lost = True
-        metrics.count("dropped")
+        if self._queue.drop_oldest() is not None:
+            self._queue.put_first(((server_channel(), GAP),))
+            metrics.count("dropped")
 
     async def _publish(self, batch: Sequence[Post]) -> None:
         call = self._call(batch)
@@ -176,9 +148,6 @@ class ChannelWriter:
 
     def _call(self, batch: Sequence[Post]) -> ScriptCall:
         args: list[str | int] = [MEMORY]
-        if self._lost:
-            self._lost = False
-            batch = [((server_channel(), GAP),), *batch]
         for post in batch:
             self._number += 1
             for channel, text in post:

@@ -15,7 +15,6 @@ from contextlib import suppress
 from weakref import WeakKeyDictionary
 
 from turbo import metrics
-from turbo.conf import get_settings
 from turbo.delivery.names import user_key
 from turbo.delivery.unreadable import Unreadable, drop
 from turbo.pubsub.changes import read_changes
@@ -24,6 +23,7 @@ from turbo.pubsub.conf import redis_host
 from turbo.pubsub.message import Announcement
 from turbo.pubsub.readers import QUICK, Listener, Reader
 from turbo.runtime.failures import log_failure
+from turbo.runtime.queue import Queue
 from turbo.runtime.redis.listen import BREAK, hear
 from turbo.runtime.tasks import Tasks
 from turbo.runtime.threads import in_thread, in_turns
@@ -49,9 +49,9 @@ class FanOut:
         self._readers: dict[str | None, Reader] = {}
         self._listeners: dict[Listener, Reader] = {}
         # ``None`` stands for changes that are missing.
-        self._queue: deque[Announcement | None] = deque()
-        self._is_telling = False
-        self._wake = asyncio.Event()
+        self._queue: Queue[Announcement | None] = Queue(
+            self._loop, self._tell, batch=BATCH, on_full=self._drop_all
+        )
         self._ready = asyncio.Event()
         self._jobs = Tasks()
 
@@ -60,7 +60,7 @@ class FanOut:
         self._guests += 1
         if self._guests == 1:
             self._jobs.run(self._listen())
-            self._jobs.run(self._work())
+            self._jobs.run(self._queue.run())
         with suppress(TimeoutError):  # it is told of a gap as soon as they are heard
             async with asyncio.timeout(patience):
                 await self._ready.wait()
@@ -90,7 +90,7 @@ class FanOut:
             return False
         del reader.listeners[listener]
         self._forget_unused(reader)
-        return reader.is_behind or self._is_telling or bool(self._queue)
+        return reader.is_behind or bool(self._queue.waiting())
 
     def _forget_unused(self, reader: Reader) -> None:
         # Who leaves and comes back while they are asked about is not asked beside that.
@@ -113,30 +113,13 @@ class FanOut:
 
     def _hear(self, text: str | None) -> None:
         try:
-            self._put(None if text is BREAK else Announcement.unpack(text))
+            self._queue.put(None if text is BREAK else Announcement.unpack(text))
         except Unreadable as problem:
             drop("changes for pub/sub clients", problem)
 
-    def _put(self, item: Announcement | None) -> None:
-        if len(self._queue) >= get_settings().publish_queue:
-            metrics.count("dropped", len(self._queue))
-            self._queue.clear()
-            item = None
-        self._queue.append(item)
-        self._wake.set()
-
-    async def _work(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._queue:
-                self._is_telling = True
-                await self._tell(self._take())
-                self._is_telling = False
-
-    def _take(self) -> list[Announcement | None]:
-        count = min(len(self._queue), BATCH)
-        return [self._queue.popleft() for _ in range(count)]
+    def _drop_all(self) -> None:
+        metrics.count("dropped", self._queue.clear())
+        self._queue.put_first(None)
 
     async def _tell(self, batch: list[Announcement | None]) -> None:
         if None in batch:

@@ -20,7 +20,8 @@ class Turns:
     The turns of one consumer.
 
     Actions and handlers of events never run at the same time, so a consumer's
-    attributes need no lock.
+    attributes need no lock. This is not one of the queues of ``turbo.runtime``: what
+    waits shares its lock with what does not, and runs in the consumer's context.
     """
 
     def __init__(self, *, on_full: Callable[[], None]) -> None:
