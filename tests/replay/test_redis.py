@@ -31,7 +31,8 @@ from turbo.replay import Append, Appended, History
 from turbo.replay.clock import LIFETIME
 from turbo.replay.redis import DOUBTS, RedisReplay
 from turbo.runtime.redis import aclients
-from turbo.runtime.redis.aclients import Clients, ScriptCall, connection_options
+from turbo.runtime.redis.aclients import Clients, ScriptCall
+from turbo.runtime.redis.options import connection_options
 from turbo.runtime.redis.script import Script
 
 ROOM = "z7r3l7mdrbvujpqa35bauqyha7"

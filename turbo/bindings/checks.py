@@ -14,7 +14,7 @@ from turbo.bindings.consumers import consumer_classes
 from turbo.bindings.store import get_store
 from turbo.conf import layer_hosts
 from turbo.exceptions import ConfigurationError
-from turbo.runtime.redis.aclients import is_first_database
+from turbo.runtime.redis.options import is_first_database
 
 __all__ = ["check_consumers", "check_prefix", "check_querysets", "check_store"]
 

@@ -21,7 +21,7 @@ from turbo.connections.limits import check_limits
 from turbo.exceptions import ConfigurationError
 from turbo.replay import check_replay, get_replay
 from turbo.replay.redis import RedisReplay
-from turbo.runtime.redis.aclients import is_first_database
+from turbo.runtime.redis.options import is_first_database
 
 __all__ = ["check_reach", "check_setup"]
 

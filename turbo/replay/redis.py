@@ -20,8 +20,9 @@ from turbo.replay.base import Append, Appended, Entry, History, ReplayLog
 from turbo.replay.clock import Reading
 from turbo.replay.hosts import Hosts
 from turbo.replay.positions import Moment, Position, parse
-from turbo.runtime.redis.aclients import ScriptCall, connection_options
+from turbo.runtime.redis.aclients import ScriptCall
 from turbo.runtime.redis.hosts import read_hosts
+from turbo.runtime.redis.options import connection_options
 from turbo.runtime.redis.script import Script
 
 __all__ = ["RedisReplay"]

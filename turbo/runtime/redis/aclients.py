@@ -10,33 +10,26 @@ may be forgotten before its loops end: the garbage collector cannot close a conn
 from __future__ import annotations
 
 import asyncio
-import codecs
 import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
-from channels_redis.utils import create_pool, decode_hosts
+from channels_redis.utils import create_pool
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
 
 from turbo.runtime.forks import after_in_child
-from turbo.runtime.redis.script import Script
+from turbo.runtime.redis.options import connection_options
+from turbo.runtime.redis.script import Script, results, unknown
 
 __all__ = [
     "Clients",
     "RedisClient",
     "ScriptCall",
-    "connection_options",
-    "is_first_database",
 ]
 
-CONNECT_TIMEOUT = 2.0
-SOCKET_TIMEOUT = 5.0
 #: Connections of one loop to one host; further calls wait for a free one.
 CONNECTIONS = 8
 
@@ -52,10 +45,7 @@ class ScriptCall:
 
     def command(self, *, whole: bool) -> tuple[str | int, ...]:
         """Return the command that names the script, or holds its ``whole`` text."""
-        name, text = (
-            ("EVAL", self.script.source) if whole else ("EVALSHA", self.script.sha)
-        )
-        return (name, text, len(self.keys), *self.keys, *self.args)
+        return self.script.command(self.keys, self.args, whole=whole)
 
 
 class RedisClient:
@@ -87,17 +77,11 @@ class RedisClient:
             if once:
                 raise
             replies = await self._pipeline(commands)
-        unknown = [n for n, r in enumerate(replies) if isinstance(r, NoScriptError)]
-        if unknown:
-            again = await self._pipeline(
-                [calls[n].command(whole=True) for n in unknown]
-            )
-            for n, reply in zip(unknown, again, strict=True):
+        if places := unknown(replies):
+            again = await self._pipeline([calls[n].command(whole=True) for n in places])
+            for n, reply in zip(places, again, strict=True):
                 replies[n] = reply
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
+        return results(replies)
 
     async def _pipeline(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
         async with self._free, self._redis.pipeline(transaction=False) as pipeline:
@@ -183,41 +167,3 @@ def _keep(
         if of.is_closed():  # without shutting down its generators
             _open.pop(kept, None)
     _open[generator] = loop
-
-
-def connection_options(host: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Return the options of a connection to a host, as ``create_pool`` takes them.
-
-    No command is repeated behind our back: it might be carried out twice.
-    """
-    options = dict(host)
-    options.pop("retry_on_timeout", None)
-    options.pop("retry_on_error", None)
-    options["retry"] = Retry(NoBackoff(), 0)
-    options["decode_responses"] = True
-    options["encoding"], options["encoding_errors"] = "utf-8", "turbo"
-    for name, limit in _LIMITS.items():
-        options[name] = options.get(name) or limit
-    if "master_name" in options:
-        options["sentinel_kwargs"] = _LIMITS | (options.get("sentinel_kwargs") or {})
-    return options
-
-
-def is_first_database(hosts: Sequence[Any] | None) -> bool:
-    """Return whether database 0, which everybody has by default, is used on a host."""
-    pools = [create_pool(connection_options(host)) for host in decode_hosts(hosts)]
-    return any(not pool.connection_kwargs.get("db") for pool in pools)
-
-
-def _lenient(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Keep lone surrogates both ways; what is no text at all can still be read."""
-    try:
-        return codecs.lookup_error("surrogatepass")(error)
-    except UnicodeError:
-        return codecs.replace_errors(error)
-
-
-codecs.register_error("turbo", _lenient)
-
-_LIMITS = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": SOCKET_TIMEOUT}

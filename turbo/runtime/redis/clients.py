@@ -8,13 +8,12 @@ from weakref import finalize
 
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from turbo.runtime.forks import after_in_child
-from turbo.runtime.redis.aclients import connection_options
-from turbo.runtime.redis.script import Script
+from turbo.runtime.redis.options import connection_options
+from turbo.runtime.redis.script import Script, results, unknown
 
 __all__ = ["Host", "ScriptCommand"]
 
@@ -34,15 +33,11 @@ class Host:
     def run(self, commands: Sequence[ScriptCommand]) -> list[Any]:
         """Run scripts in one round trip; two where the host did not know one."""
         replies = self._send(commands, whole=False)
-        unknown = [n for n, r in enumerate(replies) if isinstance(r, NoScriptError)]
-        if unknown:
-            again = self._send([commands[n] for n in unknown], whole=True)
-            for n, reply in zip(unknown, again, strict=True):
+        if places := unknown(replies):
+            again = self._send([commands[n] for n in places], whole=True)
+            for n, reply in zip(places, again, strict=True):
                 replies[n] = reply
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
+        return results(replies)
 
     def execute(self, *command: str) -> Any:
         """Return the reply to one command."""
@@ -64,18 +59,13 @@ class Host:
     def _send(self, commands: Sequence[ScriptCommand], *, whole: bool) -> list[Any]:
         with self._redis.pipeline(transaction=False) as pipeline:
             for script, keys, args in commands:
-                name, text = (
-                    ("EVAL", script.source) if whole else ("EVALSHA", script.sha)
-                )
-                command = (name, text, len(keys), *keys, *args)
+                command = script.command(keys, args, whole=whole)
                 pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
             return pipeline.execute(raise_on_error=False)
 
     def _pool(self) -> ConnectionPool:
-        options = connection_options(self._address)
-        options["retry"] = Retry(NoBackoff(), 0)
-        for name in ("socket_connect_timeout", "socket_timeout"):
-            options[name] = self._address.get(name) or self._timeout
+        options = connection_options(self._address, timeout=self._timeout)
+        options["retry"] = Retry(NoBackoff(), 0)  # not the one for event loops
         if "address" in options:
             return ConnectionPool.from_url(options.pop("address"), **options)
         if "master_name" in options:

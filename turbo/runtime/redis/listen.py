@@ -12,7 +12,7 @@ from channels_redis.utils import create_pool
 from redis.asyncio import Redis
 
 from turbo.runtime.backoff import Backoff, OutageLog
-from turbo.runtime.redis.aclients import connection_options
+from turbo.runtime.redis.options import connection_options
 
 __all__ = ["BREAK", "hear"]
 

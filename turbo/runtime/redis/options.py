@@ -1,0 +1,57 @@
+"""The options of a connection to Redis, whoever opens it."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from channels_redis.utils import create_pool, decode_hosts
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+__all__ = ["connection_options", "is_first_database"]
+
+CONNECT_TIMEOUT = 2.0
+SOCKET_TIMEOUT = 5.0
+
+_LIMITS = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": SOCKET_TIMEOUT}
+
+
+def connection_options(
+    host: Mapping[str, Any], *, timeout: float | None = None
+) -> dict[str, Any]:
+    """
+    Return the options of a connection to a host, as ``create_pool`` takes them.
+
+    No wait is longer than ``timeout`` seconds where the host does not say otherwise.
+    No command is repeated behind our back: it might be carried out twice.
+    """
+    options = dict(host)
+    options.pop("retry_on_timeout", None)
+    options.pop("retry_on_error", None)
+    options["retry"] = Retry(NoBackoff(), 0)
+    options["decode_responses"] = True
+    options["encoding"], options["encoding_errors"] = "utf-8", "turbo"
+    for name, limit in _LIMITS.items():
+        options[name] = options.get(name) or timeout or limit
+    if "master_name" in options:
+        options["sentinel_kwargs"] = _LIMITS | (options.get("sentinel_kwargs") or {})
+    return options
+
+
+def is_first_database(hosts: Sequence[Any] | None) -> bool:
+    """Return whether database 0, which everybody has by default, is used on a host."""
+    pools = [create_pool(connection_options(host)) for host in decode_hosts(hosts)]
+    return any(not pool.connection_kwargs.get("db") for pool in pools)
+
+
+def _lenient(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Keep lone surrogates both ways; what is no text at all can still be read."""
+    try:
+        return codecs.lookup_error("surrogatepass")(error)
+    except UnicodeError:
+        return codecs.replace_errors(error)
+
+
+codecs.register_error("turbo", _lenient)
