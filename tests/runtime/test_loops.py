@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.servers import PATIENCE
 from turbo.runtime import loops
+from turbo.runtime.loops import PerLoop
 
 
 @pytest.fixture(autouse=True)
@@ -140,3 +141,44 @@ async def test_a_call_that_never_began_is_let_go(leaves: bool) -> None:
     else:
         assert await asking
     assert not called
+
+
+# --- One for each loop
+
+
+def test_each_loop_has_its_own() -> None:
+    made: PerLoop[list[str]] = PerLoop(list)
+
+    async def use() -> list[str]:
+        assert made.get() is made.get()
+        return made.get()
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        kept = first.run(use())
+        kept.append("of the first")
+        assert first.run(use()) is kept
+        assert second.run(use()) == []
+        assert len(made.values()) == 2
+
+
+async def test_what_is_forgotten_is_made_anew() -> None:
+    made: PerLoop[list[str]] = PerLoop(list)
+    first = made.get()
+    first.append("a")
+
+    made.forget()
+    made.forget()
+
+    assert made.get() == []
+
+
+def test_it_goes_with_its_loop() -> None:
+    made: PerLoop[list[str]] = PerLoop(list)
+
+    async def use() -> None:
+        made.get()
+
+    asyncio.run(use())
+    gc.collect()
+
+    assert made.values() == []

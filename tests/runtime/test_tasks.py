@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from contextvars import Context, ContextVar
 
 import pytest
 
 from tests.support.servers import PATIENCE
-from turbo.runtime.tasks import Tasks
+from turbo.runtime.tasks import Tasks, detach
 
 
 async def test_an_errand_runs_and_is_forgotten() -> None:
@@ -59,3 +61,25 @@ async def test_stop_from_within_an_errand_does_not_wait_for_itself() -> None:
     tasks.run(work())
 
     await asyncio.wait_for(done.wait(), PATIENCE)
+
+
+async def test_what_is_detached_ends_though_nobody_holds_it() -> None:
+    may_end, ended = asyncio.Event(), asyncio.Event()
+    current: ContextVar[str] = ContextVar("current", default="nobody")
+    current.set("ann")
+    seen = []
+
+    async def work() -> None:
+        await may_end.wait()
+        seen.append(current.get())
+        ended.set()
+
+    detach(work())
+    detach(work(), context=Context())
+    await asyncio.sleep(0)
+    gc.collect()
+    may_end.set()
+    await asyncio.wait_for(ended.wait(), PATIENCE)
+    await asyncio.sleep(0)
+
+    assert sorted(seen) == ["ann", "nobody"]

@@ -18,11 +18,12 @@ import time
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from contextvars import Context
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 from turbo.connections.visitors import Visitor
 from turbo.delivery.names import user_key
 from turbo.runtime.failures import log_failure
+from turbo.runtime.loops import PerLoop
+from turbo.runtime.tasks import detach
 from turbo.runtime.threads import answer_of, in_turns
 
 __all__ = ["ask", "ask_quickly"]
@@ -149,12 +150,8 @@ FORGETTING = 0.9
 _costs: dict[type[Tested], float] = {}
 _begun: dict[tuple[type[Tested], int], float] = {}
 # The questions that have not been answered, by event loop: the latest of each kind.
-_open: WeakKeyDictionary[
-    asyncio.AbstractEventLoop, dict[tuple[Hashable, str], _Question]
-] = WeakKeyDictionary()
+_open: PerLoop[dict[tuple[Hashable, str], _Question]] = PerLoop(dict)
 _lock = threading.Lock()  # owns whether a question has begun, and of what it is asked
-# What asks them goes on when the visitor leaves who began it, for others may wait.
-_tasks: set[asyncio.Task[None]] = set()
 
 
 async def ask(streams: Mapping[str, Tested], visitor: Visitor) -> dict[str, str]:
@@ -213,7 +210,7 @@ def _question(
     name: str, stream: Tested, visitor: Visitor, new: list[_Question]
 ) -> _Question:
     """Return the question to wait for; one that is made is added to ``new``."""
-    known = _open.setdefault(asyncio.get_running_loop(), {})
+    known = _open.get()
     key = visitor.key, name
     question = known.get(key)
     if question is not None and question.share(stream, visitor.user):
@@ -249,6 +246,5 @@ async def _ask_plain(questions: Sequence[_Question], owner: Hashable) -> None:
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.get_running_loop().create_task(work, context=Context())
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+    # It goes on when the visitor leaves who began it, for others may wait.
+    detach(work, context=Context())

@@ -21,7 +21,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextvars import Context
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 from turbo import metrics
 from turbo.conf import get_settings
@@ -36,6 +35,7 @@ from turbo.delivery.unreadable import Unreadable, drop, is_about_content
 from turbo.exceptions import ConfigurationError
 from turbo.runtime import loops
 from turbo.runtime.backoff import Backoff, OutageLog
+from turbo.runtime.loops import PerLoop
 from turbo.runtime.tasks import Tasks
 
 __all__ = ["Connection", "Hub", "get_hub", "subscribers"]
@@ -87,7 +87,7 @@ class Hub:
         self._connections.pop(connection, None)
         self.unsubscribe(connection, self._held.get(connection, ()))
         if not self._connections:
-            _hubs.pop(asyncio.get_running_loop(), None)
+            _hubs.forget()
             await self._stop()
 
     def subscribers(self) -> dict[str, int]:
@@ -273,21 +273,17 @@ class Hub:
 #: The revocation that asks for every permission again.
 RECHECK = "{}"
 
-_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+_hubs = PerLoop(Hub)
 
 
 def get_hub() -> Hub:
     """Return the hub of the running loop; connect before awaiting anything."""
-    loop = asyncio.get_running_loop()
-    hub = _hubs.get(loop)
-    if hub is None:
-        hub = _hubs[loop] = Hub()
-    return hub
+    return _hubs.get()
 
 
 def subscribers() -> Counter[str]:
     """Return how many subscribers each stream id has in this process."""
-    return sum((Counter(hub.subscribers()) for hub in list(_hubs.values())), Counter())
+    return sum((Counter(hub.subscribers()) for hub in _hubs.values()), Counter())
 
 
 metrics.gauge("streams", lambda: len(subscribers()))

@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections import deque
 from contextlib import suppress
-from weakref import WeakKeyDictionary
 
 from turbo import metrics
 from turbo.delivery.names import user_key
@@ -23,6 +22,7 @@ from turbo.pubsub.conf import redis_host
 from turbo.pubsub.message import Announcement
 from turbo.pubsub.readers import QUICK, Listener, Reader
 from turbo.runtime.failures import log_failure
+from turbo.runtime.loops import PerLoop
 from turbo.runtime.queue import Queue
 from turbo.runtime.redis.listen import BREAK, hear
 from turbo.runtime.tasks import Tasks
@@ -69,7 +69,7 @@ class FanOut:
         """Forget a connection; the last one ends the subscription."""
         self._guests -= 1
         if not self._guests:
-            _fan_outs.pop(asyncio.get_running_loop(), None)
+            _fan_outs.forget()
             await self._jobs.stop()
 
     def admit(self, listener: Listener) -> None:
@@ -187,13 +187,9 @@ class FanOut:
         self._forget_unused(reader)
 
 
-_fan_outs: WeakKeyDictionary[asyncio.AbstractEventLoop, FanOut] = WeakKeyDictionary()
+_fan_outs = PerLoop(FanOut)
 
 
 def get_fan_out() -> FanOut:
     """Return the fan-out of the running loop; open a connection before awaiting."""
-    loop = asyncio.get_running_loop()
-    fan_out = _fan_outs.get(loop)
-    if fan_out is None:
-        fan_out = _fan_outs[loop] = FanOut()
-    return fan_out
+    return _fan_outs.get()

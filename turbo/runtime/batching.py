@@ -16,7 +16,8 @@ from contextvars import Context
 from functools import wraps
 from itertools import chain
 from typing import Generic, ParamSpec, TypeVar, cast
-from weakref import WeakKeyDictionary
+
+from turbo.runtime.loops import PerLoop
 
 __all__ = ["batched", "deduplicated", "limited"]
 
@@ -43,15 +44,11 @@ def batched(
     It is awaited in no context in particular, for it works for whoever asks. What it
     raises, everybody gets who waited for that answer.
     """
-    tables: WeakKeyDictionary[asyncio.AbstractEventLoop, _Table[Q, A]]
-    tables = WeakKeyDictionary()
+    tables = PerLoop(lambda: _Table(answer))
 
     @wraps(answer)
     async def ask(question: Q) -> A:
-        loop = asyncio.get_running_loop()
-        if (table := tables.get(loop)) is None:
-            table = tables[loop] = _Table(answer)
-        return await table.ask(question)
+        return await tables.get().ask(question)
 
     return ask
 
@@ -62,15 +59,11 @@ def limited(
     """Let so many calls of a coroutine function run at once; others wait outside."""
 
     def decorate(work: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-        rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
-        rooms = WeakKeyDictionary()
+        rooms = PerLoop(lambda: asyncio.Semaphore(count))
 
         @wraps(work)
         async def enter(*args: P.args, **kwargs: P.kwargs) -> R:
-            loop = asyncio.get_running_loop()
-            if (room := rooms.get(loop)) is None:
-                room = rooms[loop] = asyncio.Semaphore(count)
-            async with room:
+            async with rooms.get():
                 return await work(*args, **kwargs)
 
         return enter

@@ -1,5 +1,8 @@
 """
-The event loop that serves in this process, if any.
+The event loops of this process, and the one that serves, if any.
+
+What belongs to a loop is kept in a :class:`PerLoop`: objects of one loop cannot be
+used on another.
 
 ``InMemoryChannelLayer`` is not thread-safe: only the loop whose consumers receive from
 it may send to it. Those who serve say so here, and the publisher asks.
@@ -10,11 +13,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 
 __all__ = [
+    "PerLoop",
     "expect",
     "expected",
     "loop",
@@ -23,11 +28,38 @@ __all__ = [
     "websocket_application",
 ]
 
+T = TypeVar("T")
+
 #: Seconds after which a loop that has not answered is looked at: it may have ended.
 PATIENCE = 1.0
 
 _loop: asyncio.AbstractEventLoop | None = None
 _expected = False
+
+
+class PerLoop(Generic[T]):
+    """One of a kind for each event loop: made when asked for, gone with its loop."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, T]
+        self._made = WeakKeyDictionary()
+
+    def get(self) -> T:
+        """Return that of the running loop."""
+        running = asyncio.get_running_loop()
+        found = self._made.get(running)
+        if found is None:
+            found = self._made[running] = self._make()
+        return found
+
+    def forget(self) -> None:
+        """Let the running loop have another one."""
+        self._made.pop(asyncio.get_running_loop(), None)
+
+    def values(self) -> list[T]:
+        """Return those of all loops, for any thread."""
+        return list(self._made.values())
 
 
 def expect() -> None:

@@ -5,11 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from contextvars import Context
+from typing import Any, TypeVar
 
-__all__ = ["Tasks"]
+__all__ = ["Tasks", "detach"]
 
 logger = logging.getLogger("turbo.hub")
+
+R = TypeVar("R")
+
+#: Nobody else may hold a task that goes on when whoever began it has left.
+_detached: set[asyncio.Task[Any]] = set()
+
+
+def detach(
+    work: Coroutine[Any, Any, R], *, context: Context | None = None
+) -> asyncio.Task[R]:
+    """Start what goes on when whoever began it has left."""
+    task = asyncio.get_running_loop().create_task(work, context=context)
+    _detached.add(task)
+    task.add_done_callback(_detached.discard)
+    return task
 
 
 class Tasks:

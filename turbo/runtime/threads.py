@@ -16,13 +16,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from asgiref.sync import AsyncToSync, async_to_sync
 from channels.db import DatabaseSyncToAsync
 
 from turbo.conf import get_settings
 from turbo.runtime.forks import after_in_child
+from turbo.runtime.loops import PerLoop
+from turbo.runtime.tasks import detach
 
 __all__ = [
     "answer_of",
@@ -41,13 +43,10 @@ R = TypeVar("R")
 SLICE = 0.005
 
 _pool: ThreadPoolExecutor | None = None
-# Work goes on in its thread when who asked for it has left.
-_tasks: set[asyncio.Task[Any]] = set()
-
 # The turns of each owner, by event loop.
-_turns: WeakKeyDictionary[
-    asyncio.AbstractEventLoop, WeakValueDictionary[Hashable, asyncio.Lock]
-] = WeakKeyDictionary()
+_turns: PerLoop[WeakValueDictionary[Hashable, asyncio.Lock]] = PerLoop(
+    WeakValueDictionary
+)
 
 
 async def in_thread(work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -90,10 +89,7 @@ async def in_turns(owner: Hashable, steps: Iterable[Callable[[], None]]) -> None
 
 async def to_its_end(work: Coroutine[Any, Any, R]) -> R:
     """Return what a coroutine returns, which goes on when who waits is cancelled."""
-    task = asyncio.ensure_future(work)
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
-    return await asyncio.shield(task)
+    return await asyncio.shield(detach(work))
 
 
 async def _in_turns(owner: Hashable, left: deque[Callable[[], None]]) -> None:
@@ -104,8 +100,7 @@ async def _in_turns(owner: Hashable, left: deque[Callable[[], None]]) -> None:
 
 def turn_of(owner: Hashable) -> asyncio.Lock:
     """Return what is held by whatever is done for an owner at this moment."""
-    turns = _turns.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
-    return turns.setdefault(owner, asyncio.Lock())
+    return _turns.get().setdefault(owner, asyncio.Lock())
 
 
 async def in_turn(

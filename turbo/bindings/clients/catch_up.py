@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from turbo.bindings.binding import Binding
 from turbo.bindings.cache import reading
@@ -15,6 +14,7 @@ from turbo.bindings.cache.snapshot import Snapshot
 from turbo.bindings.store import State
 from turbo.bindings.store.versions import Version
 from turbo.conf import get_settings
+from turbo.runtime.loops import PerLoop
 from turbo.runtime.threads import in_thread, to_its_end, turn_of
 
 __all__ = ["Caught", "catch_up", "stay"]
@@ -52,7 +52,7 @@ async def catch_up(binding: Binding, since: Version | None, owner: Hashable) -> 
 
     async def in_turn() -> Caught:
         async with turn_of(owner):
-            shared: Caught = await _shared().get((binding, since), work)
+            shared: Caught = await _shared.get().run((binding, since), work)
             return shared
 
     return await to_its_end(in_turn())
@@ -64,7 +64,7 @@ async def stay(binding: Binding) -> State | None:
     async def work() -> State | None:
         return await in_thread(_listen, binding)
 
-    shared: State | None = await _shared().get((binding, "stay"), work)
+    shared: State | None = await _shared.get().run((binding, "stay"), work)
     return shared
 
 
@@ -105,7 +105,7 @@ class _Shared:
         self._waiting: dict[Hashable, asyncio.Task[Any]] = {}
         self._locks: dict[Hashable, asyncio.Lock] = {}
 
-    async def get(self, key: Hashable, work: Callable[[], Awaitable[Any]]) -> Any:
+    async def run(self, key: Hashable, work: Callable[[], Awaitable[Any]]) -> Any:
         task = self._waiting.get(key)
         if task is None:
             task = asyncio.ensure_future(self._run(key, work))
@@ -123,8 +123,4 @@ class _Shared:
                     self._locks.pop(key, None)
 
 
-_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
-
-
-def _shared() -> _Shared:
-    return _loops.setdefault(asyncio.get_running_loop(), _Shared())
+_shared = PerLoop(_Shared)

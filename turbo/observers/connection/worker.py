@@ -9,13 +9,13 @@ one event loop.
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from turbo.delivery.frame import Frame
+from turbo.runtime.loops import PerLoop
 from turbo.runtime.queue import KeyedQueues
 
 __all__ = ["Delivery", "Recipient", "Worker", "worker_for"]
@@ -78,14 +78,14 @@ class Worker(ABC):
 D = TypeVar("D", bound=Worker)
 
 # A worker lives as long as a subscription that joined it.
-_workers: WeakKeyDictionary[
-    asyncio.AbstractEventLoop, WeakValueDictionary[tuple[Any, ...], Worker]
-] = WeakKeyDictionary()
+_workers: PerLoop[WeakValueDictionary[tuple[Any, ...], Worker]] = PerLoop(
+    WeakValueDictionary
+)
 
 
 def worker_for(key: tuple[Any, ...], make: Callable[[], D]) -> D:
     """Return the worker of the running loop that is known as ``key``."""
-    workers = _workers.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+    workers = _workers.get()
     worker = workers.get(key)
     if worker is None:
         worker = workers[key] = make()
