@@ -15,11 +15,7 @@ A WebSocket for JSON clients that follow a binding.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Sequence
-from contextlib import suppress
-from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
@@ -33,22 +29,15 @@ from turbo.bindings.messages import message, parse_request
 from turbo.bindings.rows.codec import check_storable
 from turbo.bindings.store.versions import Version
 from turbo.conf import get_settings
-from turbo.connections.inbox import Inbox, end_now
-from turbo.connections.send_buffer import SendBuffer
+from turbo.connections.budgets import ConnectionBudget
+from turbo.connections.websocket import Endpoint, WebSocket, application
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import CloseCode
 from turbo.exceptions import ConfigurationError, FrameError
-from turbo.runtime import loops
-from turbo.runtime.failures import log_failure
 from turbo.runtime.threads import in_thread
-from turbo.typing import ASGIApplication, Receive, Scope, Send
+from turbo.typing import ASGIApplication, Message, Scope
 
 __all__ = ["BindingConsumer", "consumer_classes"]
-
-logger = logging.getLogger("turbo.bindings")
-
-#: Seconds that a client may take to read what goes before the end.
-CLOSE_TIMEOUT = 2.0
 
 #: What is raised for an argument in the URL that the binding cannot be asked with.
 _REFUSALS = (ArithmeticError, DataError, TypeError, ValidationError, ValueError)
@@ -61,7 +50,7 @@ def consumer_classes() -> list[type[BindingConsumer]]:
     return list(_classes)
 
 
-class BindingConsumer:
+class BindingConsumer(Endpoint):
     """
     The connection of a JSON client to a binding.
 
@@ -82,26 +71,15 @@ class BindingConsumer:
         super().__init_subclass__(**kwargs)
         _classes.append(cls)
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, socket: WebSocket) -> None:
         self.scope = scope
-        self._receive = receive
-        self._send = send
-        # Ends the conversation when the server wants it to, and never otherwise.
-        self._limit = asyncio.timeout(None)
-        self._code: int = CloseCode.SLOW
-        self._is_lost = False
-        self._send_buffer = SendBuffer(
-            scope, send, on_slow=lambda: self.end(CloseCode.SLOW)
-        )
+        self._socket = socket
+        self._client: BindingClient | None = None
 
     @classmethod
     def as_asgi(cls) -> ASGIApplication:
         """Return an ASGI application that serves each connection."""
-
-        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            await cls(scope, receive, send).serve()
-
-        return loops.websocket_application(serve, cls.__qualname__)
+        return application(cls, cls.__qualname__)
 
     def get_binding(self) -> Binding:
         """
@@ -136,42 +114,58 @@ class BindingConsumer:
         """Return whether this class says itself who may listen."""
         return cls.user_passes_test is not BindingConsumer.user_passes_test
 
-    def put(self, frame: Frame) -> None:
-        """Send a frame, now or soon."""
-        self._send_buffer.put(frame)
+    @property
+    def websocket_budget(self) -> ConnectionBudget:
+        """Return what the client may ask for."""
+        return self._known_client.budget
 
-    async def ready(self) -> None:
-        """Wait until nothing waits to be sent; others have their turn first."""
-        await asyncio.sleep(0)
-        await self._send_buffer.ready()
+    async def websocket_connect(self, message: Message) -> None:
+        """Let the client in, and tell it what has happened since its version."""
+        await self._socket.accept()
+        binding = await in_thread(self._prepared_binding)
+        self._client = BindingClient(self, binding, self.scope, self._socket)
+        query = parse_qs(self.scope.get("query_string", b"").decode("latin-1"))
+        await self._client.start(Version.parse(query.get("version", [""])[-1]))
 
-    def end(self, code: int) -> None:
-        """End the connection."""
-        self._code = code
-        end_now(self._limit)
-
-    async def serve(self) -> None:
-        """Serve the connection until either side closes it."""
-        await self._receive()  # websocket.connect
-        await self._send({"type": "websocket.accept"})
-        client: BindingClient | None = None
+    async def websocket_receive(self, message: Message) -> None:
+        """Act on a frame."""
+        limit = get_settings().max_frame_bytes
         try:
-            async with self._limit:
-                binding = await in_thread(self._prepared_binding)
-                client = BindingClient(self, binding, self.scope, self)
-                await self._converse(client)
-        except asyncio.CancelledError:
-            self._code = CloseCode.RESTART
-            await self._close()
-            raise
-        except Exception as error:
-            if not (isinstance(error, TimeoutError) and self._limit.expired()):
-                self._fail(error)
-            await self._close()
-        finally:
-            await self._send_buffer.close()
-            if client is not None:
-                await client.stop()
+            request = parse_request(message.get("text"), limit=limit)
+        except FrameError as error:
+            metrics.count("bad_frames")
+            self._known_client.say("error", reason=error.reason, detail=error.detail)
+            return
+        if request.get("disconnect"):
+            self._socket.end(1000)
+        elif request.get("ping"):
+            self._known_client.say("pong")
+        else:
+            await self._known_client.resume(Version.parse(request["version"]))
+
+    async def websocket_disconnect(self, message: Message) -> None:
+        """Leave everything."""
+        if self._client is not None:
+            await self._client.stop()
+
+    def websocket_limited(self) -> None:
+        """Say that frames come faster than they are read."""
+        detail = "Frames come faster than is allowed."
+        self._known_client.say("error", reason="limit", detail=detail)
+
+    def websocket_failed(self, error: Exception) -> int:
+        """Say that there is no such binding, or that something is broken."""
+        if not (self._arguments() and isinstance(error, _REFUSALS)):
+            return super().websocket_failed(error)
+        metrics.count("refused")
+        event = self.event or getattr(self.binding, "label", "")
+        self._socket.put(Frame(message(event, "denied", reason="unknown")))
+        return CloseCode.FORBIDDEN
+
+    @property
+    def _known_client(self) -> BindingClient:
+        assert self._client is not None
+        return self._client
 
     def _arguments(self) -> dict[str, Any]:
         """Return the arguments in the URL, which a stranger has chosen."""
@@ -185,67 +179,3 @@ class BindingConsumer:
         binding = self.get_binding()
         _ = binding.slot  # looks at the queryset, for which Django may ask the database
         return binding
-
-    async def _converse(self, client: BindingClient) -> None:
-        query = parse_qs(self.scope.get("query_string", b"").decode("latin-1"))
-        say_limited = partial(
-            client.say,
-            "error",
-            reason="limit",
-            detail="Frames come faster than is allowed.",
-        )
-        with Inbox(
-            self._receive,
-            self._send_buffer,
-            pace=partial(client.budget.next_frame, say_limited),
-            on_lost=self._leave,
-        ) as inbox:
-            await client.start(Version.parse(query.get("version", [""])[-1]))
-            while (message := await inbox.next())["type"] == "websocket.receive":
-                await self._act(client, message.get("text"))
-
-    def _leave(self) -> None:
-        self._is_lost = True
-        end_now(self._limit)
-
-    async def _act(self, client: BindingClient, text: str | None) -> None:
-        try:
-            request = parse_request(text, limit=get_settings().max_frame_bytes)
-        except FrameError as error:
-            metrics.count("bad_frames")
-            client.say("error", reason=error.reason, detail=error.detail)
-            return
-        if request.get("disconnect"):
-            self.end(1000)
-        elif request.get("ping"):
-            client.say("pong")
-        else:
-            await client.resume(Version.parse(request["version"]))
-
-    def _fail(self, error: Exception) -> None:
-        """Say that there is no such binding, or that something is broken."""
-        if self._arguments() and isinstance(error, _REFUSALS):
-            metrics.count("refused")
-            event = self.event or getattr(self.binding, "label", "")
-            self.put(Frame(message(event, "denied", reason="unknown")))
-            self._code = CloseCode.FORBIDDEN
-        else:
-            log_failure(f"{type(self).__qualname__} cannot serve a client.", error)
-            self._code = CloseCode.AGAIN
-
-    async def _close(self) -> None:
-        if self._is_lost:
-            return
-        is_slow = self._code == CloseCode.SLOW
-        if is_slow:
-            metrics.count("closed_slow")
-        with suppress(Exception):
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._send_buffer.ready()
-                await self._send({"type": "websocket.close", "code": int(self._code)})
-                while (
-                    is_slow and (await self._receive())["type"] == "websocket.receive"
-                ):
-                    pass
-        if is_slow:
-            self._send_buffer.abort()

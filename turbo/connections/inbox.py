@@ -10,24 +10,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Self
 
 from turbo.connections.send_buffer import SendBuffer
 from turbo.typing import Message, Receive
 
-__all__ = ["NO_CODE", "Inbox", "end_now"]
+__all__ = ["NO_CODE", "Inbox"]
 
 #: The code of a client that closed without one.
 NO_CODE = 1005
 #: Seconds that a frame may take before the next message is looked at.
 PATIENCE = 0.5
-
-
-def end_now(limit: asyncio.Timeout) -> None:
-    """Let a timeout expire; one that has expired, or was left, stays as it is."""
-    with suppress(RuntimeError):
-        limit.reschedule(asyncio.get_running_loop().time())
 
 
 class Inbox:

@@ -94,6 +94,8 @@ _TYPES = {"user": str, "session": str, "stream": str, "recheck": bool}
 class Owner(Protocol[H]):
     """A connection, as the handler of its revocations sees it."""
 
+    __slots__ = ()
+
     def held(self) -> Sequence[H]:
         """Return what the client is subscribed to."""
 
@@ -117,12 +119,13 @@ class RevocationHandler(Generic[H]):
     cannot hold it that there was a revocation.
     """
 
-    __slots__ = ("_owner", "_tasks", "_visitor", "generation", "lock")
+    __slots__ = ("_is_stopped", "_owner", "_tasks", "_visitor", "generation", "lock")
 
     def __init__(self, owner: Owner[H], visitor: Visitor) -> None:
         self._owner = owner
         self._visitor = visitor
         self._tasks = Tasks()
+        self._is_stopped = False
         self.lock = asyncio.Lock()
         #: Counts the revocations that have come, without those that come every minute.
         self.generation = 0
@@ -130,7 +133,7 @@ class RevocationHandler(Generic[H]):
     def take(self, text: str | None) -> None:
         """Take a revocation of the control stream; neither blocks nor raises."""
         revocation = Revocation.parse(text)
-        if not revocation.applies_to(self._visitor):
+        if self._is_stopped or not revocation.applies_to(self._visitor):
             return
         if text != RECHECK:
             self.generation += 1
@@ -147,7 +150,8 @@ class RevocationHandler(Generic[H]):
             self._tasks.run(self._carry_out(revocation))
 
     async def stop(self) -> None:
-        """Carry nothing out any more."""
+        """Carry nothing out any more, nor take anything: the connection ends."""
+        self._is_stopped = True
         await self._tasks.stop()
 
     async def _carry_out(self, revocation: Revocation) -> None:

@@ -143,9 +143,16 @@ class SendBuffer:
         """Return the bytes that wait."""
         return self._bytes
 
-    async def close(self) -> None:
+    def shut(self) -> None:
         """Take nothing more, and forget what waits."""
-        self._shut()
+        self._closed = True
+        self._direct = None
+        self._queue = None
+        self._bytes = 0
+
+    async def close(self) -> None:
+        """Take nothing more, and let go of whoever waits."""
+        self.shut()
         self._unblock()
         if self._task is not None:
             self._task.cancel()
@@ -162,17 +169,11 @@ class SendBuffer:
         self._queue.append(frame)
         self._bytes += frame.size
         if self._bytes > self._limit:
-            self._shut()
+            self.shut()
             self._on_slow()
 
-    def _shut(self) -> None:
-        self._closed = True
-        self._direct = None
-        self._queue = None
-        self._bytes = 0
-
     def _lose(self) -> None:
-        self._shut()
+        self.shut()
         self._unblock()
         if self.on_lost is not None:
             self.on_lost()
@@ -189,7 +190,7 @@ class SendBuffer:
         except StopIteration:
             return
         except Exception:
-            self._shut()  # the connection is gone; its receiver hears of it
+            self.shut()  # the connection is gone; its receiver hears of it
             return
         self._block()
         self._task = asyncio.ensure_future(self._finish(sending, waits_for))
@@ -200,7 +201,7 @@ class SendBuffer:
             while self._queue:
                 await self._send(_message(self._take(self._queue).text))
         except Exception:
-            self._shut()
+            self.shut()
         finally:
             self._unblock()
 

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from turbo import metrics
 from turbo.conf import get_settings
+from turbo.connections.connection import LiveConnection
 from turbo.connections.permissions import (
     Allowed,
     Decision,
@@ -21,10 +22,7 @@ from turbo.connections.permissions import (
     passes,
     revoked,
 )
-from turbo.connections.revocation import RevocationHandler
-from turbo.connections.visitors import Visitor
 from turbo.delivery.frame import Frame
-from turbo.delivery.hub import get_hub
 from turbo.delivery.protocol import (
     Limits,
     PageProtocol,
@@ -52,22 +50,14 @@ _Place: TypeAlias = tuple[str, str]
 _Places: TypeAlias = list[tuple[_Place, list[Allowed]]]
 
 
-class LiveSubscriber:
+class LiveSubscriber(LiveConnection[PageSubscription]):
     """The server's side of one connection."""
 
-    __slots__ = (
-        "_has_missed_revocations",
-        "_hub",
-        "_protocol",
-        "_revocations",
-        "deliver",
-        "visitor",
-    )
+    __slots__ = ("_has_missed_revocations", "_protocol", "deliver")
 
     def __init__(self, scope: Scope, emit: Callable[[Frame], None]) -> None:
         settings = get_settings()
         self.deliver = emit
-        self.visitor = Visitor(scope)
         self._protocol = PageProtocol(
             Limits(
                 frame_bytes=settings.max_frame_bytes,
@@ -75,10 +65,8 @@ class LiveSubscriber:
                 name_chars=4 * settings.max_name_length,
             )
         )
-        self._revocations = RevocationHandler[PageSubscription](self, self.visitor)
         self._has_missed_revocations = False
-        self._hub = get_hub()
-        self._hub.connect(self)
+        super().__init__(scope)
 
     async def receive(self, text: str | None) -> None:
         """Act on one frame of the client."""
@@ -86,7 +74,7 @@ class LiveSubscriber:
             case Subscribe(wanted):
                 await self.subscribe(wanted)
             case Unsubscribe(ended, frames):
-                async with self._revocations.lock:
+                async with self.revocations.lock:
                     self._leave(ended)
                     self._say(frames)
             case Pinged(frame):
@@ -97,7 +85,7 @@ class LiveSubscriber:
 
     async def subscribe(self, wanted: Sequence[Wanted]) -> None:
         """Subscribe to what the user may see of ``wanted``, and say how it went."""
-        async with self._revocations.lock:
+        async with self.revocations.lock:
             while wanted:  # anew, if a revocation came meanwhile
                 again = await self._subscribe(wanted)
                 wanted = [item for item in wanted if item.signed in again]
@@ -105,9 +93,9 @@ class LiveSubscriber:
 
     async def _subscribe(self, wanted: Sequence[Wanted]) -> set[str]:
         """Return the names that a revocation has come for meanwhile."""
-        asked_in, signed = self._revocations.generation, [i.signed for i in wanted]
+        asked_in, signed = self.revocations.generation, [i.signed for i in wanted]
         try:
-            await self._hub.wait_until_listening()
+            await self.hub.wait_until_listening()
             if self.visitor.is_stale:
                 await self.visitor.reload()
             decisions = await admit(signed, self.visitor)
@@ -127,31 +115,25 @@ class LiveSubscriber:
     def apply_revocation(self, revocation: str | None) -> None:
         """Take a revocation of the control stream."""
         self._has_missed_revocations |= revocation is None
-        self._revocations.take(revocation)
-
-    async def stop(self) -> None:
-        """Leave everything."""
-        await self._revocations.stop()
-        self.visitor.budget.close()
-        await self._hub.disconnect(self)
+        super().apply_revocation(revocation)
 
     async def _join(self, places: _Places, asked_in: int) -> Iterable[str]:
         """Subscribe to streams; return their names if a revocation came meanwhile."""
         asked = [item.subscription for _, names in places for item in names]
-        if asked_in != self._revocations.generation:
+        if asked_in != self.revocations.generation:
             return [item.signed for item in asked]
         try:
-            arrivals = await self._hub.subscribe(self, [place for place, _ in places])
+            arrivals = await self.hub.subscribe(self, [place for place, _ in places])
         except Exception as error:
             self._postpone([item.signed for item in asked], error)
             return ()
         # From here to settle() nothing is awaited: arrivals come before live messages.
-        is_current = asked_in == self._revocations.generation
+        is_current = asked_in == self.revocations.generation
         if is_current:  # or what was missed may have been said after a revocation
             for (_, names), arrival in zip(places, arrivals, strict=True):
                 self._welcome(names, arrival)
         self._leave(asked)
-        self._hub.settle(arrivals)
+        self.hub.settle(arrivals)
         return () if is_current else [item.signed for item in asked]
 
     def _affordable(self, places: _Places) -> _Places:
@@ -259,7 +241,7 @@ class LiveSubscriber:
 
     def _leave(self, ended: Iterable[PageSubscription]) -> None:
         """Leave the streams of ``ended`` that no name of this page means any more."""
-        self._hub.unsubscribe(
+        self.hub.unsubscribe(
             self, [item.sid for item in ended if not self._protocol.holds(item.sid)]
         )
 

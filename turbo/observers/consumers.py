@@ -24,8 +24,7 @@ from typing import Any, ClassVar
 from asgiref.sync import async_to_sync
 from rest_framework import exceptions
 
-from turbo.connections.revocation import RevocationHandler
-from turbo.connections.visitors import Visitor
+from turbo.connections.budgets import ConnectionBudget
 from turbo.connections.websocket import Link
 from turbo.observers.actions import action, find_actions, is_detached
 from turbo.observers.asking import ask
@@ -75,18 +74,23 @@ class AsyncAPIConsumer(JsonConnection):
     def attach(self, scope: Scope, link: Link) -> None:
         """Take a connection on."""
         super().attach(scope, link)
-        self.visitor = Visitor(self.scope)
-        revocable = RevocableConsumer(self)
-        self.revocations = RevocationHandler[Subscription](revocable, self.visitor)
+        self._live = RevocableConsumer(self)
+        self.visitor = self._live.visitor
+        self.revocations = self._live.revocations
+
+    @property
+    def websocket_budget(self) -> ConnectionBudget:
+        """Return what the client may ask for."""
+        return self.visitor.budget
 
     async def websocket_disconnect(self, message: Message) -> None:
         """Leave everything."""
-        self.subscriptions.close()  # and no revocation is applied from now on
+        self.subscriptions.close()
         await self.revocations.stop()
         try:
             await super().websocket_disconnect(message)
         finally:
-            self.visitor.budget.close()
+            await self._live.stop()
 
     async def websocket_connect(self, message: Message) -> None:
         """Ask the permissions whether the client may connect."""
@@ -239,11 +243,6 @@ class AsyncAPIConsumer(JsonConnection):
             asked = adapt(permission).has_permission
             if not await ask(asked, self.scope, self, action, **kwargs):
                 raise exceptions.PermissionDenied(getattr(permission, "message", None))
-
-    def apply_revocation(self, revocation: str | None) -> None:
-        """Take a revocation of the control stream: a log-out, say, or a re-check."""
-        if not self.subscriptions.closed:
-            self.revocations.take(revocation)
 
     async def hold(self, key: Any, subscription: Subscription) -> None:
         """Keep what the running action has begun; ask again what is revoked since."""

@@ -62,7 +62,7 @@ class StreamedPaginatedListMixin(PaginatedModelListMixin):
         limit, offset, count = 1, 0, 1
         while limit and offset < max(count, 1):
             if offset:
-                await self.visitor.budget.next_frame(self.say_limited)
+                await self.visitor.budget.next_frame(self.websocket_limited)
             page = await database_sync_to_async(self.list_data)(**kwargs)
             await self.reply(action, data=page, request_id=request_id)
             known = page if isinstance(page, dict) else {}

@@ -21,11 +21,12 @@ from typing import Any, ClassVar
 from rest_framework.exceptions import APIException, NotFound, ParseError
 
 from turbo import metrics
+from turbo.connections.budgets import ConnectionBudget
 from turbo.connections.websocket import Link
 from turbo.delivery.frame import Frame
 from turbo.delivery.incoming import read_json
 from turbo.delivery.protocol import CloseCode
-from turbo.observers.connection.applications import Application
+from turbo.observers.connection.api_connection import Application
 from turbo.observers.connection.multiplexed import MultiplexedConnection, wrap
 from turbo.observers.wire.replies import LIMITED, encode, envelope, errors_list
 from turbo.observers.wire.requests import text_of
@@ -42,17 +43,24 @@ class Multiplexer(Application):
     def attach(self, scope: Scope, link: Link) -> None:
         """Take a connection on."""
         self._link = link
+        self._budget = ConnectionBudget(scope)
+        made = {name: consumer() for name, consumer in self.consumers.items()}
         self._connections = {
-            name: MultiplexedConnection(name, consumer(), scope, link)
-            for name, consumer in self.consumers.items()
+            name: MultiplexedConnection(name, consumer, scope, link)
+            for name, consumer in made.items()
         }
+
+    @property
+    def websocket_budget(self) -> ConnectionBudget:
+        """Return what the client may send, to whichever consumer."""
+        return self._budget
 
     async def websocket_connect(self, message: Message) -> None:
         """Connect to every consumer; the client is let in if any of them does."""
         for connection in self._connections.values():
             await connection.connect(message)
         if any(connection.open for connection in self._connections.values()):
-            await self._link.accept(None, ())
+            await self._link.accept()
         else:
             await self._link.close(CloseCode.FORBIDDEN)
 
@@ -74,13 +82,9 @@ class Multiplexer(Application):
         """Leave every consumer."""
         for connection in self._connections.values():
             await connection.hang_up(message)
+        self._budget.close()
 
-    def apply_revocation(self, revocation: str | None) -> None:
-        """Pass a revocation on to every consumer."""
-        for connection in self._connections.values():
-            connection.apply_revocation(revocation)
-
-    def say_limited(self) -> None:
+    def websocket_limited(self) -> None:
         """Say that frames come faster than they are read."""
         self._link.put(Frame(wrap(None, LIMITED)))
 

@@ -10,23 +10,22 @@ also be one path of a project's own::
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
-from contextlib import suppress
-from functools import partial
 
 from turbo import metrics
 from turbo.conf import get_settings
-from turbo.connections.inbox import Inbox, end_now
-from turbo.connections.revocation import RevocationHandler
-from turbo.connections.send_buffer import SendBuffer
-from turbo.connections.visitors import Visitor
+from turbo.connections.budgets import ConnectionBudget
+from turbo.connections.connection import (
+    PATIENCE,
+    LiveConnection,
+    wait_until_listening,
+)
+from turbo.connections.websocket import Endpoint, WebSocket, application
 from turbo.delivery.frame import Frame
-from turbo.delivery.hub import get_hub
 from turbo.delivery.protocol import LIMITED, CloseCode, Refused
 from turbo.pubsub.access import greetings, may_connect, query_token, user_of_token
 from turbo.pubsub.conf import get_pubsub_settings
-from turbo.pubsub.fan_out import get_fan_out
+from turbo.pubsub.fan_out import FanOut, get_fan_out
 from turbo.pubsub.protocol import (
     AUTHENTICATED,
     GAP_FRAME,
@@ -38,118 +37,48 @@ from turbo.pubsub.protocol import (
     denied,
     receive,
 )
-from turbo.runtime import loops
-from turbo.runtime.failures import log_failure
 from turbo.runtime.tasks import Tasks
-from turbo.typing import ASGIApplication, Receive, Scope, Send
+from turbo.typing import ASGIApplication, Message, Scope
 
 __all__ = ["PubSubConsumer"]
 
-logger = logging.getLogger("turbo.pubsub")
 
-#: Seconds for which a client waits while changes cannot be heard.
-PATIENCE = 2.0
-#: Seconds that a client may take to read what goes before the end.
-CLOSE_TIMEOUT = 2.0
+class PubSubConsumer(LiveConnection["PubSubConsumer"], Endpoint):
+    """One client: a listener of the fan-out, and a connection of the hub."""
 
-
-class PubSubConsumer:
-    """One WebSocket: a listener of the fan-out, and a connection of the hub."""
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, socket: WebSocket) -> None:
+        super().__init__(scope)
         self._scope = scope
-        self._receive = receive
-        self._send = send
-        self.visitor = Visitor(scope)
-        self._revocations = RevocationHandler[PubSubConsumer](self, self.visitor)
+        self._socket = socket
+        self._fan_out: FanOut | None = None
         self._is_in = False
         self._early: list[Frame] | None = []  # until it has been greeted
-        self._lasting = asyncio.timeout(None)  # until it is ended from this side
-        self._code: CloseCode | None = None
-        self._is_lost = False
         self._tasks = Tasks()
-        self._send_buffer = SendBuffer(scope, send, on_slow=self._end_as_slow)
 
     @classmethod
     def as_asgi(cls) -> ASGIApplication:
         """Return an ASGI application that serves each connection."""
+        return application(cls, cls.__qualname__)
 
-        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            await cls(scope, receive, send).serve()
+    @property
+    def websocket_budget(self) -> ConnectionBudget:
+        """Return what the client may ask for."""
+        return self.budget
 
-        return loops.websocket_application(serve, cls.__qualname__)
+    async def websocket_prepare(self) -> None:
+        """Wait a moment until changes and revocations are heard."""
+        self._fan_out = get_fan_out()
+        await self._fan_out.open(PATIENCE)
+        await wait_until_listening()
 
-    async def serve(self) -> None:
-        """Serve the connection until either side closes it."""
-        hub, fan_out = get_hub(), get_fan_out()
-        hub.connect(self)
-        try:
-            with suppress(TimeoutError):  # asked again as soon as revocations are heard
-                async with asyncio.timeout(PATIENCE):
-                    await fan_out.open(PATIENCE)
-                    await hub.wait_until_listening()
-            await self._receive()  # websocket.connect
-            async with self._lasting:
-                await self._read()
-        except asyncio.CancelledError:
-            with suppress(Exception):
-                async with asyncio.timeout(CLOSE_TIMEOUT):
-                    await self._say_goodbye(CloseCode.RESTART)
-            raise
-        except Exception as error:
-            if not (isinstance(error, TimeoutError) and self._lasting.expired()):
-                log_failure("A client of pub/sub cannot be served.", error)
-                self._code = CloseCode.AGAIN
-            await self._close()
-        finally:
-            fan_out.dismiss(self)
-            await self._revocations.stop()
-            await self._tasks.stop()
-            self.visitor.budget.close()
-            await self._send_buffer.close()
-            await hub.disconnect(self)
-            await fan_out.close()
-
-    def tell(self, frame: Frame) -> None:
-        """Send a frame, once the client has been greeted."""
-        if self._early is None:
-            self._send_buffer.put(frame)
-            return
-        self._early.append(frame)
-        if sum(early.size for early in self._early) > get_settings().queue_bytes:
-            self._end_as_slow()
-
-    def deliver(self, frame: Frame) -> None:
-        """Leave out the hub's pings: the server sends those of WebSocket itself."""
-
-    def apply_revocation(self, revocation: str | None) -> None:
-        """Take a revocation of the control stream."""
-        self._revocations.take(revocation)
-
-    async def _read(self) -> None:
-        say_limited = partial(self._send_buffer.put, Frame(LIMITED))
-        with Inbox(
-            self._receive,
-            self._send_buffer,
-            pace=partial(self.visitor.budget.next_frame, say_limited),
-            on_lost=self._leave,
-        ) as inbox:
-            await self._welcome()
-            while (message := await inbox.next())["type"] == "websocket.receive":
-                await self._act(message.get("text"))
-
-    def _leave(self) -> None:
-        self._is_lost = True
-        end_now(self._lasting)
-
-    async def _welcome(self) -> None:
+    async def websocket_connect(self, message: Message) -> None:
         """Accept the connection, when it is known whom to tell of what comes."""
         token = query_token(self._scope)
-        has_room, admitted = self.visitor.budget.hold("subscriptions"), False
+        has_room, admitted = self.budget.hold("subscriptions"), False
         if has_room and token is None:
-            async with self._revocations.lock:
+            async with self.revocations.lock:
                 admitted = await self._admit()
-        await self._send({"type": "websocket.accept"})
+        await self._socket.accept()
         if not has_room:
             self._turn_away()
         elif token is not None:
@@ -159,26 +88,52 @@ class PubSubConsumer:
         else:
             self._tasks.run(self._wait_for_token())
 
-    async def _act(self, text: str | None) -> None:
-        match receive(text, limit=get_settings().max_frame_bytes):
+    async def websocket_receive(self, message: Message) -> None:
+        """Act on a frame."""
+        match receive(message.get("text"), limit=get_settings().max_frame_bytes):
             case Authenticate(token):
                 await self._authenticate(token)
             case Ping():
-                self._send_buffer.put(Frame(PONG))
+                self._socket.put(Frame(PONG))
             case Refused(frame):
                 metrics.count("bad_frames")
-                self._send_buffer.put(Frame(frame))
+                self._socket.put(Frame(frame))
+
+    async def websocket_disconnect(self, message: Message) -> None:
+        """Leave the fan-out and the hub."""
+        if self._fan_out is not None:
+            self._fan_out.dismiss(self)
+        await self._tasks.stop()
+        await self.stop()
+        if self._fan_out is not None:
+            await self._fan_out.close()
+
+    def tell(self, frame: Frame) -> None:
+        """Send a frame, once the client has been greeted."""
+        if self._early is None:
+            self._socket.put(frame)
+            return
+        self._early.append(frame)
+        if sum(early.size for early in self._early) > get_settings().queue_bytes:
+            self._end(CloseCode.SLOW)
+
+    def deliver(self, frame: Frame) -> None:
+        """Leave out the hub's pings: the server sends those of WebSocket itself."""
+
+    def websocket_limited(self) -> None:
+        """Say that frames come faster than they are read."""
+        self._socket.put(Frame(LIMITED))
 
     async def _authenticate(self, token: str) -> None:
-        budget = self.visitor.budget
+        budget = self.budget
         if not budget.spend("tests"):
-            self._send_buffer.put(Frame(LIMIT))
+            self._socket.put(Frame(LIMIT))
             return
         user = await user_of_token(token, budget.owner)
         if user is None:
             self._deny("token")
             return
-        async with self._revocations.lock:
+        async with self.revocations.lock:
             # What is decided for whom it was before is not for whom it is now.
             misses = get_fan_out().dismiss(self)
             self.visitor.become(user)  # the session, if any, is another user's
@@ -191,10 +146,10 @@ class PubSubConsumer:
         if not budget.hold("subscriptions"):
             self._turn_away()
             return
-        self._send_buffer.put(Frame(AUTHENTICATED))
+        self._socket.put(Frame(AUTHENTICATED))
         await self._greet()
         if misses:
-            self._send_buffer.put(Frame(GAP_FRAME))
+            self._socket.put(Frame(GAP_FRAME))
 
     async def _admit(self) -> bool:
         """Let the visitor in, or not; then every change is theirs to hear."""
@@ -210,11 +165,11 @@ class PubSubConsumer:
     async def _greet(self) -> None:
         if self._early is None:
             return
-        for text in await greetings(self.visitor.user, self.visitor.budget.owner):
-            self._send_buffer.put(Frame(text))
+        for text in await greetings(self.visitor.user, self.budget.owner):
+            self._socket.put(Frame(text))
         early, self._early = self._early, None
         for frame in early:
-            self._send_buffer.put(frame)
+            self._socket.put(frame)
 
     async def _wait_for_token(self) -> None:
         await asyncio.sleep(get_pubsub_settings().token_timeout)
@@ -246,37 +201,13 @@ class PubSubConsumer:
 
     def _deny(self, reason: Denial) -> None:
         metrics.count("refused")
-        self._send_buffer.put(Frame(denied(reason)))
+        self._socket.put(Frame(denied(reason)))
         self._end(CloseCode.FORBIDDEN)
 
     def _turn_away(self) -> None:
-        self._send_buffer.put(Frame(LIMIT))
+        self._socket.put(Frame(LIMIT))
         self._end(CloseCode.AGAIN)
 
-    def _end_as_slow(self) -> None:
-        metrics.count("closed_slow")
-        logger.info("A client does not read, and its connection is closed.")
-        self._end(CloseCode.SLOW)
-
     def _end(self, code: CloseCode) -> None:
-        """Let :meth:`serve` go on to close the connection."""
         get_fan_out().dismiss(self)
-        if self._code is None:
-            self._code = code
-            end_now(self._lasting)
-
-    async def _close(self) -> None:
-        """Close the connection, giving the client time to read what goes before."""
-        if self._is_lost:
-            return
-        assert self._code is not None
-        with suppress(Exception):
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._send_buffer.ready()
-                await self._say_goodbye(self._code)
-                while (await self._receive())["type"] == "websocket.receive":
-                    pass
-        self._send_buffer.abort()
-
-    async def _say_goodbye(self, code: CloseCode) -> None:
-        await self._send({"type": "websocket.close", "code": int(code)})
+        self._socket.end(code)

@@ -1,13 +1,11 @@
-"""What a client of a binding stands between: a consumer, and the way to its socket."""
+"""What a client of a binding knows of its consumer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from turbo.delivery.frame import Frame
-
-__all__ = ["Audience", "Way"]
+__all__ = ["Audience"]
 
 
 class Audience(Protocol):
@@ -24,16 +22,3 @@ class Audience(Protocol):
 
     def user_passes_test(self, user: Any) -> Any:
         """Return whether a user may listen; may be a coroutine function."""
-
-
-class Way(Protocol):
-    """The way to the client."""
-
-    def put(self, frame: Frame) -> None:
-        """Send a frame, now or soon."""
-
-    async def ready(self) -> None:
-        """Wait until nothing waits to be sent; others have their turn first."""
-
-    def end(self, code: int) -> None:
-        """End the connection."""

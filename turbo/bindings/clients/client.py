@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from turbo import metrics
 from turbo.bindings.binding import Binding
 from turbo.bindings.cache.notify import group_stream_name, parse_told, stream_name
 from turbo.bindings.cache.outage import is_reachable
-from turbo.bindings.clients.audience import Audience, Way
+from turbo.bindings.clients.audience import Audience
 from turbo.bindings.clients.catch_up import Caught, catch_up, stay
 from turbo.bindings.clients.sequence import ChangeSequence, VersionedChange
 from turbo.bindings.messages import (
@@ -24,12 +23,10 @@ from turbo.bindings.messages import (
 )
 from turbo.bindings.store.versions import Version
 from turbo.conf import get_settings
-from turbo.connections.budgets import ConnectionBudget
+from turbo.connections.connection import LiveConnection, wait_until_listening
 from turbo.connections.questions import ask
-from turbo.connections.revocation import RevocationHandler
-from turbo.connections.visitors import Visitor
+from turbo.connections.websocket import WebSocket
 from turbo.delivery.frame import Frame
-from turbo.delivery.hub import get_hub
 from turbo.delivery.names import stream_id
 from turbo.delivery.protocol import CloseCode
 from turbo.runtime.tasks import Tasks
@@ -43,22 +40,18 @@ logger = logging.getLogger("turbo.bindings")
 PATIENCE = 0.05
 #: Seconds between two attempts to be heard of.
 PAUSE = 1.0
-#: Seconds that a client waits until its process hears of revocations.
-HEEDING = 2.0
 
 
-class BindingClient:
+class BindingClient(LiveConnection["BindingClient"]):
     """One client of a binding."""
 
     def __init__(
-        self, audience: Audience, binding: Binding, scope: Scope, way: Way
+        self, audience: Audience, binding: Binding, scope: Scope, socket: WebSocket
     ) -> None:
         self._audience = audience
         self._event = audience.event or binding.label
         self._binding = binding
-        self._way = way
-        self._visitor = Visitor(scope)
-        self._revocations = RevocationHandler[BindingClient](self, self._visitor)
+        self._socket = socket
         self._sequence = ChangeSequence()
         self._sid = stream_id(stream_name(binding.slot))
         groups = map(group_stream_name, audience.get_groups())
@@ -68,21 +61,13 @@ class BindingClient:
         self._is_healing = False
         self._is_telling = False
         self._is_admitted = False
-        self._hub = get_hub()
-        self._hub.connect(self)
-
-    @property
-    def budget(self) -> ConnectionBudget:
-        """Return what the client may ask for."""
-        return self._visitor.budget
+        super().__init__(scope)
 
     async def start(self, since: Version | None) -> None:
         """Test the user, subscribe, and tell what has happened since a version."""
-        async with self._revocations.lock:
-            with suppress(TimeoutError):  # asked again as soon as revocations are heard
-                async with asyncio.timeout(HEEDING):
-                    await self._hub.wait_until_listening()
-            await self._visitor.look_up()
+        async with self.revocations.lock:
+            await wait_until_listening()
+            await self.visitor.look_up()
             if not self._has_room():
                 self._turn_away()
                 return
@@ -92,11 +77,11 @@ class BindingClient:
                 return
             self._is_admitted = True
             is_heard = await self._subscribe()
-        self._visitor.rest()
+        self.visitor.rest()
         if not is_heard:
             self._tasks.run(self._subscribe_later())
         if not await self._catch_up(since, is_asked=True):
-            self._way.end(CloseCode.AGAIN)  # it has nothing that could be kept up
+            self._socket.end(CloseCode.AGAIN)  # it has nothing that could be kept up
 
     async def resume(self, since: Version | None) -> None:
         """Tell what has happened since a version, and say when that is all."""
@@ -104,14 +89,12 @@ class BindingClient:
 
     async def stop(self) -> None:
         """Leave everything."""
-        await self._revocations.stop()
         await self._tasks.stop()
-        self._visitor.budget.close()
-        await self._hub.disconnect(self)
+        await super().stop()
 
     def say(self, action: str, **fields: Any) -> None:
         """Send a message."""
-        self._way.put(Frame(message(self._event, action, **fields)))
+        self._socket.put(Frame(message(self._event, action, **fields)))
 
     def deliver(self, frame: Frame) -> None:
         """Take what the hub delivers."""
@@ -128,21 +111,15 @@ class BindingClient:
             self._heal()
             self._end_if_slow()
         elif signal.kind == "message":
-            self._way.put(group_frame(self._event, signal.data))
-
-    def apply_revocation(self, revocation: str | None) -> None:
-        """Take a revocation of the control stream."""
-        self._revocations.take(revocation)
+            self._socket.put(group_frame(self._event, signal.data))
 
     async def _subscribe(self) -> bool:
         try:
-            arrivals = await self._hub.subscribe(
-                self, [(sid, "") for sid in self._sids]
-            )
+            arrivals = await self.hub.subscribe(self, [(sid, "") for sid in self._sids])
         except Exception as error:
             logger.info("A client of %r hears nothing yet: %s", self._binding, error)
             return False
-        self._hub.settle(arrivals)
+        self.hub.settle(arrivals)
         return True
 
     async def _subscribe_later(self) -> None:
@@ -163,13 +140,11 @@ class BindingClient:
             was_lost = self._sequence.is_lost
             self._sequence.stop()
             try:
-                caught = await catch_up(
-                    self._binding, since, self._visitor.budget.owner
-                )
+                caught = await catch_up(self._binding, since, self.budget.owner)
             except BaseException:
                 self._sequence.start(since)
                 raise
-            if is_asked and not self._visitor.budget.spend("replay_bytes", caught.size):
+            if is_asked and not self.budget.spend("replay_bytes", caught.size):
                 self._say_limit()
                 self._pass_on(self._sequence.start(before))
                 self._sequence.is_lost |= was_lost
@@ -192,13 +167,13 @@ class BindingClient:
         version = str(caught.version or "")
         if since is not None and caught.changes is not None:
             for number, change in enumerate(caught.changes, since.number + 1):
-                await self._way.ready()
+                await self._socket.ready()
                 self._pass_on([(Version(since.epoch, number), change)])
         if caught.snapshot is not None:
             size = self._audience.page_size
             texts = caught.snapshot.texts
             for page in sync_messages(self._event, version, texts, page_size=size):
-                await self._way.ready()
+                await self._socket.ready()
                 self._put(Frame(page))
         if confirm or caught.snapshot is not None:
             self.say("sync", version=version, payload="ok")
@@ -206,7 +181,7 @@ class BindingClient:
     def _end_if_slow(self) -> None:
         """End the connection of a client that does not read what it is being told."""
         if self._is_telling and self._sequence.is_longer(get_settings().queue_bytes):
-            self._way.end(CloseCode.SLOW)
+            self._socket.end(CloseCode.SLOW)
 
     def _pass_on(self, changes: Iterable[VersionedChange]) -> None:
         for version, change in changes:
@@ -215,7 +190,7 @@ class BindingClient:
     def _put(self, frame: Frame) -> None:
         """Send what only those may see who have been admitted."""
         if self._is_admitted:
-            self._way.put(frame)
+            self._socket.put(frame)
 
     def _heal(self) -> None:
         if self._sequence.is_stuck and not self._is_healing:
@@ -248,27 +223,27 @@ class BindingClient:
 
     def _has_room(self) -> bool:
         """Return whether the visitor may have one more client, and ask its test."""
-        budget = self._visitor.budget
+        budget = self.budget
         return budget.hold("subscriptions", len(self._sids)) and (
             not self._audience.tests_user() or budget.spend("tests")
         )
 
     def _turn_away(self) -> None:
         self._say_limit()
-        self._way.end(CloseCode.AGAIN)
+        self._socket.end(CloseCode.AGAIN)
 
     def _say_limit(self) -> None:
         detail = "This is more than one may ask for. Try again in a minute."
         self.say("error", reason="limit", detail=detail)
 
     async def _passes(self) -> bool:
-        if self._visitor.is_stale:
-            await self._visitor.reload()
+        if self.visitor.is_stale:
+            await self.visitor.reload()
         if not self._audience.tests_user():
             return True
         # Of this connection alone, for the test may look at the scope.
         asked = {f"turbo.bindings {id(self)}": self._audience}
-        [reason] = (await ask(asked, self._visitor)).values()
+        [reason] = (await ask(asked, self.visitor)).values()
         return not reason
 
     # --- For the handler of revocations
@@ -294,6 +269,6 @@ class BindingClient:
 
     def _deny(self, reason: str) -> None:
         self._is_admitted = False
-        self._hub.unsubscribe(self, self._sids)
+        self.hub.unsubscribe(self, self._sids)
         self.say("denied", reason=reason)
-        self._way.end(CloseCode.FORBIDDEN)
+        self._socket.end(CloseCode.FORBIDDEN)

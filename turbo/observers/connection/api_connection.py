@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from channels.exceptions import AcceptConnection, DenyConnection
+from django.apps import apps
 from rest_framework.exceptions import APIException, ParseError
 
 from turbo import metrics
-from turbo.connections.websocket import Link
+from turbo.connections.connection import wait_until_listening
+from turbo.connections.websocket import Endpoint, Link, WebSocket, application
 from turbo.delivery.frame import Frame
 from turbo.delivery.incoming import read_json
 from turbo.delivery.protocol import CloseCode
-from turbo.observers.connection.applications import Application
 from turbo.observers.connection.groups import LayerGroups
 from turbo.observers.connection.subscriptions import Subscriptions
 from turbo.observers.connection.turns import Turns
@@ -22,11 +24,53 @@ from turbo.observers.wire.replies import LIMITED, encode
 from turbo.observers.wire.requests import text_of
 from turbo.runtime.failures import log_failure
 from turbo.runtime.tasks import Tasks
-from turbo.typing import Message, Scope
+from turbo.typing import ASGIApplication, Message, Scope
 
-__all__ = ["JsonConnection"]
+__all__ = ["Application", "JsonConnection"]
+
+logger = logging.getLogger("turbo.observers")
+
+APP = "turbo.observers"
 
 NORMAL = 1000
+#: The close code of an application that failed.
+INTERNAL_ERROR = 1011
+
+
+class Application(Endpoint):
+    """The base of what can be routed to: consumers and multiplexers."""
+
+    websocket_finishes: ClassVar[bool] = True
+
+    @classmethod
+    def as_asgi(cls, **initkwargs: Any) -> ASGIApplication:
+        """Return an ASGI application that serves each connection."""
+        if apps.ready and not apps.is_installed(APP):
+            logger.warning(
+                "%s is served, but %r is not in INSTALLED_APPS: what a shell or a "
+                "worker saves is not heard, for those do not import consumers.py.",
+                cls.__qualname__,
+                APP,
+            )
+
+        def make(scope: Scope, socket: WebSocket) -> Application:
+            endpoint = cls(**initkwargs)
+            endpoint.attach(scope, socket)
+            return endpoint
+
+        return application(make, cls.__qualname__)
+
+    def attach(self, scope: Scope, link: Link) -> None:
+        """Take a connection on."""
+
+    async def websocket_prepare(self) -> None:
+        """Wait a moment until revocations are heard."""
+        await wait_until_listening()
+
+    def websocket_failed(self, error: Exception) -> int:
+        """Report a failure; clients of this protocol expect the code of HTTP's 500."""
+        super().websocket_failed(error)
+        return INTERNAL_ERROR
 
 
 class JsonConnection(Application):
@@ -148,12 +192,9 @@ class JsonConnection(Application):
         if close:
             await self.close(None if close is True else close)
 
-    def say_limited(self) -> None:
+    def websocket_limited(self) -> None:
         """Say that frames come faster than they are read."""
         self.link.put(Frame(LIMITED))
-
-    def apply_revocation(self, revocation: str | None) -> None:
-        """Take a revocation of the control stream."""
 
     # --- Beside and together
 

@@ -65,10 +65,6 @@ class MultiplexedConnection:
         else:
             self._refuse(PermissionDenied(), payload)
 
-    def apply_revocation(self, revocation: str | None) -> None:
-        """Pass a revocation on."""
-        self._endpoint.apply_revocation(revocation)
-
     async def hang_up(self, message: Message) -> None:
         """Tell the consumer that the client has gone."""
         self.open = False
@@ -95,7 +91,9 @@ class MultiplexedConnection:
         raise TypeError("A multiplexed consumer cannot send bytes.")
 
     async def accept(
-        self, subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]]
+        self,
+        subprotocol: str | None = None,
+        headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
         """Let the client in."""
         self.open = True

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from rest_framework.exceptions import PermissionDenied
 
+from turbo.connections.connection import LiveConnection
+from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import CloseCode
 from turbo.observers.connection.subscriptions import Subscription
 
@@ -17,12 +19,20 @@ if TYPE_CHECKING:
 __all__ = ["RevocableConsumer"]
 
 
-class RevocableConsumer:
-    """A consumer, as the handler of its revocations sees it."""
+class RevocableConsumer(LiveConnection[Subscription]):
+    """
+    A consumer, as the hub and the handler of its revocations see it.
+
+    It is no part of the consumer, whose names are those of its actions.
+    """
 
     def __init__(self, consumer: AsyncAPIConsumer) -> None:
         self._consumer = consumer
         self._errors: dict[Subscription, Exception] = {}
+        super().__init__(consumer.scope)
+
+    def deliver(self, frame: Frame) -> None:
+        """Leave out the hub's pings, which are no part of this protocol."""
 
     def held(self) -> Sequence[Subscription]:
         """Return what the client is subscribed to."""
