@@ -129,6 +129,7 @@ def test_every_verb_is_tested_and_has_an_entry() -> None:
     verbs = [name for name in named if f"a{name}" in named]
     text = (DOCS / "reference/verbs.rst").read_text()
 
+    assert sorted(named) == sorted([*verbs, *(f"a{name}" for name in verbs)])
     assert sorted(verbs) == sorted(ALL_VERBS)
     assert sorted(re.findall(r"\.\. method:: [\w.]+\.Verbs\.(\w+)\(", text)) == sorted(
         verbs
