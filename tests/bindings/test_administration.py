@@ -43,7 +43,7 @@ class TestCommand:
         StoreProducts().all()
         [after] = command("list", self.LABEL)
 
-        assert before == [f"{self.LABEL}: not kept"]
+        assert before == [f"{self.LABEL}: not cached"]
         assert after.startswith(
             f"{self.LABEL}: version {StoreProducts().version}, 1 rows"
         )
@@ -58,7 +58,7 @@ class TestCommand:
         [theirs] = command("list", "tests:Bound")
 
         assert ours.startswith("tests:Bound(stock=3): version ")
-        assert theirs == "tests:Bound: kept by other code"
+        assert theirs == "tests:Bound: cached by other code"
 
     def test_sync_repairs_what_bypassed_django(self) -> None:
         tea = Product.objects.create(name="Tea")
@@ -77,16 +77,16 @@ class TestCommand:
         [cleared] = command("clear", self.LABEL)
 
         assert bumped == f"{self.LABEL}: version {version.partition(':')[0]}:2"
-        assert cleared == f"{self.LABEL}: forgotten"
-        assert command("list", self.LABEL) == [f"{self.LABEL}: not kept"]
+        assert cleared == f"{self.LABEL}: cleared"
+        assert command("list", self.LABEL) == [f"{self.LABEL}: not cached"]
 
     def test_all_are_meant_without_a_label(self) -> None:
         lines = command("list")
 
         assert [line for line in lines if line.startswith("bindings_app:")] == [
-            "bindings_app:Alphabet: not kept",
-            "bindings_app:Ranking: not kept",
-            "bindings_app:StoreProducts: not kept",
+            "bindings_app:Alphabet: not cached",
+            "bindings_app:Ranking: not cached",
+            "bindings_app:StoreProducts: not cached",
         ]
 
     def test_an_unknown_label_is_named(self) -> None:
@@ -101,7 +101,7 @@ def test_the_command_says_that_redis_is_away() -> None:
 
     with (
         override_settings(TURBO=hosts),
-        pytest.raises(CommandError, match="store is out of reach"),
+        pytest.raises(CommandError, match="store is unreachable"),
     ):
         command("list")
 

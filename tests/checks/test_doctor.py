@@ -91,7 +91,7 @@ def test_a_missing_template_is_told(settings: Any) -> None:
 def test_missing_files_are_told(settings: Any, monkeypatch: Any) -> None:
     settings.STATICFILES_FINDERS = []
 
-    assert "The static file turbo/turbo.js is not there." in found("failure")
+    assert "The static file turbo/turbo.js is missing." in found("failure")
 
 
 def test_files_that_are_not_collected_are_told(settings: Any, tmp_path: Any) -> None:
@@ -125,8 +125,8 @@ async def test_messages_get_through_in_one_process() -> None:
     findings = await probed()
 
     assert [finding.decision for finding in findings] == ["warning"] + ["ok"] * 4
-    assert "reaches this process only" in findings[0].text
-    assert "made the whole way to a subscriber in" in findings[3].text
+    assert "works only within this process" in findings[0].text
+    assert "reached a subscriber in" in findings[3].text
 
 
 @pytest.mark.parametrize("kind", ["redis", "pubsub"])
@@ -147,7 +147,7 @@ async def test_a_log_that_keeps_nothing(settings: Any) -> None:
 
     assert (log.decision, log.text) == (
         "warning",
-        "DummyReplay keeps nothing: a page that was away refreshes itself.",
+        "DummyReplay stores no messages: a page that was away refreshes itself.",
     )
     assert (clock.decision, round_trip.decision) == ("ok", "ok")
 
@@ -165,7 +165,7 @@ async def test_without_redis_the_doctor_says_where_it_ends(
     assert findings[0].text.startswith(
         "The channel layer does not answer: ConnectionError: "
     )
-    assert findings[3].text.startswith("A message did not come back: ")
+    assert findings[3].text.startswith("A broadcast did not reach its subscriber: ")
 
 
 # --- The WebSocket
@@ -176,8 +176,8 @@ async def test_without_redis_the_doctor_says_where_it_ends(
     [
         ("django_alone", "django_alone does not know the WebSocket path /ws/: "),
         ("empty_router", "empty_router does not know the WebSocket path /ws/: "),
-        ("another_consumer", "is a WebSocket, but not that of the streams."),
-        ("closes", "refuses the WebSocket of a page of '127.0.0.1'."),
+        ("another_consumer", "is a WebSocket, but does not serve the streams."),
+        ("closes", "refuses a WebSocket from a page of '127.0.0.1'."),
     ],
 )
 async def test_an_application_that_does_not_serve_the_streams(

@@ -246,7 +246,7 @@ def test_a_port_that_is_taken(server: PubSubServer) -> None:
 
 
 def test_without_redis_there_is_nothing_to_serve() -> None:
-    with override_settings(TURBO={}), pytest.raises(CommandError, match="no Redis"):
+    with override_settings(TURBO={}), pytest.raises(CommandError, match="No Redis"):
         call_command("pubsub_server", skip_checks=True)
 
 

@@ -1,4 +1,4 @@
-"""One thing that was looked at, in plain words."""
+"""The result of one check, as a sentence for the user."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Finding"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found, how bad it is, and what to do about it."""
+    """The severity of a result, its text, and a hint how to fix it."""
 
     decision: Literal["ok", "warning", "failure"]
     text: str
@@ -18,15 +18,15 @@ class Finding:
 
     @classmethod
     def ok(cls, text: str) -> Self:
-        """Return that something is as it should be."""
+        """Return a result without a problem."""
         return cls("ok", text)
 
     @classmethod
     def warning(cls, text: str, hint: str) -> Self:
-        """Return that something works and could bite."""
+        """Return a result that works but may cause problems."""
         return cls("warning", text, hint)
 
     @classmethod
     def failure(cls, text: str, hint: str) -> Self:
-        """Return that something does not work."""
+        """Return a result that does not work."""
         return cls("failure", text, hint)

@@ -1,4 +1,4 @@
-"""What can be told of a project without running it."""
+"""Checks of a project that do not need to run it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FILES = ("turbo/turbo.js", "turbo/socket.js", "turbo/turbo-channels.js")
 
 
 def examine_installation() -> Iterator[Finding]:
-    """Yield what the settings, the streams, the templates and the files say."""
+    """Yield a finding for the settings, streams, templates and static files."""
     yield from _checked("The settings are in order.", check_setup())
     yield from _checked(_streams_found(), check_streams())
     yield _middleware()
@@ -44,7 +44,7 @@ def _checked(good: str, messages: list[CheckMessage]) -> Iterator[Finding]:
 def _streams_found() -> str:
     number = len(stream_classes())
     if not number:
-        return "No streams are declared yet; they belong into an app's streams.py."
+        return "No streams are declared yet; declare them in the streams.py of an app."
     return f"{number} streams are declared; manage.py turbo_streams lists them."
 
 
@@ -53,7 +53,7 @@ def _middleware() -> Finding:
         return Finding.ok("TurboMiddleware is installed.")
     return Finding.warning(
         "TurboMiddleware is not installed: there is no request.turbo, and a page that "
-        "causes a refresh is refreshed itself once more.",
+        "causes a refresh also refreshes itself.",
         f"Add {MIDDLEWARE!r} to MIDDLEWARE.",
     )
 
@@ -64,7 +64,7 @@ def _head() -> Finding:
     except TemplateDoesNotExist:
         return Finding.failure(
             "The template turbo/head.html is not found.",
-            'Set "APP_DIRS": True in TEMPLATES, or add the loader of app directories.',
+            'Set "APP_DIRS": True in TEMPLATES, or add the app directories loader.',
         )
     return Finding.ok("The template turbo/head.html is found.")
 
@@ -83,9 +83,9 @@ def _static_files() -> Iterator[Finding]:
 def _static_file(name: str) -> Finding:
     if finders.find(name) is None:
         return Finding.failure(
-            f"The static file {name} is not there.",
-            "Install the package from a wheel; a checkout fetches Turbo when it is "
-            "built (pip install -e .).",
+            f"The static file {name} is missing.",
+            "Install the package from a wheel, or build a checkout, which fetches "
+            "Turbo (pip install -e .).",
         )
     collects = settings.STATIC_ROOT and not settings.DEBUG
     if collects and not staticfiles_storage.exists(name):

@@ -1,4 +1,4 @@
-"""Attempts: whether messages get through, as this very process is set up."""
+"""Checks that send messages, with the setup of this process."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ PATIENCE = 5.0
 TOLERANCE = 2.0
 
 _REDIS = (
-    "Is Redis running, and can this machine reach the hosts that CHANNEL_LAYERS names?"
+    "Check that Redis is running, and that this machine can reach the hosts in "
+    "CHANNEL_LAYERS."
 )
 
 
 async def probe_all() -> AsyncIterator[Finding]:
-    """Yield what comes of each attempt, in the order of a message's way."""
+    """Yield the result of each attempt, in the order in which a message travels."""
     yield await _tried(probe_layer, "The channel layer does not answer", _REDIS)
     yield await _tried(probe_log, "The replay log does not answer", _REDIS)
     yield await _tried(probe_clock, "The replay log's clock cannot be read", _REDIS)
     yield await _tried(
         probe_round_trip,
-        "A message did not come back",
-        "It goes through the publisher, the replay log and the channel layer: look at "
-        "what is said of those.",
+        "A broadcast did not reach its subscriber",
+        "A broadcast goes through the publisher, the replay log and the channel layer; "
+        "see their results above.",
     )
     yield await _tried(
         probe_websocket,
         "The ASGI application does not serve the WebSocket",
-        "See ASGI_APPLICATION; turbo.asgi.get_application() makes a whole one.",
+        "Check ASGI_APPLICATION; turbo.asgi.get_application() returns one that does.",
     )
 
 
@@ -56,13 +57,13 @@ async def _tried(probe: Probe, failed: str, hint: str) -> Finding:
         async with asyncio.timeout(PATIENCE):
             return await probe()
     except TimeoutError:
-        return Finding.failure(f"{failed}: nothing within {PATIENCE:g} s.", hint)
+        return Finding.failure(f"{failed}: no answer within {PATIENCE:g} s.", hint)
     except Exception as error:
         return Finding.failure(f"{failed}: {type(error).__name__}: {error}", hint)
 
 
 async def probe_layer() -> Finding:
-    """Send a message through the channel layer to oneself."""
+    """Send a message through the channel layer to this process."""
     layer = get_layer()
     channel = await layer.new_channel("turbo")
     start = time.perf_counter()
@@ -72,9 +73,9 @@ async def probe_layer() -> Finding:
     name = f"The channel layer {_layer_name()} answers in {took}"
     if type(layer).__name__ == "InMemoryChannelLayer":
         return Finding.warning(
-            f"{name}, and reaches this process only: what a shell, a worker or another "
-            f"server changes appears on no page.",
-            "That is enough for development with one server. Else use "
+            f"{name}, but works only within this process: changes in a shell, a worker "
+            f"or another server do not reach any page.",
+            "This is enough for development with one server. Otherwise use "
             "channels_redis.core.RedisChannelLayer.",
         )
     return Finding.ok(f"{name}.")
@@ -95,8 +96,8 @@ async def probe_log() -> Finding:
     name = type(log).__name__
     if not log.supports_replay:
         return Finding.warning(
-            f"{name} keeps nothing: a page that was away refreshes itself.",
-            "Remove REPLAY_BACKEND from the TURBO setting to have a log.",
+            f"{name} stores no messages: a page that was away refreshes itself.",
+            "Remove REPLAY_BACKEND from the TURBO setting to use a log.",
         )
     [before] = await log.read([(sid, "")])
     start = time.perf_counter()
@@ -106,10 +107,10 @@ async def probe_log() -> Finding:
     if not (history.complete and history.entries):
         return Finding.failure(
             f"The replay log ({name}) has lost a message within {took}.",
-            "Redis must keep what it is given: look at its maxmemory-policy, and at "
-            "whoever else uses that database.",
+            "Redis must not delete keys: check its maxmemory-policy, and whether "
+            "another program uses that database.",
         )
-    return Finding.ok(f"The replay log ({name}) keeps messages; that took {took}.")
+    return Finding.ok(f"The replay log ({name}) stores messages; this took {took}.")
 
 
 async def probe_clock() -> Finding:
@@ -120,42 +121,42 @@ async def probe_clock() -> Finding:
     await log.sync_clock()
     moment = parse(log.moment())
     if not isinstance(moment, Moment):
-        return Finding.failure("The replay log does not know what time it is.", _REDIS)
+        return Finding.failure("The replay log returned no time.", _REDIS)
     skew = time.time() - moment.time / 1_000_000
     if log.supports_processes and abs(skew) > TOLERANCE:
         return Finding.warning(
             f"The clock of this machine differs by {abs(skew):.0f} s from that of "
-            f"Redis; signed names expire by the one, and the log counts by the other.",
+            f"Redis; signed names expire by the former, and the log uses the latter.",
             "Synchronise the clocks (NTP).",
         )
     return Finding.ok("The clock of the replay log can be read.")
 
 
-class _Ear:
+class _Listener:
     """A subscriber that waits for one message."""
 
     def __init__(self) -> None:
-        self.heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.received: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def deliver(self, frame: Frame) -> None:
-        """Take a frame; signs of life are none."""
-        if '"message"' in frame.text and not self.heard.done():
-            self.heard.set_result(None)
+        """Take a frame, and ignore pings."""
+        if '"message"' in frame.text and not self.received.done():
+            self.received.set_result(None)
 
     def apply_revocation(self, revocation: str | None) -> None:
         """Ignore revocations."""
 
 
 async def probe_round_trip() -> Finding:
-    """Broadcast a message, and hear it as a page would."""
-    hub, ear, name = get_hub(), _Ear(), "turbo:doctor"
-    hub.connect(ear)
+    """Broadcast a message, and receive it as a page does."""
+    hub, listener, name = get_hub(), _Listener(), "turbo:doctor"
+    hub.connect(listener)
     try:
-        hub.settle(await hub.subscribe(ear, [(stream_id(name), "")]))
+        hub.settle(await hub.subscribe(listener, [(stream_id(name), "")]))
         start = time.perf_counter()
         broadcast(name, "<!-- turbo_doctor -->")
-        await ear.heard
+        await listener.received
         took = _milliseconds(start)
     finally:
-        await hub.disconnect(ear)
-    return Finding.ok(f"A message made the whole way to a subscriber in {took}.")
+        await hub.disconnect(listener)
+    return Finding.ok(f"A broadcast reached a subscriber in {took}.")

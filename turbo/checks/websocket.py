@@ -1,4 +1,4 @@
-"""The ASGI application, asked for the WebSocket as a page asks a server."""
+"""Open a WebSocket at the ASGI application, as a page does at a server."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from turbo.typing import ASGIApplication, Message, Scope
 
 __all__ = ["probe_websocket"]
 
-#: Seconds that the application may take for an answer.
+#: Seconds that the application has to answer.
 PATIENCE = 2.0
 
 
 async def probe_websocket() -> Finding:
-    """Open a WebSocket at the path that pages use, and ask for a sign of life."""
+    """Open a WebSocket at the path that pages use, and send a ping."""
     name = getattr(settings, "ASGI_APPLICATION", None)
     if not name:
         return Finding.failure(
-            "ASGI_APPLICATION is not set: which application serves the WebSocket?",
+            "ASGI_APPLICATION is not set, so no application serves the WebSocket.",
             'Set it to "<project>.asgi.application".',
         )
     path = get_settings().websocket_path
@@ -32,7 +32,7 @@ async def probe_websocket() -> Finding:
         try:
             return await _talk(socket, f"{name} at {path}")
         except ValueError as error:
-            # Django's own application, and a router without this path.
+            # Django's own application and a router without this path raise it.
             return Finding.failure(
                 f"{name} does not know the WebSocket path {path}: {error}",
                 "Use turbo.asgi.get_application(), or add "
@@ -45,22 +45,23 @@ async def _talk(socket: _Socket, where: str) -> Finding:
     answer = await socket.answer()
     if answer["type"] != "websocket.accept":
         return Finding.failure(
-            f"{where} refuses the WebSocket of a page of {_host()!r}.",
-            "An origin that is not in ALLOWED_HOSTS is refused; the log says more. "
-            "Else ask whoever stands before TurboStreamsConsumer.",
+            f"{where} refuses a WebSocket from a page of {_host()!r}.",
+            "An origin that is not in ALLOWED_HOSTS is refused; the log has details. "
+            "Otherwise check the middleware around TurboStreamsConsumer.",
         )
     socket.say({"type": "websocket.receive", "text": json.dumps({"type": "ping"})})
     answer = await socket.answer()
     if answer.get("text") != json.dumps({"type": "pong"}, separators=(",", ":")):
         return Finding.failure(
-            f"{where} is a WebSocket, but not that of the streams.",
-            "Another consumer has the path: change it, or TURBO['WEBSOCKET_PATH'].",
+            f"{where} is a WebSocket, but does not serve the streams.",
+            "Another consumer uses this path: change its path, or "
+            "TURBO['WEBSOCKET_PATH'].",
         )
     return Finding.ok(f"{where} serves the WebSocket of the streams.")
 
 
 class _Socket:
-    """A connection to an ASGI application, without a server between."""
+    """A connection to an ASGI application without a server."""
 
     def __init__(self, application: ASGIApplication, scope: Scope) -> None:
         self._incoming: asyncio.Queue[Message] = asyncio.Queue()
@@ -83,7 +84,7 @@ class _Socket:
         self._incoming.put_nowait(message)
 
     async def answer(self) -> Message:
-        """Return what it sends next, if anything; raises what it raises instead."""
+        """Return the next message of the application, if any, or raise its error."""
         coming = asyncio.ensure_future(self._outgoing.get())
         waiting = {coming, self._serving}
         await asyncio.wait(

@@ -1,4 +1,4 @@
-"""``manage.py turbo_doctor``: is everything set up, and do messages get through?"""
+"""``manage.py turbo_doctor``: check the setup, and send a message."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MARKS = {"ok": "ok  ", "warning": "note", "failure": "FAIL"}
 
 
 class Command(BaseCommand):
-    """Looks at each part, says what it found, and fails if anything does not work."""
+    """Print the result of each check, and fail if anything does not work."""
 
-    help = "Check a set-up: the settings, and whether a message makes the whole way."
-    # The same checks are told of here, one by one.
+    help = "Check the settings, and send a message to a subscriber."
+    # This command prints the results of these checks itself.
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -42,7 +42,7 @@ class Command(BaseCommand):
                 self._tell(finding)
                 findings.append(finding)
         finally:
-            # Those of the channel layer go with the loop.
+            # The channel layer closes its own connections when the loop ends.
             await get_replay().aclose()
         return findings
 

@@ -1,4 +1,4 @@
-"""``manage.py turbo_streams``: what is declared, and who may see it."""
+"""``manage.py turbo_streams``: list the streams, and who may see them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ HEADER = ("STREAM", "MODEL", "ATTRIBUTE", "PERMISSION", "BROADCASTS")
 
 
 class Command(BaseCommand):
-    """Lists the streams of all installed apps."""
+    """List the streams of all installed apps."""
 
-    help = "List the declared streams: model, attribute, permission, conventions."
+    help = "List the streams with their model, attribute, permission and broadcasts."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print a line for each stream class."""
@@ -31,8 +31,8 @@ class Command(BaseCommand):
             self.stdout.write(line.rstrip())
         counted = metrics.counters()
         self.stdout.write(
-            f"\nSubscribers in this process: {counted.get('subscribers', 0)}. A server "
-            f"counts its own: turbo.counters()."
+            f"\nSubscribers in this process: {counted.get('subscribers', 0)}. "
+            f"Each server process counts its own; see turbo.counters()."
         )
 
 
@@ -53,6 +53,6 @@ def _row(cls: type[Stream]) -> tuple[str, ...]:
 def _conventions(cls: type[ModelStream]) -> str:
     parts = ["refreshes"] if cls.options.refreshes else []
     if cls.broadcasts():
-        parts.append(f"to {cls.options.broadcasts_to or 'streams of its choice'}")
+        parts.append(f"to {cls.options.broadcasts_to or 'get_broadcast_streams()'}")
     hooks = [hook for hook in ("on_save", "on_delete") if hasattr(cls, hook)]
     return ", ".join(parts + hooks)

@@ -1,4 +1,4 @@
-"""``manage.py turbo_bindings``: look after what is kept of the bindings."""
+"""``manage.py turbo_bindings``: list and maintain the cached rows."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ __all__ = ["Command"]
 
 class Command(BaseCommand):
     """
-    List, synchronise, bump or clear what is kept.
+    List, synchronise, bump or clear the cached rows of bindings.
 
-    ``sync`` reads everything from the database again, which repairs what bypassed
-    Django, and tells the clients what that has changed. ``bump`` makes new versions of
-    the same content; ``clear`` forgets it.
+    ``sync`` reads all rows from the database again, which repairs changes that
+    bypassed Django, and sends the differences to the clients. ``bump`` makes a new
+    version of the same content. ``clear`` removes the rows from the cache.
     """
 
-    help = "Look after the bindings: list, sync, bump or clear what is kept of them."
+    help = "List, sync, bump or clear the cached rows of bindings."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take an action, and the labels of bindings if not all are meant."""
+        """Take an action and the labels of bindings; without labels, all bindings."""
         parser.add_argument("action", choices=["list", "sync", "bump", "clear"])
-        parser.add_argument("label", nargs="*", help="as list prints it")
+        parser.add_argument("label", nargs="*", help="a binding, as list prints it")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Carry the action out."""
+        """Run the action."""
         action = getattr(self, f"_{options['action']}")
         try:
             for cls in _chosen(options["label"]):
                 self._each(cls, action)
         except Unreachable as error:
             raise CommandError(
-                f"The store is out of reach: {error.__cause__}"
+                f"The store is unreachable: {error.__cause__}"
             ) from error
 
     def _each(self, cls: type[Declaration], action: Any) -> None:
@@ -51,16 +51,16 @@ class Command(BaseCommand):
             if isinstance(binding, Binding):
                 self.stdout.write(f"{_title(binding)}: {action(binding)}")
             elif action == self._list:
-                self.stdout.write(f"{cls.label}: kept by other code")
+                self.stdout.write(f"{cls.label}: cached by other code")
             else:
                 with_store(partial(invalidate, slot=slot))
         if not found and action == self._list:
-            self.stdout.write(f"{cls.label}: not kept")
+            self.stdout.write(f"{cls.label}: not cached")
 
     def _list(self, binding: Binding) -> str:
         snapshot = binding.snapshot()
         if snapshot.state is None:
-            return "out of reach"
+            return "unreachable"
         rows = len(snapshot.texts)
         return f"version {snapshot.state.version}, {rows} rows, {binding.last_modified}"
 
@@ -73,7 +73,7 @@ class Command(BaseCommand):
 
     def _clear(self, binding: Binding) -> str:
         binding.clear()
-        return "forgotten"
+        return "cleared"
 
 
 def _chosen(labels: list[str]) -> Iterator[type[Declaration]]:

@@ -1,4 +1,4 @@
-"""``manage.py pubsub_server``: model changes over WebSockets, served by Daphne."""
+"""``manage.py pubsub_server``: serve model changes over WebSockets, with Daphne."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from turbo.pubsub.asgi import get_application
 from turbo.pubsub.conf import PubSubSettings, get_pubsub_settings, redis_host
 from turbo.server.daphne import with_transport
 
-#: Seconds that a client may leave a ping unanswered.
+#: Seconds that a client has to answer a ping.
 PING_TIMEOUT = 30
-#: For ever, in Daphne's words.
+#: Daphne's value for no timeout.
 NO_TIMEOUT = -1
 
 
 class Command(BaseCommand):
     """Serve the clients of pub/sub."""
 
-    help = "Tells WebSocket clients of the changes of listenable models."
+    help = "Send the changes of listenable models to WebSocket clients."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take the address to listen on."""
@@ -37,7 +37,7 @@ class Command(BaseCommand):
             settings = get_pubsub_settings()
             if redis_host() is None:
                 raise ConfigurationError(
-                    "There is no Redis to hear changes from. Use a channel layer of "
+                    "No Redis is configured to receive changes. Use a channel layer of "
                     "channels_redis, or set TURBO['PUBSUB']['REDIS_HOSTS']."
                 )
         except ConfigurationError as error:
@@ -50,8 +50,8 @@ class Command(BaseCommand):
 
 
 def _serve(host: str, port: int, settings: PubSubSettings) -> bool:
-    """Serve until the process is told to end; return whether that was possible."""
-    # Importing it makes an event loop and installs Twisted's reactor.
+    """Serve until the process is told to end; return whether it could listen."""
+    # The import creates an event loop and installs Twisted's reactor.
     server_class = importlib.import_module("daphne.server").Server
     endpoints = importlib.import_module("daphne.endpoints")
     server = with_transport(server_class)(
