@@ -1,7 +1,7 @@
 """
 Run the sample chat: ``python3 sample_chat/run.py [--port 8000]``.
 
-Needs Python 3.11 and pip; everything else is installed into ``.venv-chat``.
+It needs Python 3.11 and pip, and installs everything else into ``.venv-chat``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ def main() -> None:
     manage = str(CHAT / "manage.py")
     environment.run(manage, "migrate", "--verbosity", "0")
     environment.run(manage, "demo")
-    print(f"Open http://127.0.0.1:{port} in two windows; Ctrl+C ends.", flush=True)
+    print(
+        f"Open http://127.0.0.1:{port} in two windows; press Ctrl+C to stop.",
+        flush=True,
+    )
     serve = [manage, "runserver", "--noreload", f"127.0.0.1:{port}"]
     os.execv(environment.python, [environment.python, *serve])
 

@@ -2,5 +2,5 @@ from .models import Room
 
 
 def rooms(request):
-    """The rooms of the list; asked for only by the pages that show it."""
+    """Add the rooms of the list; only pages that show them run the query."""
     return {"rooms": Room.objects.with_summary()}

@@ -6,7 +6,7 @@ from django.urls import reverse
 
 class RoomQuerySet(models.QuerySet):
     def with_summary(self):
-        """Add what the room list shows: how many messages, and the last one."""
+        """Add what the room list shows: the number of messages and the last one."""
         first_name = NullIf("author__first_name", models.Value(""))
         latest = Message.objects.filter(room=models.OuterRef("pk")).order_by("-pk")
         latest = latest.annotate(name=Coalesce(first_name, "author__username"))
@@ -21,7 +21,7 @@ class Room(models.Model):
     name = models.CharField(
         max_length=60,
         unique=True,
-        error_messages={"unique": "There is a room of this name already."},
+        error_messages={"unique": "A room with this name already exists."},
     )
     members_only = models.BooleanField("for members only?", default=False)
     members = models.ManyToManyField(

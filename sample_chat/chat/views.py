@@ -29,7 +29,7 @@ def new_room(request):
 
 
 def room(request, pk):
-    """The messages of a room; whoever may not read them is told so."""
+    """Show the messages of a room, or a notice if the user may not read them."""
     room = get_object_or_404(Room, pk=pk)
     is_open = room.is_open_to(request.user)
     latest = room.messages.select_related("author").order_by("-pk")[:PAGE]
@@ -61,7 +61,7 @@ def new_message(request, pk):
 
 
 def message(request, pk):
-    """One message for its turbo-frame; for everybody else, its place in the room."""
+    """Show a message in its turbo-frame; otherwise redirect to it in its room."""
     message = get_object_or_404(Message, pk=pk)
     if not message.room.is_open_to(request.user):
         raise PermissionDenied
@@ -93,7 +93,7 @@ def delete_message(request, pk):
 
 @turbo_form
 def members(request, pk):
-    """The turbo-frame "members" of a room; staff let people in and put them out."""
+    """Show the turbo-frame "members" of a room; staff can add and remove members."""
     room = get_object_or_404(Room, pk=pk)
     if not (request.user.is_staff or room.is_open_to(request.user)):
         raise PermissionDenied

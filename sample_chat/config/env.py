@@ -16,7 +16,7 @@ def words(name, default=""):
 
 
 def database(value):
-    """Settings of a PostgreSQL URL, or of an SQLite file when it is no URL."""
+    """Settings for a PostgreSQL URL, or for an SQLite file if it is not a URL."""
     url = urlsplit(str(value))
     if url.scheme not in {"postgres", "postgresql"}:
         return sqlite(value)
@@ -31,7 +31,7 @@ def database(value):
 
 
 def sqlite(path):
-    """Settings of an SQLite file in which reading and writing go on side by side."""
+    """Settings for an SQLite file that can be read while it is written."""
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,
@@ -44,7 +44,7 @@ def sqlite(path):
 
 
 def channel_layers(redis_url):
-    """One layer: Redis or Valkey when there is a URL, else this process's memory."""
+    """Use Redis or Valkey if there is a URL, else the memory of this process."""
     if not redis_url:
         return {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     return {

@@ -13,9 +13,8 @@ POLICY = (
 class ContentSecurityPolicyMiddleware(MiddlewareMixin):
     """Allow only what this site serves: no inline script, no inline style.
 
-    The nonce is for the one style sheet that Turbo puts into the page, of its
-    progress bar; Turbo finds it in <meta name="csp-nonce">. The WebSocket of the
-    same host is covered by 'self'.
+    Turbo adds a style sheet for its progress bar, and takes the nonce for it from
+    <meta name="csp-nonce">. 'self' includes the WebSocket of the same host.
     """
 
     def process_request(self, request):

@@ -1,4 +1,4 @@
-"""The sockets beside that of the streams."""
+"""The WebSockets of the apps; the library adds the one of the streams."""
 
 import pocket.routing
 import scores.routing

@@ -1,9 +1,9 @@
-"""Settings that need nothing installed: SQLite, and a channel layer in memory.
+"""Settings that need no other servers: SQLite, and a channel layer in memory.
 
 SECRET_KEY   any long random text
 DEBUG        1 (default) or 0
 DATABASE     path of an SQLite file, or postgresql://user:password@host/name
-REDIS_URL    redis://host:6379/0, needed as soon as there are two processes
+REDIS_URL    redis://host:6379/0, required for more than one process
 """
 
 import os

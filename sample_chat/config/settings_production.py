@@ -1,6 +1,6 @@
-"""What changes for the world: everything the environment has to say, it must say.
+"""Settings for production.
 
-SECRET_KEY, ALLOWED_HOSTS, REDIS_URL and DATABASE have no default here.
+SECRET_KEY, ALLOWED_HOSTS, REDIS_URL and DATABASE are required in the environment.
 """
 
 import os
@@ -22,7 +22,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "config.storage.ModuleStaticFilesStorage"},
 }
 
-# The proxy in front ends TLS and sets this header; it must drop a client's own.
+# The proxy terminates TLS and sets this header; it must drop the client's own.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_SSL_REDIRECT = True
 SECURE_HSTS_SECONDS = 31_536_000

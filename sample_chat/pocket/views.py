@@ -2,5 +2,5 @@ from django.shortcuts import render
 
 
 def pocket(request):
-    """A page that knows nothing but the address of the WebSocket."""
+    """Show a page that contains only the address of the WebSocket."""
     return render(request, "pocket/pocket.html")

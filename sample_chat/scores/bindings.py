@@ -7,7 +7,7 @@ from .serializers import ScoreSerializer
 
 
 class Scores(Binding):
-    """The scoreboard as it is sent to the page; it follows cups, and new names."""
+    """The scoreboard as it is sent to the page; it also follows changed names."""
 
     model = Score
     serializer_class = ScoreSerializer

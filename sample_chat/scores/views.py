@@ -8,7 +8,7 @@ from .models import Score
 
 @turbo_form
 def scores(request):
-    """The scoreboard; posting to it is another cup of tea."""
+    """Show the scoreboard; a POST adds a cup of tea."""
     if request.method != "POST":
         return render(request, "scores/scores.html")
     score, _ = Score.objects.get_or_create(user=request.user)

@@ -17,7 +17,7 @@ async def new_room(page: Page, name: str) -> str:
     """Open a room; return its path."""
     await page.goto("/rooms/new/")
     await page.get_by_label("Name").fill(name)
-    await page.get_by_role("button", name="Open the room").click()
+    await page.get_by_role("button", name="Create room").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text(name)
     return page.url
 
@@ -141,7 +141,7 @@ async def test_member_who_is_put_out_hears_nothing_more(chat, log_in):
     await live(ada, "/rooms/3/")
     await ada.locator("summary").click()
     await ada.get_by_label("User").select_option("grace")
-    await ada.get_by_role("button", name="Let in").click()
+    await ada.get_by_role("button", name="Add member").click()
     remove = ada.get_by_role("button", name="Remove grace")
     await expect(remove).to_be_visible()
     await live(grace, "/rooms/3/")

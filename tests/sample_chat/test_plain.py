@@ -67,7 +67,7 @@ async def test_new_room(chat, log_in):
     page = await log_in(chat, "ada", java_script_enabled=False)
 
     await page.get_by_label("Name").fill("Plain room")
-    await page.get_by_role("button", name="Open the room").click()
+    await page.get_by_role("button", name="Create room").click()
 
     await expect(page.get_by_role("heading", level=1)).to_have_text("Plain room")
     await expect(page.locator("#rooms")).to_contain_text("Plain room")
@@ -78,7 +78,7 @@ async def test_new_room_with_a_taken_name(chat, log_in):
     await page.get_by_label("Name").fill("Lobby")
 
     async with page.expect_response("**/rooms/new/") as answer:
-        await page.get_by_role("button", name="Open the room").click()
+        await page.get_by_role("button", name="Create room").click()
 
     assert (await answer.value).status == 422
     await expect(page.get_by_label("Name")).to_have_attribute("aria-invalid", "true")

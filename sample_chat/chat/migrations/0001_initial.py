@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
                         verbose_name="ID",
                     ),
                 ),
-                ("name", models.CharField(error_messages={"unique": "There is a room of this name already."}, max_length=60, unique=True)),
+                ("name", models.CharField(error_messages={"unique": "A room with this name already exists."}, max_length=60, unique=True)),
                 (
                     "members_only",
                     models.BooleanField(

@@ -1,4 +1,4 @@
-// What a stream brings is marked, so that the style sheet can let it fade in.
+// Marks the elements that a stream adds, so that the style sheet can fade them in.
 
 addEventListener("turbo:before-stream-render", (event) => {
   const template = event.detail.newStream.querySelector("template");

@@ -1,13 +1,13 @@
 // <connection-badge>: green while every live source of the page is connected.
 //
-// What it shows outlives a visit, and it turns grey only after a moment: on the way from
-// page to page the sources are connected anew.
+// It keeps its text from page to page, and turns grey only after a delay, because the
+// sources of a new page have to connect first.
 
 const SOURCES = "turbo-channels-stream-source:not([denied])";
 const EVENTS = ["connected", "disconnected", "denied"].map(
   (name) => `turbo-stream:${name}`,
 );
-const MOMENT = 500;
+const DELAY = 500;
 
 let shown = "Connecting";
 
@@ -31,7 +31,7 @@ class ConnectionBadge extends HTMLElement {
     const isConnected = (source) => source.hasAttribute("connected");
     const isLive = sources.length > 0 && sources.every(isConnected);
     clearTimeout(this.#timer);
-    if (!isLive) this.#timer = setTimeout(() => this.#show("Offline"), MOMENT);
+    if (!isLive) this.#timer = setTimeout(() => this.#show("Offline"), DELAY);
     this.#show(isLive ? "Live" : shown);
   }
 

@@ -1,8 +1,8 @@
-// The field of a new message: Enter sends, and the field is free for the next one while
-// the first is still on its way. They go one after the other, for Turbo calls off what a
-// form has sent when it is sent again. What is refused comes back.
+// The field of a new message: Enter sends it, and you can write the next message while the
+// first is being sent. Messages are sent one after the other, because Turbo cancels a form
+// that is submitted again. If the server refuses a message, its text returns to the field.
 
-const queues = new WeakMap(); // form → texts, the first of which is on its way
+const queues = new WeakMap(); // form → texts, the first of which is being sent
 let isFromQueue = false;
 
 addEventListener("keydown", (event) => {
@@ -12,7 +12,7 @@ addEventListener("keydown", (event) => {
   event.target.form.requestSubmit();
 });
 
-// Captured, so that Turbo has not heard of it yet.
+// Captured, so that it runs before Turbo's own listener.
 addEventListener("submit", enqueue, { capture: true });
 
 addEventListener("formdata", ({ target: form, formData }) => {
@@ -43,7 +43,7 @@ function sendNext(form) {
   queues.get(form).shift();
   if (queues.get(form).length === 0) return;
   isFromQueue = true;
-  form.noValidate = true; // the field may be empty: what is sent has left it
+  form.noValidate = true; // the field is empty, because its text is in the queue
   form.requestSubmit();
   form.noValidate = false;
   isFromQueue = false;

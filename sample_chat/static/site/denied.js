@@ -1,4 +1,4 @@
-// <denied-notice>: says so when the server refuses a stream that stands beside it.
+// <denied-notice>: appears when the server refuses a stream in the same element.
 
 class DeniedNotice extends HTMLElement {
   connectedCallback() {

@@ -1,11 +1,11 @@
-// <chat-message author="3">: marks the messages of whoever looks at the page.
+// <chat-message author="3">: marks the messages of the user of the page.
 //
-// A broadcast is rendered once for everybody and knows no reader; the page does.
+// A broadcast is rendered once for all users, so only the page knows its user.
 
 class ChatMessage extends HTMLElement {
   connectedCallback() {
-    const reader = document.querySelector("meta[name=user]")?.content;
-    this.toggleAttribute("own", this.getAttribute("author") === reader);
+    const user = document.querySelector("meta[name=user]")?.content;
+    this.toggleAttribute("own", this.getAttribute("author") === user);
   }
 }
 

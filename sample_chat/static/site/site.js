@@ -1,4 +1,4 @@
-// Everything the pages need beside Turbo and the turbo client. No build, no globals.
+// All scripts of the pages besides Turbo and its client. No build step, no globals.
 
 import "./arrivals.js";
 import "./badge.js";

@@ -1,6 +1,6 @@
-// <local-time datetime="…">: the time of day where the reader is.
+// <local-time datetime="…">: the time of day in the time zone of the user.
 //
-// The shadow root shows it, so that a morph of the page does not undo it.
+// The time is in the shadow root, so that a morph of the page does not overwrite it.
 
 const FORMAT = new Intl.DateTimeFormat(undefined, {
   hour: "2-digit",

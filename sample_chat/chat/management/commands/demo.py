@@ -17,7 +17,7 @@ ROOMS = {
         ("ada", "Good morning! The kettle is on."),
         ("grace", "Morning. I am bringing the biscuits."),
         ("ada", "Open this room in a second window and write something there."),
-        ("grace", "It appears in both, without a reload. Edit and delete do, too."),
+        ("grace", "It appears in both without a reload. Edits and deletions do, too."),
     ],
     "Kitchen": [
         ("grace", "Who has taken the blue mug?"),
@@ -37,7 +37,7 @@ CARDS = [
 
 
 class Command(BaseCommand):
-    help = "Load the demo users, rooms and cards; run it as often as you like."
+    help = "Load the demo users, rooms and cards. You can run it more than once."
 
     @turbo.suppress()
     @transaction.atomic

@@ -1,6 +1,6 @@
-// <pocket-chat url="/ws/pocket/" client="…/observers.js">: a chat that is fed with JSON.
+// <pocket-chat url="/ws/pocket/" client="…/observers.js">: a chat that uses JSON.
 //
-// The page around it holds no rooms and no messages, only where they are to go.
+// The page contains no rooms and no messages, only the elements to put them into.
 
 const LAST = 50;
 
@@ -67,13 +67,13 @@ class PocketChat extends HTMLElement {
     try {
       await this.#socket.stream("messages").create({ room, text });
       this.#form.reset();
-      this.#complain("");
+      this.#showError("");
     } catch (error) {
-      this.#complain(error.message);
+      this.#showError(error.message);
     }
   }
 
-  #complain(text) {
+  #showError(text) {
     const alert = this.querySelector("[role=alert]");
     Object.assign(alert, { textContent: text, hidden: !text });
   }
