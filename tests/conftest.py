@@ -66,7 +66,7 @@ _PROCESSES = {"chromium", "daphne", "make_project", "postgres", "uvicorn"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run browser tests in the loop that owns the browser, and mark what is not fast."""
+    """Run browser tests in the browser's loop, and mark what starts servers."""
     for item in items:
         if not _PROCESSES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("processes")

@@ -1,6 +1,8 @@
 """
-What everything that serves a client has: a visitor, a handler of revocations, and a
-place in the hub, which keeps it alive and tells it of revocations.
+A connection of the hub: a visitor, a handler of revocations, and a place in the hub.
+
+Everything that serves a client has one. The hub keeps it alive and passes revocations
+to it.
 """
 
 from __future__ import annotations
