@@ -1,0 +1,40 @@
+"""What the clients of Redis, with and without a loop, have in common."""
+
+from __future__ import annotations
+
+import pytest
+from redis.exceptions import NoScriptError, ResponseError
+
+from turbo.runtime.redis.options import connection_options
+from turbo.runtime.redis.script import Script, results, unknown
+
+
+def test_a_script_is_named_by_its_digest_or_sent_whole() -> None:
+    script = Script("return 1")
+
+    assert script.command(["a", "b"], [3], whole=False) == (
+        "EVALSHA",
+        "e0e1f9fabfc9d4800c877a703b823ac0578ff8db",
+        2,
+        "a",
+        "b",
+        3,
+    )
+    assert script.command([], [], whole=True) == ("EVAL", "return 1", 0)
+
+
+def test_the_scripts_that_a_server_does_not_know_are_found() -> None:
+    assert unknown([1, NoScriptError("no"), None, NoScriptError("no")]) == [1, 3]
+    assert unknown([]) == []
+
+
+def test_the_first_reply_that_is_an_error_is_raised() -> None:
+    assert results([1, None]) == [1, None]
+    with pytest.raises(ResponseError, match="first"):
+        results([1, ResponseError("first"), ResponseError("second")])
+
+
+def test_a_timeout_holds_where_the_host_has_none_of_its_own() -> None:
+    options = connection_options({"socket_timeout": 3.0}, timeout=1.0)
+
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (3.0, 1.0)
