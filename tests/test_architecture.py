@@ -38,9 +38,9 @@ ALLOWED = {
 
 #: Modules that await nothing and read no clock and no setting.
 PURE = (
-    "connections.eventstream",
+    "connections.sse_text",
     "delivery.frame",
-    "delivery.incoming",
+    "delivery.client_json",
     "delivery.protocol",
     "replay.positions",
     "streams.html",

@@ -17,7 +17,7 @@ from tests.support.servers import PATIENCE, ROOT
 from turbo import routing
 from turbo.asgi import get_application
 from turbo.consumers import TurboStreamsConsumer
-from turbo.runtime.once import _last
+from turbo.runtime.log_once import _last
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

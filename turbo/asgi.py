@@ -26,7 +26,7 @@ from django.utils.module_loading import import_string
 
 from turbo.connections.origin import OriginValidator
 from turbo.routing import get_websocket_urlpatterns
-from turbo.runtime.once import once_a_minute
+from turbo.runtime.log_once import once_a_minute
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["get_application"]

@@ -16,7 +16,7 @@ subscriptions need anyway. A user whom a middleware around it has found is taken
 from __future__ import annotations
 
 from turbo.connections.budgets import ConnectionBudget
-from turbo.connections.subscriber import LiveSubscriber
+from turbo.connections.page import PageConnection
 from turbo.connections.users import with_visitor
 from turbo.connections.websocket import Endpoint, WebSocket, application
 from turbo.delivery.frame import Frame
@@ -34,7 +34,7 @@ class TurboStreamsConsumer(Endpoint):
     def __init__(self, scope: Scope, socket: WebSocket) -> None:
         self._scope = scope
         self._socket = socket
-        self._subscriber: LiveSubscriber | None = None
+        self._subscriber: PageConnection | None = None
 
     @classmethod
     def as_asgi(cls) -> ASGIApplication:
@@ -51,7 +51,7 @@ class TurboStreamsConsumer(Endpoint):
         """Let every page in: its names say what it may see."""
         await self._socket.accept()
         scope = with_visitor(self._scope)
-        self._subscriber = LiveSubscriber(scope, self._socket.put)
+        self._subscriber = PageConnection(scope, self._socket.put)
 
     async def websocket_receive(self, message: Message) -> None:
         """Act on a frame."""

@@ -15,7 +15,7 @@ from tests.connections.test_send_buffer import settle
 from tests.support.servers import PATIENCE
 from turbo.bindings import Binding, BindingConsumer
 from turbo.connections.revocation import RevocationHandler
-from turbo.connections.visitors import Visitor
+from turbo.connections.visitor import Visitor
 from turbo.consumers import TurboStreamsConsumer
 from turbo.observers import AsyncAPIConsumer, Multiplexer, action
 from turbo.pubsub.consumers import PubSubConsumer

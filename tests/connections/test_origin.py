@@ -13,7 +13,7 @@ from django.test import override_settings
 
 from tests.support.servers import Project, WebServer
 from turbo.connections.origin import OriginValidator
-from turbo.runtime.once import _last
+from turbo.runtime.log_once import _last
 
 
 async def accept(scope: Any, receive: Any, send: Any) -> None:

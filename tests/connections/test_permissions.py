@@ -28,8 +28,8 @@ from turbo.connections.permissions import (
     forbidden_keys,
     passes,
 )
-from turbo.connections.questions import QUICK, ask, ask_quickly
-from turbo.connections.visitors import Visitor
+from turbo.connections.user_tests import QUICK, ask, ask_quickly
+from turbo.connections.visitor import Visitor
 from turbo.delivery.names import sign
 from turbo.replay import get_replay
 from turbo.streams import registry

@@ -31,7 +31,7 @@ from tests.testapp.models import CompositeItem, Room
 from tests.testapp.streams import Announcements, Endless
 from turbo.connections.revocation import Revocation, recheck, revoke_session
 from turbo.connections.users import session_hash
-from turbo.connections.visitors import Visitor
+from turbo.connections.visitor import Visitor
 from turbo.delivery.hub import get_hub
 from turbo.delivery.recorders import recording
 from turbo.replay import get_replay

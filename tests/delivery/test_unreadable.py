@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from tests.support.servers import Valkey, channel_layer
 from tests.testapp.streams import Announcements
 from turbo import metrics
+from turbo.connections.page import PageConnection
 from turbo.connections.revocation import Revocation
-from turbo.connections.subscriber import LiveSubscriber
 from turbo.delivery.envelope import MESSAGES, Envelope
 from turbo.delivery.frame import Frame
 from turbo.delivery.hub import get_hub
@@ -56,7 +56,7 @@ class Page:
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
         self._told = asyncio.Event()
-        self.subscriber = LiveSubscriber({}, self._emit)
+        self.subscriber = PageConnection({}, self._emit)
 
     def _emit(self, frame: Frame) -> None:
         self.frames.append(json.loads(frame.text))

@@ -18,7 +18,7 @@ from tests.support.rooms import PACKAGE, ROOMS
 from turbo import metrics
 from turbo.bindings.conf import BindingSettings
 from turbo.conf import Settings
-from turbo.connections import eventstream
+from turbo.connections import sse_text
 from turbo.delivery.names import stream_id
 from turbo.delivery.protocol import (
     PING,
@@ -164,7 +164,7 @@ def test_every_reason_of_a_denial_has_an_entry() -> None:
 def test_every_reason_of_an_error_has_an_entry() -> None:
     table = read("protocol").partition("Reasons of ``error``")[2]
     raised = r'FrameError\(\s*"(\w+)"|type="error", reason="(\w+)"'
-    text = source("delivery/incoming") + source("delivery/protocol")
+    text = source("delivery/client_json") + source("delivery/protocol")
     reasons = {a or b for a, b in re.findall(raised, text)}
 
     assert set(re.findall(r"(?m)^``(\w+)`` ", table)) - {"reason"} == reasons
@@ -340,9 +340,9 @@ def test_frames_of_the_server_are_made_as_shown() -> None:
         "error": answer(protocol, "[]"),
         "ping": PING,
         "pong": received(protocol, "client-ping").frame,
-        "sse": eventstream.retry(1500)
-        + eventstream.event(remove, id="k3f9a:8")
-        + eventstream.comment("ping").rstrip("\n"),
+        "sse": sse_text.retry(1500)
+        + sse_text.event(remove, id="k3f9a:8")
+        + sse_text.comment("ping").rstrip("\n"),
     }
 
     shown = frames()

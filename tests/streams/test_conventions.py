@@ -16,7 +16,7 @@ from tests.support.listening import rolled_back
 from tests.testapp.models import Board, Card, Pin, Room, UuidItem
 from tests.testapp.streams import Announcements, BoardStream, CardStream
 from turbo.connections.permissions import passes
-from turbo.connections.visitors import Visitor
+from turbo.connections.visitor import Visitor
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.context import request_scope
 from turbo.streams.conventions import parent_field, parent_stream_class

@@ -32,8 +32,8 @@ from typing import Any
 
 from turbo.bindings.store.versions import Version
 from turbo.changes.rows import dump
+from turbo.delivery.client_json import decode
 from turbo.delivery.frame import Frame
-from turbo.delivery.incoming import decode
 from turbo.delivery.unreadable import Unreadable, json_object, require
 from turbo.exceptions import FrameError
 

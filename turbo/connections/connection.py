@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from turbo.connections.budgets import ConnectionBudget
 from turbo.connections.revocation import Owner, RevocationHandler
-from turbo.connections.visitors import Visitor
+from turbo.connections.visitor import Visitor
 from turbo.delivery.frame import Frame
 from turbo.delivery.hub import get_hub
 from turbo.typing import Scope

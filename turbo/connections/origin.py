@@ -20,7 +20,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http.request import validate_host
 from django.utils.http import is_same_domain
 
-from turbo.runtime.once import once_a_minute
+from turbo.runtime.log_once import once_a_minute
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["OriginValidator"]

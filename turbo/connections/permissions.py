@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from turbo import metrics
-from turbo.connections.questions import ask, ask_quickly
+from turbo.connections.user_tests import ask, ask_quickly
 from turbo.connections.users import is_pending, load_sessions
-from turbo.connections.visitors import Visitor
+from turbo.connections.visitor import Visitor
 from turbo.delivery.names import SignedName, user_key, verify
 from turbo.delivery.protocol import PageSubscription
 from turbo.exceptions import NameRefused, UnknownStreamError

@@ -20,7 +20,7 @@ from turbo import metrics
 from turbo.conf import get_settings
 from turbo.connections.permissions import forbidden_keys
 from turbo.connections.users import nobody, session_hash
-from turbo.connections.visitors import Visitor
+from turbo.connections.visitor import Visitor
 from turbo.delivery.broadcast import broadcast, get_publisher
 from turbo.delivery.hub import RECHECK
 from turbo.delivery.names import CONTROL, user_key

@@ -26,8 +26,8 @@ from django.views.decorators.http import require_GET
 
 from turbo import metrics
 from turbo.conf import get_settings
-from turbo.connections.eventstream import comment, event, retry
-from turbo.connections.subscriber import LiveSubscriber
+from turbo.connections.page import PageConnection
+from turbo.connections.sse_text import comment, event, retry
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import Wanted
 from turbo.runtime import loops
@@ -61,7 +61,7 @@ async def event_stream(request: HttpRequest) -> HttpResponseBase:
         "session": getattr(request, "session", None),
     }
     loops.expect()
-    subscriber = LiveSubscriber(scope, events.put)
+    subscriber = PageConnection(scope, events.put)
     try:
         await subscriber.subscribe([Wanted(signed, since)])
     except BaseException:  # the browser has gone
@@ -85,7 +85,7 @@ class _Stream:
     asked for anything: to let go of it ends the subscription as well.
     """
 
-    def __init__(self, subscriber: LiveSubscriber, events: _Events) -> None:
+    def __init__(self, subscriber: PageConnection, events: _Events) -> None:
         self._subscriber = subscriber
         self._events = events
         loop = asyncio.get_running_loop()
@@ -105,7 +105,7 @@ class _Stream:
             await self._subscriber.stop()
 
 
-def _stop_soon(loop: asyncio.AbstractEventLoop, subscriber: LiveSubscriber) -> None:
+def _stop_soon(loop: asyncio.AbstractEventLoop, subscriber: PageConnection) -> None:
     """Stop a subscriber from wherever its stream was let go, in any thread."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(lambda: _stopping.run(subscriber.stop()))

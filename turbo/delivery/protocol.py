@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeAlias
 
-from turbo.delivery.incoming import decode
+from turbo.delivery.client_json import decode
 from turbo.exceptions import FrameError
 
 __all__ = [

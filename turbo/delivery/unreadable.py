@@ -16,7 +16,7 @@ from typing import Any
 
 from turbo import metrics
 from turbo.exceptions import TurboError
-from turbo.runtime.once import once_a_minute
+from turbo.runtime.log_once import once_a_minute
 
 __all__ = ["Unreadable", "drop", "is_about_content", "json_object", "require"]
 

@@ -27,7 +27,7 @@ from rest_framework import exceptions
 from turbo.connections.budgets import ConnectionBudget
 from turbo.connections.websocket import Link
 from turbo.observers.actions import action, find_actions, is_detached
-from turbo.observers.asking import ask
+from turbo.observers.asking_in_turn import ask
 from turbo.observers.conf import get_observer_settings
 from turbo.observers.connection.after_reply import Afterwards, Answer, begun_in
 from turbo.observers.connection.api_connection import JsonConnection

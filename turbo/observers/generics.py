@@ -14,7 +14,7 @@ from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.response import Response
 
 from turbo.exceptions import ConfigurationError
-from turbo.observers.asking import ask_now
+from turbo.observers.asking_in_turn import ask_now
 from turbo.observers.connection.after_reply import current_call
 from turbo.observers.consumers import AsyncAPIConsumer
 from turbo.observers.wire.requests import http_request

@@ -23,8 +23,8 @@ from rest_framework.exceptions import APIException, NotFound, ParseError
 from turbo import metrics
 from turbo.connections.budgets import ConnectionBudget
 from turbo.connections.websocket import Link
+from turbo.delivery.client_json import read_json
 from turbo.delivery.frame import Frame
-from turbo.delivery.incoming import read_json
 from turbo.delivery.protocol import CloseCode
 from turbo.observers.connection.api_connection import Application
 from turbo.observers.connection.multiplexed import MultiplexedConnection, wrap

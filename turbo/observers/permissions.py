@@ -15,7 +15,7 @@ from typing import Any
 from rest_framework import permissions as drf
 
 from turbo.connections.users import scope_user
-from turbo.observers.asking import ask
+from turbo.observers.asking_in_turn import ask
 from turbo.observers.wire.requests import http_request
 from turbo.typing import Scope
 

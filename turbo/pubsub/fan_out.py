@@ -19,8 +19,8 @@ from turbo.delivery.unreadable import Unreadable, drop
 from turbo.pubsub.changes import read_changes
 from turbo.pubsub.channel_writer import server_channel
 from turbo.pubsub.conf import redis_host
+from turbo.pubsub.listeners import QUICK, Listener, Reader
 from turbo.pubsub.message import Announcement
-from turbo.pubsub.readers import QUICK, Listener, Reader
 from turbo.runtime.failures import log_failure
 from turbo.runtime.loops import PerLoop
 from turbo.runtime.queue import Queue

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from turbo.delivery.incoming import decode
+from turbo.delivery.client_json import decode
 from turbo.delivery.protocol import Refused
 from turbo.exceptions import FrameError
 from turbo.pubsub.message import to_json

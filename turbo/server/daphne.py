@@ -4,7 +4,7 @@ Daphne, with ``turbo.transport`` among the extensions of a WebSocket's scope.
 Daphne's own ``send`` takes whatever it is given and keeps it in memory for a client
 that does not read, and its ``receive`` has a queue without an end. Here the transport
 says when its buffer is full, as any Twisted transport does to a registered producer,
-and the socket is read from as :class:`~turbo.server.intake.Intake` says.
+and the socket is read from as :class:`~turbo.server.read_control.ReadControl` says.
 
 :func:`install` puts it in place for the ``daphne`` command and for ``runserver``, when
 the app is ready. Who starts a server class of their own says so themselves::
@@ -25,7 +25,7 @@ from typing import Any
 from django.apps import apps
 
 from turbo.connections.inbox import NO_CODE
-from turbo.server.producers import DaphneTransport
+from turbo.server.daphne_transport import DaphneTransport
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["DaphneTransport", "install", "with_transport"]
@@ -119,7 +119,7 @@ class _Controlled:
 
     def dataReceived(self, data: bytes) -> None:
         """Take what the client has sent, as far as it is its turn."""
-        self.turbo.intake.take(data)
+        self.turbo.read_control.take(data)
 
     def parse(self, data: bytes) -> None:
         """Act on what the client has sent."""
@@ -128,7 +128,7 @@ class _Controlled:
     def onOpen(self) -> None:
         """Read what may have come before the acceptance."""
         super().onOpen()  # type: ignore[misc]
-        self.turbo.intake.go_on()
+        self.turbo.read_control.go_on()
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Put a frame into the queue; after the close frame nobody waits for any."""
@@ -139,17 +139,17 @@ class _Controlled:
     def onMessageFrameBegin(self, length: int) -> None:
         """Begin a frame, which may be a fragment of a message."""
         if not self.current_frame.fin:  # type: ignore[attr-defined]
-            self.turbo.intake.count(length)
+            self.turbo.read_control.count(length)
         super().onMessageFrameBegin(length)  # type: ignore[misc]
 
     def onPing(self, payload: bytes) -> None:
         """Answer a ping."""
-        self.turbo.intake.count()
+        self.turbo.read_control.count()
         super().onPing(payload)  # type: ignore[misc]
 
     def onPong(self, payload: bytes) -> None:
         """Note that the client is there."""
-        self.turbo.intake.count()
+        self.turbo.read_control.count()
         super().onPong(payload)  # type: ignore[misc]
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
@@ -162,7 +162,7 @@ class _Controlled:
     def sendCloseFrame(self, *args: Any, **kwargs: Any) -> None:
         """Close, and read until the client does the same."""
         super().sendCloseFrame(*args, **kwargs)  # type: ignore[misc]
-        self.turbo.intake.go_on()
+        self.turbo.read_control.go_on()
 
     def dropConnection(self, abort: bool = False) -> None:
         """Close the socket, without further delay where nobody reads."""

@@ -1,9 +1,10 @@
 """
 uvicorn's WebSocket protocol, with ``turbo.transport`` among the scope's extensions.
 
-A frame is encoded once, however many connections it goes to, and each of them is
-handed the same bytes. All else (the handshake, pings, closing, ASGI's own ``send``) is
-uvicorn's. When the socket is read from says :class:`~turbo.server.intake.Intake`.
+A frame is encoded once, however many connections it goes to, and each of them is handed
+the same bytes. All else (the handshake, pings, closing, ASGI's own ``send``) is
+uvicorn's. When the socket is read from says
+:class:`~turbo.server.read_control.ReadControl`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from websockets.frames import Opcode
 from websockets.protocol import OPEN
 
 from turbo.delivery.frame import Frame
-from turbo.server.intake import Intake, largest_frame
+from turbo.server.read_control import ReadControl, largest_frame
 
 __all__ = ["CompressingTransport", "DirectTransport", "WebSocketProtocol"]
 
@@ -51,7 +52,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection over from uvicorn's HTTP protocol."""
         super().connection_made(transport)
-        self._intake = Intake(self)
+        self._read_control = ReadControl(self)
         # Room means an empty buffer: what is sent then goes straight to the kernel.
         # A limit of 0 would be reached by an empty buffer, where there is TLS.
         self.transport.set_write_buffer_limits(high=1, low=0)
@@ -85,7 +86,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of what belonged to the connection."""
         super().connection_lost(exc)
-        self._intake.close()
+        self._read_control.close()
         if self._direct is not None:
             self._direct.lose()
             self._direct = None
@@ -97,7 +98,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().pause_writing()
         if self._direct is not None:
             self._direct.has_room = False
-        self._intake.go_on()
+        self._read_control.go_on()
 
     def resume_writing(self) -> None:
         """Note that the transport's buffer is empty again."""
@@ -110,26 +111,27 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             )
         if self._direct is not None:
             self._direct.make_room()
-        self._intake.go_on()
+        self._read_control.go_on()
 
     async def send(self, message: Any) -> None:
         """Send what the application says."""
         await super().send(message)
         if message["type"] == "websocket.accept" and self._direct is not None:
             self._direct.limit_frames()
-        self._intake.go_on()  # uvicorn reads on after the acceptance and the close
+        # uvicorn reads on after the acceptance and the close.
+        self._read_control.go_on()
 
     # --- What comes in
 
     def data_received(self, data: bytes) -> None:
         """Take what the client has sent, as far as it is its turn."""
-        self._intake.take(data)
+        self._read_control.take(data)
 
     async def receive(self) -> Any:
         """Return the client's next message to the application."""
         message = await self.queue.get()
         self.read_paused = self.read_paused and not self.queue.empty()
-        self._intake.go_on()
+        self._read_control.go_on()
         return message
 
     def send_receive_event_to_app(self) -> None:
@@ -146,17 +148,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         """Answer a ping."""
-        self._intake.count()
+        self._read_control.count()
         super().handle_ping()
 
     def handle_pong(self, event: WireFrame) -> None:
         """Note that the client is there."""
-        self._intake.count()
+        self._read_control.count()
         super().handle_pong(event)
 
     def handle_cont(self, event: WireFrame) -> None:
         """Add to a message in fragments."""
-        self._intake.count(len(event.data))
+        self._read_control.count(len(event.data))
         super().handle_cont(event)
 
     def parse(self, data: bytes) -> None:

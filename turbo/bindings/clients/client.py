@@ -11,8 +11,8 @@ from turbo import metrics
 from turbo.bindings.binding import Binding
 from turbo.bindings.cache.notify import group_stream_name, parse_told, stream_name
 from turbo.bindings.cache.outage import is_reachable
-from turbo.bindings.clients.audience import Audience
 from turbo.bindings.clients.catch_up import Caught, catch_up, stay
+from turbo.bindings.clients.consumer_interface import ConsumerInterface
 from turbo.bindings.clients.sequence import ChangeSequence, VersionedChange
 from turbo.bindings.messages import (
     Signal,
@@ -24,7 +24,7 @@ from turbo.bindings.messages import (
 from turbo.bindings.store.versions import Version
 from turbo.conf import get_settings
 from turbo.connections.connection import LiveConnection, wait_until_listening
-from turbo.connections.questions import ask
+from turbo.connections.user_tests import ask
 from turbo.connections.websocket import WebSocket
 from turbo.delivery.frame import Frame
 from turbo.delivery.names import stream_id
@@ -46,15 +46,19 @@ class BindingClient(LiveConnection["BindingClient"]):
     """One client of a binding."""
 
     def __init__(
-        self, audience: Audience, binding: Binding, scope: Scope, socket: WebSocket
+        self,
+        consumer: ConsumerInterface,
+        binding: Binding,
+        scope: Scope,
+        socket: WebSocket,
     ) -> None:
-        self._audience = audience
-        self._event = audience.event or binding.label
+        self._consumer = consumer
+        self._event = consumer.event or binding.label
         self._binding = binding
         self._socket = socket
         self._sequence = ChangeSequence()
         self._sid = stream_id(stream_name(binding.slot))
-        groups = map(group_stream_name, audience.get_groups())
+        groups = map(group_stream_name, consumer.get_groups())
         self._sids = [self._sid, *map(stream_id, groups)]
         self._tasks = Tasks()
         self._lock = asyncio.Lock()  # a client catches up once at a time
@@ -170,7 +174,7 @@ class BindingClient(LiveConnection["BindingClient"]):
                 await self._socket.ready()
                 self._pass_on([(Version(since.epoch, number), change)])
         if caught.snapshot is not None:
-            size = self._audience.page_size
+            size = self._consumer.page_size
             texts = caught.snapshot.texts
             for page in sync_messages(self._event, version, texts, page_size=size):
                 await self._socket.ready()
@@ -225,7 +229,7 @@ class BindingClient(LiveConnection["BindingClient"]):
         """Return whether the visitor may have one more client, and ask its test."""
         budget = self.budget
         return budget.hold("subscriptions", len(self._sids)) and (
-            not self._audience.tests_user() or budget.spend("tests")
+            not self._consumer.tests_user() or budget.spend("tests")
         )
 
     def _turn_away(self) -> None:
@@ -239,10 +243,10 @@ class BindingClient(LiveConnection["BindingClient"]):
     async def _passes(self) -> bool:
         if self.visitor.is_stale:
             await self.visitor.reload()
-        if not self._audience.tests_user():
+        if not self._consumer.tests_user():
             return True
         # Of this connection alone, for the test may look at the scope.
-        asked = {f"turbo.bindings {id(self)}": self._audience}
+        asked = {f"turbo.bindings {id(self)}": self._consumer}
         [reason] = (await ask(asked, self.visitor)).values()
         return not reason
 

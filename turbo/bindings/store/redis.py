@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from turbo.bindings.store import scripts, writing
+from turbo.bindings.store import lua_reading, lua_writing
 from turbo.bindings.store.base import (
     Applied,
     Contents,
@@ -20,7 +20,7 @@ from turbo.bindings.store.base import (
     Store,
     Ticket,
 )
-from turbo.bindings.store.lua import PARTS
+from turbo.bindings.store.lua_common import PARTS
 from turbo.bindings.store.versions import Version
 from turbo.runtime.redis.clients import Host, ScriptCommand
 from turbo.runtime.redis.hosts import read_hosts
@@ -56,12 +56,12 @@ class RedisStore(Store):
 
     def names(self, groups: Sequence[str]) -> list[list[str]]:
         """Return the names of each group's slots."""
-        commands = [(scripts.NAMES, [f"{self._tag(g)}:slots"], ()) for g in groups]
+        commands = [(lua_reading.NAMES, [f"{self._tag(g)}:slots"], ()) for g in groups]
         return [sorted(names) for names in self._run(groups, commands)]
 
     def take(self, slots: Sequence[Slot], pk: str) -> list[Ticket | None]:
         """Take a ticket for a row of each slot."""
-        commands = [self._command(scripts.TAKE, slot, pk) for slot in slots]
+        commands = [self._command(lua_reading.TAKE, slot, pk) for slot in slots]
         return [
             _ticket(reply)
             for reply in self._run([slot.group for slot in slots], commands)
@@ -73,7 +73,7 @@ class RedisStore(Store):
         """Write what was read under tickets."""
         commands = [
             self._command(
-                writing.APPLY,
+                lua_writing.APPLY,
                 slot,
                 ticket.epoch,
                 ticket.number,
@@ -91,35 +91,35 @@ class RedisStore(Store):
     ) -> Applied | None:
         """Write the order of the rows."""
         reply = self._do(
-            writing.REORDER, slot, ticket.epoch, ticket.number, *_flat(order)
+            lua_writing.REORDER, slot, ticket.epoch, ticket.number, *_flat(order)
         )
         return _applied(reply)
 
     def begin(self, slot: Slot, *, alone: bool) -> Ticket | None:
         """Take a ticket to read all rows."""
         epoch = secrets.token_hex(5)
-        return _ticket(self._do(scripts.BEGIN, slot, epoch, int(alone)))
+        return _ticket(self._do(lua_reading.BEGIN, slot, epoch, int(alone)))
 
     def replace(
         self, slot: Slot, ticket: Ticket, rows: Sequence[Row]
     ) -> Applied | None:
         """Write all rows as read under a ticket."""
         flat = _flat((row.pk, row.key, row.value) for row in rows)
-        reply = self._do(writing.REPLACE, slot, ticket.epoch, ticket.number, *flat)
+        reply = self._do(lua_writing.REPLACE, slot, ticket.epoch, ticket.number, *flat)
         return _applied(reply)
 
     def abandon(self, slot: Slot, ticket: Ticket) -> None:
         """Give a ticket back."""
-        self._do(scripts.ABANDON, slot, ticket.epoch, ticket.number)
+        self._do(lua_reading.ABANDON, slot, ticket.epoch, ticket.number)
 
     def peek(self, slot: Slot) -> State | None:
         """Return where the slot stands."""
-        return _state(self._do(scripts.PEEK, slot))
+        return _state(self._do(lua_reading.PEEK, slot))
 
     def read(self, slot: Slot, known: Version | None = None) -> Contents | None:
         """Return what has changed since ``known``, or everything."""
         since = known or ("", 0)
-        reply = self._do(scripts.READ, slot, *since)
+        reply = self._do(lua_reading.READ, slot, *since)
         state = _state(reply)
         if state is None:
             return None
@@ -132,25 +132,25 @@ class RedisStore(Store):
 
     def row(self, slot: Slot, pk: str) -> tuple[State, str | None] | None:
         """Return the value of one row."""
-        reply = self._do(scripts.ROW, slot, pk)
+        reply = self._do(lua_reading.ROW, slot, pk)
         state = _state(reply)
         return None if state is None else (state, reply[4])
 
     def listen(self, slot: Slot, *, seconds: float) -> State | None:
         """Say that somebody wants to hear of changes."""
-        return _state(self._do(scripts.LISTEN, slot, round(seconds * 1_000)))
+        return _state(self._do(lua_reading.LISTEN, slot, round(seconds * 1_000)))
 
     def bump(self, slot: Slot) -> Applied | None:
         """Make a new version of the same content."""
-        return _applied(self._do(scripts.BUMP, slot))
+        return _applied(self._do(lua_reading.BUMP, slot))
 
     def invalidate(self, slot: Slot) -> Applied | None:
         """Let the slot be filled again before it is read."""
-        return _applied(self._do(scripts.INVALIDATE, slot))
+        return _applied(self._do(lua_reading.INVALIDATE, slot))
 
     def clear(self, slot: Slot) -> bool:
         """Forget the slot."""
-        return bool(self._do(scripts.CLEAR, slot))
+        return bool(self._do(lua_reading.CLEAR, slot))
 
     def ping(self) -> None:
         """Raise what the network raises."""

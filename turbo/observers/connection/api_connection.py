@@ -14,8 +14,8 @@ from rest_framework.exceptions import APIException, ParseError
 from turbo import metrics
 from turbo.connections.connection import wait_until_listening
 from turbo.connections.websocket import Endpoint, Link, WebSocket, application
+from turbo.delivery.client_json import read_json
 from turbo.delivery.frame import Frame
-from turbo.delivery.incoming import read_json
 from turbo.delivery.protocol import CloseCode
 from turbo.observers.connection.groups import LayerGroups
 from turbo.observers.connection.subscriptions import Subscriptions

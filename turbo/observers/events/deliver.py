@@ -22,9 +22,9 @@ from turbo.delivery.frame import Frame
 from turbo.delivery.unreadable import Unreadable, drop
 from turbo.observers.connection.worker import Delivery, Worker
 from turbo.observers.events.event_permissions import without_refused
-from turbo.observers.events.impersonal import NotShared
 from turbo.observers.events.row_subscription import RowEvent, RowSubscription, gone_text
 from turbo.observers.events.shared_query import ListQuery, ReadRow, SharedQuery
+from turbo.observers.events.stand_in_client import NotShared
 from turbo.observers.wire.notice import ChangeNotice, Received
 from turbo.observers.wire.replies import TooMany, encode
 from turbo.runtime.queue import KeyedQueues

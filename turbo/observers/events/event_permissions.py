@@ -13,7 +13,7 @@ from django.http import Http404
 from rest_framework.exceptions import PermissionDenied
 
 from turbo import metrics
-from turbo.observers.asking import ask_now, in_turn_of
+from turbo.observers.asking_in_turn import ask_now, in_turn_of
 from turbo.observers.events.row_subscription import RowEvent, RowSubscription, gone_text
 from turbo.observers.events.shared_query import ListQuery
 from turbo.observers.permissions import about_event, adapt

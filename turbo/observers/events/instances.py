@@ -30,6 +30,7 @@ from rest_framework.exceptions import ValidationError
 from turbo.delivery.topic import Arrival
 from turbo.observers.actions import action
 from turbo.observers.connection.after_reply import Answer
+from turbo.observers.events.observed_models import observe_instances, observes_instances
 from turbo.observers.events.row_subscription import RowSubscription
 from turbo.observers.events.shared_query import InstanceQuery
 from turbo.observers.events.subscribing import (
@@ -39,7 +40,6 @@ from turbo.observers.events.subscribing import (
     require_observed,
     subscribe_to_rows,
 )
-from turbo.observers.events.watched import observe_instances, observes_instances
 from turbo.observers.mixins import RetrieveModelMixin
 from turbo.observers.wire.notice import instance_stream, key_of
 from turbo.observers.wire.replies import encode

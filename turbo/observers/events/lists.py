@@ -26,9 +26,10 @@ from django.db import router
 from turbo.delivery.topic import Arrival
 from turbo.observers.actions import action
 from turbo.observers.connection.after_reply import Answer
-from turbo.observers.events.impersonal import NotShared
+from turbo.observers.events.observed_models import observe_lists, observes_lists
 from turbo.observers.events.row_subscription import RowSubscription
 from turbo.observers.events.shared_query import ListQuery
+from turbo.observers.events.stand_in_client import NotShared
 from turbo.observers.events.subscribing import (
     WantedRows,
     call_of,
@@ -36,7 +37,6 @@ from turbo.observers.events.subscribing import (
     require_observed,
     subscribe_to_rows,
 )
-from turbo.observers.events.watched import observe_lists, observes_lists
 from turbo.observers.wire.notice import model_stream
 from turbo.observers.wire.replies import encode
 from turbo.observers.wire.requests import Call

@@ -4,8 +4,8 @@ What a change looks like to those who see it alike: read once, serialised once.
 Clients share what cannot depend on any of them: the rows, if the class has no methods
 of its own for choosing them and no filter backend has looked for the client; their
 serialisation, if that holds for the serializer too.
-:mod:`turbo.observers.events.impersonal` finds that out. Everybody else is served alone,
-or with their audience.
+:mod:`turbo.observers.events.stand_in_client` finds that out. Everybody else is served
+alone, or with their audience.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from django.http import Http404
 from rest_framework.exceptions import PermissionDenied, ValidationError
 
 from turbo.changes.rows import pk_value
-from turbo.observers.asking import in_turn_of
+from turbo.observers.asking_in_turn import in_turn_of
 from turbo.observers.conf import get_observer_settings
-from turbo.observers.events.impersonal import Impersonal, NotShared
+from turbo.observers.events.stand_in_client import Impersonal, NotShared
 from turbo.observers.generics import GenericAsyncAPIConsumer
 from turbo.observers.mixins import RetrieveModelMixin
 from turbo.observers.wire.notice import ChangeNotice, key_of
@@ -142,7 +142,7 @@ class SharedQuery:
             return {}
         wanted = [pk_value(self.model, pk) for pk in pks]
         found = self.find(consumers, wanted, using=using)
-        return {key_of(row.pk): self._row(row, consumers) for row in found}
+        return {key_of(row.pk): self._serialise_once(row, consumers) for row in found}
 
     @property
     def owner(self) -> Hashable:
@@ -210,7 +210,7 @@ class SharedQuery:
         if known is not None and (read is None or not read <= known):
             raise NotShared
 
-    def _row(
+    def _serialise_once(
         self, instance: Any, consumers: Sequence[GenericAsyncAPIConsumer]
     ) -> ReadRow:
         row = ReadRow(instance)

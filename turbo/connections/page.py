@@ -37,7 +37,7 @@ from turbo.replay.positions import bounded, earliest, parse
 from turbo.streams.registry import from_name
 from turbo.typing import Scope
 
-__all__ = ["LiveSubscriber"]
+__all__ = ["PageConnection"]
 
 logger = logging.getLogger("turbo.subscribers")
 
@@ -50,7 +50,7 @@ _Place: TypeAlias = tuple[str, str]
 _Places: TypeAlias = list[tuple[_Place, list[Allowed]]]
 
 
-class LiveSubscriber(LiveConnection[PageSubscription]):
+class PageConnection(LiveConnection[PageSubscription]):
     """The server's side of one connection."""
 
     __slots__ = ("_has_missed_revocations", "_protocol", "deliver")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turbo.connections.eventstream import comment, event, retry
+from turbo.connections.sse_text import comment, event, retry
 
 
 def parse(text: str) -> list[dict[str, str]]:

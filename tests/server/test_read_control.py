@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 from tests.support.servers import PATIENCE
-from turbo.server.intake import PIECE, SMALL, Intake, largest_frame
+from turbo.server.read_control import PIECE, SMALL, ReadControl, largest_frame
 
 
 class Connection:
@@ -20,13 +20,13 @@ class Connection:
         self.takes = PIECE**2
         self.dropped = asyncio.Event()
         self.acted = asyncio.Event()
-        self.intake = Intake(self)
+        self.read_control = ReadControl(self)
 
     def parse(self, data: bytes) -> None:
         self.parsed += data
         self.acted.set()
         self.held = len(self.parsed) >= self.takes
-        self.intake.go_on()  # as a write does that fills the buffer
+        self.read_control.go_on()  # as a write does that fills the buffer
 
     def is_held(self) -> bool:
         return self.held
@@ -44,7 +44,7 @@ class Connection:
         self.dropped.set()
 
     def close(self) -> None:
-        self.intake.close()
+        self.read_control.close()
         self.client.close()
         self.server.close()
 
@@ -52,7 +52,7 @@ class Connection:
 async def test_what_comes_is_parsed_at_once() -> None:
     connection = Connection()
 
-    connection.intake.take(b"a" * 3 * PIECE)
+    connection.read_control.take(b"a" * 3 * PIECE)
 
     assert (len(connection.parsed), connection.is_read) == (3 * PIECE, True)
     connection.close()
@@ -62,11 +62,11 @@ async def test_what_has_to_wait_is_neither_parsed_nor_read() -> None:
     connection = Connection()
     connection.takes = PIECE
 
-    connection.intake.take(b"a" * 3 * PIECE)
-    connection.intake.take(b"b")
+    connection.read_control.take(b"a" * 3 * PIECE)
+    connection.read_control.take(b"b")
     parsed, is_read = connection.parsed, connection.is_read
     connection.takes, connection.held = PIECE**2, False
-    connection.intake.go_on()
+    connection.read_control.go_on()
 
     assert (len(parsed), is_read) == (PIECE, False)
     assert connection.parsed == b"a" * 3 * PIECE + b"b"
@@ -77,10 +77,10 @@ async def test_what_has_to_wait_is_neither_parsed_nor_read() -> None:
 async def test_small_frames_have_a_rate() -> None:
     connection = Connection()
     for _ in range(SMALL):
-        connection.intake.count()
-        connection.intake.count(PIECE)
+        connection.read_control.count()
+        connection.read_control.count(PIECE)
 
-    connection.intake.take(b"later")
+    connection.read_control.take(b"later")
     assert (connection.parsed, connection.is_read) == (b"", False)
 
     await asyncio.wait_for(connection.acted.wait(), PATIENCE)
@@ -93,7 +93,7 @@ async def test_who_leaves_while_not_read_from_is_noticed() -> None:
     connection = Connection()
     connection.client.send(b"not read")
     connection.held = True
-    connection.intake.go_on()
+    connection.read_control.go_on()
 
     connection.client.close()
 
@@ -104,10 +104,10 @@ async def test_who_leaves_while_not_read_from_is_noticed() -> None:
 async def test_who_stays_is_not_dropped() -> None:
     connection = Connection()
     connection.held = True
-    connection.intake.go_on()
+    connection.read_control.go_on()
 
     for _ in range(3):
-        connection.intake._look()
+        connection.read_control._look()
 
     assert not connection.dropped.is_set()
     connection.close()
@@ -116,13 +116,13 @@ async def test_who_stays_is_not_dropped() -> None:
 async def test_a_connection_that_is_lost_is_let_go() -> None:
     connection = Connection()
     connection.held = True
-    connection.intake.take(b"never")
-    connection.intake._look()
+    connection.read_control.take(b"never")
+    connection.read_control._look()
     connection.close()
 
     connection.held = False
-    connection.intake.go_on()
-    connection.intake._look()
+    connection.read_control.go_on()
+    connection.read_control._look()
 
     assert (connection.parsed, connection.dropped.is_set()) == (b"", False)
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from turbo import metrics
-from turbo.connections.visitors import Visitor
+from turbo.connections.visitor import Visitor
 from turbo.delivery.frame import Frame
 from turbo.pubsub.changes import PublishedChange
 from turbo.pubsub.protocol import GAP_FRAME

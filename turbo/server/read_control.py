@@ -15,7 +15,7 @@ from typing import Protocol
 
 from turbo.conf import get_settings
 
-__all__ = ["Intake", "Source", "largest_frame"]
+__all__ = ["ReadControl", "Source", "largest_frame"]
 
 #: Seconds between two looks at a client that is not read from.
 TICK = 0.5
@@ -50,7 +50,7 @@ class Source(Protocol):
         """Drop the connection."""
 
 
-class Intake:
+class ReadControl:
     """What was read from one socket and not yet parsed."""
 
     __slots__ = (

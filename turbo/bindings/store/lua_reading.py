@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from turbo.bindings.store.lua import FILLED, OPEN
+from turbo.bindings.store.lua_common import FILLED, OPEN
 from turbo.runtime.redis.script import Script
 
 __all__ = [

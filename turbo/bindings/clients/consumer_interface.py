@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-__all__ = ["Audience"]
+__all__ = ["ConsumerInterface"]
 
 
-class Audience(Protocol):
+class ConsumerInterface(Protocol):
     """What a consumer declares: to whom it speaks of what."""
 
     event: str

@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from contextvars import Context
 from typing import Any, Protocol
 
-from turbo.connections.visitors import Visitor
+from turbo.connections.visitor import Visitor
 from turbo.delivery.names import user_key
 from turbo.runtime.failures import log_failure
 from turbo.runtime.loops import PerLoop

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from turbo.delivery.frame import Frame
-from turbo.server.intake import Intake, largest_frame
+from turbo.server.read_control import ReadControl, largest_frame
 from turbo.typing import Message, Receive, Send
 
 __all__ = ["DaphneTransport"]
@@ -33,7 +33,7 @@ class DaphneTransport:
         "_send",
         "_transport",
         "has_room",
-        "intake",
+        "read_control",
     )
 
     def __init__(self, protocol: Any) -> None:
@@ -45,7 +45,7 @@ class DaphneTransport:
         self._lost: Callable[[], None] | None = None
         self._room: asyncio.Event | None = None
         self._frames = self._bytes = 0  # that the application has yet to take
-        self.intake = Intake(self)
+        self.read_control = ReadControl(self)
         self.has_room = True
 
     # --- What comes in
@@ -60,7 +60,7 @@ class DaphneTransport:
         if message["type"] == "websocket.receive":
             self._frames -= 1
             self._bytes = self._bytes if self._frames else 0
-            self.intake.go_on()
+            self.read_control.go_on()
         return message
 
     def put(self, size: int) -> None:
@@ -158,7 +158,7 @@ class DaphneTransport:
     def pauseProducing(self) -> None:
         """Twisted says that the buffer is full."""
         self.has_room = False
-        self.intake.go_on()
+        self.read_control.go_on()
 
     def resumeProducing(self) -> None:
         """Twisted says that the buffer is empty."""
@@ -170,14 +170,14 @@ class DaphneTransport:
             self._protocol.unregisterProducer()  # or the transport would never close
         elif self._callback is not None:
             self._callback()
-        self.intake.go_on()
+        self.read_control.go_on()
 
     def stopProducing(self) -> None:
         """Twisted says that the connection is lost; so does the protocol's end."""
 
     def lose(self) -> None:
         """Note that the connection is lost."""
-        self.intake.close()
+        self.read_control.close()
         self._callback = None
         self._make_room()
         if self._lost is not None:
