@@ -18,10 +18,10 @@ from __future__ import annotations
 from turbo.connections.budgets import ConnectionBudget
 from turbo.connections.page import PageConnection
 from turbo.connections.users import with_visitor
-from turbo.connections.websocket import Endpoint, WebSocket, application
+from turbo.connections.websocket import Endpoint, WebSocket
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import LIMITED
-from turbo.typing import ASGIApplication, Message, Scope
+from turbo.typing import Message, Scope
 
 __all__ = ["TurboStreamsConsumer"]
 
@@ -35,11 +35,6 @@ class TurboStreamsConsumer(Endpoint):
         self._scope = scope
         self._socket = socket
         self._subscriber: PageConnection | None = None
-
-    @classmethod
-    def as_asgi(cls) -> ASGIApplication:
-        """Return an ASGI application that serves each connection."""
-        return application(cls, cls.__qualname__)
 
     @property
     def websocket_budget(self) -> ConnectionBudget:

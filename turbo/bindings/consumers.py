@@ -30,12 +30,12 @@ from turbo.bindings.rows.codec import check_storable
 from turbo.bindings.store.versions import Version
 from turbo.conf import get_settings
 from turbo.connections.budgets import ConnectionBudget
-from turbo.connections.websocket import Endpoint, WebSocket, application
+from turbo.connections.websocket import Endpoint, WebSocket
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import CloseCode
 from turbo.exceptions import ConfigurationError, FrameError
 from turbo.runtime.threads import in_thread
-from turbo.typing import ASGIApplication, Message, Scope
+from turbo.typing import Message, Scope
 
 __all__ = ["BindingConsumer", "consumer_classes"]
 
@@ -75,11 +75,6 @@ class BindingConsumer(Endpoint):
         self.scope = scope
         self._socket = socket
         self._client: BindingClient | None = None
-
-    @classmethod
-    def as_asgi(cls) -> ASGIApplication:
-        """Return an ASGI application that serves each connection."""
-        return application(cls, cls.__qualname__)
 
     def get_binding(self) -> Binding:
         """

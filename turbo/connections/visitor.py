@@ -59,6 +59,11 @@ class Visitor:
             await in_thread(user_key, self.user)
         self.budget.identify(self.user, self.session)
 
+    async def refresh(self) -> bool:
+        """Look up the user, anew if anything has happened; say if it is the same."""
+        await self.look_up()
+        return not self.is_stale or await self.reload()
+
     async def reload(self) -> bool:
         """Find out who the user is by now; return whether that is who it was."""
         self.is_stale = False  # first, for a revocation may come meanwhile

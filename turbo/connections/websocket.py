@@ -105,6 +105,14 @@ class Endpoint:
     #: Whether what runs for a client may go on for a moment when the connection ends.
     websocket_finishes: ClassVar[bool] = False
 
+    def __init__(self, scope: Scope, socket: WebSocket) -> None:
+        """Take a connection on."""
+
+    @classmethod
+    def as_asgi(cls) -> ASGIApplication:
+        """Return an ASGI application that serves each connection."""
+        return application(cls, cls.__qualname__)
+
     @property
     def websocket_budget(self) -> ConnectionBudget:
         """Return what the client may ask for, once it has connected."""
@@ -183,9 +191,7 @@ class WebSocket:
             await self._say_goodbye()
         except asyncio.CancelledError:
             self.end(CloseCode.RESTART)
-            with suppress(Exception):
-                async with asyncio.timeout(CLOSE_TIMEOUT):
-                    await self._send_close()
+            await self._send_close()
             raise
         finally:
             await self._send_buffer.close()
@@ -309,7 +315,7 @@ class WebSocket:
             with suppress(Exception):
                 async with asyncio.timeout(CLOSE_TIMEOUT):
                     await self._send_buffer.ready()
-                    await self._send_close()
+            await self._send_close()
 
     async def _send_close(self) -> None:
         if self.state is not SocketState.CLOSING:
@@ -319,7 +325,9 @@ class WebSocket:
         message: Message = {"type": "websocket.close", "code": int(self._code)}
         if self._reason:
             message["reason"] = self._reason
-        await self._send(message)
+        with suppress(Exception):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._send(message)
 
     async def _clean_up(self) -> None:
         if self._endpoint is None:

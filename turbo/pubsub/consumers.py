@@ -10,17 +10,16 @@ also be one path of a project's own::
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 from turbo import metrics
 from turbo.conf import get_settings
 from turbo.connections.budgets import ConnectionBudget
 from turbo.connections.connection import (
     PATIENCE,
-    LiveConnection,
+    AdmittedConnection,
     wait_until_listening,
 )
-from turbo.connections.websocket import Endpoint, WebSocket, application
+from turbo.connections.websocket import Endpoint, WebSocket
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import LIMITED, CloseCode, Refused
 from turbo.pubsub.access import greetings, may_connect, query_token, user_of_token
@@ -37,13 +36,12 @@ from turbo.pubsub.protocol import (
     denied,
     receive,
 )
-from turbo.runtime.tasks import Tasks
-from turbo.typing import ASGIApplication, Message, Scope
+from turbo.typing import Message, Scope
 
 __all__ = ["PubSubConsumer"]
 
 
-class PubSubConsumer(LiveConnection["PubSubConsumer"], Endpoint):
+class PubSubConsumer(AdmittedConnection, Endpoint):
     """One client: a listener of the fan-out, and a connection of the hub."""
 
     def __init__(self, scope: Scope, socket: WebSocket) -> None:
@@ -51,14 +49,7 @@ class PubSubConsumer(LiveConnection["PubSubConsumer"], Endpoint):
         self._scope = scope
         self._socket = socket
         self._fan_out: FanOut | None = None
-        self._is_in = False
         self._early: list[Frame] | None = []  # until it has been greeted
-        self._tasks = Tasks()
-
-    @classmethod
-    def as_asgi(cls) -> ASGIApplication:
-        """Return an ASGI application that serves each connection."""
-        return application(cls, cls.__qualname__)
 
     @property
     def websocket_budget(self) -> ConnectionBudget:
@@ -86,7 +77,7 @@ class PubSubConsumer(LiveConnection["PubSubConsumer"], Endpoint):
         elif admitted:
             await self._greet()
         else:
-            self._tasks.run(self._wait_for_token())
+            self.tasks.run(self._wait_for_token())
 
     async def websocket_receive(self, message: Message) -> None:
         """Act on a frame."""
@@ -103,7 +94,6 @@ class PubSubConsumer(LiveConnection["PubSubConsumer"], Endpoint):
         """Leave the fan-out and the hub."""
         if self._fan_out is not None:
             self._fan_out.dismiss(self)
-        await self._tasks.stop()
         await self.stop()
         if self._fan_out is not None:
             await self._fan_out.close()
@@ -131,7 +121,7 @@ class PubSubConsumer(LiveConnection["PubSubConsumer"], Endpoint):
             return
         user = await user_of_token(token, budget.owner)
         if user is None:
-            self._deny("token")
+            self.deny("token")
             return
         async with self.revocations.lock:
             # What is decided for whom it was before is not for whom it is now.
@@ -141,7 +131,7 @@ class PubSubConsumer(LiveConnection["PubSubConsumer"], Endpoint):
             admitted = await self.visitor.reload() and await self._admit()
         budget.release("subscriptions")  # it counts for the bearer of the token now
         if not admitted:
-            self._deny("forbidden")
+            self.deny("forbidden")
             return
         if not budget.hold("subscriptions"):
             self._turn_away()
@@ -153,14 +143,10 @@ class PubSubConsumer(LiveConnection["PubSubConsumer"], Endpoint):
 
     async def _admit(self) -> bool:
         """Let the visitor in, or not; then every change is theirs to hear."""
-        await self.visitor.look_up()
-        if self.visitor.is_stale and not await self.visitor.reload():
-            return False
-        if not await may_connect(self.visitor.user, self.visitor.session):
-            return False
-        self._is_in = True
-        get_fan_out().admit(self)
-        return True
+        self.is_admitted = await self.visitor.refresh() and await self.may_stay()
+        if self.is_admitted:
+            get_fan_out().admit(self)
+        return self.is_admitted
 
     async def _greet(self) -> None:
         if self._early is None:
@@ -173,33 +159,15 @@ class PubSubConsumer(LiveConnection["PubSubConsumer"], Endpoint):
 
     async def _wait_for_token(self) -> None:
         await asyncio.sleep(get_pubsub_settings().token_timeout)
-        if not self._is_in:
-            self._deny("timeout")
+        if not self.is_admitted:
+            self.deny("timeout")
 
-    # --- For the handler of revocations
+    async def may_stay(self) -> bool:
+        """Ask whether the visitor may be here."""
+        return await may_connect(self.visitor.user, self.visitor.session)
 
-    def held(self) -> Sequence[PubSubConsumer]:
-        """Return the one thing that there is to lose: being let in."""
-        return [self] if self._is_in else []
-
-    async def ended_with(
-        self, stream: str, held: Sequence[PubSubConsumer]
-    ) -> Sequence[PubSubConsumer]:
-        """Return nothing: changes are of models, not of streams."""
-        return []
-
-    async def refused(self, held: Sequence[PubSubConsumer]) -> Sequence[PubSubConsumer]:
-        """Ask again whether the visitor may be here."""
-        may_stay = await may_connect(self.visitor.user, self.visitor.session)
-        return [] if may_stay else held
-
-    async def end(self, ended: Sequence[PubSubConsumer]) -> None:
-        """End the connection if it was revoked."""
-        if ended:
-            self._is_in = False
-            self._deny("revoked")
-
-    def _deny(self, reason: Denial) -> None:
+    def deny(self, reason: Denial) -> None:
+        """Say why the connection ends, and end it."""
         metrics.count("refused")
         self._socket.put(Frame(denied(reason)))
         self._end(CloseCode.FORBIDDEN)

@@ -23,13 +23,12 @@ from turbo.bindings.messages import (
 )
 from turbo.bindings.store.versions import Version
 from turbo.conf import get_settings
-from turbo.connections.connection import LiveConnection, wait_until_listening
+from turbo.connections.connection import AdmittedConnection, wait_until_listening
 from turbo.connections.user_tests import ask
 from turbo.connections.websocket import WebSocket
 from turbo.delivery.frame import Frame
 from turbo.delivery.names import stream_id
 from turbo.delivery.protocol import CloseCode
-from turbo.runtime.tasks import Tasks
 from turbo.typing import Scope
 
 __all__ = ["BindingClient"]
@@ -42,7 +41,7 @@ PATIENCE = 0.05
 PAUSE = 1.0
 
 
-class BindingClient(LiveConnection["BindingClient"]):
+class BindingClient(AdmittedConnection):
     """One client of a binding."""
 
     def __init__(
@@ -60,11 +59,9 @@ class BindingClient(LiveConnection["BindingClient"]):
         self._sid = stream_id(stream_name(binding.slot))
         groups = map(group_stream_name, consumer.get_groups())
         self._sids = [self._sid, *map(stream_id, groups)]
-        self._tasks = Tasks()
         self._lock = asyncio.Lock()  # a client catches up once at a time
         self._is_healing = False
         self._is_telling = False
-        self._is_admitted = False
         super().__init__(scope)
 
     async def start(self, since: Version | None) -> None:
@@ -75,15 +72,15 @@ class BindingClient(LiveConnection["BindingClient"]):
             if not self._has_room():
                 self._turn_away()
                 return
-            if not await self._passes():
+            if not await self.may_stay():
                 metrics.count("refused")
-                self._deny("forbidden")
+                self.deny("forbidden")
                 return
-            self._is_admitted = True
+            self.is_admitted = True
             is_heard = await self._subscribe()
         self.visitor.rest()
         if not is_heard:
-            self._tasks.run(self._subscribe_later())
+            self.tasks.run(self._subscribe_later())
         if not await self._catch_up(since, is_asked=True):
             self._socket.end(CloseCode.AGAIN)  # it has nothing that could be kept up
 
@@ -91,23 +88,18 @@ class BindingClient(LiveConnection["BindingClient"]):
         """Tell what has happened since a version, and say when that is all."""
         await self._catch_up(since, is_asked=True)
 
-    async def stop(self) -> None:
-        """Leave everything."""
-        await self._tasks.stop()
-        await super().stop()
-
     def say(self, action: str, **fields: Any) -> None:
         """Send a message."""
         self._socket.put(Frame(message(self._event, action, **fields)))
 
     def deliver(self, frame: Frame) -> None:
         """Take what the hub delivers."""
-        if not self._is_admitted:
+        if not self.is_admitted:
             return  # its permission is being asked, or it is being shown out
         signal = Signal.of(frame)
         if signal.kind == "ping":
             self.say("ping")
-            self._tasks.run(self._stay())
+            self.tasks.run(self._stay())
         elif signal.stream == self._sid:
             # A gap has no version: something is missing.
             told = frame.wire("turbo.bindings.told", lambda _: parse_told(signal.data))
@@ -131,7 +123,7 @@ class BindingClient(LiveConnection["BindingClient"]):
         if await self._subscribe():
             await self._catch_up(self._sequence.version)
         else:
-            self._tasks.run(self._subscribe_later())
+            self.tasks.run(self._subscribe_later())
 
     async def _catch_up(self, since: Version | None, *, is_asked: bool = False) -> bool:
         """
@@ -160,7 +152,7 @@ class BindingClient(LiveConnection["BindingClient"]):
                 self._is_telling = False
             self._pass_on(self._sequence.start(caught.version))
         if caught.version is None:
-            self._tasks.run(self._await_store())
+            self.tasks.run(self._await_store())
         self._heal()
         return True
 
@@ -193,13 +185,13 @@ class BindingClient(LiveConnection["BindingClient"]):
 
     def _put(self, frame: Frame) -> None:
         """Send what only those may see who have been admitted."""
-        if self._is_admitted:
+        if self.is_admitted:
             self._socket.put(frame)
 
     def _heal(self) -> None:
         if self._sequence.is_stuck and not self._is_healing:
             self._is_healing = True
-            self._tasks.run(self._ask_for_missing())
+            self.tasks.run(self._ask_for_missing())
 
     async def _ask_for_missing(self) -> None:
         try:
@@ -223,7 +215,7 @@ class BindingClient(LiveConnection["BindingClient"]):
         if is_reachable():
             await self._catch_up(None)
         else:
-            self._tasks.run(self._await_store())
+            self.tasks.run(self._await_store())
 
     def _has_room(self) -> bool:
         """Return whether the visitor may have one more client, and ask its test."""
@@ -240,9 +232,9 @@ class BindingClient(LiveConnection["BindingClient"]):
         detail = "This is more than one may ask for. Try again in a minute."
         self.say("error", reason="limit", detail=detail)
 
-    async def _passes(self) -> bool:
-        if self.visitor.is_stale:
-            await self.visitor.reload()
+    async def may_stay(self) -> bool:
+        """Ask whether the user may listen."""
+        await self.visitor.refresh()
         if not self._consumer.tests_user():
             return True
         # Of this connection alone, for the test may look at the scope.
@@ -250,29 +242,15 @@ class BindingClient(LiveConnection["BindingClient"]):
         [reason] = (await ask(asked, self.visitor)).values()
         return not reason
 
-    # --- For the handler of revocations
-
-    def held(self) -> Sequence[BindingClient]:
-        """Return the one thing that there is to lose: to be told."""
-        return [self] if self._is_admitted else []
-
     async def ended_with(
-        self, stream: str, held: Sequence[BindingClient]
-    ) -> Sequence[BindingClient]:
+        self, stream: str, held: Sequence[AdmittedConnection]
+    ) -> Sequence[AdmittedConnection]:
         """Return this client if it is the binding that was revoked."""
         return held if stream == stream_name(self._binding.slot) else []
 
-    async def refused(self, held: Sequence[BindingClient]) -> Sequence[BindingClient]:
-        """Ask again whether the user may listen."""
-        return [] if await self._passes() else held
-
-    async def end(self, ended: Sequence[BindingClient]) -> None:
-        """End the connection if it was revoked."""
-        if ended:
-            self._deny("revoked")
-
-    def _deny(self, reason: str) -> None:
-        self._is_admitted = False
+    def deny(self, reason: str) -> None:
+        """Say why the connection ends, and end it."""
+        self.is_admitted = False
         self.hub.unsubscribe(self, self._sids)
         self.say("denied", reason=reason)
         self._socket.end(CloseCode.FORBIDDEN)

@@ -42,6 +42,9 @@ class Application(Endpoint):
 
     websocket_finishes: ClassVar[bool] = True
 
+    def __init__(self) -> None:
+        """Take what ``as_asgi()`` is given; the connection comes with ``attach()``."""
+
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> ASGIApplication:
         """Return an ASGI application that serves each connection."""

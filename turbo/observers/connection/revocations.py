@@ -58,8 +58,7 @@ class RevocableConsumer(LiveConnection[Subscription]):
         consumer = self._consumer
         self._refuse(ended)  # first, for the rest may fail
         self._errors.clear()
-        if consumer.visitor.is_stale:
-            await consumer.visitor.reload()
+        await consumer.visitor.refresh()
         consumer.scope["user"] = consumer.visitor.user
         if not await consumer.may_connect():
             self._refuse(self.held())
