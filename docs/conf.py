@@ -46,6 +46,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"turbo\.http\.forms\.(Response|View)"),
     ("py:.*", r"turbo\.testing\.broadcasts\.BroadcastCapture"),
     ("py:.*", r"turbo\.streams\.rendering\.BackendTemplate"),
+    ("py:.*", r"turbo\.connections\.websocket\.WebSocket"),
     ("py:.*", r"turbo\.shortcuts\.(SafeHtml|Streaming)"),
 ]
 
