@@ -21,6 +21,7 @@ from tests.support.servers import PATIENCE, wait_until
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Counter, RoomStream
 from turbo import metrics
+from turbo.connections.permission_questions import QUICK, ask, ask_quickly
 from turbo.connections.permissions import (
     Allowed,
     Refusal,
@@ -28,7 +29,6 @@ from turbo.connections.permissions import (
     forbidden_keys,
     passes,
 )
-from turbo.connections.user_tests import QUICK, ask, ask_quickly
 from turbo.connections.visitor import Visitor
 from turbo.delivery.names import sign
 from turbo.replay import get_replay

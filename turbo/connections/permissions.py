@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from turbo import metrics
-from turbo.connections.user_tests import ask, ask_quickly
+from turbo.connections.permission_questions import ask, ask_quickly
 from turbo.connections.users import is_pending, load_sessions
 from turbo.connections.visitor import Visitor
 from turbo.delivery.names import SignedName, user_key, verify

@@ -24,7 +24,7 @@ from turbo.bindings.messages import (
 from turbo.bindings.store.versions import Version
 from turbo.conf import get_settings
 from turbo.connections.connection import AdmittedConnection, wait_until_listening
-from turbo.connections.user_tests import ask
+from turbo.connections.permission_questions import ask
 from turbo.connections.websocket import WebSocket
 from turbo.delivery.frame import Frame
 from turbo.delivery.names import stream_id
