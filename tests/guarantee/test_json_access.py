@@ -386,10 +386,10 @@ def lazy(server: Any, path: str) -> Iterator[socket.socket]:
 
 LARGE = f"{PRODUCTS}for n in range(300): create(name=str(n) + 'x' * 40_000)"
 CLIENTS = """
-from turbo.bindings.clients import Client
+from turbo.bindings.clients.client import BindingClient
 from turbo.delivery.hub import _hubs
 said = [type(c) for h in list(_hubs.values()) for c in list(h._connections)]
-said = said.count(Client)
+said = said.count(BindingClient)
 """
 
 
