@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.watching import is_marked, mark
+from tests.browser.watching import is_marked, let_pass, mark, turn_clock
 from tests.support.servers import PATIENCE
 from turbo.testing import await_for_streams
 
@@ -77,8 +77,9 @@ def site(
 
 
 async def settled(page: Page) -> None:
-    """Give a refresh that should not come the time to come."""
-    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 500))")
+    """Let a refresh come that should not, and wait for its end."""
+    await let_pass(page, seconds=2)
+    await page.wait_for_function("() => !Turbo.navigator.currentVisit")
 
 
 # --- Frames
@@ -227,6 +228,7 @@ async def test_the_page_that_caused_a_refresh_is_not_refreshed_again(
     site: BoardSite, new_page: NewPage
 ) -> None:
     page, other = await new_page(), await new_page()
+    await turn_clock(page)
     await site.visit(page, "ann")
     await site.visit(other, "bob")
 
@@ -259,6 +261,7 @@ async def test_100_changes_within_the_interval_are_3_refreshes_at_most(
             stream = re.findall(r'"stream":"(\w+)"', str(frame))[0]
             refreshes[stream] = refreshes.get(stream, 0) + 1
 
+    await turn_clock(page)
     await site.visit(page, "ann")
     script = "from tests.project.boards import change; change(1, 'script', 50)"
     running = asyncio.ensure_future(asyncio.to_thread(site.project.shell, script))

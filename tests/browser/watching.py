@@ -68,6 +68,32 @@ async def events(page: Page, number: int) -> list[dict[str, Any]]:
     ]
 
 
+async def turn_clock(page: Page) -> None:
+    """Give the page a clock that a test can put forward, and note what it fetches."""
+    await page.clock.install()
+    await page.add_init_script(
+        """
+        window.fetched = []
+        const fetchNow = window.fetch
+        window.fetch = (url, ...options) => {
+          window.fetched.push(new URL(url, location.href).pathname)
+          return fetchNow(url, ...options)
+        }
+        """
+    )
+
+
+async def let_pass(page: Page, seconds: float) -> None:
+    """Run every timer of the page that is due within so many seconds."""
+    await page.clock.run_for(1_000 * seconds)
+
+
+async def fetched(page: Page) -> list[str]:
+    """Return the paths that scripts of the page have asked for so far."""
+    paths: list[str] = await page.evaluate("window.fetched")
+    return paths
+
+
 async def mark(page: Page) -> None:
     """Mark the document: a full page load would take the mark away."""
     await page.evaluate("window.marked = true")
