@@ -13,9 +13,11 @@ from tests.browser.watching import (
     attribute,
     connected,
     is_marked,
+    let_pass,
     mark,
     shows,
     texts,
+    turn_clock,
 )
 
 pytestmark = pytest.mark.browser
@@ -243,6 +245,27 @@ async def test_preview_is_not_connected(site: Site, page: Page) -> None:
     await page.wait_for_selector("html:not([data-turbo-preview])")
     # By the page itself, not by its picture.
     assert [entry["since"][0] for entry in site.asked("chat")] == ["@", "@"]
+
+
+async def test_preview_keeps_the_socket(site: Site, page: Page) -> None:
+    site.show("/", "chat", body=TO_OTHER)
+    site.show("/other", "room", body=TO_HOME)
+    await turn_clock(page)
+    await page.goto(site.url())
+    await page.click("#go")
+    await page.wait_for_selector("#back")
+    await connected(page)
+    release = site.hold("/")
+
+    await page.click("#back")
+    await page.wait_for_selector("html[data-turbo-preview] #go")
+    await let_pass(page, seconds=5)
+    release()
+    await page.wait_for_selector("html:not([data-turbo-preview])")
+    await site.publish("chat", "one")
+    await shows(page, "one")
+
+    assert len(site.sockets) == 1
 
 
 async def test_permanent_source_stays_subscribed(site: Site, page: Page) -> None:

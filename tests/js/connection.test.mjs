@@ -140,6 +140,21 @@ describe("leaving", () => {
     assert.equal(stage.socket.isClosed, false);
   });
 
+  test("no stream is left as long as a visit takes", async () => {
+    const source = await stage.connect("a~1", "@0.h", "e:3");
+
+    stage.isVisiting = true;
+    stage.connection.detach(source);
+    await stage.pass(10_000);
+    assert.equal(stage.socket.isClosed, false);
+    stage.isVisiting = false;
+    await stage.pass(300);
+
+    assert.equal(stage.socket.isClosed, true);
+    await stage.pass(120_000);
+    assert.equal(stage.sockets.length, 1);
+  });
+
   test("an element that is moved says nothing to the server", async () => {
     const source = await stage.connect("a~1", "@0.h", "e:3");
 

@@ -24,6 +24,7 @@ export function makeStage(options = {}) {
   const stage = {
     shown,
     settled: 0,
+    isVisiting: false,
     window: new FakeTarget(),
     document: new FakeTarget(),
     sockets: FakeSocket.all,
@@ -63,6 +64,7 @@ export function makeStage(options = {}) {
     url: () => "ws://test/ws/",
     renderer: Promise.resolve((html) => shown.push(html)),
     settled: () => (stage.settled += 1),
+    isVisiting: () => stage.isVisiting,
     random: () => 0.5,
     window: stage.window,
     document: stage.document,

@@ -169,6 +169,7 @@ class Subscription {
  * @property {() => string} url
  * @property {Promise<Render>} renderer
  * @property {() => void} settled called when no source waits
+ * @property {() => boolean} [isVisiting] whether the page is being replaced
  * @property {number} [linger]
  */
 
@@ -189,7 +190,8 @@ export class Connection {
 
   /** @param {ConnectionOptions & Environment & Timing} options */
   constructor(options) {
-    this.#options = { ...DEFAULTS, linger: LINGER, ...options };
+    const defaults = { ...DEFAULTS, linger: LINGER, isVisiting: () => false };
+    this.#options = { ...defaults, ...options };
     this.#socket = new ReconnectingSocket({
       ...options,
       isWanted: () => this.#isWaiting,
@@ -286,9 +288,14 @@ export class Connection {
     }
   }
 
+  // Not during a visit: the new page may want the streams, and a preview holds none.
   #leaveLater() {
+    const { linger, isVisiting } = this.#options;
     clearTimeout(this.#leaving);
-    this.#leaving = setTimeout(() => this.#leave(), this.#options.linger);
+    this.#leaving = setTimeout(
+      () => (isVisiting() ? this.#leaveLater() : this.#leave()),
+      linger,
+    );
   }
 
   // Give up the streams that no element shows any more; return how many there were. Wait
@@ -800,9 +807,10 @@ const connection = new Connection({
   url: addressOfStreams,
   renderer: turbo.then(rendererOf),
   settled: () => refresher.settled(),
+  isVisiting: () => Boolean(turboOfPage()?.navigator?.currentVisit),
 });
 
-/** @returns {Turbo} */
+// Not there before it is loaded.
 function turboOfPage() {
   return /** @type {any} */ (window).Turbo;
 }
