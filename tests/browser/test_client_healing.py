@@ -43,6 +43,23 @@ async def hurry(page: Page) -> None:
     )
 
 
+async def hold_body(page: Page, path: str) -> None:
+    """Keep the body of an answer from the page until it calls ``window.release``."""
+    await page.add_init_script(
+        """
+        const read = Response.prototype.text
+        const released = new Promise((resolve) => (window.release = resolve))
+        Response.prototype.text = async function () {
+          if (new URL(this.url).pathname === "PATH") {
+            window.isReading = true
+            await released
+          }
+          return read.call(this)
+        }
+        """.replace("PATH", path)
+    )
+
+
 async def lose_log(site: Site) -> None:
     """Do what a restart of Redis does: the next position is in another epoch."""
     site.epoch = "e2"
@@ -267,6 +284,58 @@ async def test_form_on_its_way_is_not_cancelled(site: Site, page: Page) -> None:
     await connected(page)
 
     # The page that lost something is gone, and with it the reason to refresh.
+    await let_pass(page, seconds=2)
+    assert await fetched(page) == ["/post"]
+
+
+@pytest.mark.parametrize(
+    ("status", "path"), [(303, "/done"), (422, "/post")], ids=["good", "invalid"]
+)
+async def test_answer_to_a_form_is_waited_for(
+    site: Site, page: Page, status: int, path: str
+) -> None:
+    """Also after its head has come, and while Turbo shows it."""
+    form = '<form action="/post" method="post"><button>send</button></form>'
+    site.show("/", "chat", body=form)
+    site.show("/done", "chat", body='<p id="done">done</p>')
+
+    async def post(route: Route) -> None:
+        if status == 303:
+            await route.fulfill(status=303, headers={"Location": "/done"})
+        else:
+            invalid = site.html("chat", body='<p id="done">not valid</p>')
+            await route.fulfill(status=422, body=invalid, content_type="text/html")
+
+    await page.route("**/post", post)
+    await record_events(page)
+    await hold_body(page, path)
+    await page.add_init_script(
+        """
+        addEventListener("turbo:before-render", (event) => {
+          event.preventDefault()
+          window.show = event.detail.resume
+        })
+        """
+    )
+    await turn_clock(page)
+    await page.goto(site.url())
+    await connected(page)
+    await page.click("button")
+    await page.wait_for_function("() => window.isReading")
+
+    site.log["chat"] = ["lost"]
+    await site.sockets[0].send({"type": "gap", "stream": "id-chat", "position": "e1:1"})
+    await events(page, 2)
+    await let_pass(page, seconds=2)
+    assert await fetched(page) == ["/post"]
+    await page.evaluate("window.release()")
+    await page.wait_for_function("() => window.show")
+    await let_pass(page, seconds=2)
+    assert await fetched(page) == ["/post"]
+    await page.evaluate("window.show()")
+    await page.wait_for_selector("#done")
+    await shows(page, "lost")
+
     await let_pass(page, seconds=2)
     assert await fetched(page) == ["/post"]
 

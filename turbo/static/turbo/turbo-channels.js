@@ -515,7 +515,11 @@ export class Connection {
  * @property {(html: string) => void} renderStreamMessage
  * @property {(url: string, options: object) => void} visit
  * @property {typeof fetch} [fetch]
- * @property {{ currentVisit?: { refresh?: object } }} [navigator]
+ * @property {Navigator} [navigator]
+ *
+ * @typedef {object} Navigator
+ * @property {{ refresh?: object }} [currentVisit]
+ * @property {{ renderPromise?: Promise<void> }} [view]
  *
  * @typedef {HTMLElement & { action: string }} StreamElement
  * @typedef {{ newStream: StreamElement, render: (stream: StreamElement) => void }} Rendering
@@ -606,6 +610,7 @@ class Refresher {
   /** @type {Timer | null} */
   #timer = null;
   #isRunning = false;
+  #answers = 0; // to forms, on their way
   #failures = 0;
   /** @type {History} */
   #history = { rounds: 0, at: 0 };
@@ -614,6 +619,8 @@ class Refresher {
   constructor(options) {
     const defaults = { pause: 1_000, rounds: 5, calm: 60_000, random: Math.random };
     this.#options = { ...defaults, ...options };
+    const finish = (/** @type {any} */ { detail }) => this.#awaitAnswer(detail);
+    this.#options.turbo.then(() => addEventListener("turbo:submit-end", finish));
   }
 
   /** @param {Source} source */
@@ -674,7 +681,7 @@ class Refresher {
   /** @param {Turbo} Turbo */
   async #run(Turbo) {
     if (this.#sources.size === 0) return;
-    if (isBusy(Turbo)) return this.#later(Turbo, this.#options.pause / 4);
+    if (this.#isBusy(Turbo)) return this.#later(Turbo, this.#options.pause / 4);
     this.#isRunning = true;
     try {
       await this.#refresh(Turbo, location.href);
@@ -700,10 +707,36 @@ class Refresher {
     const { ok, status, redirected } = response;
     const responseHTML = await response.text();
     if (status >= 500) throw new Error(`status ${status}`);
-    if (location.href !== url || isBusy(Turbo) || this.#sources.size === 0) return;
+    if (location.href !== url || this.#isBusy(Turbo) || this.#sources.size === 0)
+      return;
     this.#rounds += 1;
     if (redirected) return Turbo.visit(response.url, { action: "replace" });
     if (ok) morph(Turbo, url, { statusCode: status, responseHTML, redirected });
+  }
+
+  /**
+   * For Turbo a form has ended when the head of the answer is there; the page changes when
+   * the rest is.
+   *
+   * @param {{ fetchResponse?: { responseHTML: Promise<unknown> } }} detail
+   */
+  async #awaitAnswer({ fetchResponse }) {
+    this.#answers += 1;
+    try {
+      await fetchResponse?.responseHTML;
+    } catch {
+      // Turbo says what is wrong with an answer.
+    } finally {
+      setTimeout(() => (this.#answers -= 1)); // Turbo begins to show it before that
+    }
+  }
+
+  /** @param {Turbo} Turbo */
+  #isBusy({ navigator }) {
+    if (this.#answers || navigator?.currentVisit || navigator?.view?.renderPromise)
+      return true;
+    const busy = "html[aria-busy=true], form[aria-busy=true]";
+    return document.querySelector(busy) !== null;
   }
 }
 
@@ -727,12 +760,6 @@ function remember(history) {
   } catch {
     // The user may have told the browser to store nothing.
   }
-}
-
-/** @param {Turbo} Turbo */
-function isBusy({ navigator }) {
-  const busy = "html[aria-busy=true], form[aria-busy=true]";
-  return Boolean(navigator?.currentVisit || document.querySelector(busy));
 }
 
 /** @type {(Turbo: Turbo, url: string, response: object) => void} */
