@@ -83,7 +83,7 @@ async def turn_clock(page: Page) -> None:
     )
 
 
-async def let_pass(page: Page, seconds: float) -> None:
+async def let_pass(page: Page, seconds: int) -> None:
     """Run every timer of the page that is due within so many seconds."""
     await page.clock.run_for(1_000 * seconds)
 
