@@ -62,7 +62,14 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 #: Fixtures that start what takes a second or more.
-_PROCESSES = {"chromium", "daphne", "make_project", "postgres", "uvicorn"}
+_PROCESSES = {
+    "chromium",
+    "daphne",
+    "distributions",
+    "make_project",
+    "postgres",
+    "uvicorn",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -32,6 +32,7 @@ from tests.support.clients import Socket
 from tests.support.servers import PATIENCE, ROOT, channel_layer
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
+from turbo.connections import permissions
 from turbo.connections.send_buffer import SendBuffer
 from turbo.delivery.broadcast import shut_down
 from turbo.delivery.envelope import Envelope
@@ -40,6 +41,12 @@ from turbo.delivery.topic import Topic
 from turbo.replay.base import History
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _one_visit_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a loaded machine ask no test apart because the others took too long."""
+    monkeypatch.setattr(permissions, "TESTING", PATIENCE)
 
 
 class Counting(InMemoryChannelLayer):

@@ -34,7 +34,7 @@ from turbo.connections.users import session_hash
 from turbo.connections.visitor import Visitor
 from turbo.delivery.hub import get_hub
 from turbo.delivery.recorders import recording
-from turbo.replay import get_replay
+from turbo.replay import Append, Appended, get_replay
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -185,10 +185,53 @@ async def test_orders_that_are_lost_while_the_log_is_read_let_it_be_read_again(
         assert await denied(socket) == [("denied", "revoked")]
 
 
+async def test_a_revocation_is_noted_before_anybody_is_told(
+    socket: Socket, ann: User
+) -> None:
+    """A page that was told could get in again with its old name otherwise."""
+    log, done = get_replay(), []
+    note, append, is_handed_over = log.forbid, log.append, threading.Event()
+
+    async def note_slowly(keys: Sequence[str], *, seconds: int) -> None:
+        while not is_handed_over.is_set():  # noqa: ASYNC110 - of another thread
+            await asyncio.sleep(0)
+        for _ in range(20):  # whatever else is ready has its turn
+            await asyncio.sleep(0)
+        await note(keys, seconds=seconds)
+        done.append("noted")
+
+    async def append_and_say(appends: Sequence[Append]) -> list[Appended]:
+        done.append("told")
+        return await append(appends)
+
+    with (
+        patch.object(log, "forbid", note_slowly),
+        patch.object(log, "append", append_and_say),
+    ):
+        turbo.revoke(ann, "testapp:Announcements")
+        is_handed_over.set()
+        await denied(socket)
+
+    assert done == ["noted", "told"]
+
+
+async def test_a_revocation_that_cannot_be_noted_is_told(
+    socket: Socket, ann: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And nobody who flushes waits for it."""
+    with patch.object(get_replay(), "forbid", side_effect=ValueError("no such key")):
+        turbo.revoke(ann, "testapp:Announcements")
+
+        assert await denied(socket) == [("denied", "revoked")]
+    assert await sync_to_async(turbo.flush)()
+    assert "A revocation cannot be stored" in caplog.text
+
+
 async def revoke_silently(user: User) -> None:
-    """Revoke the announcements; the revocation is lost."""
+    """Revoke the announcements; the revocation is noted, and its message is lost."""
     with patch.object(Revocation, "send"):
         await sync_to_async(turbo.revoke)(user, "testapp:Announcements")
+    await sync_to_async(turbo.flush)()
 
 
 def tell_of_lost_orders() -> None:

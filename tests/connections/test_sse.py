@@ -135,6 +135,7 @@ def test_a_ping_before_the_answer_hides_no_refusal(kind: str, status: int) -> No
     assert (answer.status_code, answer.content) == (status, b"why")
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 async def test_an_outage_is_a_503() -> None:
     layers = {"default": channel_layer("redis", "redis://127.0.0.1:1")}

@@ -295,6 +295,7 @@ def _feed(url: str, messages: list[dict[str, Any]]) -> None:
     forget_replay()
 
 
+@pytest.mark.slow
 def test_whatever_arrives_the_next_message_is_heard(layer: str, valkey: Valkey) -> None:
     _feed(valkey.url)
 

@@ -31,7 +31,12 @@ from turbo.replay.positions import Moment, bounded, parse
 ROOM = "z7r3l7mdrbvujpqa35bauqyha7"
 HALL = "a2k6onl3x4ykqyjvmcyyt7hb4e"
 
-BACKENDS = ["memory", "valkey", "redis", "cluster"]
+BACKENDS = [
+    "memory",
+    "valkey",
+    pytest.param("redis", marks=pytest.mark.processes),
+    pytest.param("cluster", marks=pytest.mark.processes),
+]
 
 
 @pytest.fixture(scope="module")
@@ -410,6 +415,7 @@ async def test_moment_in_the_future_is_incomplete(log: ReplayLog) -> None:
 # --- Age
 
 
+@pytest.mark.slow
 async def test_age_limits_what_can_be_replayed(make_log: MakeLog) -> None:
     """A stream that falls silent forgets its messages, not its position."""
     log = make_log(age=1.0)
@@ -427,6 +433,7 @@ async def test_age_limits_what_can_be_replayed(make_log: MakeLog) -> None:
     await log.aclose()
 
 
+@pytest.mark.slow
 async def test_age_keeps_the_numbers(make_log: MakeLog) -> None:
     """What is sent after the silence follows what was sent before it."""
     log = make_log(age=1.0)
@@ -445,6 +452,7 @@ async def test_age_keeps_the_numbers(make_log: MakeLog) -> None:
     await log.aclose()
 
 
+@pytest.mark.slow
 async def test_age_trims_a_stream_in_use(make_log: MakeLog) -> None:
     """Old messages go although new ones keep coming."""
     log = make_log(length=10_000, age=1.0)
@@ -601,6 +609,7 @@ def _time_of(moment: str) -> int:
     return parsed.time
 
 
+@pytest.mark.slow
 async def test_forbidden_ends(log: ReplayLog) -> None:
     await log.forbid(["ann"], seconds=1)
     await log.forbid(["bob"], seconds=600)

@@ -124,6 +124,7 @@ class TwoLogs(RuleBasedStateMachine):
         self.runner.close()
 
 
+@pytest.mark.slow
 def test_memory_and_redis_answer_alike(
     valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:

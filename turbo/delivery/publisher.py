@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -30,6 +31,7 @@ from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.runtime import loops
 from turbo.runtime.backoff import Backoff, OutageLog
+from turbo.runtime.failures import log_failure
 from turbo.runtime.queue import Queue, Queues
 from turbo.runtime.tasks import Tasks
 
@@ -62,7 +64,8 @@ class Publisher:
     """The queue of one process and the thread that empties it."""
 
     def __init__(self) -> None:
-        self._forbidding = 0
+        #: Revocations that have not been noted yet; added to by any thread.
+        self._unnoted: set[Future[None]] = set()
         self._drained = threading.Condition()
         self._outage = OutageLog(
             logger,
@@ -112,13 +115,15 @@ class Publisher:
         return self.moment()
 
     def forbid(self, keys: Sequence[str], *, seconds: int) -> None:
-        """Note a revocation in the log, however long that takes."""
-        self._forbidding += 1
-        asyncio.run_coroutine_threadsafe(self._forbid(keys, seconds), self._loop)
+        """Note a revocation in the log; what is broadcast after it waits for that."""
+        note = self._persist(lambda: get_replay().forbid(keys, seconds=seconds))
+        future = asyncio.run_coroutine_threadsafe(note, self._loop)
+        self._unnoted.add(future)
+        future.add_done_callback(self._noted)
 
     def waiting(self) -> int:
         """Return how many messages have not been sent yet."""
-        own = self._queue.waiting() + self._forbidding
+        own = self._queue.waiting() + len(self._unnoted)
         return own + self._throttle.waiting() + self.queues.waiting()
 
     def flush(self, timeout: float) -> bool:
@@ -179,7 +184,16 @@ class Publisher:
         with self._drained:
             self._drained.notify_all()
 
+    def _noted(self, future: Future[None]) -> None:
+        self._unnoted.discard(future)
+        if not future.cancelled() and (error := future.exception()):
+            log_failure("A revocation cannot be stored.", error)
+        self._tell_drained()
+
     async def _publish(self, batch: list[Append]) -> None:
+        # A page that is told of a revocation must not get in again with its old name.
+        unnoted = map(asyncio.wrap_future, list(self._unnoted))
+        await asyncio.gather(*unnoted, return_exceptions=True)
         try:
             appended = await self._persist(lambda: get_replay().append(batch))
         except Exception:
@@ -199,11 +213,6 @@ class Publisher:
             if place.overtaken:
                 # Another writer's newer state may stand before this older one.
                 self._throttle.ask(Append(item.stream, None))
-
-    async def _forbid(self, keys: Sequence[str], seconds: int) -> None:
-        await self._persist(lambda: get_replay().forbid(keys, seconds=seconds))
-        self._forbidding -= 1
-        self._tell_drained()
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what ``attempt`` returns, however long the log is out of reach."""
