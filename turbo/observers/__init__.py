@@ -1,8 +1,8 @@
 """
 JSON over WebSocket for JavaScript and mobile clients: actions, and events of models.
 
-The protocol and the names are those of Django Channels REST Framework, so its clients
-work unchanged, and consumers written for it after a change of the import. Needs the
+The protocol and the names are those of Django Channels REST Framework. Its clients work
+unchanged, and consumers written for it need only another import. This package needs the
 extra ``rest``, and ``"turbo.observers"`` in ``INSTALLED_APPS``.
 """
 

@@ -74,7 +74,7 @@ def detached(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def find_actions(cls: type) -> dict[str, str]:
-    """Return the actions of a consumer class: the name, and the method's name."""
+    """Return the actions of a consumer class, as a dict from action to method name."""
     found = ((inspect.getattr_static(cls, name, None), name) for name in dir(cls))
     return {
         getattr(method, _NAME): name for method, name in found if hasattr(method, _NAME)
@@ -82,7 +82,7 @@ def find_actions(cls: type) -> dict[str, str]:
 
 
 def is_detached(method: Callable[..., Any]) -> bool:
-    """Return whether an action runs beside the others."""
+    """Return whether an action runs in parallel with other actions."""
     return bool(getattr(method, _DETACHED, False))
 
 

@@ -1,4 +1,4 @@
-"""The Django app: with it, each process hears of what consumers observe."""
+"""The Django app, which imports the consumers in each process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ObserversConfig"]
 
 
 class ObserversConfig(AppConfig):
-    """Discovers the consumers, in the server as in a shell."""
+    """Import all consumers, so that changes made in any process reach observers."""
 
     name = "turbo.observers"
     label = "turbo_observers"

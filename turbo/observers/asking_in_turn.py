@@ -1,4 +1,4 @@
-"""Calling what may be slow for one client: permissions, and what finds objects."""
+"""Call code of the project that may be slow: permissions and object lookups."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ R = TypeVar("R")
 
 
 async def ask(method: Any, /, *args: Any, **kwargs: Any) -> bool:
-    """Return the answer of a permission's method, whichever kind that is."""
+    """Return the answer of a permission's method, which may be plain or async."""
     if iscoroutinefunction(method):
         return bool(await method(*args, **kwargs))
     consumer = kwargs["consumer"] if "consumer" in kwargs else args[1]
     answer = await in_turn_of(consumer, method, *args, **kwargs)
-    # A coroutine that some decorator hides is still to be asked.
+    # A decorator may hide that the method is a coroutine function.
     return bool(await answer if isawaitable(answer) else answer)
 
 
@@ -30,10 +30,10 @@ async def in_turn_of(
     consumer: Any, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
 ) -> R:
     """
-    Return ``work(…)``, called in the turn of a consumer's user.
+    Call ``work`` in a thread, and return its result.
 
-    It may be slow, so each user has one thread at a time. What is done for somebody who
-    waits in a thread is done in that: it may be in a transaction.
+    As it may be slow, each user has one thread at a time. If the caller waits in a
+    thread, ``work`` runs in that thread, because it may be inside a transaction.
     """
     if thread_waits():
         result: R = await database_sync_to_async(work)(*args, **kwargs)
@@ -42,5 +42,5 @@ async def in_turn_of(
 
 
 def ask_now(method: Any, /, *args: Any, **kwargs: Any) -> bool:
-    """Return the answer of a permission's method; for threads."""
+    """Return the answer of a permission's method; call this in a thread only."""
     return bool(answer_of(method(*args, **kwargs)))

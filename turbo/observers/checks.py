@@ -27,7 +27,7 @@ def check_options(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_permissions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check, before deployment, that every consumer says who may use it."""
+    """Check, before deployment, that every consumer sets its permissions."""
     if (
         get_observer_settings().permission_classes
         != ObserverSettings().permission_classes
@@ -47,7 +47,7 @@ def check_permissions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessa
 
 
 def _consumers(base: type[AsyncAPIConsumer]) -> Iterator[type[AsyncAPIConsumer]]:
-    """Yield the project's consumers, those that are no bases of others."""
+    """Yield the project's consumers, without those that others inherit from."""
     for cls in base.__subclasses__():
         if cls.__subclasses__():
             yield from _consumers(cls)

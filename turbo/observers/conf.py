@@ -18,9 +18,9 @@ __all__ = ["ObserverSettings", "get_observer_settings"]
 class ObserverSettings:
     """Every key of ``TURBO["OBSERVERS"]``, in lower case, with its default."""
 
-    #: Asked by consumers that name no permissions; classes, or dotted paths of some.
+    #: Permissions of consumers that set none; classes, or their dotted paths.
     permission_classes: Sequence[Any] = (AllowAny,)
-    #: Entries of a list that can be subscribed to, and of a page of one.
+    #: The most objects in a list that clients subscribe to, and in a page of a list.
     max_list: int = 10_000
 
 

@@ -1,5 +1,5 @@
 """
-Consumers: what a client may do over its WebSocket, as methods.
+Consumers, whose methods are the actions that a client may call over its WebSocket.
 
 ::
 
@@ -12,7 +12,7 @@ Consumers: what a client may do over its WebSocket, as methods.
     ← {"action": "echo", "errors": [], "response_status": 200, "request_id": 1,
        "data": {"text": "Hello"}}
 
-Whatever goes wrong is answered in the same envelope, and the connection lives on.
+Errors are answered in the same envelope, and the connection stays open.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from turbo.typing import Message, Scope
 
 __all__ = ["AsyncAPIConsumer"]
 
-#: What every action is given anyway; ``get_action_name()`` may have left it there.
+#: Every action gets these as well; ``get_action_name()`` may return them.
 _GIVEN = frozenset({"action", "request_id"})
 
 
@@ -72,7 +72,7 @@ class AsyncAPIConsumer(JsonConnection):
         cls.available_actions = find_actions(cls)
 
     def attach(self, scope: Scope, link: Link) -> None:
-        """Take a connection on."""
+        """Set the connection that this object serves."""
         super().attach(scope, link)
         self._live = RevocableConsumer(self)
         self.visitor = self._live.visitor
@@ -80,11 +80,11 @@ class AsyncAPIConsumer(JsonConnection):
 
     @property
     def websocket_budget(self) -> ConnectionBudget:
-        """Return what the client may ask for."""
+        """Return the limits of the client."""
         return self.visitor.budget
 
     async def websocket_disconnect(self, message: Message) -> None:
-        """Leave everything."""
+        """End the subscriptions, the tasks and the groups."""
         self.subscriptions.close()
         await self.revocations.stop()
         try:
@@ -93,14 +93,14 @@ class AsyncAPIConsumer(JsonConnection):
             await self._live.stop()
 
     async def websocket_connect(self, message: Message) -> None:
-        """Ask the permissions whether the client may connect."""
+        """Check the permissions, and accept or refuse the client."""
         if await self.may_connect(message):
             await super().websocket_connect(message)
         else:
             await self.close()
 
     async def receive_json(self, content: dict[str, Any], **kwargs: Any) -> None:
-        """Find out what a message asks for, and do it."""
+        """Run the action that a message asks for."""
         request_id = content.pop("request_id", None)
         try:
             check_request_id(request_id)
@@ -128,7 +128,7 @@ class AsyncAPIConsumer(JsonConnection):
         return name, content
 
     async def handle_action(self, action: str, request_id: Any, **kwargs: Any) -> None:
-        """Run an action in its turn; a detached one at once."""
+        """Run an action in its turn, or at once if it is detached."""
         call = Call(action, request_id, kwargs)
         if is_detached(self._method(action)):
             try:
@@ -142,7 +142,8 @@ class AsyncAPIConsumer(JsonConnection):
         """
         Run a coroutine in the background, until the client disconnects.
 
-        If too many are running already, it raises an exception for the answer 429.
+        If too many are running already, it raises :exc:`TooMany`, which clients get as
+        the status 429.
         """
         if not self.visitor.budget.hold("actions"):
             coroutine.close()
@@ -179,7 +180,7 @@ class AsyncAPIConsumer(JsonConnection):
         try:
             await self.handle_exception(error, **given)
         except Exception as failure:
-            # One that was overridden, and fails itself.
+            # A subclass has overridden it, and that method fails.
             await AsyncAPIConsumer.handle_exception(self, failure, **given)
 
     async def _reply_with(self, answer: tuple[Any, ...], call: Call) -> None:
@@ -193,7 +194,7 @@ class AsyncAPIConsumer(JsonConnection):
 
     @action()
     async def ping(self, **kwargs: Any) -> tuple[None, int]:
-        """Answer a client that wants to know whether anybody is there."""
+        """Answer a client that checks whether its connection works."""
         return None, 200
 
     # --- Permissions
@@ -203,14 +204,14 @@ class AsyncAPIConsumer(JsonConnection):
         return self._permissions()
 
     def permissions_now(self, action: str, **kwargs: Any) -> list[BasePermission]:
-        """Return what :meth:`get_permissions` does; for threads."""
+        """Return the permissions for ``action``; call this in a thread only."""
         if type(self).get_permissions is AsyncAPIConsumer.get_permissions:
             return self._permissions()
         wanted = async_to_sync(self.get_permissions)(action, **kwargs)
         return [adapt(permission) for permission in wanted]
 
     def asks_per_event(self) -> bool:
-        """Return whether an event may be refused to some and not to others."""
+        """Return whether permissions are to be checked for each event."""
         own = type(self).get_permissions is not AsyncAPIConsumer.get_permissions
         if own or self.asks_itself():
             return True
@@ -220,7 +221,7 @@ class AsyncAPIConsumer(JsonConnection):
         )
 
     def asks_itself(self) -> bool:
-        """Return whether permissions are asked in a way of the class's own."""
+        """Return whether the class checks permissions with methods of its own."""
         return type(self).check_permissions is not AsyncAPIConsumer.check_permissions
 
     def _permissions(self) -> list[BasePermission]:
@@ -245,7 +246,12 @@ class AsyncAPIConsumer(JsonConnection):
                 raise exceptions.PermissionDenied(getattr(permission, "message", None))
 
     async def hold(self, key: Any, subscription: Subscription) -> None:
-        """Keep what the running action has begun; ask again what is revoked since."""
+        """
+        Keep a subscription that the running action has made.
+
+        If permissions have been revoked since the action began, check them again, and
+        raise the error if the client may no longer subscribe.
+        """
         revocations = self.revocations
         asked = begun_in(revocations.generation)
         try:
@@ -288,7 +294,7 @@ class AsyncAPIConsumer(JsonConnection):
         """Send the error to the client, and log it unless the client caused it."""
         known = as_api_exception(exc)
         if known is None:
-            # A name that the client made up is not repeated.
+            # A name that the client invented does not get into the log.
             own = action in self.available_actions
             what = f"The action {action!r}" if own else "An action or an event"
             log_failure(f"{what} failed.", exc)
@@ -298,6 +304,6 @@ class AsyncAPIConsumer(JsonConnection):
         await self.reply(action, errors=errors_list(known.detail), extra=extra, **told)
 
     async def refuse_frame(self, error: exceptions.APIException) -> None:
-        """Answer a frame that makes no sense."""
+        """Answer a frame that is not valid with an error."""
         await super().refuse_frame(error)
         await self.handle_exception(error, action=None, request_id=None)

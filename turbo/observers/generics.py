@@ -1,4 +1,4 @@
-"""Consumers of a model: a queryset, a serializer, and how an object is looked up."""
+"""Consumers for the objects of a model."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
         return queryset
 
     def filter_queryset(self, queryset: QuerySet[Any], **kwargs: Any) -> QuerySet[Any]:
-        """Return the objects that the message asks for, by ``filter_backends``."""
+        """Return the objects that the message asks for, using ``filter_backends``."""
         if self.filter_backends:
             action = kwargs.get("action", "retrieve")
             request = http_request(self.scope, action, kwargs)
@@ -86,7 +86,7 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
                 raise PermissionDenied(permission.message)
 
     def asks_itself(self) -> bool:
-        """Return whether permissions are asked in a way of the class's own."""
+        """Return whether the class checks permissions with methods of its own."""
         own = type(self).check_object_permissions
         base = GenericAsyncAPIConsumer.check_object_permissions
         return super().asks_itself() or own is not base
@@ -152,7 +152,7 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
 def _filter(
     backend: Any, request: Any, queryset: QuerySet[Any], consumer: Any
 ) -> QuerySet[Any]:
-    """Apply a filter; values that it cannot use are the client's mistake."""
+    """Apply a filter; raise ``ValidationError`` for values that it cannot use."""
     try:
         filtered: QuerySet[Any] = backend.filter_queryset(request, queryset, consumer)
     except MultiValueDictKeyError as error:
@@ -165,7 +165,7 @@ def _filter(
 
 def _find(queryset: QuerySet[Any], field: str, value: Any) -> Model:
     if isinstance(value, list) and field == "pk":
-        value = tuple(value)  # of several columns
+        value = tuple(value)  # a composite primary key
     if isinstance(value, bool):
         raise Http404
     try:

@@ -38,7 +38,7 @@ class ListModelMixin(Base):
 
     @action()
     def list(self, **kwargs: Any) -> tuple[Any, int]:
-        """Answer with what the message asks for."""
+        """Answer with the objects that the message asks for."""
         return self.list_data(**kwargs), 200
 
 
@@ -91,7 +91,7 @@ class CreateModelMixin(Base):
         return serializer.data, 201
 
     def perform_create(self, serializer: Any, **kwargs: Any) -> None:
-        """Save what is valid."""
+        """Save the valid serializer."""
         serializer.save()
 
 
@@ -138,7 +138,7 @@ class UpdateModelMixin(Base):
         return serializer.data, 200
 
     def perform_update(self, serializer: Any, **kwargs: Any) -> None:
-        """Save what is valid."""
+        """Save the valid serializer."""
         serializer.save()
 
 
@@ -166,7 +166,7 @@ class PatchModelMixin(Base):
         return serializer.data, 200
 
     def perform_patch(self, serializer: Any, **kwargs: Any) -> None:
-        """Save what is valid."""
+        """Save the valid serializer."""
         serializer.save()
 
 

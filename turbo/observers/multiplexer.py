@@ -10,7 +10,7 @@ Several consumers over one WebSocket.
     ← {"stream": "people", "payload": {"action": "retrieve", "errors": [],
        "response_status": 200, "request_id": 1, "data": {"id": 1, "name": "Ann"}}}
 
-Each consumer has its own permissions, errors and pace.
+Each consumer has its own permissions, errors and queue.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Multiplexer(Application):
     consumers: ClassVar[Mapping[str, type[Any]]] = {}
 
     def attach(self, scope: Scope, link: Link) -> None:
-        """Take a connection on."""
+        """Set the connection that this object serves."""
         self._link = link
         self._budget = ConnectionBudget(scope)
         made = {name: consumer() for name, consumer in self.consumers.items()}
@@ -52,7 +52,7 @@ class Multiplexer(Application):
 
     @property
     def websocket_budget(self) -> ConnectionBudget:
-        """Return what the client may send, to whichever consumer."""
+        """Return the limits of the client for all consumers together."""
         return self._budget
 
     async def websocket_connect(self, message: Message) -> None:
@@ -65,7 +65,7 @@ class Multiplexer(Application):
             await self._link.close(CloseCode.FORBIDDEN)
 
     async def websocket_receive(self, message: Message) -> None:
-        """Pass a frame on to the consumer that it is for."""
+        """Pass a frame on to the consumer of its stream."""
         stream = None
         try:
             stream, payload = _parse(text_of(message))
@@ -79,13 +79,13 @@ class Multiplexer(Application):
             await connection.pass_on(payload)
 
     async def websocket_disconnect(self, message: Message) -> None:
-        """Leave every consumer."""
+        """Disconnect from every consumer."""
         for connection in self._connections.values():
             await connection.hang_up(message)
         self._budget.close()
 
     def websocket_limited(self) -> None:
-        """Say that frames come faster than they are read."""
+        """Tell the client that it sends faster than its frames are read."""
         self._link.put(Frame(wrap(None, LIMITED)))
 
     def _refuse(self, stream: str | None, error: APIException) -> None:

@@ -1,4 +1,4 @@
-"""Pages of lists."""
+"""Pagination of lists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["WebsocketLimitOffsetPagination"]
 
 class WebsocketLimitOffsetPagination(LimitOffsetPagination):
     """
-    Pages by ``limit`` and ``offset``, without links, which make no sense on a socket.
+    Pages by ``limit`` and ``offset``, without links, which are no use on a WebSocket.
 
     ::
 
@@ -22,9 +22,10 @@ class WebsocketLimitOffsetPagination(LimitOffsetPagination):
         ← {"action": "list", …, "data": {"count": 5, "limit": 2, "offset": 2,
            "results": [{"id": 3}, {"id": 4}]}}
 
-    No page has more rows than ``max_limit``, nor than the setting ``MAX_LIST``. A
-    message without a ``limit`` gets a page of ``default_limit`` rows; without that, as
-    without ``PAGE_SIZE`` of DRF's settings, it gets all rows, and no page.
+    No page has more rows than ``max_limit`` and the setting ``MAX_LIST`` allow. A
+    message without a ``limit`` gets a page of ``default_limit`` rows, which is
+    ``PAGE_SIZE`` of DRF's settings unless set. Without both, it gets all rows and no
+    page.
     """
 
     def get_limit(self, request: Any) -> int | None:
@@ -33,7 +34,7 @@ class WebsocketLimitOffsetPagination(LimitOffsetPagination):
         return limit if limit is None else min(limit, get_observer_settings().max_list)
 
     def get_paginated_response(self, data: Any) -> Response:
-        """Return the page, and where in the list it stands."""
+        """Return the page with its limit and offset, and the count of all objects."""
         return Response(
             {
                 "count": self.count,

@@ -1,8 +1,8 @@
 """
-Who may do what: asked at connect, for each action, for each object, for each event.
+Permissions, checked on connect, and for each action, each object and each event.
 
-Permissions of DRF work as they are, alone and combined with ``&``, ``|`` and ``~``;
-they see the message as an HTTP request (see :mod:`turbo.observers.wire.requests`).
+Permissions of DRF work unchanged, alone and combined with ``&``, ``|`` and ``~``. They
+see the message as an HTTP request (see :mod:`turbo.observers.wire.requests`).
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ _about_event: ContextVar[bool] = ContextVar("turbo_about_event", default=False)
 @contextmanager
 def about_event() -> Iterator[None]:
     """
-    Ask permissions about an event, and not about an action.
+    Mark the permission checks in this block as being about an event.
 
-    Said beside the arguments and not among them, where what a client sends stands.
+    A context variable says so and not an argument, because arguments may come from the
+    client.
     """
     token = _about_event.set(True)
     try:
@@ -58,7 +59,7 @@ class _Combinable(type):
 
 
 class _Combination:
-    """What stands in ``permission_classes`` for a combination: called like a class."""
+    """A combination of permission classes, which is called like a class."""
 
     def __init__(self, operator: type[BasePermission], *operands: Any) -> None:
         self._operator = operator
@@ -115,7 +116,7 @@ class BasePermission(metaclass=_Combinable):
         return True
 
     def asks_objects(self) -> bool:
-        """Return whether objects make a difference."""
+        """Return whether the permission checks objects."""
         own = type(self).has_object_permission
         return own is not BasePermission.has_object_permission
 
@@ -168,11 +169,11 @@ class _FromDRF(BasePermission):
 
 
 def _asked(action: str) -> str:
-    # To be told that an object was updated is to read it.
+    # An event shows the object, so the client needs the permission to read it.
     return "retrieve" if _about_event.get() else action
 
 
-#: Looked up by type: a subclass may ask for more.
+#: Compared with the exact type, because a subclass may check more.
 _USER_ONLY = frozenset(
     {drf.AllowAny, drf.IsAdminUser, drf.IsAuthenticated, drf.IsAuthenticatedOrReadOnly}
 )
@@ -215,7 +216,7 @@ class _Or(_Operator):
     async def has_object_permission(
         self, scope: Scope, consumer: Any, action: str, obj: Any, **kwargs: Any
     ) -> bool:
-        # Only an operand that lets the client in may speak for the object.
+        # Only an operand that allows the action may allow the object.
         for operand in self._operands:
             if await ask(
                 operand.has_permission, scope, consumer, action, **kwargs
@@ -242,12 +243,12 @@ class _Not(_Operator):
     async def has_object_permission(self, *args: Any, **kwargs: Any) -> bool:
         operand = self._operands[0]
         if not operand.asks_objects():
-            return True  # it has no opinion that could be turned round
+            return True  # it does not check objects, so there is nothing to negate
         return not await ask(operand.has_object_permission, *args, **kwargs)
 
 
 def adapt(permission: Any) -> BasePermission:
-    """Return an instance of any permission class as one of ours."""
+    """Return a permission of any kind as a :class:`BasePermission`."""
     if isinstance(permission, BasePermission):
         return permission
     operator = _OPERATORS.get(type(permission))
@@ -257,7 +258,7 @@ def adapt(permission: Any) -> BasePermission:
     return operator(*(adapt(operand) for operand in operands if operand is not None))
 
 
-#: What DRF makes of ``&``, ``|`` and ``~``.
+#: Our operators, by the class that DRF uses for ``&``, ``|`` and ``~``.
 _OPERATORS: dict[type, type[_Operator]] = {
     drf.AND: _And,
     drf.OR: _Or,

@@ -1,1 +1,1 @@
-"""One client of a consumer: its requests, its subscriptions and its turn."""
+"""The connection of one client: its requests, subscriptions and turns."""

@@ -1,4 +1,4 @@
-"""What actions return, and what happens once that has been sent."""
+"""What an action returns, and callbacks to run after its answer was sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Afterwards", "Answer", "after_answer", "begun_in", "current_call"]
 
 
 class Answer(tuple[Any, int]):
-    """``(data, status)``, and further keys of the envelope."""
+    """``(data, status)`` with further keys for the envelope."""
 
     extra: Mapping[str, Any]
 
@@ -26,24 +26,24 @@ class Answer(tuple[Any, int]):
 
 
 class Afterwards:
-    """What waits for the answer to an action."""
+    """The callbacks to run after the answer to an action."""
 
     def __init__(self, call: Call, *, generation: int) -> None:
         self.call = call
-        #: The consumer's generation when the permissions were asked.
+        #: The generation of the consumer's revocations when permissions were checked.
         self.generation = generation
         self._callbacks: list[Callable[[], None]] | None = []
         self._token = _current.set(self)
 
     def add(self, callback: Callable[[], None]) -> None:
-        """Call back once the answer is sent; at once if it was."""
+        """Run ``callback`` after the answer is sent, or now if it has been sent."""
         if self._callbacks is None:
             callback()
         else:
             self._callbacks.append(callback)
 
     def run(self) -> None:
-        """Call back: the answer was sent."""
+        """Run the callbacks; the answer has been sent."""
         _current.reset(self._token)
         callbacks, self._callbacks = self._callbacks or [], None
         for callback in callbacks:
@@ -54,19 +54,19 @@ _current: ContextVar[Afterwards | None] = ContextVar("turbo_afterwards", default
 
 
 def current_call() -> Call | None:
-    """Return the call that the running code answers, if it does."""
+    """Return the call that the running code answers, if any."""
     afterwards = _current.get()
     return afterwards.call if afterwards is not None else None
 
 
 def begun_in(generation: int) -> int:
-    """Return the generation in which the running action began; without one, this."""
+    """Return the generation in which the running action began, or ``generation``."""
     afterwards = _current.get()
     return afterwards.generation if afterwards is not None else generation
 
 
 def after_answer(callback: Callable[[], None]) -> None:
-    """Call back once the action that runs has been answered; at once if none does."""
+    """Run ``callback`` after the running action is answered, or now if none runs."""
     afterwards = _current.get()
     if afterwards is None:
         callback()

@@ -1,4 +1,4 @@
-"""One client's connection, as consumers see it; the methods are those of Channels."""
+"""The connection of one client, with the methods of a consumer of Channels."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ logger = logging.getLogger("turbo.observers")
 APP = "turbo.observers"
 
 NORMAL = 1000
-#: The close code of an application that failed.
+#: The close code after an error in the application.
 INTERNAL_ERROR = 1011
 
 
 class Application(Endpoint):
-    """The base of what can be routed to: consumers and multiplexers."""
+    """The base class of what a route can lead to: consumers and multiplexers."""
 
     websocket_finishes: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        """Take what ``as_asgi()`` is given; the connection comes with ``attach()``."""
+        """Accept the arguments of ``as_asgi()``; ``attach()`` sets the connection."""
 
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> ASGIApplication:
@@ -64,22 +64,22 @@ class Application(Endpoint):
         return application(make, cls.__qualname__)
 
     def attach(self, scope: Scope, link: Link) -> None:
-        """Take a connection on."""
+        """Set the connection that this object serves."""
 
     async def websocket_prepare(self) -> None:
-        """Wait a moment until revocations are heard."""
+        """Wait a moment until this process listens for revocations."""
         await wait_until_listening()
 
     def websocket_failed(self, error: Exception) -> int:
-        """Report a failure; clients of this protocol expect the code of HTTP's 500."""
+        """Report a failure; clients of this protocol expect the close code 1011."""
         super().websocket_failed(error)
         return INTERNAL_ERROR
 
 
 class JsonConnection(Application):
-    """A connection that carries JSON objects; subclasses say what they mean."""
+    """A connection that carries JSON objects, which subclasses handle."""
 
-    #: Groups of the channel layer whose messages this consumer has methods for.
+    #: The groups of the channel layer that the consumer joins when a client connects.
     groups: Any = ()
     channel_layer_alias: str | None = None
 
@@ -92,16 +92,16 @@ class JsonConnection(Application):
         self.groups = self._layer_groups.names
 
     def attach(self, scope: Scope, link: Link) -> None:
-        """Take a connection on."""
+        """Set the connection that this object serves."""
         self.scope = dict(scope)
         self.link = link
         self.turns = Turns(on_full=link.end_as_slow)
         self.tasks = Tasks()
 
-    # --- Beginning and end
+    # --- Connect and disconnect
 
     async def websocket_connect(self, message: Message) -> None:
-        """Let the client in, or not."""
+        """Join the first groups, and accept or refuse the client."""
         for group in self._first_groups:
             await self.add_group(group)
         try:
@@ -134,7 +134,7 @@ class JsonConnection(Application):
         """Override to act after the connection has ended."""
 
     async def websocket_disconnect(self, message: Message) -> None:
-        """Leave everything."""
+        """End the subscriptions, the tasks and the groups."""
         self.subscriptions.close()
         await self.tasks.stop()
         await self.turns.close()
@@ -143,10 +143,10 @@ class JsonConnection(Application):
         finally:
             await self._layer_groups.close()
 
-    # --- What comes in
+    # --- Receive
 
     async def websocket_receive(self, message: Message) -> None:
-        """Take one frame."""
+        """Decode a frame, and pass its content to :meth:`receive_json`."""
         try:
             content = await self.decode_json(text_of(message))
             if not isinstance(content, dict):
@@ -159,18 +159,18 @@ class JsonConnection(Application):
             await self.receive_json(content)
 
     async def receive_json(self, content: dict[str, Any]) -> None:
-        """Act on a message."""
+        """Handle a message; override this."""
 
     async def refuse_frame(self, error: APIException) -> None:
-        """Answer a frame that makes no sense."""
+        """Count a frame that is not valid."""
         metrics.count("bad_frames")
 
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
-        """Return the value of a client's JSON."""
+        """Return the value of a client's JSON text."""
         return read_json(text_data)
 
-    # --- What goes out
+    # --- Send
 
     @classmethod
     async def encode_json(cls, content: Any) -> str:
@@ -196,13 +196,13 @@ class JsonConnection(Application):
             await self.close(None if close is True else close)
 
     def websocket_limited(self) -> None:
-        """Say that frames come faster than they are read."""
+        """Tell the client that it sends faster than its frames are read."""
         self.link.put(Frame(LIMITED))
 
-    # --- Beside and together
+    # --- Background tasks and groups
 
     def run_detached(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine beside everything else, until the client has gone."""
+        """Run a coroutine in the background, until the client disconnects."""
         self.tasks.run(_guarded(coroutine))
 
     async def add_group(self, name: str) -> None:
@@ -210,7 +210,7 @@ class JsonConnection(Application):
         Join a group of the channel layer.
 
         A message ``{"type": "room.closed"}`` to this group calls
-        ``room_closed(message)``. Observers need no groups.
+        ``room_closed(message)``. Observers work without groups.
         """
         await self._layer_groups.add(name)
 

@@ -1,8 +1,8 @@
 """
-Groups of the channel layer, for consumers that talk to each other by themselves.
+Groups of the channel layer, for consumers that send messages to each other.
 
-Nothing of the library passes through here: a consumer that joins no group has no
-channel and waits for none.
+The library itself sends nothing through them. A consumer that joins no group has no
+channel and no task that reads one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["LayerGroups"]
 
 logger = logging.getLogger("turbo.observers")
 
-#: Seconds after which a group that was joined is joined again: layers forget.
+#: Seconds after which groups are joined again, because channel layers forget members.
 JOIN_AGAIN = 3_600.0
 
 

@@ -1,4 +1,4 @@
-"""One consumer behind a multiplexer, with a link and a pace of its own."""
+"""One consumer behind a multiplexer, with its own link and its own queue."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from turbo.typing import Message, Scope
 
 __all__ = ["MultiplexedConnection", "wrap"]
 
-#: Messages that may wait for one consumer before the client has to.
+#: Messages that may wait for one consumer; then no more are read from the client.
 WAITING = 16
 
 
 def wrap(stream: str | None, payload: str) -> str:
     """
-    Return the frame of a stream, from JSON.
+    Return the frame for a stream whose payload is JSON text.
 
     >>> wrap("people", '{"action":"list"}')
     '{"stream":"people","payload":{"action":"list"}}'
@@ -33,7 +33,7 @@ def wrap(stream: str | None, payload: str) -> str:
 
 
 class MultiplexedConnection:
-    """The link of one consumer, to which it looks like a connection of its own."""
+    """The link of one consumer, which uses it like a connection of its own."""
 
     def __init__(
         self, name: str, endpoint: JsonConnection, scope: Scope, socket: Link
@@ -59,7 +59,7 @@ class MultiplexedConnection:
             self._task = asyncio.ensure_future(self._work())
 
     async def pass_on(self, payload: Any) -> None:
-        """Let the consumer act on a message, after those before it."""
+        """Queue a message for the consumer."""
         if self.open:
             await self._waiting.put(payload)
         else:
@@ -87,7 +87,7 @@ class MultiplexedConnection:
         self._socket.put(wrapped)
 
     async def send_bytes(self, data: bytes) -> None:
-        """Fail: the frame would not say which stream it belongs to."""
+        """Raise ``TypeError``: a binary frame cannot name its stream."""
         raise TypeError("A multiplexed consumer cannot send bytes.")
 
     async def accept(
@@ -95,15 +95,15 @@ class MultiplexedConnection:
         subprotocol: str | None = None,
         headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
-        """Let the client in."""
+        """Let the client use this consumer."""
         self.open = True
 
     async def close(self, code: int, reason: str = "") -> None:
-        """Refuse whatever the client asks of this consumer from now on."""
+        """Refuse all further messages of the client to this consumer."""
         self.open = False
 
     def end_as_slow(self) -> None:
-        """End the connection as a whole: its client does not keep up."""
+        """End the whole connection, because its client is too slow."""
         self._socket.end_as_slow()
 
     async def _work(self) -> None:

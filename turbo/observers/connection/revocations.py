@@ -1,4 +1,4 @@
-"""What a consumer does when its user logs out, or may no longer see something."""
+"""End subscriptions when the user logs out or loses access."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ __all__ = ["RevocableConsumer"]
 
 class RevocableConsumer(LiveConnection[Subscription]):
     """
-    A consumer, as the hub and the handler of its revocations see it.
+    The object through which the hub and revocations reach a consumer.
 
-    It is no part of the consumer, whose names are those of its actions.
+    Its methods are not methods of the consumer, because a project may use any name for
+    an action there.
     """
 
     def __init__(self, consumer: AsyncAPIConsumer) -> None:
@@ -32,21 +33,21 @@ class RevocableConsumer(LiveConnection[Subscription]):
         super().__init__(consumer.scope)
 
     def deliver(self, frame: Frame) -> None:
-        """Leave out the hub's pings, which are no part of this protocol."""
+        """Drop the pings of the hub, which are not part of this protocol."""
 
     def held(self) -> Sequence[Subscription]:
-        """Return what the client is subscribed to."""
+        """Return the client's subscriptions."""
         return list(self._consumer.subscriptions)
 
     async def ended_with(
         self, stream: str, held: Sequence[Subscription]
     ) -> Sequence[Subscription]:
-        """Ask for everything: access to something else may have given access to it."""
+        """Check all subscriptions: access to one may depend on access to another."""
         is_same = await self._consumer.visitor.reload()
         return await self.refused(held) if is_same else held
 
     async def refused(self, held: Sequence[Subscription]) -> Sequence[Subscription]:
-        """Ask again for what the client holds."""
+        """Check the permissions for the client's subscriptions again."""
         self._consumer.scope["user"] = self._consumer.visitor.user
         for subscription in held:
             if (error := await subscription.why_refused()) is not None:
@@ -54,15 +55,15 @@ class RevocableConsumer(LiveConnection[Subscription]):
         return list(self._errors)
 
     async def end(self, ended: Sequence[Subscription]) -> None:
-        """End what was revoked, and the connection if nobody may have it any more."""
+        """End revoked subscriptions, and the connection if it is no longer allowed."""
         consumer = self._consumer
-        self._refuse(ended)  # first, for the rest may fail
+        self._refuse(ended)  # first, because the rest may fail
         self._errors.clear()
         await consumer.visitor.refresh()
         consumer.scope["user"] = consumer.visitor.user
         if not await consumer.may_connect():
             self._refuse(self.held())
-            # Once the client has been told why.
+            # In turn, after the errors have been sent.
             consumer.turns.put(partial(consumer.close, CloseCode.FORBIDDEN))
 
     def _refuse(self, ended: Sequence[Subscription]) -> None:

@@ -1,4 +1,4 @@
-"""A place in the hub: what one client asked for, on one stream."""
+"""The subscriptions of one client, each to one stream of the hub."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ NEVER = ("", 0)
 
 class Subscription:
     """
-    A subscriber of the hub that passes what it gets to a worker.
+    A subscriber of the hub that passes the messages of a stream to a worker.
 
-    Between :meth:`start` and :meth:`release` it keeps everything back, so that the
-    answer to the client comes first.
+    Between :meth:`start` and :meth:`release` it holds messages back, so that the client
+    gets the answer first.
     """
 
     def __init__(self, name: str, *, worker: Worker, consumer: Any, call: Call) -> None:
@@ -38,38 +38,38 @@ class Subscription:
         self.sid = stream_id(name)
         self.worker = worker
         self.consumer = consumer
-        #: What the client asked for; asked again when permissions may have changed.
+        #: The client's request; checked again when permissions may have changed.
         self.call = call
         self.active = False
-        #: What was told before this is no news to the client.
+        #: Changes made before this moment are not sent to the client.
         self.begun = NEVER
         self._held: list[Frame] | None = []
         self._holds: dict[Held, int] = {}
 
     @property
     def size(self) -> int:
-        """Return how many rows are remembered for this."""
+        """Return how many rows are remembered for this subscription."""
         return 0
 
     def hold(self, what: Held, amount: int = 1) -> None:
-        """Count what the client holds with this; raises :exc:`TooMany`."""
+        """Count ``amount`` towards the client's limit; may raise :exc:`TooMany`."""
         if not self.consumer.visitor.budget.hold(what, amount):
             raise TooMany(f"There are too many {what}.")
         self._holds[what] = self._holds.get(what, 0) + amount
 
     def hold_rows(self) -> None:
-        """Count the rows that are remembered."""
+        """Count the remembered rows towards the client's limit."""
         if (more := self.size - self._holds.get("keys", 0)) > 0:
             self.hold("keys", more)
 
     def give_back(self) -> None:
-        """Count nothing any more."""
+        """Subtract from the client's limits what this subscription has counted."""
         for what, amount in self._holds.items():
             self.consumer.visitor.budget.release(what, amount)
         self._holds.clear()
 
     async def start(self, since: str = "") -> Arrival:
-        """Join the stream; raises :exc:`Unavailable` when that is not possible."""
+        """Join the stream; raise :exc:`Unavailable` if that is not possible."""
         hub = get_hub()
         if not since:
             self.begun = this_moment()
@@ -87,39 +87,39 @@ class Subscription:
         return arrival
 
     def release(self) -> None:
-        """Tell what was kept back, and what comes from now on."""
+        """Pass on the messages that were held back, and all further ones."""
         held, self._held = self._held or [], None
         if self.active:
             for frame in held:
                 self.worker.take(frame, self)
 
     def forget(self, arrival: Arrival) -> None:
-        """Do not tell what was missed: the client is given something newer."""
+        """Drop the missed messages in ``arrival``; the client gets something newer."""
         if self._held is not None:
             missed = set(map(id, arrival.frames))
             self._held = [frame for frame in self._held if id(frame) not in missed]
 
     def deliver(self, frame: Frame) -> None:
-        """Take a message of the stream."""
+        """Pass a message of the stream to the worker, or hold it back."""
         if self._held is None:
             self.worker.take(frame, self)
         else:
             self._held.append(frame)
 
     def awaits(self, received: Received) -> bool:
-        """Return whether the client is to be told of a message."""
+        """Return whether a message is to be sent to the client."""
         is_news = received.readable and not received.is_older_than(self.begun)
         return self.active and is_news
 
     def stop(self) -> None:
-        """Leave the stream, and say nothing more."""
+        """Leave the stream, and send nothing more."""
         self.active = False
         self.give_back()
         get_hub().unsubscribe(self, [self.sid])
         self.worker.leave(self)
 
     async def why_refused(self) -> Exception | None:
-        """Return the error that the client would get if it asked for this now."""
+        """Return the error that the client would get if it subscribed now."""
         try:
             arguments = self.call.arguments
             await self.consumer.check_permissions(self.call.action, **arguments)
@@ -128,12 +128,12 @@ class Subscription:
         return None
 
     def fail(self) -> None:
-        """Say that there was something that could not be told."""
+        """Send an error: an event could not be sent."""
         if self.active:
             self.refuse(RuntimeError("An event could not be told."))
 
     def refuse(self, error: Exception, action: str | None = None) -> None:
-        """Send an error in the place of an event."""
+        """Send an error instead of an event."""
         self.consumer.turns.put(
             partial(
                 self.consumer.handle_exception,
@@ -145,11 +145,11 @@ class Subscription:
 
 
 class Subscriptions:
-    """All subscriptions of one consumer, each under its key."""
+    """All subscriptions of one consumer, by key."""
 
     def __init__(self) -> None:
         self._held: dict[Any, Subscription] = {}
-        #: Whether the client has gone.
+        #: Whether the client has disconnected.
         self.closed = False
 
     def __iter__(self) -> Iterator[Subscription]:
@@ -167,14 +167,14 @@ class Subscriptions:
         return list(self._held.items())
 
     def check_room(self) -> None:
-        """Raise :exc:`TooMany` when a client holds as many as it may."""
+        """Raise :exc:`TooMany` if the client may not subscribe to more."""
         if len(self._held) >= (limit := get_settings().max_streams):
             raise TooMany(f"A connection holds at most {limit} subscriptions.")
 
     def add(self, key: Any, subscription: Subscription) -> None:
-        """Keep a subscription; one that had the key before ends."""
+        """Keep a subscription, and end the one that had the key before."""
         self.drop(key)
-        if self.closed:  # the client has gone meanwhile
+        if self.closed:  # the client has disconnected meanwhile
             subscription.stop()
             raise Unavailable
         self._held[key] = subscription
@@ -191,11 +191,11 @@ class Subscriptions:
                 self.drop(key)
 
     def clear(self) -> None:
-        """End all of them."""
+        """End all subscriptions."""
         for key in list(self._held):
             self.drop(key)
 
     def close(self) -> None:
-        """End all of them, and take no more."""
+        """End all subscriptions, and refuse new ones."""
         self.closed = True
         self.clear()

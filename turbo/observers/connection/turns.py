@@ -1,4 +1,4 @@
-"""One thing at a time: what a consumer's own code does for one client."""
+"""Run a consumer's actions and event handlers one at a time."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Turns:
     """
     The turns of one consumer.
 
-    Actions and handlers of events never run at the same time, so a consumer's
-    attributes need no lock. This is not one of the queues of ``turbo.runtime``: what
-    waits shares its lock with what does not, and runs in the consumer's context.
+    Actions and event handlers never run at the same time, so a consumer's attributes
+    need no lock. None of the queues of ``turbo.runtime`` fits here: queued jobs share a
+    lock with :meth:`run`, and they run in the consumer's context.
     """
 
     def __init__(self, *, on_full: Callable[[], None]) -> None:
@@ -32,7 +32,7 @@ class Turns:
         self._closed = False
 
     def put(self, job: Callable[[], Awaitable[Any]]) -> None:
-        """Run ``job`` when its turn has come; a failure of it is logged."""
+        """Queue ``job``; its exceptions are logged."""
         if self._closed:
             return
         if len(self._waiting) >= LIMIT:
@@ -45,12 +45,12 @@ class Turns:
             self._task = asyncio.ensure_future(self._work())
 
     async def run(self, job: Callable[[], Awaitable[Any]]) -> None:
-        """Run ``job`` now, or after the one that is running."""
+        """Run ``job`` now, or after the job that is running."""
         async with self._lock:
             await job()
 
     async def close(self) -> None:
-        """Run nothing more."""
+        """Stop, and run no further jobs."""
         self._closed = True
         self._waiting.clear()
         if self._task is not None and self._task is not asyncio.current_task():

@@ -1,10 +1,10 @@
 """
 The worker of a stream: it handles each message once for all subscriptions, in order.
 
-The hub hands a message to each subscription without waiting. Telling the clients takes
-a query and a serializer, so each stream has a worker. The worker takes a message with
-all subscriptions that are to be told, does the work once, and tells them. It belongs to
-one event loop.
+The hub hands a message to each subscription without waiting. The clients get the result
+of a query and a serializer, so each stream has a worker: it takes a message with all
+its subscriptions, does the work once, and sends the result to each. It belongs to one
+event loop.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ __all__ = ["Delivery", "Recipient", "Worker", "worker_for"]
 
 
 class Recipient(Protocol):
-    """Who is told."""
+    """A subscription that a worker sends events to."""
 
     def fail(self) -> None:
-        """Say that something cannot be told."""
+        """Send an error: an event could not be sent."""
 
 
-#: A message, and those who are to be told of it.
+#: A message, and the subscriptions that it is for.
 Delivery: TypeAlias = tuple[Frame, list[Any]]
 
 
 class Worker(ABC):
-    """The work of one stream in this process."""
+    """Handle the messages of one stream in this process."""
 
     def __init__(self) -> None:
         self._subscriptions: set[Recipient] = set()
@@ -42,21 +42,21 @@ class Worker(ABC):
         )
 
     def join(self, subscription: Recipient) -> None:
-        """Count ``subscription`` in."""
+        """Add a subscription."""
         self._subscriptions.add(subscription)
 
     def leave(self, subscription: Recipient) -> None:
-        """Count ``subscription`` out; the last one ends the work."""
+        """Remove a subscription; stop after the last one."""
         self._subscriptions.discard(subscription)
         if not self._subscriptions:
             self.stop()
 
     def stop(self) -> None:
-        """End the work."""
+        """Stop working."""
         self._received.stop()
 
     def take(self, frame: Frame, subscription: Recipient) -> None:
-        """Put a message on the queue; neither blocks nor raises."""
+        """Queue a message; this neither blocks nor raises."""
         if (last := self._received.last(None)) and last[0] is frame:
             last[1].append(subscription)
         else:
@@ -64,7 +64,7 @@ class Worker(ABC):
 
     @abstractmethod
     async def handle(self, entries: Sequence[Delivery]) -> None:
-        """Tell of what has arrived."""
+        """Handle the messages, and send events to their subscriptions."""
 
     async def _handle(self, _: None, entries: Sequence[Delivery]) -> None:
         await self.handle(entries)
@@ -77,14 +77,14 @@ class Worker(ABC):
 
 D = TypeVar("D", bound=Worker)
 
-# A worker lives as long as a subscription that joined it.
+# A worker lives as long as its subscriptions refer to it.
 _workers: PerLoop[WeakValueDictionary[tuple[Any, ...], Worker]] = PerLoop(
     WeakValueDictionary
 )
 
 
 def worker_for(key: tuple[Any, ...], make: Callable[[], D]) -> D:
-    """Return the worker of the running loop that is known as ``key``."""
+    """Return the running loop's worker for ``key``; make it if there is none."""
     workers = _workers.get()
     worker = workers.get(key)
     if worker is None:

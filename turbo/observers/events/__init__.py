@@ -1,1 +1,1 @@
-"""What observers watch, and how an event reaches those who subscribed to it."""
+"""The events of observers, from the change of a model to the subscribed clients."""

@@ -1,13 +1,14 @@
 """
-Telling clients of rows: events of one object, or of a list.
+Send events of one object, or of a list, to clients.
 
-For each message of a stream: read the rows, once for each query; decide what has
-happened from where each client stands; ask the permissions that are asked for events;
-send. All the clients of one query get the same text, but for the id of their request.
+For each message of a stream, the worker reads the rows, once for each query. It decides
+what has happened as each client sees it, checks the permissions that are checked per
+event, and sends. All clients of one query get the same text, except for the id of their
+request.
 
-Queries are read beside each other, and so are the permissions of clients asked, in the
-turn of whoever it is done for: nobody waits for what others make slow. Each
-subscription hears of what has happened in its order.
+Queries run in parallel, and so do the permission checks of different clients, each in
+the turn of its user. So no client waits for slow code that runs for another. Each
+subscription gets its events in order.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Job:
     """
     One message, for the clients of one query.
 
-    Without a notice messages are missing, and the clients need all that there is.
+    ``notice`` is ``None`` if messages were lost; the clients then get all rows anew.
     """
 
     query: SharedQuery
@@ -51,16 +52,16 @@ class Job:
     row: ReadRow | None = None
     snapshots: dict[Any, str] | None = None
     error: Exception | None = None
-    #: What clients were sent.
+    #: The frames that have been sent to clients.
     frames: dict[Any, Frame] = field(default_factory=dict)
 
 
 class RowWorker(Worker):
-    """The work for the rows of one stream."""
+    """Handle the messages about the rows of one stream."""
 
     def __init__(self) -> None:
         super().__init__()
-        # A query lives as long as a subscription that has it.
+        # A query lives as long as its subscriptions refer to it.
         self.queries: WeakValueDictionary[Any, SharedQuery] = WeakValueDictionary()
         self._to_read: KeyedQueues[SharedQuery, Job] = KeyedQueues(
             self._look, _fail_jobs
@@ -68,19 +69,19 @@ class RowWorker(Worker):
         self._to_ask: KeyedQueues[Any, RowEvent] = KeyedQueues(self._ask, _fail_events)
 
     def stop(self) -> None:
-        """End the work."""
+        """Stop working."""
         super().stop()
         self._to_read.stop()
         self._to_ask.stop()
 
     async def handle(self, entries: Sequence[Delivery]) -> None:
-        """Find out who is to be told of what."""
+        """Queue a job for each query that a message concerns."""
         for frame, subscriptions in entries:
             for job in _jobs(frame, subscriptions):
                 self._to_read.put(job.query, job)
 
     async def _look(self, query: SharedQuery, jobs: list[Job]) -> None:
-        """Read what has changed, and tell of it."""
+        """Read the changed rows, and send events or queue them for permissions."""
         if reads := list(_reads(query, jobs)):
             owner = query.owner
             await in_turns(self if owner is None else owner, reads)
@@ -93,7 +94,7 @@ class RowWorker(Worker):
                     event.subscription.tell(event)
 
     def _part(self, job: Job) -> None:
-        """Let each client have its own job if what is read depends on who it is."""
+        """Give each client a job of its own if the rows depend on the client."""
         query = job.query
         is_personal = query.shares_rows and isinstance(job.error, NotShared)
         job.subscriptions, subscriptions = (
@@ -110,7 +111,7 @@ class RowWorker(Worker):
                 self._to_read.put(subscription.query, own)
 
     def _put(self, event: RowEvent) -> None:
-        """Have permissions asked; a client whose events pile up is one that lags."""
+        """Queue an event for permission checks; end the connection if too many wait."""
         consumer = event.subscription.consumer
         if self._to_ask.waiting(consumer) < WAITING:
             self._to_ask.put(consumer, event)
@@ -118,7 +119,7 @@ class RowWorker(Worker):
             consumer.link.end_as_slow()
 
     async def _ask(self, consumer: Any, events: list[RowEvent]) -> None:
-        """Tell a client of what its permissions let it see."""
+        """Send those events that the client's permissions allow."""
         for event in await without_refused(events):
             if event.subscription.active:
                 event.subscription.tell(event)
@@ -152,7 +153,7 @@ def _jobs(frame: Frame, subscriptions: Sequence[RowSubscription]) -> Iterator[Jo
 
 
 def _reads(query: SharedQuery, jobs: Sequence[Job]) -> Iterator[Callable[[], None]]:
-    """Yield what has to be read for the jobs of a query; for threads."""
+    """Yield functions that read the rows of a query's jobs, to be run in a thread."""
     by_database: dict[str, list[Job]] = {}
     for job in jobs:
         if job.notice is None:
@@ -226,7 +227,7 @@ def _list_events(
 
 
 def _holds_rows(subscription: RowSubscription) -> bool:
-    """Count the rows that are new; a client with too many is told no more."""
+    """Count the new rows, and end the subscription of a client that has too many."""
     try:
         subscription.hold_rows()
     except TooMany as error:

@@ -1,4 +1,4 @@
-"""Asking permissions for events, for many of one client at once."""
+"""Check permissions for events, for several events of one client at once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["without_refused"]
 
 @dataclass(frozen=True, slots=True)
 class EventRefusal:
-    """Why an event is not told; ``of_object`` if that is due to its object alone."""
+    """Why an event is not sent; ``of_object`` if a permission refused its object."""
 
     error: Exception
     of_object: bool = False
@@ -36,11 +36,11 @@ RefusedEvents: TypeAlias = dict[int, EventRefusal]
 
 async def without_refused(events: Sequence[RowEvent]) -> list[RowEvent]:
     """
-    Return those events of a client that may be told.
+    Return those events of a client that may be sent.
 
-    Who is refused gets the error and nothing else; and if by now they might not even
-    subscribe, the subscription ends. To a list, an object that is refused does not
-    belong.
+    For a refused event the client gets only the error. If the client may not even
+    subscribe any more, its subscription ends. A list shows no refused objects: when one
+    is refused, the client gets ``delete`` or nothing.
     """
     with about_event():
         refused = await _refusals(events)
@@ -61,7 +61,7 @@ async def without_refused(events: Sequence[RowEvent]) -> list[RowEvent]:
 
 
 def _of_list(event: RowEvent, *, refused: bool) -> RowEvent | None:
-    """Return what an event is to a client for whom refused objects are not there."""
+    """Return the event as a client sees it whose list hides refused objects."""
     hidden, key = event.subscription.hidden, event.key
     was_hidden = key in hidden
     if refused:
@@ -76,7 +76,7 @@ def _of_list(event: RowEvent, *, refused: bool) -> RowEvent | None:
 
 
 async def _end_if_revoked(subscription: RowSubscription, instance: Any) -> None:
-    """End a subscription that would be refused if it were asked for now."""
+    """End a subscription that the client could not make now."""
     if subscription.active and await _error_of_call(subscription, instance):
         subscription.consumer.subscriptions.discard(subscription)
         metrics.count("revoked")
@@ -85,7 +85,7 @@ async def _end_if_revoked(subscription: RowSubscription, instance: Any) -> None:
 async def _error_of_call(
     subscription: RowSubscription, instance: Any
 ) -> Exception | None:
-    """Return the error that the client would get for its subscription now, if any."""
+    """Return the error that the client would get if it subscribed now."""
     consumer, action, arguments = (
         subscription.consumer,
         subscription.call.action,
@@ -102,7 +102,7 @@ async def _error_of_call(
 
 
 async def _refusal_of_own(event: RowEvent) -> EventRefusal | None:
-    """Return the refusal of a consumer that asks permissions in a way of its own."""
+    """Return the refusal of a consumer that checks permissions with its own methods."""
     consumer, arguments = event.subscription.consumer, event.subscription.call.arguments
     action, instance = event.action, event.instance
     of_object = False
@@ -125,7 +125,7 @@ _DENIED = (PermissionDenied, DjangoPermissionDenied, Http404)
 
 
 async def _refusals(events: Sequence[RowEvent]) -> RefusedEvents:
-    """Return the refused events; questions for threads are asked together."""
+    """Return the refused events; all plain methods are called in one thread."""
     refused: RefusedEvents = {}
     for_thread: list[Question] = []
     for event in events:
@@ -150,7 +150,7 @@ async def _refusals(events: Sequence[RowEvent]) -> RefusedEvents:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one permission is asked about one event, or about its object."""
+    """A call of one permission's method for one event, or for its object."""
 
     event: RowEvent
     message: str | None

@@ -1,8 +1,8 @@
 """
-Methods of consumers that are called for events: what observers have in common.
+What all observers have in common: they call methods of consumers for events.
 
-An observer stands in its class where the handler stood. Seen from a consumer it can be
-subscribed to::
+The decorator puts an observer in the place of the handler in its class. A consumer
+subscribes to it like this::
 
     await self.comment_activity.subscribe(room=3, request_id=request_id)
 """
@@ -41,14 +41,14 @@ class MissedEvents(APIException):
 
 @dataclass(frozen=True, slots=True)
 class ObservedEvent:
-    """What a handler is called with; the body as JSON, for each gets its own copy."""
+    """An event for handlers. The body is JSON text, so each gets a copy of its own."""
 
     body: str
     arguments: dict[str, Any]
 
 
 class BaseObserver:
-    """What stands in a consumer class for a handler."""
+    """The attribute of a consumer class in the place of a handler."""
 
     def __init__(self, handler: Callable[..., Any]) -> None:
         if not inspect.iscoroutinefunction(handler):
@@ -117,12 +117,12 @@ class BaseObserver:
     async def events(
         self, contents: Sequence[Mapping[str, Any]]
     ) -> list[ObservedEvent | Exception | None]:
-        """Return the event in each message; ``None`` where there is none to tell."""
+        """Return the event in each message, or ``None`` where there is none to send."""
         raise NotImplementedError
 
 
 class BoundObserver:
-    """An observer, seen from one consumer."""
+    """An observer bound to one consumer."""
 
     def __init__(self, observer: BaseObserver, consumer: Any) -> None:
         self.observer = observer
@@ -137,7 +137,8 @@ class BoundObserver:
         """
         Call the handler for events from now on, and return the groups they come from.
 
-        ``kwargs`` go to ``groups_for_consumer``. The handler is told the request ids.
+        ``kwargs`` go to ``groups_for_consumer``. The handler gets the ids of the
+        requests that subscribed.
         """
         groups = self.observer.consumer_groups(self._consumer, **kwargs)
         for group in groups:
@@ -145,7 +146,7 @@ class BoundObserver:
         return groups
 
     async def unsubscribe(self, *, request_id: Any = None, **kwargs: Any) -> list[str]:
-        """End what one request subscribed to; without an id, whoever did."""
+        """End what one request subscribed to, or without an id what any request did."""
         groups = self.observer.consumer_groups(self._consumer, **kwargs)
         for group in groups:
             self._leave(group, request_id)
@@ -184,20 +185,20 @@ class GroupSubscription(Subscription):
             call=current_call() or Call("connect"),
         )
         self.group = group
-        #: The ids of the requests that want the events, by their JSON.
+        #: The ids of the requests that subscribed, by their JSON.
         self.request_ids: dict[str, Any] = {}
 
     def add(self, request_id: Any) -> None:
-        """Let a request have the events, too; raises :exc:`TooMany`."""
+        """Add a request; raise :exc:`TooMany` if there are too many."""
         key, limit = encode(request_id), get_settings().max_streams
         if key not in self.request_ids and len(self.request_ids) >= limit:
             raise TooMany(f"At most {limit} requests have the events of one group.")
         self.request_ids[key] = request_id
 
     async def why_refused(self) -> Exception | None:
-        """Return the error that the action which subscribed would end with now."""
+        """Return the error that the client would get if it subscribed now."""
         if self.call.action == "connect":
-            return None  # asked of the connection as a whole
+            return None  # revocations check the whole connection
         return await super().why_refused()
 
     def call_handler(self, observer: BaseObserver, event: ObservedEvent) -> None:
@@ -228,14 +229,14 @@ class GroupSubscription(Subscription):
 
 
 class HandlerWorker(Worker):
-    """The work for the events of one observer."""
+    """Handle the messages for one observer."""
 
     def __init__(self, observer: BaseObserver) -> None:
         super().__init__()
         self._observer = observer
 
     async def handle(self, entries: Sequence[Delivery]) -> None:
-        """Make each body once, and call everybody's handler with it."""
+        """Make each body once, and call the handler of each subscribed consumer."""
         arrivals = [
             (Received.of(frame), subscriptions) for frame, subscriptions in entries
         ]

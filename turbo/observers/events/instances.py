@@ -71,7 +71,7 @@ class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
 
     @property
     def handle_instance_change(self) -> InstanceChanges:
-        """Return what subscribes to an instance without an action of the client."""
+        """Return an object that subscribes to an instance without a client's action."""
         return InstanceChanges(self)
 
     @action()
@@ -108,7 +108,7 @@ class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
 
 
 class InstanceChanges:
-    """Subscribing one consumer to an instance, by a call of one's own."""
+    """Subscribe one consumer to instances, from its own code."""
 
     def __init__(self, consumer: Any) -> None:
         self._consumer = consumer
@@ -131,7 +131,7 @@ class InstanceChanges:
 
 
 def _find(consumer: Any, call: Call) -> WantedRows:
-    """Look the object up, as ``retrieve`` does; for threads."""
+    """Look the object up as ``retrieve`` does; call this in a thread only."""
     instance = consumer.get_object(
         action=call.action, request_id=call.request_id, **call.arguments
     )
@@ -155,7 +155,7 @@ async def _subscribe(
 
 
 async def _welcome(subscription: RowSubscription, arrival: Arrival) -> Answer:
-    """Return the answer: an object if the client wants it, or cannot do without."""
+    """Return the answer, with the object if the client wants it or missed events."""
     since = subscription.call.arguments.get("since")
     if not subscription.wants_position:
         return Answer(None, 201)
@@ -197,7 +197,7 @@ def _leave(consumer: Any, request_id: Any, value: Any) -> None:
 
 
 def _is_of(subscription: Any, value: Any) -> bool:
-    """Return whether a subscription is one to the object that ``value`` names."""
+    """Return whether a subscription is to the object that ``value`` names."""
     if not isinstance(getattr(subscription, "query", None), InstanceQuery):
         return False
     if value is None:

@@ -1,5 +1,5 @@
 """
-Observing a list: whatever enters, changes in, and leaves a filter.
+Observing a list: objects that enter a filter, change in it, and leave it.
 
 ::
 
@@ -12,8 +12,8 @@ Observing a list: whatever enters, changes in, and leaves a filter.
     ← {"action": "delete", "errors": [], "response_status": 204, "request_id": 7,
        "data": {"pk": 1}, "position": "k3:10"}
 
-Clients with the same filter share the work: for each change of the model one query for
-each filter.
+Clients with the same filter share the work: each change of the model takes one query
+per filter.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ async def _welcome(subscription: RowSubscription, arrival: Arrival) -> Answer:
 
 
 async def _count(subscription: RowSubscription) -> None:
-    """Learn which rows there are, unless somebody has."""
+    """Read which rows are in the list, unless the query knows them."""
     query = _query_of(subscription)
     async with query.lock:
         if query.counted:

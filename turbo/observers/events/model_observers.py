@@ -53,7 +53,7 @@ logger = logging.getLogger("turbo.observers")
 
 
 class Action(StrEnum):
-    """What happened to an object, as seen by one group."""
+    """What happened to an object, as one group sees it."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -112,18 +112,18 @@ class ModelObserver(BaseObserver):
 
     @property
     def serializes(self) -> bool:
-        """Return whether events hold more than the primary key."""
+        """Return whether events contain more than the primary key."""
         return self._serializer is not None or self.serializer_class is not None
 
     def serialize(self, instance: Any, action: Action, **kwargs: Any) -> Any:
-        """Return what the handlers are called with."""
+        """Return the message for the handlers."""
         if self._serializer is not None:
             return self._serializer(self, instance, action, **kwargs)
         if self.serializer_class is not None:
             return self.serializer_class(instance).data
         return {"pk": instance.pk}
 
-    # --- Where the change is made
+    # --- In the process that makes the change
 
     def _before(self, stored: Any) -> BeforeChange:
         return BeforeChange(stored, tuple(self.signal_groups(instance=stored)))
@@ -164,7 +164,7 @@ class ModelObserver(BaseObserver):
             broadcast(self.stream(group), message)
 
     def _body_of_gone(self, instance: Any) -> Any:
-        # The row is not there to be read later, or those concerned may not see it.
+        # Later the row is gone, or the group that it left may not see its new state.
         try:
             return self.serialize(instance, Action.DELETE)
         except Exception:
@@ -172,7 +172,7 @@ class ModelObserver(BaseObserver):
             metrics.count("failed")
             return {"pk": instance.pk}
 
-    # --- Where the handlers are
+    # --- In the processes that run the handlers
 
     async def events(
         self, contents: Sequence[Mapping[str, Any]]
@@ -215,7 +215,7 @@ class ModelObserver(BaseObserver):
             return encode({"pk": notice.pk})
         instance = notice.read()
         if instance is None:
-            return None  # deleted meanwhile, of which there is a message as well
+            return None  # deleted meanwhile; there is a message about that as well
         return encode(self.serialize(instance, Action(notice.action)))
 
 

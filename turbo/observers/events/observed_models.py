@@ -1,4 +1,4 @@
-"""What is observed: the models whose changes are told to the clients of consumers."""
+"""The observed models, whose changes are sent to the clients of consumers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 @dataclass(slots=True)
 class _Source:
-    """One watched model, and which streams its changes go to."""
+    """One watched model, and the kinds of streams that its changes go to."""
 
     watch: Watch | None = None
     instances: bool = False
@@ -33,23 +33,23 @@ _lock = threading.Lock()  # owns _sources
 
 
 def observe_instances(model: type[Model]) -> None:
-    """Tell of each change on the stream of its row, in whichever process it is made."""
+    """Broadcast each change of ``model``, made in any process, to its row's stream."""
     _source(model).instances = True
 
 
 def observe_lists(model: type[Model]) -> None:
-    """Tell of each change on the stream of the model."""
+    """Broadcast each change of ``model`` to the stream of the model."""
     _source(model).lists = True
 
 
 def observes_instances(model: type[Model]) -> bool:
-    """Return whether changes are told on the streams of the rows."""
+    """Return whether changes are broadcast to the streams of rows."""
     source = _sources.get(model._meta.concrete_model or model)
     return source is not None and source.instances
 
 
 def observes_lists(model: type[Model]) -> bool:
-    """Return whether changes are told on the stream of the model."""
+    """Return whether changes are broadcast to the stream of the model."""
     source = _sources.get(model._meta.concrete_model or model)
     return source is not None and source.lists
 

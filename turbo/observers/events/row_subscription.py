@@ -1,4 +1,4 @@
-"""The subscriptions of clients to rows: to one object, or to a list."""
+"""Subscriptions to rows: to one object, or to a list."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["RowEvent", "RowSubscription", "gone_text"]
 
 STATUS = {"create": 201, "update": 200, "delete": 204, "snapshot": 200}
 
-#: What a consumer may override to change what it sends.
+#: Methods that a consumer may override to change what it sends.
 OUT = ("encode_json", "reply", "send", "send_json")
 
 
@@ -29,8 +29,8 @@ class RowEvent:
     """
     One event for one client.
 
-    ``instance`` is what permissions are asked about, and ``key`` its primary key.
-    ``frames`` holds what others were sent.
+    Permissions are checked for ``instance``, whose primary key is ``key``. ``frames``
+    holds the frames that have been sent to other clients.
     """
 
     subscription: RowSubscription
@@ -43,19 +43,19 @@ class RowEvent:
 
 
 class RowSubscription(Subscription):
-    """A client's subscription to what a query shows."""
+    """A client's subscription to the rows of a query."""
 
     def __init__(self, name: str, *, query: SharedQuery, **given: Any) -> None:
         super().__init__(name, **given)
         self.query = query
         self.request_id = encode(self.call.request_id)
-        #: Clients that know of positions are told of them; others are not confused.
+        #: Whether events contain positions; only clients that use them get them.
         self.wants_position = knows_positions(self.call)
-        #: Whether the client of an instance has been told of it, and not of its end.
+        #: Whether the client of an instance has seen it, and got no ``delete`` since.
         self.shown = True
-        #: Whether an event may be refused to this client and not to others.
+        #: Whether permissions are checked for each event.
         self.asks = self.consumer.asks_per_event()
-        #: Rows of a list that a permission has refused.
+        #: The rows of a list that permissions hide from this client.
         self.hidden: set[str] = set()
         self._replies = any(
             getattr_static(type(self.consumer), name)
@@ -65,11 +65,11 @@ class RowSubscription(Subscription):
 
     @property
     def size(self) -> int:
-        """Return how many rows are remembered for this."""
+        """Return how many rows are remembered for this subscription."""
         return self.query.size + len(self.hidden)
 
     def take_own_query(self) -> None:
-        """Share the query no longer: what it shows depends on the client."""
+        """Stop sharing the query, because its rows depend on the client."""
         self.query.leave(self.consumer)
         self.query = self.query.for_one(self.call.wanted)
         self.query.join(self.consumer)
@@ -81,7 +81,7 @@ class RowSubscription(Subscription):
         return arrival
 
     def stop(self) -> None:
-        """Leave both."""
+        """Leave the stream and the query."""
         if self.active:
             self.query.leave(self.consumer)
         super().stop()
@@ -105,7 +105,7 @@ class RowSubscription(Subscription):
         self.consumer.link.put(frame)
 
     async def why_refused(self) -> Exception | None:
-        """Return the error that the client would get if it asked for this now."""
+        """Return the error that the client would get if it subscribed now."""
         if (error := await super().why_refused()) is not None:
             return error
         return await self.query.why_refused(self.consumer, self.call)
@@ -125,7 +125,7 @@ class RowSubscription(Subscription):
 
 def gone_text(key: str) -> str:
     """
-    Return what a client is told of a row that is gone.
+    Return the data of an event about a row that is gone.
 
     >>> gone_text("5")
     '{"pk":5}'
@@ -134,5 +134,5 @@ def gone_text(key: str) -> str:
 
 
 def knows_positions(call: Call) -> bool:
-    """Return whether a client asked for a snapshot, or said where it stands."""
+    """Return whether a client uses positions: it asked for a snapshot, or gave one."""
     return bool(call.arguments.get("snapshot") or call.arguments.get("since"))

@@ -1,11 +1,11 @@
 """
-What a change looks like to those who see it alike: read once, serialised once.
+Rows that several clients share: read once, serialised once.
 
-Clients share what cannot depend on any of them: the rows, if the class has no methods
-of its own for choosing them and no filter backend has looked for the client; their
-serialisation, if that holds for the serializer too.
-:mod:`turbo.observers.events.stand_in_client` finds that out. Everybody else is served
-alone, or with their audience.
+Clients share what cannot depend on any of them. They share rows if the class has no
+methods of its own that choose rows, and no filter backend has looked for the client.
+They share serialisations if the same is true of the serializer.
+:mod:`turbo.observers.events.stand_in_client` finds that out. All other clients are
+served separately, or together with those of the same audience.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from turbo.typing import ChangeAction
 
 __all__ = ["InstanceQuery", "ListQuery", "ReadRow", "SharedQuery"]
 
-#: Methods that choose the objects, and those that choose how they are shown.
+#: Methods that choose the objects, and methods that choose how they are shown.
 ROWS = ("filter_queryset", "get_object", "get_queryset", "list_data")
 TEXTS = ("get_serializer", "get_serializer_class", "get_serializer_context")
 
 
 def _overrides(consumer: Any, names: Iterable[str]) -> bool:
-    """Return whether a consumer or its class has any of these methods of its own."""
+    """Return whether a consumer or its class overrides any of these methods."""
     base, cls = GenericAsyncAPIConsumer, type(consumer)
     return any(
         getattr(cls, name) is not getattr(base, name) or name in vars(consumer)
@@ -50,20 +50,20 @@ def _overrides(consumer: Any, names: Iterable[str]) -> bool:
 
 @dataclass(slots=True)
 class ReadRow:
-    """An object that was read, and its JSON by audience; ``None`` is everybody."""
+    """An object, and its JSON by audience; the audience ``None`` is everybody."""
 
     instance: Any
     texts: dict[Hashable, str] = field(default_factory=dict)
 
     def text_for(self, audience: Hashable) -> str | None:
-        """Return the JSON that an audience is told."""
+        """Return the JSON for an audience."""
         return self.texts.get(audience) or self.texts.get(None)
 
 
 class SharedQuery:
-    """How the rows of one stream look to some subscriptions."""
+    """A query for the rows of one stream, which subscriptions may share."""
 
-    #: The action whose answer the events are like.
+    #: The action whose answer shows objects in the same way as events do.
     action = "list"
 
     def __init__(
@@ -79,23 +79,23 @@ class SharedQuery:
         self.using = using
         self.shares_texts = not self.owns_texts(consumer)
         self._consumers: dict[GenericAsyncAPIConsumer, int] = {}
-        #: Parameters of the query that the rows may depend on.
+        #: The query parameters that the rows may depend on; ``None`` stands for all.
         self._parameters: set[str] | None = set()
         self.shares_rows = True
         self.key = self._key(consumer)
 
     def owns_texts(self, consumer: GenericAsyncAPIConsumer) -> bool:
-        """Return whether the class has methods that choose how objects are shown."""
+        """Return whether the class overrides methods that decide what objects show."""
         return _overrides(consumer, TEXTS)
 
     def _key(self, consumer: GenericAsyncAPIConsumer) -> Hashable:
-        """Return what is the same for those who may have this query together."""
+        """Return a key that is equal for all clients that may share this query."""
         run = Impersonal(consumer, self.arguments, action=self.action)
         try:
             if _overrides(consumer, ROWS):
                 raise NotShared
             run.run(run.queryset)
-        except Exception:  # one that the client is to know of is raised again, later
+        except Exception:  # it is raised again later if the client has to know of it
             self.shares_rows = False
             return type(consumer), consumer.get_audience(), encode(self.arguments)
         self._parameters = run.parameters
@@ -108,17 +108,17 @@ class SharedQuery:
         return 0
 
     def join(self, consumer: GenericAsyncAPIConsumer) -> None:
-        """Count a subscription of ``consumer`` in."""
+        """Add a subscription of ``consumer``."""
         self._consumers[consumer] = self._consumers.get(consumer, 0) + 1
 
     def leave(self, consumer: GenericAsyncAPIConsumer) -> None:
-        """Count a subscription of ``consumer`` out."""
+        """Remove a subscription of ``consumer``."""
         self._consumers[consumer] -= 1
         if not self._consumers[consumer]:
             del self._consumers[consumer]
 
     def for_one(self, arguments: Mapping[str, Any]) -> Self:
-        """Return the same query for one client, as far as it has been told."""
+        """Return a copy for one client, which knows the same rows."""
         own = copy(self)
         own.arguments = arguments
         own.shares_rows = False
@@ -133,9 +133,10 @@ class SharedQuery:
         consumers: Sequence[GenericAsyncAPIConsumer] = (),
     ) -> dict[str, ReadRow]:
         """
-        Read and serialise those rows that can be seen, in one query; for threads.
+        Read the visible rows in one query, and serialise them.
 
-        Raises :exc:`NotShared` when that has come to depend on the client.
+        Call this in a thread only. Raises :exc:`NotShared` if the result has come to
+        depend on the client.
         """
         consumers = consumers or list(self._consumers)
         if not consumers:
@@ -146,7 +147,7 @@ class SharedQuery:
 
     @property
     def owner(self) -> Hashable:
-        """Return the user for whom alone the rows are read; ``None`` if for several."""
+        """Return the user for whom rows are read, or ``None`` if there are several."""
         owners: set[Hashable] = set()
         for consumer in self._consumers:
             owners.add(consumer.visitor.budget.owner)
@@ -155,15 +156,15 @@ class SharedQuery:
         return next(iter(owners), None)
 
     def is_affected_by(self, notice: ChangeNotice) -> bool:
-        """Return whether a change means anything to the clients."""
+        """Return whether a change can affect what the clients see."""
         return True
 
     def own_notice(self) -> ChangeNotice | None:
-        """Return where to look when messages are missing; ``None``: at everything."""
+        """Return the notice to act on after lost messages; ``None`` reads all rows."""
         return None
 
     def audience_of(self, consumer: GenericAsyncAPIConsumer) -> Hashable:
-        """Return what a text is known by that this consumer may be told."""
+        """Return the audience whose text this consumer gets; ``None`` is everybody."""
         return None if self.shares_texts else consumer.get_audience()
 
     def find(
@@ -173,7 +174,7 @@ class SharedQuery:
         *,
         using: str,
     ) -> Iterable[Any]:
-        """Return those of the rows that can be seen."""
+        """Return those of the rows that the clients can see."""
         if not self.shares_rows:
             return self.queryset(consumers[0]).using(using).filter(pk__in=pks)
         run = self._run(consumers[0])
@@ -192,7 +193,7 @@ class SharedQuery:
     async def why_refused(
         self, consumer: GenericAsyncAPIConsumer, call: Call
     ) -> Exception | None:
-        """Return why a consumer may not have this query any more, if so."""
+        """Return the error if a consumer may no longer use this query."""
         return None
 
     def data_of(self, instance: Any, consumer: GenericAsyncAPIConsumer) -> Any:
@@ -205,7 +206,7 @@ class SharedQuery:
         return Impersonal(consumer, self.arguments, action=self.action)
 
     def _check_parameters(self, run: Impersonal) -> None:
-        """Raise :exc:`NotShared` if the rows depend on what clients do not share."""
+        """Raise :exc:`NotShared` if rows depend on parameters that clients may vary."""
         known, read = self._parameters, run.parameters
         if known is not None and (read is None or not read <= known):
             raise NotShared
@@ -219,7 +220,7 @@ class SharedQuery:
             try:
                 data = run.run(lambda: run.data_of(instance), consumers=consumers)
             except Exception:
-                self.shares_texts = False  # or it fails for a client, too
+                self.shares_texts = False  # a real error occurs again for each client
             else:
                 row.texts[None] = encode(data)
                 return row
@@ -230,7 +231,7 @@ class SharedQuery:
 
 
 class InstanceQuery(SharedQuery):
-    """How one row looks: as the answer to ``retrieve`` does."""
+    """A query for one row, shown as in the answer to ``retrieve``."""
 
     action = "retrieve"
 
@@ -250,17 +251,17 @@ class InstanceQuery(SharedQuery):
         super().__init__(consumer, arguments, **given)
 
     def owns_texts(self, consumer: GenericAsyncAPIConsumer) -> bool:
-        """Return whether the class has methods that choose how objects are shown."""
+        """Return whether the class overrides methods that decide what objects show."""
         return self._own_retrieve or super().owns_texts(consumer)
 
     def is_affected_by(self, notice: ChangeNotice) -> bool:
-        """Return whether a change means anything to the clients."""
+        """Return whether a change can affect what the clients see."""
         return self._relations or not notice.relation
 
     async def why_refused(
         self, consumer: GenericAsyncAPIConsumer, call: Call
     ) -> Exception | None:
-        """Return why a consumer may not see the row; that it is gone is no reason."""
+        """Return an error if a consumer may not see the row, but not if it is gone."""
         return await in_turn_of(consumer, self._why_refused, consumer, call)
 
     def _why_refused(
@@ -276,7 +277,7 @@ class InstanceQuery(SharedQuery):
         return None
 
     def own_notice(self) -> ChangeNotice:
-        """Return where to look when messages are missing: at the row."""
+        """Return the notice to act on after lost messages: an update of the row."""
         label = self.model._meta.label_lower
         return ChangeNotice(action="update", model=label, pk=self.pk, using=self.using)
 
@@ -287,7 +288,7 @@ class InstanceQuery(SharedQuery):
         *,
         using: str,
     ) -> Iterable[Any]:
-        """Return the row, if it can be seen."""
+        """Return the row, if the client can see it."""
         if not self._own_lookup:
             return super().find(consumers, pks, using=using)
         try:
@@ -307,17 +308,17 @@ class InstanceQuery(SharedQuery):
 
 
 class ListQuery(SharedQuery):
-    """How the rows look that the answer to ``list`` is made of."""
+    """A query for the rows in the answer to ``list``."""
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)
-        #: Held by who counts the rows for the first time.
+        #: Held while the rows are counted for the first time.
         self.lock = asyncio.Lock()
         self._known: set[str] | None = None
 
     @property
     def counted(self) -> bool:
-        """Return whether it is known which rows there are."""
+        """Return whether the query knows which rows are in the list."""
         return self._known is not None
 
     @property
@@ -326,14 +327,18 @@ class ListQuery(SharedQuery):
         return len(self._known or ())
 
     def for_one(self, arguments: Mapping[str, Any]) -> Self:
-        """Return the same query for one client, as far as it has been told."""
+        """Return a copy for one client, which knows the same rows."""
         own = super().for_one(arguments)
         own.lock = asyncio.Lock()
         own._known = None if self._known is None else set(self._known)
         return own
 
     def count(self, consumer: GenericAsyncAPIConsumer) -> None:
-        """Learn which rows there are; for threads. May raise :exc:`NotShared`."""
+        """
+        Read which rows are in the list.
+
+        Call this in a thread only. May raise :exc:`NotShared`.
+        """
         limit = get_observer_settings().max_list
         if self.shares_rows:
             run = self._run(consumer)
@@ -356,13 +361,13 @@ class ListQuery(SharedQuery):
     def snapshot(
         self, consumer: GenericAsyncAPIConsumer, arguments: Mapping[str, Any]
     ) -> Any:
-        """Return what ``list`` answers a client; for threads."""
+        """Return what ``list`` answers one client; call this in a thread only."""
         return consumer.list_data(action=self.action, **arguments)
 
     def shared_snapshot(
         self, consumers: Sequence[GenericAsyncAPIConsumer]
     ) -> str | None:
-        """Return what ``list`` answers everybody; ``None`` if it answers each."""
+        """Return what ``list`` answers all clients; ``None`` if the answers differ."""
         if not (self.shares_rows and self.shares_texts):
             return None
         run = self._run(consumers[0])
@@ -374,11 +379,11 @@ class ListQuery(SharedQuery):
 
         try:
             return encode(run.run(read, consumers=consumers))
-        except Exception:  # or it fails for a client, too
+        except Exception:  # a real error occurs again for each client
             return None
 
     def decide(self, key: str, *, visible: bool) -> ChangeAction | None:
-        """Return what has happened to a row, for those who look at this list."""
+        """Return what has happened to a row, as seen in this list."""
         known = self._known = self._known or set()
         was_known = key in known
         if visible:

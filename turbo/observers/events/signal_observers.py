@@ -71,7 +71,7 @@ class Observer(BaseObserver):
         )
 
     def serialize(self, **kwargs: Any) -> Any:
-        """Return what the handlers are called with."""
+        """Return the message for the handlers."""
         return self._serializer(self, **kwargs) if self._serializer else {}
 
     async def events(

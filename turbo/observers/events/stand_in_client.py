@@ -1,11 +1,10 @@
 """
-What shared code is given in the place of a client.
+Stand-ins for the client, given to code whose result clients share.
 
-What clients share (a query, a serialisation) is made by code that may ask who the
-client is: a filter backend, a serializer. Here it runs with a request, a consumer and a
-context that know no client, so that its result cannot depend on one. Code that looks
-for the client all the same is noticed; its result is thrown away, and it runs again for
-each client.
+Filter backends and serializers make what clients share: a query, a serialisation. This
+code may ask who the client is. Here it runs with a request, a consumer and a context
+that know no client, so that its result cannot depend on one. If the code looks for the
+client all the same, its result is dropped, and it runs again for each client.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ PERSONAL = frozenset({"consumer", "request", "scope", "session", "user", "view"}
 
 
 class NotShared(Exception):
-    """The result may depend on the client, so that each client gets its own."""
+    """The result may depend on the client, so each client gets its own."""
 
 
 class Impersonal:
@@ -48,16 +47,16 @@ class Impersonal:
     ) -> None:
         #: Whether the code has looked for the client.
         self.looked = False
-        #: Attributes of the consumer that were read.
+        #: The attributes of the consumer that the code has read.
         self.attributes: set[str] = set()
-        #: Parameters of the query that were read; ``None`` stands for all of them.
+        #: The query parameters that the code has read; ``None`` stands for all of them.
         self.parameters: set[str] | None = set()
         self.query = QueryDict(query_string(arguments, action=action))
         self.consumer = _Consumer(self, consumer)
         self.request = _Request(self, method_of(action))
 
     def run(self, code: Callable[[], T], *, consumers: Iterable[Any] = ()) -> T:
-        """Return what ``code`` does; raises :exc:`NotShared` if it asks for whom."""
+        """Run ``code``; raise :exc:`NotShared` if it looks for the client."""
         try:
             result = code()
         except Exception:
@@ -71,29 +70,29 @@ class Impersonal:
         return result
 
     def queryset(self) -> QuerySet[Any]:
-        """Return the rows that anybody sees, as the query filters them."""
+        """Return the rows that all clients see, filtered by the query parameters."""
         rows: QuerySet[Any] = self.consumer.get_queryset()
         for backend in self.consumer.filter_backends:
             rows = backend().filter_queryset(self.request, rows, self.consumer)
         return rows
 
     def data_of(self, shown: Any, **given: Any) -> Any:
-        """Return an object, or with ``many=True`` several, serialised."""
+        """Return a serialised object, or several with ``many=True``."""
         serializer = self.consumer.get_serializer_class()
         return serializer(instance=shown, context=_Context(self), **given).data
 
     def significant(self) -> Hashable:
-        """Return those parameters of the query that the code has read."""
+        """Return those query parameters that the code has read."""
         names = self.query if self.parameters is None else self.parameters
         return tuple((name, *self.query.getlist(name)) for name in sorted(names))
 
     def at_client(self, what: str) -> NotShared:
-        """Notice that the client was looked for."""
+        """Note that the code has looked for the client."""
         self.looked = True
         return NotShared(what)
 
     def at_parameter(self, name: str | None) -> None:
-        """Notice that a parameter of the query was read, or all of them."""
+        """Note that the code has read a query parameter, or all of them."""
         if name is None:
             self.parameters = None
         elif self.parameters is not None:
@@ -113,7 +112,7 @@ class _Request:
 
 
 class _Query(Mapping[str, Any]):
-    """The parameters of the query, which notes those that are read."""
+    """The query parameters; it notes which are read."""
 
     def __init__(self, run: Impersonal) -> None:
         self._run = run
@@ -148,7 +147,7 @@ class _Query(Mapping[str, Any]):
 
 
 class _Consumer:
-    """A consumer that has what its class has, and nothing of any connection."""
+    """A consumer with the attributes of its class, and none of a connection."""
 
     def __init__(self, run: Impersonal, consumer: Any) -> None:
         self.__run = run
@@ -164,7 +163,7 @@ class _Consumer:
             raise AttributeError(name)
         if isinstance(value, FunctionType) and value.__module__.startswith(OWN):
             return MethodType(value, self)
-        if hasattr(type(value), "__get__"):  # a method or a property of the project's
+        if hasattr(type(value), "__get__"):  # a property or the like of the project
             raise self.__run.at_client(name)
         return value
 
@@ -203,7 +202,7 @@ class _Context(MutableMapping[str, Any]):
         del self._values[key]
 
     def __iter__(self) -> Iterator[str]:
-        raise self._run.at_client("context")  # whoever copies it may look later
+        raise self._run.at_client("context")  # a copy may be searched later
 
     def __len__(self) -> int:
-        raise self._run.at_client("context")  # nor is it empty for everybody
+        raise self._run.at_client("context")  # the context of a client is not empty

@@ -1,4 +1,4 @@
-"""How a client becomes subscribed to rows."""
+"""Subscribe clients to rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_SINCE = 255
 
 @dataclass(frozen=True, slots=True)
 class WantedRows:
-    """What a client wants to observe; the query is taken if nobody has one alike."""
+    """The rows that a client wants; an equal query that exists is used instead."""
 
     name: str
     query: SharedQuery
@@ -39,7 +39,7 @@ class WantedRows:
 async def subscribe_to_rows(
     consumer: Any, call: Call, place: WantedRows, *, key: Hashable
 ) -> tuple[RowSubscription, Arrival]:
-    """Subscribe a client; its events are kept back until it was answered."""
+    """Subscribe a client; its events are held back until the answer has been sent."""
     consumer.subscriptions.check_room()
     worker = worker_for(("rows", place.name), RowWorker)
     query = worker.queries.setdefault((type(place.query), place.query.key), place.query)
@@ -53,7 +53,7 @@ async def subscribe_to_rows(
 
 
 def call_of(action: str, request_id: Any, arguments: Mapping[str, Any]) -> Call:
-    """Return the call of a subscription, if the client's message is in order."""
+    """Return the call of a subscription; raise ``ValidationError`` if it is invalid."""
     if request_id is None:
         raise ValidationError({"request_id": ["This field is required."]})
     since = arguments.get("since")
@@ -63,7 +63,7 @@ def call_of(action: str, request_id: Any, arguments: Mapping[str, Any]) -> Call:
 
 
 def model_of(cls: Any) -> Any:
-    """Return the model of a consumer class, ``None`` if it names none."""
+    """Return the model of a consumer class, or ``None`` if it names none."""
     if cls.queryset is not None:
         return cls.queryset.model
     meta = getattr(cls.serializer_class, "Meta", None)
@@ -71,7 +71,7 @@ def model_of(cls: Any) -> Any:
 
 
 def require_observed(cls: type, *, observed: bool) -> None:
-    """Raise :exc:`ConfigurationError` when no process tells of a consumer's model."""
+    """Raise :exc:`ConfigurationError` if the consumer's model is not observed."""
     if not observed:
         raise ConfigurationError(
             f"{cls.__qualname__} names no model, so no process can know that it is "

@@ -1,1 +1,1 @@
-"""What observers and their clients say to each other."""
+"""The messages between clients and consumers, and those on the channel layer."""

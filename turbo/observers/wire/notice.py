@@ -1,13 +1,13 @@
 """
-What crosses the channel layer: not the object, but where to look.
+The message about a change on the channel layer, which names the row.
 
 ::
 
     {"action":"update","model":"chat.room","pk":1,"using":"default","origin":["5f…",8]}
 
 Each process with subscribers reads the row anew, once, and serialises it once. So a
-writer pays for no reader, and when two writers overtake each other nobody is left with
-the older state.
+write costs the same however many clients there are, and if the messages of two writers
+arrive in the wrong order, no client keeps the older state.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ __all__ = [
 @dataclass(frozen=True, slots=True)
 class Received:
     """
-    A message of a stream, as it reached this process.
+    A message of a stream, as this process received it.
 
-    Without ``content`` some messages may be missing. ``origin`` is the process in which
-    the message was made, and the moment, by that process's own clock. One that is not
-    ``readable`` tells nobody anything.
+    ``content`` is ``None`` if messages may have been lost. Its ``origin`` is the
+    process that made the message, and the time on that process's own clock. A message
+    that is not ``readable`` is sent to no client.
     """
 
     content: Mapping[str, Any] | None
@@ -57,12 +57,12 @@ class Received:
 
     @classmethod
     def of(cls, frame: Frame) -> Received:
-        """Return what ``frame`` carries; parsed once, however many ask."""
+        """Return the message in ``frame``, which is parsed only once."""
         received: Received = frame.wire(cls, cls._parse)
         return received
 
     def is_older_than(self, moment: tuple[str, int]) -> bool:
-        """Return whether this was certainly made before ``moment``."""
+        """Return whether the message was certainly made before ``moment``."""
         process, ticks = (self.content or {}).get("origin", ("", 0))
         return bool(process == moment[0] and ticks < moment[1])
 
@@ -80,10 +80,11 @@ class Received:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeNotice:
     """
-    One change, as other processes hear of it.
+    The notice of one change, for other processes.
 
-    ``relation`` says that only a many-to-many field has changed. ``body`` is there when
-    the row is not: what an observer made of it before it was deleted, or left a group.
+    ``relation`` says that only a many-to-many field has changed. ``body`` is what an
+    observer made of a row before it was deleted or left a group, and can no longer be
+    read.
     """
 
     action: ChangeAction
@@ -95,7 +96,7 @@ class ChangeNotice:
 
     @classmethod
     def of(cls, change: ModelChange) -> ChangeNotice:
-        """Return the notice to what has changed."""
+        """Return the notice of a change."""
         return cls(
             action=change.action,
             model=change.model._meta.label_lower,
@@ -109,7 +110,7 @@ class ChangeNotice:
         """
         Return the notice that :meth:`pack` wrote.
 
-        Keys of later versions are passed over; without the known ones it raises
+        Keys of later versions are ignored. If known keys are missing, it raises
         :exc:`~turbo.delivery.unreadable.Unreadable`.
         """
         names = {field.name for field in fields(cls)}
@@ -121,7 +122,7 @@ class ChangeNotice:
         return notice
 
     def pack(self) -> str:
-        """Return the message; to be called after the commit."""
+        """Return the message as JSON; call this after the commit."""
         values: dict[str, Any] = {
             "action": self.action,
             "model": self.model,
@@ -148,7 +149,7 @@ class ChangeNotice:
         return key_of(self.pk)
 
     def read(self) -> Model | None:
-        """Read the row, in one query; ``None`` when it is gone."""
+        """Return the row, read in one query, or ``None`` if it is gone."""
         model = apps.get_model(self.model)
         rows = model._base_manager.using(self.using)
         row: Model | None = rows.filter(pk=pk_value(model, self.pk)).first()
@@ -167,7 +168,7 @@ _TOKEN = os.urandom(6).hex()
 
 
 def this_moment() -> tuple[str, int]:
-    """Return this process, and its clock, which no other process can read."""
+    """Return the id of this process, and the time on its own clock."""
     return f"{_TOKEN}{os.getpid()}", time.monotonic_ns()
 
 

@@ -1,5 +1,5 @@
 """
-What a client is sent: one envelope for answers, events and errors.
+The envelope in which clients get answers, events and errors.
 
 ::
 
@@ -47,7 +47,7 @@ class TooLarge(exceptions.APIException):
 
 
 class TooMany(exceptions.APIException):
-    """More than a connection, or a user, may hold."""
+    """The client holds or does more than its connection or user may."""
 
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
     default_detail = "There are too many."
@@ -55,7 +55,7 @@ class TooMany(exceptions.APIException):
 
 
 class Unavailable(exceptions.APIException):
-    """The channel layer or the replay log is out of reach."""
+    """The channel layer or the replay log cannot be reached."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = "Subscriptions are not possible at the moment. Try again."
@@ -64,7 +64,7 @@ class Unavailable(exceptions.APIException):
 
 def encode(content: Any) -> str:
     """
-    Return JSON; knows the values that serializers yield.
+    Return JSON; encodes all values that serializers return.
 
     >>> import datetime
     >>> encode({"day": datetime.date(2026, 11, 21)})
@@ -93,7 +93,7 @@ def envelope(
     }
 
 
-#: What a client is told whose frames are read more slowly from now on.
+#: The text sent to a client whose frames are read more slowly from now on.
 LIMITED = encode(
     envelope(
         None,
@@ -131,7 +131,7 @@ def errors_list(detail: Any) -> list[Any]:
 
 
 def as_api_exception(error: Exception) -> exceptions.APIException | None:
-    """Return what the client is told of ``error``; ``None`` if it is a bug of ours."""
+    """Return the error to send to the client, or ``None`` if ``error`` is a bug."""
     match error:
         case exceptions.APIException():
             return error

@@ -1,12 +1,12 @@
 """
-What a client sends: an action, a request id, and the arguments of the action.
+Requests of clients: an action, a request id, and the arguments of the action.
 
 ::
 
     {"action": "retrieve", "request_id": 1, "pk": 1}
 
-DRF's permissions and filters want an HTTP request; :func:`http_request` makes one of
-the socket's scope and the message.
+Permissions and filters of DRF need an HTTP request; :func:`http_request` makes one from
+the scope of the connection and the message.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ __all__ = [
     "text_of",
 ]
 
-#: What the library says to permissions, querysets and actions. No client says it.
+#: Arguments that the library gives to permissions, querysets and actions. No client
+#: may send them.
 TOLD = frozenset({"action", "consumer", "event", "obj", "request_id", "scope", "self"})
-#: Further names of its parameters; an action may have them as arguments of its own.
+#: Further parameters of the library; an action may declare them as its own arguments.
 RESERVED = TOLD | {
     "instance",
     "method",
@@ -60,7 +61,7 @@ RESERVED = TOLD | {
 }
 MAX_REQUEST_ID = 255
 
-#: The HTTP method that an action is to DRF's permissions.
+#: The HTTP method that permissions of DRF see for an action.
 METHODS = {
     "connect": "HEAD",
     "create": "POST",
@@ -83,12 +84,12 @@ class Call:
 
     @property
     def wanted(self) -> dict[str, Any]:
-        """Return those arguments that say what a subscription is to."""
+        """Return the arguments that select what to subscribe to."""
         return {k: v for k, v in self.arguments.items() if k not in _ANSWER}
 
 
 def text_of(message: Mapping[str, Any]) -> str:
-    """Return the text of a ``websocket.receive``."""
+    """Return the text of a ``websocket.receive`` message."""
     text: str | None = message.get("text")
     if text is None:
         raise ParseError("Frames are JSON text, not bytes.")
@@ -98,7 +99,7 @@ def text_of(message: Mapping[str, Any]) -> str:
 
 
 def check_request_id(value: Any) -> None:
-    """Refuse what cannot name a request: it is repeated with every event."""
+    """Raise an error unless ``value`` is short, because every event repeats it."""
     if isinstance(value, str) and len(value) <= MAX_REQUEST_ID:
         return
     if value is None or isinstance(value, (int, float)):
@@ -108,9 +109,10 @@ def check_request_id(value: Any) -> None:
 
 def check_names(method: Callable[..., Any] | None, given: Mapping[str, Any]) -> None:
     """
-    Refuse arguments that are called as something that the library says.
+    Raise an error if an argument has a name that the library uses itself.
 
-    A permission is told ``event=True``, for one, and no client may tell it the same.
+    For example, the library gives ``event=True`` to permissions, so no client may send
+    ``event``.
     """
     reserved = RESERVED & given.keys()
     if reserved and method is not None:
@@ -119,7 +121,7 @@ def check_names(method: Callable[..., Any] | None, given: Mapping[str, Any]) -> 
 
 
 def check_signature(function: Callable[..., Any]) -> None:
-    """Raise :exc:`ConfigurationError` for an action that no client could ask for."""
+    """Raise :exc:`ConfigurationError` for an action that no client could call."""
     needed = {p.name for p in _parameters(function) if p.default is p.empty}
     if taken := (TOLD - {"action", "request_id"}) & needed:
         raise ConfigurationError(
@@ -130,7 +132,7 @@ def check_signature(function: Callable[..., Any]) -> None:
 
 
 def check_arguments(method: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Refuse arguments that ``method`` does not take, and miss those that it needs."""
+    """Raise an error if arguments of ``method`` are missing or unknown."""
     parameters = _parameters(getattr(method, "__func__", method))
     named = _named(method)
     refused = given.keys() - named if len(named) == len(parameters) else set()
@@ -152,17 +154,17 @@ def _named(method: Callable[..., Any]) -> set[str]:
 
 @lru_cache(maxsize=512)
 def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
-    """Return the parameters that can be given by name, without ``self``."""
+    """Return the parameters that can be passed by name, without ``self``."""
     parameters = tuple(inspect.signature(function).parameters.values())[1:]
     return tuple(p for p in parameters if p.kind is not p.VAR_POSITIONAL)
 
 
 def query_of(arguments: Mapping[str, Any], *, action: str = "list") -> dict[str, Any]:
     """
-    Return what a message says about filters and pages.
+    Return the parameters for filters and pages in a message.
 
-    That is ``"query"``, which for lists may also be called ``"data"``, and whatever
-    plain values stand beside it.
+    These are the entries of ``"query"``, or of ``"data"`` for lists, and all plain
+    values beside it.
 
     >>> query_of({"query": {"room": 1}, "limit": 10, "data": {"name": "x"}})
     {'limit': 10, 'name': 'x', 'room': 1}
@@ -179,14 +181,14 @@ def query_of(arguments: Mapping[str, Any], *, action: str = "list") -> dict[str,
     return query
 
 
-#: Arguments that say how to answer, and not what is meant.
+#: Arguments that say how to answer, and do not select anything.
 _ANSWER = frozenset({"since", "snapshot"})
 _CONTROL = _ANSWER | {"action", "event", "request_id"}
 _LISTS = frozenset({"list", "subscribe_list"})
 
 
 def http_request(scope: Scope, action: str, arguments: Mapping[str, Any]) -> Request:
-    """Return the HTTP request that a message would have been."""
+    """Return an HTTP request that is equivalent to a message."""
     try:
         body = encode(arguments.get("data")).encode()
     except RecursionError:
@@ -219,7 +221,7 @@ def http_request(scope: Scope, action: str, arguments: Mapping[str, Any]) -> Req
 
 
 def query_string(arguments: Mapping[str, Any], *, action: str) -> str:
-    """Return the parameters of filters and pages as a URL holds them."""
+    """Return the parameters for filters and pages as the query string of a URL."""
     query = query_of(arguments, action=action)
     try:
         return urlencode(_pairs(query), doseq=True)
@@ -228,7 +230,7 @@ def query_string(arguments: Mapping[str, Any], *, action: str) -> str:
 
 
 def method_of(action: str) -> str:
-    """Return the HTTP method that an action is to DRF's permissions and filters."""
+    """Return the HTTP method that permissions and filters of DRF see for an action."""
     default = "GET" if action.startswith(("subscribe", "unsubscribe")) else "POST"
     return METHODS.get(action, default)
 
