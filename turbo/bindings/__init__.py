@@ -1,5 +1,5 @@
 """
-Querysets that stay in the cache and are always right.
+Querysets that are kept in the cache and are always up to date.
 
 Put ``"turbo.bindings"`` into ``INSTALLED_APPS``; declare bindings in ``bindings.py``.
 """
@@ -20,7 +20,7 @@ __all__ = ["Binding", "BindingConsumer", "BoundModelViewSet", "send_to_group"]
 
 
 def __getattr__(name: str) -> Any:
-    # Django REST framework is only loaded for those who use it.
+    # Load Django REST framework only for projects that use it.
     if name == "BoundModelViewSet":
         return import_module("turbo.bindings.viewsets").BoundModelViewSet
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

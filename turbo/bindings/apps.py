@@ -23,7 +23,7 @@ __all__ = ["BindingsConfig"]
 
 
 class BindingsConfig(AppConfig):
-    """Discovers the bindings, in every process: each may write what they follow."""
+    """Import all bindings in every process, because each may change their rows."""
 
     name = "turbo.bindings"
     label = "turbo_bindings"
@@ -40,7 +40,7 @@ class BindingsConfig(AppConfig):
 
 
 def _migrated(*, app_config: AppConfig, **kwargs: Any) -> None:
-    # A migration, or the flush after a test, changes rows and tells nobody.
+    # A migration, or the flush after a test, changes rows without a signal.
     for cls in classes():
         if cls.model._meta.app_label == app_config.label:
             try:

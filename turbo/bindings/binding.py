@@ -1,4 +1,4 @@
-"""A queryset that stays in the cache and is always right."""
+"""A queryset that is kept in the cache and is always up to date."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Binding(Declaration):
         return default if row is None else row
 
     def stamped_row(self, pk: Any) -> tuple[State | None, Any]:
-        """Return one row, and where the binding stood when it was read."""
+        """Return one row, and the state of the binding when the row was read."""
         try:
             pk = self.schema.pk(pk_text(pk))
         except (TypeError, ValueError, ValidationError):
@@ -81,7 +81,7 @@ class Binding(Declaration):
         return reading.read(self)
 
     def state(self) -> State | None:
-        """Return where the binding stands; ``None`` where that cannot be said."""
+        """Return the state of the binding, or ``None`` if it is unknown."""
         return reading.peek(self)
 
     @property

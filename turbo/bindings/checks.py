@@ -20,7 +20,7 @@ __all__ = ["check_consumers", "check_prefix", "check_querysets", "check_store"]
 
 
 def check_store(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check ``TURBO["BINDINGS"]``; asks nobody."""
+    """Check ``TURBO["BINDINGS"]`` without connecting to the store."""
     try:
         get_store()
     except (ConfigurationError, ImportError) as error:
@@ -35,7 +35,7 @@ def check_querysets(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage
 
 
 def check_consumers(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check, before deployment, that every consumer says who may listen."""
+    """Check, before deployment, that every consumer tests its users."""
     return [
         Warning(
             f"{cls.__module__}.{cls.__qualname__} does not say who may listen: "
@@ -50,7 +50,7 @@ def check_consumers(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage
 
 
 def check_prefix(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check, before deployment, who may share the Redis keys of the bindings."""
+    """Check, before deployment, that no other project shares the Redis keys."""
     settings = get_binding_settings()
     try:
         if not get_store().supports_processes or settings.prefix != DEFAULT_PREFIX:
@@ -59,7 +59,7 @@ def check_prefix(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         if not is_first_database(hosts):
             return []
     except (ConfigurationError, ImportError, TypeError, ValueError):
-        return []  # check_store says what is wrong with the settings
+        return []  # check_store reports errors in the settings
     return [
         Warning(
             f"The prefix of the bindings is {settings.prefix!r}, the default. Another "

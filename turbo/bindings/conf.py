@@ -14,9 +14,9 @@ __all__ = ["BindingSettings", "get_binding_settings"]
 class BindingSettings:
     """Every key of ``TURBO["BINDINGS"]``, in lower case, with its default."""
 
-    #: Dotted path of the store; ``None`` chooses by the channel layer.
+    #: Dotted path of the store; ``None`` chooses one that fits the channel layer.
     backend: str | None = None
-    #: Redis hosts of the store; ``None`` takes the channel layer's.
+    #: Redis hosts of the store; ``None`` stands for those of the channel layer.
     hosts: Any = None
     #: Prefix of every Redis key.
     prefix: str = "turbo"
@@ -24,11 +24,11 @@ class BindingSettings:
     timeout: float = 1.0
     #: Seconds for which a binding that nobody uses is kept.
     max_age: float = 604_800.0
-    #: Changes kept per binding, for clients that come back.
+    #: Changes kept per binding, for clients that reconnect.
     log_length: int = 1_000
     #: Seconds that reading a binding from the database may take.
     patience: float = 60.0
-    #: Bindings of which a process keeps a copy of its own.
+    #: The number of bindings of which a process keeps a copy.
     copies: int = 64
     #: Seconds to wait for another process that is filling a binding.
     wait: float = 5.0

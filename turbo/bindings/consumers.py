@@ -39,7 +39,7 @@ from turbo.typing import Message, Scope
 
 __all__ = ["BindingConsumer", "consumer_classes"]
 
-#: What is raised for an argument in the URL that the binding cannot be asked with.
+#: The errors that an unusable argument in the URL may raise.
 _REFUSALS = (ArithmeticError, DataError, TypeError, ValidationError, ValueError)
 
 _classes: list[type[BindingConsumer]] = []
@@ -106,16 +106,16 @@ class BindingConsumer(Endpoint):
 
     @classmethod
     def tests_user(cls) -> bool:
-        """Return whether this class says itself who may listen."""
+        """Return whether this class overrides :meth:`user_passes_test`."""
         return cls.user_passes_test is not BindingConsumer.user_passes_test
 
     @property
     def websocket_budget(self) -> ConnectionBudget:
-        """Return what the client may ask for."""
+        """Return the limits of the client."""
         return self._known_client.budget
 
     async def websocket_connect(self, message: Message) -> None:
-        """Let the client in, and tell it what has happened since its version."""
+        """Accept the client, and send the changes since its version."""
         await self._socket.accept()
         binding = await in_thread(self._prepared_binding)
         self._client = BindingClient(self, binding, self.scope, self._socket)
@@ -123,7 +123,7 @@ class BindingConsumer(Endpoint):
         await self._client.start(Version.parse(query.get("version", [""])[-1]))
 
     async def websocket_receive(self, message: Message) -> None:
-        """Act on a frame."""
+        """Handle a frame."""
         limit = get_settings().max_frame_bytes
         try:
             request = parse_request(message.get("text"), limit=limit)
@@ -139,17 +139,17 @@ class BindingConsumer(Endpoint):
             await self._known_client.resume(Version.parse(request["version"]))
 
     async def websocket_disconnect(self, message: Message) -> None:
-        """Leave everything."""
+        """Stop the client's tasks and subscriptions."""
         if self._client is not None:
             await self._client.stop()
 
     def websocket_limited(self) -> None:
-        """Say that frames come faster than they are read."""
+        """Tell the client that it sends faster than its frames are read."""
         detail = "Frames come faster than is allowed."
         self._known_client.say("error", reason="limit", detail=detail)
 
     def websocket_failed(self, error: Exception) -> int:
-        """Say that there is no such binding, or that something is broken."""
+        """Refuse the client if its arguments caused the error; otherwise report it."""
         if not (self._arguments() and isinstance(error, _REFUSALS)):
             return super().websocket_failed(error)
         metrics.count("refused")
@@ -163,7 +163,7 @@ class BindingConsumer(Endpoint):
         return self._client
 
     def _arguments(self) -> dict[str, Any]:
-        """Return the arguments in the URL, which a stranger has chosen."""
+        """Return the arguments in the URL, which come from the client."""
         route = self.scope.get("url_route") or {}
         arguments: dict[str, Any] = route.get("kwargs", {})
         return arguments
@@ -172,5 +172,5 @@ class BindingConsumer(Endpoint):
         for value in self._arguments().values():
             check_storable(value)
         binding = self.get_binding()
-        _ = binding.slot  # looks at the queryset, for which Django may ask the database
+        _ = binding.slot  # compiles the queryset, for which Django may use the database
         return binding

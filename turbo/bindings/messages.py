@@ -1,8 +1,8 @@
 """
-What JSON clients are told, and what they may say.
+The messages to and from JSON clients.
 
-Every message has the consumer's ``event`` and an ``action``; ``keys`` are the primary
-keys of the rows in ``payload``, and ``index`` is where the one row stands from now on::
+Every message has the consumer's ``event`` and an ``action``. ``keys`` are the primary
+keys of the rows in ``payload``, and ``index`` is the new position of a single row::
 
     ← {"event":"scores","action":"sync","version":"k3:7","page":1,"pages":2,
        "keys":[4,1],"payload":[{…},{…}]}
@@ -65,7 +65,7 @@ def message(event: str, action: str, **fields: Any) -> str:
 @lru_cache(maxsize=1_024)
 def change_frame(event: str, version: Version, change: str) -> Frame:
     """
-    Return the frame of one change as the store logs it, the same for all clients.
+    Return the frame for a change from the store's log, the same for all clients.
 
     >>> change_frame("scores", Version("k3", 10), '{"action":"delete","pk":1}').text
     '{"event":"scores","action":"delete","version":"k3:10","keys":[1],"payload":[{"pk":1}]}'
@@ -85,7 +85,7 @@ def change_frame(event: str, version: Version, change: str) -> Frame:
 @lru_cache(maxsize=1_024)
 def group_frame(event: str, data: str) -> Frame:
     """
-    Return the frame of what was sent to a group, the same for all clients.
+    Return the frame for a message to a group, the same for all clients.
 
     >>> group_frame("scores", '{"action":"notice","payload":"Hi"}').text
     '{"event":"scores","action":"notice","payload":"Hi"}'
@@ -96,7 +96,7 @@ def group_frame(event: str, data: str) -> Frame:
 
 
 def read_change(change: str) -> dict[str, Any]:
-    """Return a change as the store logs it, or raise :exc:`Unreadable`."""
+    """Return a change from the store's log, or raise :exc:`Unreadable`."""
     given = json_object(change)
     match given:
         case {"action": "order", "order": [*_]}:
@@ -117,9 +117,9 @@ def sync_messages(
     page_bytes: int = PAGE_BYTES,
 ) -> Iterator[str]:
     """
-    Yield pages with all rows, given as JSON by their keys as JSON.
+    Yield pages with all rows; ``texts`` has their values by their keys, both as JSON.
 
-    A page has at most ``page_size`` rows, and fewer where they are large.
+    A page has at most ``page_size`` rows, and fewer if they are large.
 
     >>> list(sync_messages("scores", "k3:7", {"4": "{}"}, page_size=25))
     ['{"event":"scores","action":"sync","version":"k3:7","page":1,"pages":1,\
@@ -137,7 +137,7 @@ def sync_messages(
 def _pages(
     texts: Mapping[str, str], page_size: int, page_bytes: int
 ) -> Iterator[list[str]]:
-    """Yield the keys of each page; there is one even if there are no rows."""
+    """Yield the keys of each page; without rows, yield one empty page."""
     page: list[str] = []
     size = 0
     for key, text in texts.items():
@@ -151,7 +151,7 @@ def _pages(
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What the hub delivered: ``kind`` is ``message``, ``gap`` or ``ping``."""
+    """A message from the hub; ``kind`` is ``message``, ``gap`` or ``ping``."""
 
     kind: str
     stream: str
@@ -159,7 +159,7 @@ class Signal:
 
     @classmethod
     def of(cls, frame: Frame) -> Signal:
-        """Return the signal in a frame, read once for all clients of the process."""
+        """Return the signal in a frame, which is parsed once for all clients."""
         signal: Signal = frame.wire("turbo.bindings", cls._parse)
         return signal
 

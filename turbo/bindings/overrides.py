@@ -1,9 +1,10 @@
 """
-What a view set does that Django REST framework would not.
+Find out what a project has overridden in a view set.
 
-A binding answers only where the database would answer the same, and its version says
-that a copy is still good only where nothing but the rows makes the response. What a
-project has written itself proves neither: the database is asked.
+A view set reads from a binding only if the database would give the same response. It
+compares versions only if the response depends on nothing but the rows. Code of the
+project may break both conditions, so where it is involved the database is used, or the
+response is made and compared.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ __all__ = [
     "tests_objects",
 ]
 
-#: What a serializer may say of what it is given: nothing of that is ever shown.
+#: Methods of a serializer for input, which do not affect its output.
 _OF_INPUT = frozenset(
     {"create", "is_valid", "run_validation", "save", "to_internal_value", "update"}
 )
-#: What Python makes of a class.
+#: Attributes that Python adds to a class.
 _OF_PYTHON = frozenset({"__annotate__", "__annotate_func__", "__dict__", "__weakref__"})
-#: Packages whose classes are known.
+#: Packages whose classes do not count as code of the project.
 _FOREIGN = frozenset({"builtins", "rest_framework", "typing"})
-#: Fields that show a column's value and look at nothing else.
+#: Fields that depend on nothing but a column's value.
 _PLAIN_FIELDS = frozenset(
     {
         getattr(fields, "BigIntegerField", fields.IntegerField),
@@ -68,12 +69,12 @@ _PLAIN_FIELDS = frozenset(
         relations.PrimaryKeyRelatedField,
     }
 )
-#: Fields of Django REST framework whose URLs begin as the request's does.
+#: Fields of Django REST framework that build URLs from the request.
 _LOOK_AT_REQUEST = (fields.FileField, relations.HyperlinkedRelatedField)
 
 
 def keeps(owner: Any, base: type, *names: str) -> bool:
-    """Return whether an object has these attributes as ``base`` has them."""
+    """Return whether an object has these attributes unchanged from ``base``."""
     return all(
         name not in vars(owner) and getattr(type(owner), name) is getattr(base, name)
         for name in names
@@ -81,12 +82,12 @@ def keeps(owner: Any, base: type, *names: str) -> bool:
 
 
 def only_declares(cls: type) -> bool:
-    """Return whether a subclass of the framework's sets values, and does nothing."""
+    """Return whether a subclass only sets values, and has no code of its own."""
     return not any(_deeds(cls))
 
 
 def takes_lists(paginator: Any) -> bool:
-    """Return whether a paginator, if there is one, makes the same of a list of rows."""
+    """Return whether a paginator makes the same pages of a list as of a queryset."""
     if paginator is None:
         return True
     bases: dict[type, str] = {
@@ -101,7 +102,7 @@ def takes_lists(paginator: Any) -> bool:
 
 
 def tests_objects(permissions: Iterable[Any]) -> bool:
-    """Return whether some permission looks at the object."""
+    """Return whether a permission checks objects."""
     return any(
         getattr(type(permission), "has_object_permission", None)
         is not BasePermission.has_object_permission
@@ -110,7 +111,7 @@ def tests_objects(permissions: Iterable[Any]) -> bool:
 
 
 def is_json(renderer: Any) -> bool:
-    """Return whether a renderer writes the data, and nothing else."""
+    """Return whether a renderer writes nothing but the data as JSON."""
     return isinstance(renderer, JSONRenderer) and keeps(
         renderer, JSONRenderer, "render", "get_indent"
     )
@@ -124,14 +125,14 @@ def is_neutral_locale() -> bool:
 
 
 def lists_as_ever(serializer_class: Any) -> bool:
-    """Return whether rows are serialised one by one, whatever they come in."""
+    """Return whether a serializer lists rows in the default way, one by one."""
     meta = getattr(serializer_class, "Meta", None)
     own = any("many_init" in vars(base) for base in _own_classes(serializer_class))
     return not own and getattr(meta, "list_serializer_class", None) is None
 
 
 def shown(response: Any) -> Any:
-    """Return what a response shows; ``None`` where that is not to be compared."""
+    """Return the content of a response to compare, or ``None`` to compare nothing."""
     renderer: Any = getattr(response, "accepted_renderer", None)
     is_own = response.has_header("ETag") or getattr(response, "is_rendered", True)
     if is_own or response.status_code != 200 or renderer.media_type == "text/html":
@@ -143,7 +144,7 @@ def shown(response: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def shows_columns(serializer_class: Any, model: Any) -> bool:
-    """Return whether a serializer shows columns of ``model``, and nothing besides."""
+    """Return whether a serializer shows nothing but columns of ``model``."""
     if not lists_as_ever(serializer_class):
         return False
     deeds = set(_deeds(serializer_class)) - _OF_INPUT - {"Meta"}
@@ -155,7 +156,7 @@ def shows_columns(serializer_class: Any, model: Any) -> bool:
 
 @lru_cache(maxsize=256)
 def looks_at_context(serializer_class: Any) -> bool:
-    """Return whether a serializer, or a part of it, mentions its context."""
+    """Return whether a serializer, or a part of it, may use its context."""
     return any(
         issubclass(type(part), _LOOK_AT_REQUEST)
         or any(
@@ -169,14 +170,14 @@ def looks_at_context(serializer_class: Any) -> bool:
 
 
 def _own_classes(cls: type) -> Iterator[type]:
-    """Yield what of a class is neither Python's nor the framework's."""
+    """Yield those bases of a class that a project has written."""
     for base in cls.__mro__:
         if base.__module__.partition(".")[0] not in _FOREIGN:
             yield base
 
 
 def _deeds(cls: type) -> Iterator[str]:
-    """Yield the names of methods, descriptors and classes that are a project's own."""
+    """Yield the names of a project's own methods, descriptors and classes."""
     for base in _own_classes(cls):
         for name, value in vars(base).items():
             is_deed = callable(value) or hasattr(value, "__get__")
@@ -214,7 +215,7 @@ def _parts(part: Any) -> Iterator[Any]:
 
 
 def _names(value: Any) -> Iterator[str]:
-    """Yield the names, and the texts, in the code of a function or a descriptor."""
+    """Yield the names and strings in the code of a function or a descriptor."""
     for name in ("__func__", "fget", "func", "__wrapped__"):
         if inspect.getattr_static(value, name, None) is not None:
             yield from _names(getattr(value, name))

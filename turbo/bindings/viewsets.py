@@ -52,14 +52,14 @@ _describe = lru_cache(maxsize=256)(describe_serializer)
 
 
 class PreconditionFailed(APIException):
-    """The client's copy is not the current one."""
+    """The client's copy is out of date."""
 
     status_code = status.HTTP_412_PRECONDITION_FAILED
     default_detail = "The resource has changed."
     default_code = "precondition_failed"
 
 
-#: What makes a response of rows, and is the framework's where nothing else shows.
+#: Methods that make the response; if none is overridden, it shows nothing else.
 _MAKING = (
     "dispatch",
     "finalize_response",
@@ -72,17 +72,17 @@ _MAKING = (
 
 @dataclass
 class _Reading:
-    """What is known of a response: where the binding stood, and what was proved."""
+    """The state of the binding for a response, and what the response depends on."""
 
     state: State | None = None
-    #: Whether all users are shown the same, if they are shown it.
+    #: Whether all users that may see the response get the same.
     is_alike: bool = False
-    #: Whether nothing is shown but what the rows of the binding hold.
+    #: Whether the response shows nothing but the rows of the binding.
     shows_rows: bool = False
 
     @property
     def is_versioned(self) -> bool:
-        """Return whether the version says by itself whether a copy is still good."""
+        """Return whether the version alone shows whether a copy is still valid."""
         return self.is_alike and self.shows_rows
 
 
@@ -101,7 +101,7 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
     #: Whether users get different responses; if false, caches may share responses.
     per_user: ClassVar[bool] = True
 
-    _reading: _Reading | None = None  # once list() or retrieve() has been called
+    _reading: _Reading | None = None  # set by list() and retrieve()
 
     def get_binding(self) -> Binding:
         """Return the binding; its parameters are taken from the URL's arguments."""
@@ -115,7 +115,7 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
         return binding(**{name: self.kwargs[name] for name in binding.params})
 
     def get_queryset(self) -> QuerySet[Any]:
-        """Return the rows as the database has them; ``queryset`` narrows them down."""
+        """Return the binding's rows in the database, or ``queryset`` if it is set."""
         if self._has_queryset():
             return super().get_queryset()
         return self.get_binding().database_queryset()
@@ -138,7 +138,7 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
         return parts
 
     def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
-        """Refuse a write whose author has seen another state."""
+        """Refuse a conditional write if the client has seen another state."""
         super().initial(request, *args, **kwargs)
         if request.method not in SAFE_METHODS and is_conditional(request):
             etags = self._etags(self.get_binding().state())
@@ -186,7 +186,7 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
     def finalize_response(
         self, request: Any, response: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        """Say how long the response is good, and answer 304 if the client has it."""
+        """Set the ETag and date; respond with 304 if the client has the response."""
         response = super().finalize_response(request, response, *args, **kwargs)
         reading = self._reading
         if reading is None or response.status_code not in (200, 304, 412):
@@ -225,7 +225,7 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
         return Response(data) if page is None else self.get_paginated_response(data)
 
     def _read(self, binding: Binding) -> None:
-        """Note where the binding stands, before the database is read."""
+        """Note the state of the binding before the database is read."""
         self._reading = _Reading(binding.state() or binding.snapshot().state)
 
     def _reading_of(self, binding: Binding, action: str) -> _Reading:
@@ -249,7 +249,7 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
 
     def _retrieves_from(self, binding: Binding) -> bool:
         meta = binding.model._meta
-        # The kept values are no objects that could be tested.
+        # Permissions cannot check serialized values.
         has_objects = binding.serializer_class is None or (
             keeps(self, _View, "check_object_permissions")
             and not tests_objects(self.get_permissions())
@@ -264,7 +264,7 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
         )
 
     def _serializes_from(self, binding: Binding) -> bool:
-        """Return whether the rows of the binding are serialised as ever."""
+        """Return whether the binding's rows give the same output as the serializer."""
         own, asked = binding.serializer_class, self.get_serializer_class()
         if not (keeps(self, _View, "get_serializer") and lists_as_ever(asked)):
             return False
@@ -277,7 +277,7 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
         )
 
     def _is_unfiltered(self) -> bool:
-        """Return whether nobody narrows down what the binding holds."""
+        """Return whether no filter restricts the rows of the binding."""
         proved = (
             not self._has_queryset()
             and keeps(self, _View, "get_queryset", "filter_queryset")

@@ -1,1 +1,1 @@
-"""Cached querysets: declared, read, and kept up with the database."""
+"""Declare cached querysets, read them, and keep them up to date."""

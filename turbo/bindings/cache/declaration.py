@@ -1,4 +1,4 @@
-"""What a binding declares, and the queryset that follows from it."""
+"""The attributes that a binding declares, and the queryset made from them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from turbo.changes.rows import pk_text
 
 __all__ = ["Declaration"]
 
-# Made once for each class: its queryset has one shape, whatever the parameters.
+# Made once for each class, as its querysets differ only in their parameters.
 _schemas: WeakKeyDictionary[type, RowSchema] = WeakKeyDictionary()
 
 
 class Declaration:
-    """The part of a binding that its author writes."""
+    """The part of a binding that a project declares."""
 
     #: ``"<app label>:<class>"``.
     label: ClassVar[str]
@@ -31,17 +31,17 @@ class Declaration:
     filters: Any = None
     #: Lookups that rows must not meet; may be a method.
     excludes: Any = None
-    #: A serializer of Django REST framework that makes the values; without one the
-    #: instances themselves are kept.
+    #: A serializer of Django REST framework that makes the values. Without one, the
+    #: values are instances.
     serializer_class: Any = None
-    #: Models whose changes may change this queryset as well; the binding's own among
-    #: them says that rows depend on each other.
+    #: Other models whose changes may change this queryset. If the binding's own model
+    #: is among them, its rows depend on each other.
     depends_on: ClassVar[Sequence[type[Model]]] = ()
-    #: Names of the arguments that tell bindings of this class apart.
+    #: Names of the arguments; each set of values is a binding of its own.
     params: ClassVar[Sequence[str]] = ()
-    #: Alias of the database; by default the one that the model is written to.
+    #: Alias of the database; by default that to which the model is written.
     using: ClassVar[str | None] = None
-    #: To be changed when a method means something else than before.
+    #: Increase this when a method returns other rows or values than before.
     revision: ClassVar[int] = 0
 
     def __init__(self, **params: Any) -> None:
@@ -58,8 +58,8 @@ class Declaration:
         """
         Return the binding whose slot has this name.
 
-        ``None`` if the slot is of another schema: a process that runs other code has
-        filled it.
+        Return ``None`` if the slot has another schema, because a process that runs
+        other code has filled it.
         """
         given = name.partition(" ")[2]
         params = json.loads(given) if given else {}
@@ -77,7 +77,7 @@ class Declaration:
         return _resolve(self.excludes)
 
     def get_q(self) -> Q | Iterable[Q]:
-        """Return conditions besides the filters."""
+        """Return further conditions, in addition to the filters."""
         return ()
 
     def get_queryset(self) -> QuerySet[Any]:
@@ -91,17 +91,17 @@ class Declaration:
         return queryset.exclude(**excludes) if excludes else queryset
 
     def database_queryset(self) -> QuerySet[Any]:
-        """Return the queryset on the database to which its rows are written."""
+        """Return the queryset, on the database to which the model is written."""
         return self.get_queryset().using(self.database)
 
     @property
     def database(self) -> str:
-        """Return the alias of the database; never that of a replica, which lags."""
+        """Return the alias of the database, which is never a replica that may lag."""
         return self.using or router.db_for_write(self.model)
 
     @property
     def schema(self) -> RowSchema:
-        """Return how rows are kept."""
+        """Return the schema in which rows are stored."""
         schema = _schemas.get(type(self))
         if schema is None:
             static = [f for f in (self.filters, self.excludes) if not callable(f)]
@@ -112,23 +112,23 @@ class Declaration:
             )
             if (
                 schema.has_sql
-            ):  # or an argument that finds nothing would be all's schema
+            ):  # otherwise one argument that matches no rows would set it for all
                 _schemas[type(self)] = schema
         return schema
 
     @property
     def slot(self) -> Slot:
-        """Return where the rows are kept."""
+        """Return the slot in which the rows are stored."""
         schema = self.schema
         name = f"{schema.name} {self._params}" if self._params else schema.name
         return Slot(self.label, name, schema.ordering.listed)
 
     def ordered_queryset(self) -> QuerySet[Any]:
-        """Return all rows, in an order without ties."""
+        """Return the queryset in an order without ties."""
         return self.schema.ordering.apply(self.database_queryset())
 
     def load(self) -> list[Row]:
-        """Read all rows, in order; one that a join repeats counts once."""
+        """Read all rows in order; a row that a join repeats is returned once."""
         rows: dict[str, Row] = {}
         for instance in self.ordered_queryset():
             row = self.schema.row(instance)
@@ -136,12 +136,12 @@ class Declaration:
         return list(rows.values())
 
     def load_row(self, pk: Any) -> Row | None:
-        """Read one row; ``None`` if the queryset does not have it."""
+        """Read one row, or return ``None`` if the queryset does not contain it."""
         instance = self.database_queryset().filter(pk=pk).first()
         return None if instance is None else self.schema.row(instance)
 
     def load_order(self) -> list[Listed]:
-        """Read what all rows are ordered by, in order."""
+        """Read the primary keys and keys of all rows, in order."""
         columns = self.schema.ordering.columns
         listed: dict[str, str] = {}
         for pk, *values in self.ordered_queryset().values_list("pk", *columns):

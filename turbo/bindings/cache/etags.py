@@ -1,4 +1,4 @@
-"""What tells a client whether its copy of a response is still good."""
+"""ETags and dates, by which a client learns whether its copy is still valid."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from turbo.bindings.store import State
 
 __all__ = ["ETags", "empty", "is_conditional", "request_parts", "vary"]
 
-# Another process may have run other code, which made other responses of the same rows.
+# Before this process started, other code may have made other responses of these rows.
 _STARTED = math.ceil(time.time())
 
 
 @dataclass(frozen=True, slots=True)
 class ETags:
     """
-    A strong ETag and a time for the responses made of one version of a binding.
+    A strong ETag and a time for responses made from one version of a binding.
 
-    HTTP's times are whole seconds. A copy that was made in the second of a change may
-    be older than the change, so ``unchanged_since`` is the second after, and only a
-    copy of that second or a later one is good.
+    Times in HTTP are whole seconds. A copy made in the second of a change may be older
+    than the change. So ``unchanged_since`` is the next second, and only a copy from
+    that second or later is valid.
     """
 
     etag: str
-    #: ``None``: no date tells whether a copy is good.
+    #: ``None`` if the date of a copy does not show whether it is valid.
     unchanged_since: int | None
     now: float
 
     @classmethod
     def of(cls, state: State, parts: Iterable[Any]) -> ETags:
-        """Return the ETag and date of whatever ``parts`` tell apart, in one state."""
+        """Return the ETag and date for a state and values that vary the response."""
         text = json.dumps([str(state.version), *parts], default=str)
         digest = hashlib.sha256(text.encode()).hexdigest()[:32]
         since = max(math.floor(state.modified) + 1, _STARTED)
@@ -50,9 +50,9 @@ class ETags:
 
     def of_content(self, data: Any) -> ETags | None:
         """
-        Return those of a response that may depend on more than the version.
+        Return the ETag of a response that may depend on more than the version.
 
-        ``None`` where it cannot be told from another one.
+        Return ``None`` if the data cannot be compared.
         """
         try:
             text = json.dumps(data, cls=DjangoJSONEncoder)
@@ -62,13 +62,13 @@ class ETags:
         return replace(self, etag=f'{self.etag[:-1]}-{digest}"', unchanged_since=None)
 
     def permit_write(self, request: Any) -> bool:
-        """Return whether the author of a write has seen this version."""
+        """Return whether the conditions of a write allow it for this version."""
         given = parse_etags(request.headers.get("If-Match", ""))
         mine = (etag for etag in given if etag.startswith(f"{self.etag[:-1]}-"))
         return replace(self, etag=next(mine, self.etag)).status(request) is None
 
     def status(self, request: Any) -> int | None:
-        """Return 304 or 412, if the request's conditions ask for no more than that."""
+        """Return 304 or 412 if the request's conditions call for it."""
         response = get_conditional_response(request, self.etag, self.unchanged_since)
         return response.status_code if response is not None else None
 
@@ -77,19 +77,19 @@ class ETags:
         response.headers["ETag"] = self.etag
         if self.unchanged_since is None:
             return
-        # Nothing may be dated in the future; a copy of this second is asked for again.
+        # The date must not lie in the future; clients ask again for a newer copy.
         since = min(self.unchanged_since, math.floor(self.now))
         response.headers["Last-Modified"] = http_date(since)
 
 
 def is_conditional(request: Any) -> bool:
-    """Return whether a write is wanted in one state only."""
+    """Return whether a write has conditions on the state of its object."""
     names = ("If-Match", "If-None-Match", "If-Unmodified-Since")
     return any(name in request.headers for name in names)
 
 
 def empty(response: Any) -> None:
-    """Make a 304 of a response."""
+    """Turn a response into a 304."""
     response.status_code = 304
     response.data = None
     response.content = b""
@@ -97,7 +97,7 @@ def empty(response: Any) -> None:
 
 
 def request_parts(request: Any) -> list[Any]:
-    """Return what of a request, beside its user, makes the response another one."""
+    """Return the values of a request, except its user, that vary the response."""
     renderer = request.accepted_renderer
     return [
         request.scheme,
@@ -112,7 +112,7 @@ def request_parts(request: Any) -> list[Any]:
 
 
 def vary(response: HttpResponseBase, *, per_user: bool) -> None:
-    """Let no cache keep a response without asking, nor give it to another user."""
+    """Make caches revalidate a response, and keep those of users apart."""
     headers = ["Accept", "Accept-Language"]
     if per_user:
         headers += ["Authorization", "Cookie"]

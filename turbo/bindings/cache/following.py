@@ -1,9 +1,9 @@
 """
-Bringing bindings up to date after each commit, in the process that wrote.
+Bring bindings up to date after each commit, in the process that wrote.
 
-A row is read again through the real queryset, which decides whether it is in it and
-what its value is. So whatever a filter says is right, and of two writers the one that
-reads last wins.
+A changed row is read again through the real queryset, which decides whether the row is
+in it and what its value is. So every kind of filter works, and of two writers the one
+that reads last wins.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ BURST = 50
 
 class _Done(threading.local):
     """
-    What this thread has read lately, by the time at which it began to.
+    What this thread has read lately, and when it began to read.
 
-    A signal of this thread that is older was committed before that: all hooks of one
-    transaction run after its commit, one by one.
+    If a signal of this thread is older than that, its change was committed before the
+    reading: all hooks of one transaction run after its commit, one by one.
     """
 
     def __init__(self) -> None:
@@ -55,10 +55,10 @@ _done = _Done()
 
 
 class _Follower:
-    """Tells all bindings that rest on one model of its changes."""
+    """Update all bindings that depend on one model when the model changes."""
 
     def __init__(self, model: Any) -> None:
-        #: Each class, and whether only the row that changed is to be read.
+        #: The classes, with whether it is enough to read the row that changed.
         self.classes: dict[type[Declaration], bool] = {}
         self._watch = watch(model, self._tell, mark=_mark)
 
@@ -66,7 +66,7 @@ class _Follower:
         self._watch.stop()
 
     def _tell(self, change: ModelChange) -> None:
-        # A transaction is only still open in a test that never commits.
+        # Hooks run in an open transaction only in a test that never commits.
         if in_transaction(change.using):
             return
         classes = dict(self.classes)
@@ -78,7 +78,7 @@ class _Follower:
             for cls in classes:
                 owe(cls.label, error)
             if not isinstance(error, Unreachable):
-                raise  # to be logged by who calls
+                raise  # the caller logs it
 
 
 _followers: dict[Any, _Follower] = {}
@@ -98,7 +98,7 @@ def follow(cls: type[Declaration]) -> None:
 
 
 def unfollow(cls: type[Declaration]) -> None:
-    """Watch no more."""
+    """Stop watching models for a class of bindings."""
     for model, follower in list(_followers.items()):
         if follower.classes.pop(cls, None) is not None and not follower.classes:
             follower.stop()
@@ -120,7 +120,7 @@ def _mark() -> tuple[int, float]:
 def _bound(
     classes: Iterable[type[Declaration]], change: ModelChange
 ) -> list[Declaration]:
-    """Return the bindings that are kept, and that a change may concern."""
+    """Return the bindings in the store that a change may affect."""
     labels = {cls.label: cls for cls in classes}
     found = with_store(lambda store: store.names(list(labels)))
     bound = []
@@ -169,7 +169,7 @@ def _follow_row(bound: Sequence[Declaration], change: ModelChange) -> None:
 
 
 def _read(declaration: Declaration, change: ModelChange, ticket: Ticket) -> Read | None:
-    """Read the row; ``None`` where that fails, which must not harm other bindings."""
+    """Read the row, or log the error so that other bindings are still updated."""
     try:
         row, order = declaration.load_row(change.pk), None
         may_move = row is not None and row.may_have_moved(ticket.key)
@@ -201,7 +201,7 @@ def _is_done(change: ModelChange, begun: float | None) -> bool:
 
 
 def _is_burst(slot: Slot, change: ModelChange) -> bool:
-    """Return whether so many changes were committed together that all are read."""
+    """Return whether so many changes were committed together that all rows are read."""
     begun, count = _done.bursts.get(slot, (0.0, 0))
     if not _is_done(change, begun):
         begun, count = time.monotonic(), 0

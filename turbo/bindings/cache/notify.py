@@ -1,4 +1,4 @@
-"""Telling the clients of a binding what has changed."""
+"""Broadcast the changes of a binding to its clients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
     "tell_unknown",
 ]
 
-#: Changes at once above which clients are told to look for themselves.
+#: The most changes to broadcast at once; above it, clients read them from the store.
 MANY = 100
 
 
@@ -38,10 +38,10 @@ def stream_name(slot: Slot) -> str:
 
 def tell(slot: Slot, applied: Applied | None) -> None:
     """
-    Broadcast what a write came to, if anybody listens.
+    Broadcast the changes that a write has made, if anybody listens.
 
-    One message for each change, ``k3:8 {"action":…}``. Messages of several writers may
-    overtake each other; the version says which comes first.
+    There is one message for each change: ``k3:8 {"action":…}``. Messages of several
+    writers may arrive in any order; the version gives the right one.
     """
     if applied is None or not applied.has_listeners or not applied.changes:
         return
@@ -55,7 +55,7 @@ def tell(slot: Slot, applied: Applied | None) -> None:
 
 
 def tell_unknown(slot: Slot) -> None:
-    """Broadcast that something has changed that no list of changes leads to."""
+    """Broadcast that the rows have changed in an unknown way."""
     broadcast(stream_name(slot), " ")
 
 
@@ -70,8 +70,8 @@ def parse_told(data: str) -> tuple[Version | None, str]:
     >>> parse_told('k3:8 {"action":"delete","pk":1}')
     (Version(epoch='k3', number=8), '{"action":"delete","pk":1}')
 
-    What is no change raises :exc:`~turbo.delivery.unreadable.Unreadable`. It cannot be
-    told from one of a later version, which leaves a hole that its followers make known.
+    Raises :exc:`~turbo.delivery.unreadable.Unreadable` for anything else. That may be a
+    change in the format of a later release; clients then notice a gap in the versions.
     """
     version, _, change = data.partition(" ")
     if change:
@@ -80,7 +80,7 @@ def parse_told(data: str) -> tuple[Version | None, str]:
 
 
 def group_stream_name(group: str) -> str:
-    """Return the name of the stream by which the clients of a group are reached."""
+    """Return the name of the stream to the clients of a group."""
     return f"turbo.bindings.group:{group}"
 
 

@@ -1,9 +1,9 @@
 """
-Doing without the store while it is out of reach.
+Work without the store while it cannot be reached.
 
-A save must go on, so whatever could not be written is owed: the bindings concerned are
-noted here, and once the store answers again they are marked to be filled anew. Until
-then this process reads from the database.
+A save must not fail because of that. If a change could not be written to the store, its
+classes of bindings are noted here, and once the store answers again their bindings are
+marked to be filled anew. Until then this process reads from the database.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _ERRORS = (RedisError, OSError)
 
 
 class Unreachable(Exception):
-    """The store does not answer. Never leaves this package."""
+    """The store does not answer. This exception never leaves the package."""
 
 
 class Outage:
-    """Whether the store is out of reach for this process, and what is owed to it."""
+    """Whether this process can reach the store, and which classes miss changes."""
 
     def __init__(self) -> None:
         self._owed: set[str] = set()  # its operations are atomic
@@ -52,7 +52,7 @@ class Outage:
         return self._log.is_down
 
     def note(self, error: Exception) -> None:
-        """Take note of a failure; the first one starts the way back."""
+        """Note a failure; the first one starts a thread that tries again."""
         if self._log.down(error):
             thread = threading.Thread(
                 target=self._come_back, name="turbo-bindings", daemon=True
@@ -60,11 +60,11 @@ class Outage:
             thread.start()
 
     def owe(self, group: str) -> None:
-        """Note that the bindings of a class miss a change; a failure is noted next."""
+        """Note that the bindings of a class miss a change; call :meth:`note` next."""
         self._owed.add(group)
 
     def pay(self) -> None:
-        """Let all that is owed be filled anew."""
+        """Mark all bindings that miss changes to be filled anew."""
         store = get_store()
         store.ping()
         while (group := self._next()) is not None:
@@ -91,7 +91,7 @@ class Outage:
                 continue
             if self._log.up(unless=lambda: self._owed):
                 return
-            backoff.reset()  # the store answers, and more is owed by now
+            backoff.reset()  # the store answers, but more changes were missed meanwhile
 
 
 _outage = Outage()
@@ -99,9 +99,10 @@ _outage = Outage()
 
 def with_store(work: Callable[[Store], T]) -> T:
     """
-    Return what ``work`` does with the store.
+    Call ``work`` with the store, and return its result.
 
-    Raises :exc:`Unreachable` where it is out of reach, without trying if that is known.
+    Raises :exc:`Unreachable` if the store cannot be reached. During an outage it does
+    so without trying.
     """
     if _outage.is_down:
         raise Unreachable
@@ -113,7 +114,7 @@ def with_store(work: Callable[[Store], T]) -> T:
 
 
 def is_reachable() -> bool:
-    """Return whether the store answered when it was last asked."""
+    """Return whether the store answered the last call."""
     return not _outage.is_down
 
 
@@ -125,7 +126,7 @@ def owe(group: str, error: Exception) -> None:
 
 
 def invalidate(store: Store, slot: Slot) -> None:
-    """Let a binding be filled again, by the first who reads it or listens to it."""
+    """Mark a binding to be filled anew by the next process that uses it."""
     applied = store.invalidate(slot)
     if applied is not None and applied.has_listeners:
         tell_unknown(slot)
@@ -142,6 +143,6 @@ def _at_exit() -> None:
 
 @after_in_child
 def _after_fork() -> None:
-    # What the parent owes, it pays itself; its thread is not here.
+    # The parent handles its own missed changes; its thread does not exist here.
     global _outage
     _outage = Outage()

@@ -1,13 +1,13 @@
 """
-Reading a binding: from the copy in this process, the store, or the database.
+Read a binding from the copy in this process, the store, or the database.
 
-A process keeps the rows that it has read, so a read mostly costs one round trip to the
-store, which says what has changed since. Where the store has nothing, one process fills
+A process keeps the rows that it has read, so most reads cost one round trip to the
+store, which returns the changes since then. If the store has no rows, one process fills
 it and the others wait.
 
-Inside a transaction nothing is filled: the transaction may see rows that are never
-committed, or may not see what is. There the database answers, until the block has
-ended.
+Inside a transaction nothing is filled, because the transaction may see rows that are
+never committed, or may not see rows that are. Until it ends, rows come from the
+database.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
     "reorder",
 ]
 
-#: How often a binding is filled before one reads from the database after all.
+#: How often to fill a binding before reading from the database instead.
 ATTEMPTS = 3
 
 _copies: OrderedDict[Slot, Snapshot] = OrderedDict()
@@ -51,7 +51,7 @@ _lock = threading.Lock()  # owns _copies
 
 
 def read(declaration: Declaration) -> Snapshot:
-    """Return the rows; from the database, and without a state, as a last resort."""
+    """Return the rows; the last resort is the database, which gives no state."""
     snapshot = None
     if not _has_own_changes(declaration):
         with suppress(Unreachable):
@@ -60,7 +60,7 @@ def read(declaration: Declaration) -> Snapshot:
 
 
 def read_row(declaration: Declaration, pk: Any) -> tuple[State | None, Any]:
-    """Return where the binding stands and one row, ``None`` if it is not there."""
+    """Return the state of the binding, and one row or ``None``."""
     if not _has_own_changes(declaration):
         with suppress(Unreachable):
             found = with_store(lambda store: store.row(declaration.slot, pk_text(pk)))
@@ -74,7 +74,7 @@ def read_row(declaration: Declaration, pk: Any) -> tuple[State | None, Any]:
 
 
 def peek(declaration: Declaration) -> State | None:
-    """Return where a binding stands, ``None`` if the store cannot say."""
+    """Return the state of a binding, or ``None`` if the store has none."""
     if _has_own_changes(declaration):
         return None
     try:
@@ -84,7 +84,7 @@ def peek(declaration: Declaration) -> State | None:
 
 
 def fill(declaration: Declaration) -> bool:
-    """Fill a binding, unless it is filled or somebody else is about to."""
+    """Fill a binding, unless it is filled or another process is filling it."""
     slot = declaration.slot
     ticket = with_store(lambda store: store.begin(slot, alone=True))
     if ticket is None:
@@ -95,9 +95,9 @@ def fill(declaration: Declaration) -> bool:
 
 def refresh(declaration: Declaration) -> int:
     """
-    Read all rows anew, and return how many changes that made.
+    Read all rows anew, and return the number of changes.
 
-    Within a transaction it is done after the commit, and 0 is returned.
+    In a transaction, read them after the commit, and return 0.
     """
     if in_transaction(declaration.database):
         _after_commit(declaration, refresh)
@@ -110,7 +110,7 @@ def refresh(declaration: Declaration) -> int:
 
 
 def reorder(declaration: Declaration, applied: Applied | None) -> None:
-    """Read the order of the rows anew, if a write says that it is no longer known."""
+    """Read the order of the rows anew, if a write has made it unknown."""
     slot = declaration.slot
     while applied is not None and (ticket := applied.reorder) is not None:
         order = declaration.load_order()
@@ -134,7 +134,7 @@ def in_transaction(database: str) -> bool:
 
 
 def forget_copies() -> None:
-    """Drop what this process has read."""
+    """Drop all rows that this process has read."""
     with _lock:
         _copies.clear()
 
@@ -192,7 +192,7 @@ def _replace(declaration: Declaration, ticket: Ticket) -> Applied | None:
 
 
 def _has_own_changes(declaration: Declaration) -> bool:
-    """Return whether this thread has changed something that is not committed yet."""
+    """Return whether this thread has changes that are not committed yet."""
     database = declaration.database
     return in_transaction(database) and bool(connections[database].run_on_commit)
 
@@ -201,7 +201,7 @@ def _after_commit(
     declaration: Declaration, action: Callable[[Declaration], object]
 ) -> None:
     def act() -> None:
-        # Not in a test whose transaction is rolled back, though it runs the hooks.
+        # A test may run the hooks inside a transaction that it rolls back.
         if not in_transaction(declaration.database):
             with suppress(Unreachable):
                 action(declaration)

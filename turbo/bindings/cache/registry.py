@@ -17,7 +17,7 @@ _classes: dict[str, type[Declaration]] = {}
 
 
 def register(cls: type[Declaration]) -> None:
-    """Make a class known under its label, and follow what its rows rest on."""
+    """Register a class under its label, and watch the models it depends on."""
     label = cls.label = label_of(cls)
     known = _classes.get(label)
     if known is not None:
@@ -32,7 +32,7 @@ def register(cls: type[Declaration]) -> None:
 
 
 def unregister(cls: type[Declaration]) -> None:
-    """Follow no more; what is kept grows old."""
+    """Remove a class; its rows in the store are no longer updated."""
     if _classes.get(cls.label) is cls:
         del _classes[cls.label]
         unfollow(cls)
@@ -45,9 +45,9 @@ def classes() -> list[type[Declaration]]:
 
 def kept(cls: type[Declaration]) -> Iterator[tuple[Slot, Declaration | None]]:
     """
-    Yield what the store keeps of a class.
+    Yield the slots of a class in the store, each with its binding.
 
-    ``None`` stands for what was filled by a process that runs other code.
+    The binding is ``None`` if a process that runs other code has filled the slot.
     """
     [names] = with_store(lambda store: store.names([cls.label]))
     for name in names:

@@ -15,19 +15,19 @@ __all__ = ["Snapshot"]
 
 class Snapshot:
     """
-    All rows of a binding, in order. Never changes.
+    All rows of a binding, in order. A snapshot never changes.
 
-    Without a ``state`` it was read from the database, and says nothing of a version.
+    Without a ``state`` it was read from the database, and has no version.
     """
 
     def __init__(
         self, schema: RowSchema, state: State | None, texts: Mapping[str, str]
     ) -> None:
         self.state = state
-        #: Value by primary key, both JSON.
+        #: The values by primary key; both are JSON.
         self.texts = texts
         self._schema = schema
-        # Filled on first use; two threads at once make the same of it.
+        # Filled on first use. If two threads do so at once, their entries are equal.
         self._made: dict[str, tuple[Any, Callable[[], Any]]] = {}
 
     @classmethod
@@ -36,7 +36,7 @@ class Snapshot:
         return cls(schema, None, {row.pk: row.value for row in rows})
 
     def follow(self, contents: Contents) -> Snapshot:
-        """Return the snapshot that the store's answer leads to."""
+        """Return a new snapshot with the rows or changes from the store."""
         if contents.changes is None:
             texts: Mapping[str, str] = dict(contents.rows)
         else:
@@ -57,12 +57,12 @@ class Snapshot:
         return [self._entry(pk)[0] for pk in self.texts]
 
     def all(self) -> dict[Any, Any]:
-        """Return all rows by primary key, in order; instances are new ones."""
+        """Return all rows by primary key, in order; instances are new at each call."""
         entries = [self._entry(pk) for pk in self.texts]
         return {pk: make() for pk, make in entries}
 
     def get(self, pk: Any) -> Any:
-        """Return one row, ``None`` if it is not there."""
+        """Return one row, or ``None`` if there is none."""
         text = pk_text(pk)
         return self._entry(text)[1]() if text in self.texts else None
 
@@ -75,7 +75,7 @@ class Snapshot:
 
 
 def _changed(texts: Mapping[str, str], changes: Iterable[str]) -> Mapping[str, str]:
-    """Return the rows after some changes, each of which says where its row stands."""
+    """Return the rows after some changes, each of which has the index of its row."""
     if not changes:
         return texts
     values, order = dict(texts), list(texts)

@@ -1,1 +1,1 @@
-"""What a client of a binding is sent."""
+"""The WebSocket clients of bindings, and the rows and changes that they get."""

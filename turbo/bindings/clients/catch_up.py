@@ -1,4 +1,4 @@
-"""What a client has missed, read once for all clients that ask at the same time."""
+"""Read what clients have missed, once for all that ask at the same time."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Caught:
     """
     The changes since the client's version, or else all rows.
 
-    ``version`` is where the client stands with them. ``None``: the rows are the
-    database's, and the store is out of reach.
+    ``version`` is the version that the client has with them. It is ``None`` if the
+    store cannot be reached and the rows come from the database.
     """
 
     version: Version | None
@@ -35,16 +35,16 @@ class Caught:
 
     @property
     def size(self) -> int:
-        """Return what it takes to tell a client of it."""
+        """Return the number of characters to send to a client."""
         texts = self.snapshot.texts.values() if self.snapshot else ()
         return sum(map(len, texts)) + sum(map(len, self.changes or ()))
 
 
 async def catch_up(binding: Binding, since: Version | None, owner: Hashable) -> Caught:
     """
-    Return what leads from ``since`` to now, and be told of what follows.
+    Return the changes since a version, or all rows, and listen for further changes.
 
-    For each owner one at a time, whatever those are who ask for the same.
+    Each owner has one call at a time. Equal calls of several clients share one reading.
     """
 
     async def work() -> Caught:
@@ -59,7 +59,7 @@ async def catch_up(binding: Binding, since: Version | None, owner: Hashable) -> 
 
 
 async def stay(binding: Binding) -> State | None:
-    """Go on being told of changes; return where the binding stands."""
+    """Go on listening for changes, and return the state of the binding."""
 
     async def work() -> State | None:
         return await in_thread(_listen, binding)
@@ -77,7 +77,7 @@ def _listen(binding: Binding) -> State | None:
 
 
 def _catch_up(binding: Binding, since: Version | None) -> Caught:
-    # What changes before this says so is in what is read after it.
+    # Listen before reading, so that each change is either read or broadcast.
     if _listen(binding) is None:
         reading.read(binding)
         _listen(binding)
@@ -99,7 +99,7 @@ def _changes(binding: Binding, since: Version) -> Caught | None:
 
 
 class _Shared:
-    """Work that several ask for is done once: by a run that begins after each asked."""
+    """Share one run of the same work, which begins after all its callers have asked."""
 
     def __init__(self) -> None:
         self._waiting: dict[Hashable, asyncio.Task[Any]] = {}

@@ -1,4 +1,4 @@
-"""The server's side of one JSON client: it is told all rows, then every change."""
+"""The server side of one JSON client, which gets all rows and then every change."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ __all__ = ["BindingClient"]
 
 logger = logging.getLogger("turbo.bindings")
 
-#: Seconds for which a change may be waited for that another process has made.
+#: Seconds to wait for a change of another process that is late.
 PATIENCE = 0.05
-#: Seconds between two attempts to be heard of.
+#: Seconds between two attempts to subscribe, or to reach the store.
 PAUSE = 1.0
 
 
@@ -59,13 +59,13 @@ class BindingClient(AdmittedConnection):
         self._sid = stream_id(stream_name(binding.slot))
         groups = map(group_stream_name, consumer.get_groups())
         self._sids = [self._sid, *map(stream_id, groups)]
-        self._lock = asyncio.Lock()  # a client catches up once at a time
+        self._lock = asyncio.Lock()  # held while the client catches up
         self._is_healing = False
         self._is_telling = False
         super().__init__(scope)
 
     async def start(self, since: Version | None) -> None:
-        """Test the user, subscribe, and tell what has happened since a version."""
+        """Test the user, subscribe, and send the changes since a version."""
         async with self.revocations.lock:
             await wait_until_listening()
             await self.visitor.look_up()
@@ -82,10 +82,10 @@ class BindingClient(AdmittedConnection):
         if not is_heard:
             self.tasks.run(self._subscribe_later())
         if not await self._catch_up(since, is_asked=True):
-            self._socket.end(CloseCode.AGAIN)  # it has nothing that could be kept up
+            self._socket.end(CloseCode.AGAIN)  # it has no rows that changes apply to
 
     async def resume(self, since: Version | None) -> None:
-        """Tell what has happened since a version, and say when that is all."""
+        """Send the changes since a version, and then ``sync``."""
         await self._catch_up(since, is_asked=True)
 
     def say(self, action: str, **fields: Any) -> None:
@@ -93,15 +93,15 @@ class BindingClient(AdmittedConnection):
         self._socket.put(Frame(message(self._event, action, **fields)))
 
     def deliver(self, frame: Frame) -> None:
-        """Take what the hub delivers."""
+        """Send a message of the hub to the client, in its order."""
         if not self.is_admitted:
-            return  # its permission is being asked, or it is being shown out
+            return  # its user is being tested, or its connection is ending
         signal = Signal.of(frame)
         if signal.kind == "ping":
             self.say("ping")
             self.tasks.run(self._stay())
         elif signal.stream == self._sid:
-            # A gap has no version: something is missing.
+            # A gap has no version, and means that messages are missing.
             told = frame.wire("turbo.bindings.told", lambda _: parse_told(signal.data))
             self._pass_on(self._sequence.take(*told))
             self._heal()
@@ -127,9 +127,9 @@ class BindingClient(AdmittedConnection):
 
     async def _catch_up(self, since: Version | None, *, is_asked: bool = False) -> bool:
         """
-        Tell what has happened since a version.
+        Send the changes since a version.
 
-        Return false, having said so, if the client asks for more than it may.
+        If that exceeds the client's limit, send an error, and return false.
         """
         async with self._lock:
             before = self._sequence.version
@@ -159,7 +159,7 @@ class BindingClient(AdmittedConnection):
     async def _tell(
         self, caught: Caught, since: Version | None, *, confirm: bool
     ) -> None:
-        """Send what was read, no faster than the client reads."""
+        """Send changes or rows, no faster than the client reads."""
         version = str(caught.version or "")
         if since is not None and caught.changes is not None:
             for number, change in enumerate(caught.changes, since.number + 1):
@@ -175,7 +175,7 @@ class BindingClient(AdmittedConnection):
             self.say("sync", version=version, payload="ok")
 
     def _end_if_slow(self) -> None:
-        """End the connection of a client that does not read what it is being told."""
+        """End the connection if too many changes wait while the client reads slowly."""
         if self._is_telling and self._sequence.is_longer(get_settings().queue_bytes):
             self._socket.end(CloseCode.SLOW)
 
@@ -184,7 +184,7 @@ class BindingClient(AdmittedConnection):
             self._put(change_frame(self._event, version, change))
 
     def _put(self, frame: Frame) -> None:
-        """Send what only those may see who have been admitted."""
+        """Send a frame, but only to a client that has been admitted."""
         if self.is_admitted:
             self._socket.put(frame)
 
@@ -218,7 +218,7 @@ class BindingClient(AdmittedConnection):
             self.tasks.run(self._await_store())
 
     def _has_room(self) -> bool:
-        """Return whether the visitor may have one more client, and ask its test."""
+        """Return whether the visitor's limits allow one more client and its test."""
         budget = self.budget
         return budget.hold("subscriptions", len(self._sids)) and (
             not self._consumer.tests_user() or budget.spend("tests")
@@ -233,11 +233,11 @@ class BindingClient(AdmittedConnection):
         self.say("error", reason="limit", detail=detail)
 
     async def may_stay(self) -> bool:
-        """Ask whether the user may listen."""
+        """Return whether the user may listen."""
         await self.visitor.refresh()
         if not self._consumer.tests_user():
             return True
-        # Of this connection alone, for the test may look at the scope.
+        # Shared with no other connection, because the test may look at the scope.
         asked = {f"turbo.bindings {id(self)}": self._consumer}
         [reason] = (await ask(asked, self.visitor)).values()
         return not reason
@@ -245,11 +245,11 @@ class BindingClient(AdmittedConnection):
     async def ended_with(
         self, stream: str, held: Sequence[AdmittedConnection]
     ) -> Sequence[AdmittedConnection]:
-        """Return this client if it is the binding that was revoked."""
+        """Return this client if its binding was revoked."""
         return held if stream == stream_name(self._binding.slot) else []
 
     def deny(self, reason: str) -> None:
-        """Say why the connection ends, and end it."""
+        """Send the reason, and end the connection."""
         self.is_admitted = False
         self.hub.unsubscribe(self, self._sids)
         self.say("denied", reason=reason)

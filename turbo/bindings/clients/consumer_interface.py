@@ -1,4 +1,4 @@
-"""What a client of a binding knows of its consumer."""
+"""The interface of consumers for the clients of a binding."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ __all__ = ["ConsumerInterface"]
 
 
 class ConsumerInterface(Protocol):
-    """What a consumer declares: to whom it speaks of what."""
+    """The attributes and methods of a consumer that a client uses."""
 
     event: str
     page_size: int
 
     def get_groups(self) -> Sequence[str]:
-        """Return the groups by which its clients can be reached."""
+        """Return the groups that its clients belong to."""
 
     def tests_user(self) -> bool:
-        """Return whether not everybody may listen."""
+        """Return whether the consumer tests its users."""
 
     def user_passes_test(self, user: Any) -> Any:
         """Return whether a user may listen; may be a coroutine function."""

@@ -1,4 +1,4 @@
-"""The changes of a binding, brought into order for one client."""
+"""Bring the changes of a binding into order for one client."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ LIMIT = 1_000
 
 class ChangeSequence:
     """
-    Where a client stands, and what has come too early for it.
+    The version that a client has, and changes that arrived too early.
 
-    Several processes broadcast, so messages may overtake each other. Each carries its
-    version: one is passed on when the one before has been.
+    Several processes broadcast, so messages may arrive in the wrong order. Each has its
+    version, and is passed on after the change before it.
     """
 
     def __init__(self) -> None:
-        #: What the client has; ``None`` while it is being told everything.
+        #: The client's version; ``None`` while the client catches up.
         self.version: Version | None = None
-        #: Whether something has happened that no message leads to.
+        #: Whether a change was lost that no further message will bring.
         self.is_lost = False
         self._early: dict[Version, str] = {}
 
     @property
     def is_stuck(self) -> bool:
-        """Return whether the store must be asked for what is missing."""
+        """Return whether missing changes must be read from the store."""
         return self.version is not None and (self.is_lost or bool(self._early))
 
     def is_longer(self, size: int) -> bool:
-        """Return whether more waits than is kept for a client that does not read."""
+        """Return whether too many changes wait, or more than ``size`` characters."""
         waiting = self._early.values()
         return len(waiting) >= LIMIT or sum(map(len, waiting)) > size
 
@@ -45,7 +45,7 @@ class ChangeSequence:
         self.version = None
 
     def start(self, version: Version | None) -> list[VersionedChange]:
-        """Go on from what the client has just been told; return what comes next."""
+        """Go on from the client's new version; return the changes that follow it."""
         self.version, self.is_lost = version, False
         if version is None:
             return []
@@ -57,7 +57,7 @@ class ChangeSequence:
         return self._ready()
 
     def take(self, version: Version | None, change: str) -> list[VersionedChange]:
-        """Take a message that arrived; return the changes that may be passed on."""
+        """Add a message, and return the changes that can be passed on now."""
         if version is None or not change or len(self._early) >= LIMIT:
             self.is_lost = True
             return []

@@ -1,1 +1,1 @@
-"""The rows of a binding: as text, and in their order."""
+"""The rows of a binding: their JSON, and their order."""

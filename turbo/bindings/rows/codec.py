@@ -1,12 +1,13 @@
 """
-A row as it is kept: JSON, from which an instance is made again without a query.
+Write rows as JSON, and make instances from it without a query.
 
-The format is that of Django's JSON serializer, with every digit of a time and with the
-queryset's annotations, but without many-to-many relations, which no instance holds::
+The format is that of Django's JSON serializer, with all digits of a time and with the
+queryset's annotations, but without many-to-many relations, which are not part of an
+instance::
 
     {"model": "shop.product", "pk": 7, "fields": {"name": "Tea", "price": "2.50"}}
 
-With a serializer of Django REST framework it is what that makes of the instance.
+With a serializer of Django REST framework, a row is the output of the serializer.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ __all__ = ["RowFormat", "check_storable"]
 
 def check_storable(value: Any) -> None:
     """
-    Raise :exc:`ValueError` for what no database takes, however it is asked.
+    Raise :exc:`ValueError` for a value that no database accepts.
 
-    Numbers of more than 64 bits, and texts with NUL or half a character in them.
+    These are numbers of more than 64 bits, and texts with NUL or a lone surrogate.
     """
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError("A number has more than 64 bits.")
@@ -46,7 +47,7 @@ def _is_unicode(text: str) -> bool:
 
 
 class RowFormat:
-    """How instances of one queryset are written, and read."""
+    """Write and read the instances of one queryset."""
 
     def __init__(self, queryset: QuerySet[Any]) -> None:
         model: type[Model] = queryset.model
@@ -73,7 +74,7 @@ class RowFormat:
         return dump({"model": label, "pk": plain(instance.pk), "fields": fields})
 
     def read(self, text: str) -> Callable[[], Model]:
-        """Return what makes an instance of JSON, a new one at each call."""
+        """Return a function that makes a new instance from JSON at each call."""
         names, values, extra = self._parse(json.loads(text))
         model, db = self._model, self._db
 
@@ -88,11 +89,11 @@ class RowFormat:
     def _parse(
         self, row: Mapping[str, Any]
     ) -> tuple[list[str], list[Any], dict[str, Any]]:
-        """Return the columns held, their values, and the annotations."""
+        """Return the columns in the row, their values, and the annotations."""
         held = row["fields"]
         keys = [row["pk"]] if len(self._pks) == 1 else row["pk"]
         given = {**held, **{f.name: k for f, k in zip(self._pks, keys, strict=True)}}
-        # What is not held stays deferred.
+        # Columns that the row does not contain stay deferred.
         columns = [(f, given[f.name]) for f in self._columns if f.name in given]
         extra = {
             name: column_value(field, held[name])
@@ -104,10 +105,11 @@ class RowFormat:
 
 def _copies_of(pattern: Model) -> Callable[[], Model] | None:
     """
-    Return what makes instances like ``pattern``, at a fraction of what Django takes.
+    Return a function that copies ``pattern``, which is much faster than Django's way.
 
-    ``None`` where making one is more than setting its attributes: the model does
-    something of its own then, or a value could be changed in all of them at once.
+    Return ``None`` if it is not enough to set the attributes of a copy: if the model or
+    a receiver runs code for new instances, or if the copies would share a value that
+    can be changed.
     """
     model = type(pattern)
     held = {name: value for name, value in vars(pattern).items() if name != "_state"}

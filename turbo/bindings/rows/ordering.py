@@ -1,11 +1,11 @@
 """
 The order of a binding's rows.
 
-Numbers, dates and the like sort in Python as they do in the database. A row whose order
-rests on such fields alone gets a *key*, a text that sorts like the row, so a change
-costs no look at the other rows. Everything else (text with its collations, expressions,
-other models' fields) is *listed*: the database is asked for the order whenever a row
-may have moved.
+Numbers, dates and the like sort in Python as they do in the database. If the order
+depends on such fields only, a row gets a *key*, a text that sorts like the row, and a
+change does not involve the other rows. In all other cases (text with its collations,
+expressions, fields of other models) the rows are *listed*: their order is read from the
+database whenever a row may have moved.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _EPOCH = datetime.datetime(1970, 1, 1)
 _MIDNIGHT = datetime.date(1970, 1, 1)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
-#: Digits of a decimal up to which every database keeps and compares it exactly.
+#: The most digits of a decimal that every database stores and compares exactly.
 _EXACT_DIGITS = 15
 
-# A key is hexadecimal digits of fixed width, with room for a UUID.
+# A key consists of hexadecimal digits of fixed width, enough for a UUID.
 _WIDTH = 32
-_HALF = 16 ** (_WIDTH - 1)  # added, so that no number is negative
+_HALF = 16 ** (_WIDTH - 1)  # added to numbers, so that none is negative
 _END = 16**_WIDTH - 1
 
 
@@ -47,12 +47,12 @@ def _from_time(value: datetime.time) -> int:
 
 
 def _from_float(value: float) -> int:
-    # The bits of positive floats sort like integers, those of negative ones backwards.
+    # The bits of positive floats sort like integers, and those of negative backwards.
     [bits] = struct.unpack(">q", struct.pack(">d", value + 0.0))
     return int(bits if bits >= 0 else -(bits & 0x7FFF_FFFF_FFFF_FFFF))
 
 
-#: By the field's internal type, what makes an integer of a value.
+#: Functions that turn a value into an integer, by the field's internal type.
 _NUMBERS: dict[str, Callable[[Any], int]] = {
     **dict.fromkeys(
         [
@@ -100,7 +100,7 @@ class _Column:
 
 
 class Ordering:
-    """How the rows of one queryset are ordered."""
+    """The order of the rows of one queryset."""
 
     def __init__(self, queryset: QuerySet[Any]) -> None:
         query = queryset.query
@@ -108,14 +108,14 @@ class Ordering:
         if not terms and query.default_ordering:
             terms = query.get_meta().ordering
         self._terms: Sequence[Any] = tuple(terms or ())
-        #: Whether the queryset says itself which rows come, and so in which order.
+        #: Whether the queryset's order must not be changed, as it may select the rows.
         self._is_final = bool(
             query.is_sliced or query.combinator or query.extra_order_by
         )
         columns = self._columns(queryset)
         exotic = self._is_final or not query.standard_ordering or columns is None
         self._own: Sequence[_Column] | None = None if exotic else columns
-        #: Whether only the database can tell the order.
+        #: Whether only the database can determine the order.
         self.listed = self._own is None or not all(c.number for c in self._own)
 
     def apply(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -125,7 +125,7 @@ class Ordering:
         return queryset.order_by(*self._terms, "pk")
 
     def key(self, instance: Model) -> str:
-        """Return what sorts the row or, if listed, changes when it may have moved."""
+        """Return a text to sort by or, if listed, one that changes if the row moves."""
         if self._own is None:
             return ANY
         if self.listed:
@@ -134,7 +134,7 @@ class Ordering:
 
     @property
     def columns(self) -> list[str]:
-        """Return the columns that the key of a listed row is made of."""
+        """Return the columns from which the key of a listed row is made."""
         return [column.attname for column in self._own or ()]
 
     def listed_key(self, values: Sequence[Any]) -> str:
@@ -142,7 +142,7 @@ class Ordering:
         return repr(list(values)) if values else ANY
 
     def _columns(self, queryset: QuerySet[Any]) -> list[_Column] | None:
-        """Return the columns sorted by; ``None`` where not all are the model's own."""
+        """Return the columns to sort by; ``None`` if some are not the model's own."""
         largest = connections[queryset.db].features.nulls_order_largest
         columns: list[_Column] = []
         for term in (*self._terms, "pk"):
@@ -168,7 +168,7 @@ def _fields(model: type[Model], name: str) -> Iterable[Field[Any, Any]] | None:
         field = model._meta.get_field(name)
     except FieldDoesNotExist:
         return None
-    # A foreign key sorts as its model does, unless it is named by its column.
+    # Ordering by a foreign key uses its model's ordering, unless by its column's name.
     if not isinstance(field, Field) or not field.concrete:
         return None
     return None if field.is_relation and name != field.attname else [field]

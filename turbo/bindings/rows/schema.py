@@ -1,9 +1,9 @@
 """
-The schema of a binding: how its rows are written and ordered, and what that depends on.
+The schema of a binding: how its rows are written and ordered.
 
-Rows that were written in one schema cannot be read in another. So the schema has a name
-that is made of everything it rests on, and a changed model, serializer or queryset
-leads to another place in the store by itself.
+Rows that were written in one schema cannot be read in another. So the name of a schema
+is made from everything that it depends on, and a changed model, serializer or queryset
+uses another slot in the store.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = ["RowSchema", "describe_serializer"]
 
 @dataclass(frozen=True, slots=True)
 class RowSchema:
-    """How the rows of one class of bindings are kept."""
+    """The format and order in which the rows of a class of bindings are stored."""
 
     name: str
     ordering: Ordering
-    #: Whether the query has a text; one that finds nothing whatever is stored has none.
+    #: Whether the query has SQL; one that can never match a row has none.
     has_sql: bool
     _model: type[Model]
     _format: RowFormat
@@ -60,24 +60,24 @@ class RowSchema:
         return cls(name, ordering, bool(sql), queryset.model, rows, serializer_class)
 
     def row(self, instance: Model) -> Row:
-        """Return an instance as it is kept."""
+        """Return the row to store for an instance."""
         value = self._value(instance)
         return Row(pk_text(instance.pk), self.ordering.key(instance), value)
 
     def read(self, text: str) -> Callable[[], Any]:
-        """Return what makes of a kept value what the binding's user gets."""
+        """Return a function that makes an instance or data from a stored value."""
         if self._serializer_class is None:
             return self._format.read(text)
         return lambda: json.loads(text)
 
     def pk(self, text: str) -> Any:
-        """Return a primary key that was kept."""
+        """Return a primary key from its stored text."""
         return pk_value(self._model, json.loads(text))
 
     def _value(self, instance: Model) -> str:
         if self._serializer_class is None:
             return self._format.write(instance)
-        # Whoever writes may have another language and time zone than whoever reads.
+        # The process that reads may use another language and time zone.
         with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
             data = self._serializer_class(instance).data
             return json.dumps(
@@ -86,13 +86,13 @@ class RowSchema:
 
 
 def _encoder() -> type[json.JSONEncoder]:
-    """Return what makes the JSON of a response; needs the extra ``rest``."""
+    """Return the JSON encoder of Django REST framework; needs the extra ``rest``."""
     encoder: Any = import_string("rest_framework.utils.encoders.JSONEncoder")
     return encoder  # type: ignore[no-any-return]
 
 
 def describe_serializer(serializer_class: Any) -> Any:
-    """Return what a serializer of Django REST framework consists of, for JSON."""
+    """Describe a serializer of Django REST framework in values that JSON allows."""
     if serializer_class is None:
         return None
     return [_path(serializer_class), _describe_part(serializer_class())]
@@ -120,7 +120,7 @@ def _path(cls: type) -> str:
 
 
 def _sql(queryset: QuerySet[Any]) -> str:
-    """Return the text of the query; its parameters may change with the time of day."""
+    """Return the SQL without its parameters, which may depend on the time."""
     try:
         return str(queryset.query.get_compiler(queryset.db).as_sql()[0])
     except (EmptyResultSet, FullResultSet):

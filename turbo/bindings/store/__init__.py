@@ -1,9 +1,9 @@
 """
-Where the contents of the bindings are kept.
+The stores in which the contents of bindings are kept.
 
 ``TURBO["BINDINGS"]["BACKEND"]`` names one of
 ``turbo.bindings.store.redis.RedisStore``, ``turbo.bindings.store.memory.MemoryStore``,
-or yours.
+or a class of your own.
 """
 
 from __future__ import annotations

@@ -1,19 +1,20 @@
 """
-What a store of cached querysets is, and how it stays right.
+The interface of stores for cached querysets, and how their rows stay correct.
 
-Several processes read rows from the database and write what they have read. The order
-in which they read is not the order in which they write, so each takes a *ticket*, a
-growing number, *before* it reads, and what was read under a later ticket is never
+Several processes read rows from the database and write them to the store. They may
+write in another order than they have read. So each process takes a *ticket*, a growing
+number, *before* it reads, and rows that were read under a later ticket are never
 overwritten:
 
-* A change is read again under a ticket taken after its commit. Of two changes of a row,
-  the one with the later ticket has seen both commits.
-* To fill or to refresh a binding is to read all rows under one ticket.
+* After a change is committed, its row is read under a new ticket. Of two changes of a
+  row, the one with the later ticket has seen both commits.
+* To fill or refresh a binding, a process reads all rows under one ticket.
 
-A ticket is *out* until its reading is written. Which rows were written under which
-ticket need only be known while an earlier one is out. A ticket that is out for longer
-than ``patience`` seconds counts as *missed*: its owner is gone. A binding is *filled*
-when all its rows were read under a later ticket than the last one missed.
+A ticket is *out* until its rows are written. The store has to know which rows were
+written under which ticket only while an earlier one is out. A ticket that is out for
+longer than ``patience`` seconds counts as *missed*, because its owner is gone. A
+binding is *filled* if all its rows were read under a later ticket than the last one
+missed.
 """
 
 from __future__ import annotations
@@ -39,20 +40,20 @@ __all__ = [
 ]
 
 
-#: Primary key and key of a row, in a list of all.
+#: The primary key and the key of a row, in a list of all rows.
 Listed: TypeAlias = tuple[str, str]
 
-#: The key of a row that any change may move.
+#: The key of a row that any change of the row may move.
 ANY = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
     """
-    The place of one binding: its class, and its schema and parameters.
+    The place of one binding in the store: its class, its schema and its parameters.
 
-    The rows of a ``listed`` binding stand in the order in which the database lists
-    them; those of others are sorted by their keys.
+    The rows of a ``listed`` binding have the order in which the database lists them.
+    Other rows are sorted by their keys.
     """
 
     group: str
@@ -63,11 +64,11 @@ class Slot:
 @dataclass(frozen=True, slots=True)
 class Row:
     """
-    A row as it is kept; ``pk`` and ``value`` are JSON.
+    A row in the store; ``pk`` and ``value`` are JSON.
 
-    Where the binding is not listed, the keys' order is the rows' order. Where it is,
-    the key changes whenever the row may have moved; :data:`ANY` says that any change
-    may move it.
+    If the binding is not listed, rows are sorted by their keys. If it is, the key of a
+    row changes whenever the row may have moved; with :data:`ANY` any change may move
+    it.
     """
 
     pk: str
@@ -75,16 +76,16 @@ class Row:
     value: str
 
     def may_have_moved(self, listed_key: str | None) -> bool:
-        """Return whether the row stands elsewhere than when it was listed."""
+        """Return whether the row may have moved since it was listed."""
         return self.key == ANY or self.key != listed_key
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """
-    The right to write what is read from now on.
+    The right to write rows that are read after the ticket was taken.
 
-    ``key`` is the one under which the row was listed last.
+    ``key`` is the key with which the row was last listed.
     """
 
     epoch: str
@@ -94,17 +95,17 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What was read of one row: itself, ``None`` if it is not in the queryset."""
+    """The result of reading one row; ``None`` if it is not in the queryset."""
 
     pk: str
     row: Row | None
-    #: All rows as listed after that, where this one may have moved.
+    #: The order of all rows, listed after that if this row may have moved.
     order: Sequence[Listed] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a binding stands; times are Unix times by the store's clock."""
+    """The version of a binding; times are Unix times of the store's clock."""
 
     version: Version
     modified: float
@@ -114,9 +115,9 @@ class State:
 @dataclass(frozen=True, slots=True)
 class Contents:
     """
-    A binding's content: the changes since the version that was known, or all rows.
+    The content of a binding: the changes since a known version, or all rows.
 
-    Changes are JSON, one for each version; rows are in order.
+    Changes are JSON, one for each version. Rows are in order.
     """
 
     state: State
@@ -127,10 +128,10 @@ class Contents:
 @dataclass(frozen=True, slots=True)
 class Applied:
     """
-    What a write came to: ``changes`` are JSON, the last one made ``version``.
+    The result of a write: its changes as JSON, of which the last made ``version``.
 
-    ``has_listeners`` says that somebody listens. With ``reorder`` the rows are to be
-    listed and written with :meth:`Store.reorder` under this ticket.
+    ``has_listeners`` says whether anybody listens. If ``reorder`` is a ticket, list the
+    rows under it and write their order with :meth:`Store.reorder`.
     """
 
     version: Version
@@ -141,13 +142,13 @@ class Applied:
 
 class Store(ABC):
     """
-    The base of every store.
+    The base class of stores.
 
-    Its methods raise what the network raises. ``None`` instead of an answer means that
-    nothing is kept, or that it cannot be relied on: fill the binding.
+    Its methods raise the errors of the network. ``None`` as an answer means that the
+    store has no rows, or that they may be wrong: fill the binding.
     """
 
-    #: Do several processes see one store?
+    #: Whether several processes share one store.
     supports_processes: ClassVar[bool]
 
     def __init__(self, *, length: int = 1_000, patience: float = 60.0) -> None:
@@ -159,7 +160,7 @@ class Store(ABC):
         """
         Return the names of each group's slots, in one round trip.
 
-        Those that are only being filled are among them.
+        Slots that are being filled are included.
         """
 
     @abstractmethod
@@ -167,15 +168,15 @@ class Store(ABC):
         """
         Take a ticket for a row of each slot, in one round trip.
 
-        ``None`` stands for a slot that nobody has filled or is filling: there is
-        nothing to be kept right.
+        The ticket is ``None`` if the slot is neither filled nor being filled, because
+        there are no rows to update.
         """
 
     @abstractmethod
     def apply(
         self, writes: Sequence[tuple[Slot, Ticket, Read]]
     ) -> list[Applied | None]:
-        """Write what was read under tickets, in one round trip."""
+        """Write rows that were read under tickets, in one round trip."""
 
     @abstractmethod
     def reorder(
@@ -188,26 +189,26 @@ class Store(ABC):
         """
         Take a ticket to read all rows.
 
-        ``alone``: only if the slot is not filled and nobody else is about to.
+        With ``alone``, return ``None`` if the slot is filled or being filled.
         """
 
     @abstractmethod
     def replace(
         self, slot: Slot, ticket: Ticket, rows: Sequence[Row]
     ) -> Applied | None:
-        """Write all rows as read under a ticket. ``None``: the ticket is void."""
+        """Write all rows, read under a ticket; return ``None`` if it is not valid."""
 
     @abstractmethod
     def abandon(self, slot: Slot, ticket: Ticket) -> None:
-        """Give a ticket back: what it was for has not been read."""
+        """Give a ticket back, because its rows could not be read."""
 
     @abstractmethod
     def peek(self, slot: Slot) -> State | None:
-        """Return where the slot stands, in one round trip."""
+        """Return the state of the slot, in one round trip."""
 
     @abstractmethod
     def read(self, slot: Slot, known: Version | None = None) -> Contents | None:
-        """Return what has changed since ``known``, or everything, in one round trip."""
+        """Return the changes since ``known``, or all rows, in one round trip."""
 
     @abstractmethod
     def row(self, slot: Slot, pk: str) -> tuple[State, str | None] | None:
@@ -215,24 +216,24 @@ class Store(ABC):
 
     @abstractmethod
     def listen(self, slot: Slot, *, seconds: float) -> State | None:
-        """Say that somebody wants to hear of changes, for some seconds."""
+        """Have changes of the slot broadcast for some seconds."""
 
     @abstractmethod
     def bump(self, slot: Slot) -> Applied | None:
-        """Make a new version of the same content, which no change leads to."""
+        """Make a new version of the same content, without a change in the log."""
 
     @abstractmethod
     def invalidate(self, slot: Slot) -> Applied | None:
         """
-        Let the slot be filled again, from now on, before it is read.
+        Mark the slot to be filled again before it is read.
 
-        Its version lives on.
+        Its version is kept.
         """
 
     @abstractmethod
     def clear(self, slot: Slot) -> bool:
-        """Forget the slot; return whether somebody listens."""
+        """Delete the slot, and return whether anybody listens."""
 
     @abstractmethod
     def ping(self) -> None:
-        """Raise what the network raises."""
+        """Raise the network's error if the store cannot be reached."""

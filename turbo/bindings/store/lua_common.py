@@ -1,7 +1,7 @@
 """
-The shape of the store's data in Redis, and what all its Lua scripts begin with.
+The format of the store's data in Redis, and the common beginning of its Lua scripts.
 
-All slots of a class have one hash tag, so that they lie in one slot of a cluster::
+All slots of a class have one hash tag, so that they are in one slot of a cluster::
 
     turbo:{bindings.<class>}:slots  hash    the names of its slots
 
@@ -14,7 +14,7 @@ and for each slot, behind ``turbo:{bindings.<class>}:<slot>:``
                      c  number of rows
                      h  time until which somebody listens
                      t  last ticket taken
-                     g  ticket of who is filling it
+                     g  ticket of the process that is filling it
                      f  every row was read under this or later
                      v  the last ticket that was missed
                      o  the order was read under this
@@ -26,20 +26,21 @@ and for each slot, behind ``turbo:{bindings.<class>}:<slot>:``
     written  zset    pk, scored by the ticket; only while an earlier ticket is out
     log      list    the last changes, one a version
 
-Times are milliseconds of the server's clock. A slot of which a part is gone, or that
-another server process wrote, is forgotten as a whole: it may be older than what was
-told of it.
+Times are milliseconds of the server's clock. If a part of a slot is gone, or another
+server process wrote it, the whole slot is deleted, because its version may be older
+than one that clients have seen.
 """
 
 from __future__ import annotations
 
 __all__ = ["FILLED", "OPEN", "PARTS"]
 
-#: The keys of a slot, in the order in which the scripts take them, after ``slots``.
+#: The keys of a slot, in the order in which scripts get them, after ``slots``.
 PARTS = ("meta", "rows", "keys", "ranks", "order", "out", "written", "log")
 
 # KEYS: slots, then PARTS. ARGV: the slot's name, milliseconds to keep it, milliseconds
-# for which a ticket is good, length of the log, '1' for a listed binding; more from 6.
+# for which a ticket is valid, length of the log, '1' for a listed binding. Arguments of
+# single scripts begin at 6.
 OPEN = """
 local slots, meta, rows, keys, ranks, order, out, written, log = unpack(KEYS)
 local name, keep, patience, length = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
@@ -161,7 +162,7 @@ local function state()
 end
 """
 
-# For scripts that only read: without a filled slot there is nothing to be said.
+# For scripts that only read; they return false unless the slot is filled.
 FILLED = (
     OPEN
     + """

@@ -1,4 +1,4 @@
-"""The Lua scripts that read, and those that hand out tickets."""
+"""The Lua scripts that read rows, and those for tickets and versions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ return {slot.e, ticket, rank and string.sub(rank, 9)}
 """
 )
 
-# ARGV: …, an epoch, '1' for only if nobody has filled it or is about to.
+# ARGV: …, an epoch, '1' to return false if the slot is filled or being filled.
 BEGIN = Script(
     OPEN
     + """

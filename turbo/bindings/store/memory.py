@@ -25,7 +25,7 @@ __all__ = ["MemoryStore"]
 
 
 class MemoryStore(Store):
-    """A store that ends with its process. Any thread may use it."""
+    """A store that lives as long as its process. Any thread may use it."""
 
     supports_processes = False
 
@@ -38,7 +38,7 @@ class MemoryStore(Store):
     ) -> None:
         super().__init__(length=length, patience=patience)
         self._clock = clock
-        self._lock = threading.Lock()  # owns _books and what is in them
+        self._lock = threading.Lock()  # owns _states and their contents
         self._states: dict[Slot, SlotState] = {}
 
     def names(self, groups: Sequence[str]) -> list[list[str]]:
@@ -56,7 +56,7 @@ class MemoryStore(Store):
     def apply(
         self, writes: Sequence[tuple[Slot, Ticket, Read]]
     ) -> list[Applied | None]:
-        """Write what was read under tickets."""
+        """Write rows that were read under tickets."""
         with self._lock:
             states = [(self._open(slot), ticket, read) for slot, ticket, read in writes]
             return [
@@ -88,7 +88,7 @@ class MemoryStore(Store):
     def replace(
         self, slot: Slot, ticket: Ticket, rows: Sequence[Row]
     ) -> Applied | None:
-        """Write all rows as read under a ticket."""
+        """Write all rows, read under a ticket."""
         with self._lock:
             held = self._open(slot)
             return held.replace(ticket, rows, self._clock()) if held else None
@@ -100,13 +100,13 @@ class MemoryStore(Store):
                 held.abandon(ticket)
 
     def peek(self, slot: Slot) -> State | None:
-        """Return where the slot stands."""
+        """Return the state of the slot."""
         with self._lock:
             held = self._filled(slot)
             return held.state(self._clock()) if held else None
 
     def read(self, slot: Slot, known: Version | None = None) -> Contents | None:
-        """Return what has changed since ``known``, or everything."""
+        """Return the changes since ``known``, or all rows."""
         with self._lock:
             held = self._filled(slot)
             return held.read(known, self._clock()) if held else None
@@ -118,7 +118,7 @@ class MemoryStore(Store):
             return (held.state(self._clock()), held.value(pk)) if held else None
 
     def listen(self, slot: Slot, *, seconds: float) -> State | None:
-        """Say that somebody wants to hear of changes."""
+        """Have changes of the slot broadcast for some seconds."""
         with self._lock:
             held = self._filled(slot)
             if held is None:
@@ -134,19 +134,19 @@ class MemoryStore(Store):
             return held.bump(self._clock()) if held else None
 
     def invalidate(self, slot: Slot) -> Applied | None:
-        """Let the slot be filled again before it is read."""
+        """Mark the slot to be filled again before it is read."""
         with self._lock:
             held = self._open(slot)
             return held.invalidate(self._clock()) if held else None
 
     def clear(self, slot: Slot) -> bool:
-        """Forget the slot."""
+        """Delete the slot, and return whether anybody listens."""
         with self._lock:
             held = self._states.pop(slot, None)
             return held is not None and self._clock() < held.listened_until
 
     def ping(self) -> None:
-        """Do nothing: this store is always there."""
+        """Do nothing, because this store can always be reached."""
 
     def _open(self, slot: Slot) -> SlotState | None:
         held = self._states.get(slot)

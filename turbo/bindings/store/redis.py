@@ -31,9 +31,10 @@ __all__ = ["RedisStore"]
 
 class RedisStore(Store):
     """
-    A store on one or several Redis hosts, given as channels-redis takes them.
+    A store on one or several Redis hosts, in the format of channels-redis.
 
-    Redis 6.2 or later, or any Valkey. All that a script touches lies in one slot.
+    It needs Redis 6.2 or later, or any Valkey. All keys of a script are in one slot of
+    a cluster.
     """
 
     supports_processes = True
@@ -70,7 +71,7 @@ class RedisStore(Store):
     def apply(
         self, writes: Sequence[tuple[Slot, Ticket, Read]]
     ) -> list[Applied | None]:
-        """Write what was read under tickets."""
+        """Write rows that were read under tickets."""
         commands = [
             self._command(
                 lua_writing.APPLY,
@@ -103,7 +104,7 @@ class RedisStore(Store):
     def replace(
         self, slot: Slot, ticket: Ticket, rows: Sequence[Row]
     ) -> Applied | None:
-        """Write all rows as read under a ticket."""
+        """Write all rows, read under a ticket."""
         flat = _flat((row.pk, row.key, row.value) for row in rows)
         reply = self._do(lua_writing.REPLACE, slot, ticket.epoch, ticket.number, *flat)
         return _applied(reply)
@@ -113,11 +114,11 @@ class RedisStore(Store):
         self._do(lua_reading.ABANDON, slot, ticket.epoch, ticket.number)
 
     def peek(self, slot: Slot) -> State | None:
-        """Return where the slot stands."""
+        """Return the state of the slot."""
         return _state(self._do(lua_reading.PEEK, slot))
 
     def read(self, slot: Slot, known: Version | None = None) -> Contents | None:
-        """Return what has changed since ``known``, or everything."""
+        """Return the changes since ``known``, or all rows."""
         since = known or ("", 0)
         reply = self._do(lua_reading.READ, slot, *since)
         state = _state(reply)
@@ -137,7 +138,7 @@ class RedisStore(Store):
         return None if state is None else (state, reply[4])
 
     def listen(self, slot: Slot, *, seconds: float) -> State | None:
-        """Say that somebody wants to hear of changes."""
+        """Have changes of the slot broadcast for some seconds."""
         return _state(self._do(lua_reading.LISTEN, slot, round(seconds * 1_000)))
 
     def bump(self, slot: Slot) -> Applied | None:
@@ -145,15 +146,15 @@ class RedisStore(Store):
         return _applied(self._do(lua_reading.BUMP, slot))
 
     def invalidate(self, slot: Slot) -> Applied | None:
-        """Let the slot be filled again before it is read."""
+        """Mark the slot to be filled again before it is read."""
         return _applied(self._do(lua_reading.INVALIDATE, slot))
 
     def clear(self, slot: Slot) -> bool:
-        """Forget the slot."""
+        """Delete the slot, and return whether anybody listens."""
         return bool(self._do(lua_reading.CLEAR, slot))
 
     def ping(self) -> None:
-        """Raise what the network raises."""
+        """Raise the network's error if a host cannot be reached."""
         for host in self._hosts:
             host.execute("PING")
 
@@ -183,7 +184,7 @@ class RedisStore(Store):
     def _run(
         self, groups: Sequence[str], commands: Sequence[ScriptCommand]
     ) -> list[Any]:
-        """Return the replies to one command for each group; one round trip a host."""
+        """Return the replies to one command per group, in one round trip per host."""
         shares: dict[Host, list[int]] = {}
         for place, group in enumerate(groups):
             shares.setdefault(self._host(group), []).append(place)

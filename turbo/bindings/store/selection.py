@@ -1,4 +1,4 @@
-"""Which store this process uses."""
+"""Choose the store of this process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ REDIS = "turbo.bindings.store.redis.RedisStore"
 
 def get_store() -> Store:
     """
-    Return the store of this process, as ``TURBO["BINDINGS"]["BACKEND"]`` says.
+    Return the store of this process, which ``TURBO["BINDINGS"]["BACKEND"]`` names.
 
-    Without that setting it is the one in Redis where ``HOSTS`` are given or the channel
-    layer is one of channels-redis, and the one in memory otherwise.
+    Without that setting, it is the store in Redis if ``HOSTS`` is set or the channel
+    layer is one of channels-redis, and otherwise the store in memory.
     """
     return _selection.get()
 

@@ -1,7 +1,7 @@
 """
-One binding's content in the memory of a process.
+The content of one binding in the memory of a process.
 
-The rules by which tickets count, in Python; ``scripts`` has them in Lua.
+This module has the rules for tickets in Python; the Lua scripts have the same rules.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from turbo.bindings.store.versions import Version
 
 __all__ = ["SlotState"]
 
-#: The rank of a row that has not been listed yet: behind all others.
+#: The rank of a row that has not been listed yet; it sorts after all others.
 LAST = "~"
 
 
@@ -36,28 +36,28 @@ class SlotState:
         self, epoch: str, *, listed: bool, length: int, patience: float
     ) -> None:
         self.epoch = epoch
-        self.number = 0  # 0 until it is filled for the first time
+        self.number = 0  # 0 until the slot is filled for the first time
         self.modified = 0.0
         self.listened_until = 0.0
         self._listed = listed
         self._patience = patience
         self._rows: dict[str, str] = {}
         self._keys: dict[str, str] = {}
-        self._listed_as: dict[str, Listed] = {}  # pk: rank, key; of rows kept or not
+        self._listed_as: dict[str, Listed] = {}  # pk: rank, key; also unknown rows
         self._order: list[tuple[str, str]] = []  # rank or key, pk
         self._tickets = 0
         self._out: dict[int, float] = {}  # ticket: when it was taken; oldest first
         self._filling = 0
         self._floor = 0  # every row was read under this ticket or a later one
-        self._missed = 0  # what should have been read under this ticket was not
+        self._missed = 0  # the last ticket whose rows were not written
         self._listing = 0  # the order was read under this ticket
-        self._written: dict[str, int] = {}  # later tickets, while an earlier is out
+        self._written: dict[str, int] = {}  # pk: ticket, while an earlier one is out
         self._log: deque[str] = deque(maxlen=length)
         self._changes: list[str] = []
 
     @property
     def filled(self) -> bool:
-        """Return whether every row has been read."""
+        """Return whether all rows have been read."""
         return self._floor > self._missed
 
     @property
@@ -65,7 +65,7 @@ class SlotState:
         return self._filling in self._out and self._filling > self._missed
 
     def settle(self, now: float) -> None:
-        """Give up tickets whose owners must be gone."""
+        """Drop tickets that are out for too long, because their owners are gone."""
         for ticket, taken in list(self._out.items()):
             if now - taken <= self._patience:
                 break
@@ -73,17 +73,17 @@ class SlotState:
             self._miss(ticket)
 
     def state(self, now: float) -> State:
-        """Return where the slot stands."""
+        """Return the state of the slot."""
         return State(Version(self.epoch, self.number), self.modified, now)
 
     def take(self, pk: str, now: float) -> Ticket | None:
-        """Hand out a ticket for one row, where the slot is filled or about to be."""
+        """Return a ticket for one row, if the slot is filled or being filled."""
         if not self.filled and not self._is_being_filled:
             return None
         return Ticket(self.epoch, self._ticket(now), self._listed_key(pk))
 
     def begin(self, now: float, *, alone: bool) -> Ticket | None:
-        """Hand out a ticket for all rows; ``alone``: only to the first that asks."""
+        """Return a ticket for all rows; with ``alone`` only to the first that asks."""
         if alone and (self.filled or self._is_being_filled):
             return None
         number = self._ticket(now)
@@ -92,7 +92,7 @@ class SlotState:
         return Ticket(self.epoch, number)
 
     def apply(self, ticket: Ticket, read: Read, now: float) -> Applied | None:
-        """Write one row that was read under a ticket, unless a newer one is there."""
+        """Write one row that was read under a ticket, unless there is a newer one."""
         if not self._land(ticket):
             return None
         number, pk, row = ticket.number, read.pk, read.row
@@ -117,7 +117,7 @@ class SlotState:
     def reorder(
         self, ticket: Ticket, order: Sequence[Listed], now: float
     ) -> Applied | None:
-        """Write the order of the rows, as it was read under a ticket."""
+        """Write the order of the rows, read under a ticket."""
         if not self._land(ticket):
             return None
         self._list(ticket.number, order)
@@ -126,7 +126,7 @@ class SlotState:
     def replace(
         self, ticket: Ticket, rows: Sequence[Row], now: float
     ) -> Applied | None:
-        """Write all rows, but for those that were written later."""
+        """Write all rows, except those written under a later ticket."""
         if not self._land(ticket):
             return None
         number = ticket.number
@@ -147,7 +147,7 @@ class SlotState:
         return self._applied(now, reorder=self._has_lost(number))
 
     def abandon(self, ticket: Ticket) -> None:
-        """Give a ticket back without a row."""
+        """Take a ticket back whose rows were not read."""
         if self._land(ticket):
             self._miss(ticket.number)
 
@@ -174,7 +174,7 @@ class SlotState:
         return self._applied(now)
 
     def invalidate(self, now: float) -> Applied:
-        """Let all rows be read again."""
+        """Mark the slot to be filled again."""
         self._miss(self._tickets)
         return self._applied(now)
 
@@ -184,7 +184,7 @@ class SlotState:
         return self._tickets
 
     def _land(self, ticket: Ticket) -> bool:
-        """Take a ticket back. One that was given up is worth nothing any more."""
+        """Take a ticket back, and return whether it is still valid."""
         if ticket.epoch != self.epoch:
             return False
         if self._out.pop(ticket.number, None) is None:
@@ -221,10 +221,10 @@ class SlotState:
 
     def _has_lost(self, number: int, *, besides: str | None = None) -> bool:
         """
-        Return whether the order is older than a row that stands in it.
+        Return whether the order is older than one of its rows.
 
-        It is if the order was read under ``number``, and the row was written, with
-        another key, under a later ticket whose owner may have found it listed so.
+        It is if the order was read under ``number``, and a row was written with another
+        key under a later ticket, whose owner may have seen that key in the older list.
         """
         return number == self._listing and any(
             written > number
@@ -234,7 +234,7 @@ class SlotState:
         )
 
     def _lift(self, pk: str) -> tuple[int | None, str | None]:
-        """Take a row out of the order; return its place and its value."""
+        """Remove a row from the order, and return its place and its value."""
         value = self._rows.get(pk)
         if value is None:
             return None, None
@@ -245,7 +245,7 @@ class SlotState:
     def _put(
         self, row: Row, place: int | None, value: str | None, *, force: bool = False
     ) -> None:
-        """Put a row that was lifted, or a new one, where it belongs."""
+        """Insert a new row, or one that was lifted, at its place in the order."""
         self._rows[row.pk], self._keys[row.pk] = row.value, row.key
         entry = (self._rank(row.pk), row.pk)
         index = bisect_left(self._order, entry)
@@ -261,7 +261,7 @@ class SlotState:
             self._note("delete", pk)
 
     def _list(self, number: int, order: Sequence[Listed]) -> bool:
-        """Take over an order if it is newer; return whether rows have moved."""
+        """Use an order if it is newer, and return whether rows have moved."""
         if number <= self._listing:
             return False
         self._listing = number
@@ -283,7 +283,7 @@ class SlotState:
         self._log_change(f'{{"action":{json.dumps(action)},"pk":{pk}{body}}}')
 
     def _log_change(self, change: str) -> None:
-        if self.number:  # who reads the first version reads all of it
+        if self.number:  # no reader needs the changes that led to the first version
             self.number += 1
             self._log.append(change)
             self._changes.append(change)

@@ -11,7 +11,7 @@ __all__ = ["Version"]
 
 class Version(NamedTuple):
     """
-    How often the content has changed, within one life of the cache.
+    The number of changes of the content within one epoch of the cache.
 
     Numbers grow by one with every change. When the cache was lost and is filled anew, a
     new epoch begins, so a version never stands for two contents.
@@ -26,7 +26,7 @@ class Version(NamedTuple):
     @classmethod
     def parse(cls, text: str | None) -> Version | None:
         """
-        Return the version that ``text`` denotes; a stranger may have written it.
+        Return the version in ``text``, which may come from a client, or ``None``.
 
         >>> Version.parse("k3f9:12")
         Version(epoch='k3f9', number=12)

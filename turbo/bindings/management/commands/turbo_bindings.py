@@ -29,7 +29,7 @@ class Command(BaseCommand):
     help = "List, sync, bump or clear the cached rows of bindings."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take an action and the labels of bindings; without labels, all bindings."""
+        """Add arguments for an action and the labels of bindings, by default all."""
         parser.add_argument("action", choices=["list", "sync", "bump", "clear"])
         parser.add_argument("label", nargs="*", help="a binding, as list prints it")
 
