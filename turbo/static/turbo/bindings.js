@@ -1,4 +1,4 @@
-// A list that follows a binding: the page's end of a BindingConsumer.
+// A list that follows a binding: the browser's client of a BindingConsumer.
 //
 //   import { BoundList } from "…/turbo/bindings.js"
 //
@@ -10,19 +10,20 @@
 //   ← {"event":"scores","action":"update","version":"k3:8","keys":[4],"payload":[{…}],"index":1}
 //   → {"disconnect":true}
 //
-// Every message says where its row stands from now on, so the order is the server's. When
-// the connection breaks the list comes back with its version, and is sent what it missed.
+// Every message has the new index of its row, so the order is the server's. After a
+// broken connection, the list reconnects with its version and gets the changes that it
+// missed.
 //
 // Events: "change" (detail: action, key, value, index; action "sync" means all rows),
-// "connected", "disconnected", "denied" (detail: reason), "message" (detail: any other).
+// "connected", "disconnected", "denied" (detail: reason), "message" (all others).
 
-// Django looks for the semicolon when it gives files hashed names.
+// Django finds imports by the semicolon when it hashes the names of files.
 import { ReconnectingSocket, socketAddress } from "./socket.js";
 
 /**
  * @import { Environment, Timing } from "./socket.js"
  *
- * @typedef {Record<string, any>} Message as the reference describes them
+ * @typedef {Record<string, any>} Message see the reference
  */
 
 export class BoundList extends EventTarget {
@@ -62,7 +63,7 @@ export class BoundList extends EventTarget {
     return this.#rows.size;
   }
 
-  // What the server keeps of each row, in order.
+  // The values of the rows, in order.
   values() {
     return [...this.#rows.values()];
   }
@@ -77,14 +78,14 @@ export class BoundList extends EventTarget {
     return this.#rows.get(JSON.stringify(key));
   }
 
-  // Leave, and hold nothing any more.
+  // Disconnect, and do not reconnect.
   close() {
     this.#socket.send({ disconnect: true });
     this.#socket.disconnect();
   }
 
   /**
-   * A list that comes back says what it has.
+   * Return the address; a list that reconnects adds its version.
    *
    * @param {URL} address
    */
@@ -128,7 +129,7 @@ export class BoundList extends EventTarget {
   }
 
   /**
-   * That is all for now.
+   * The list is up to date.
    *
    * @param {Message} message
    */

@@ -10,30 +10,30 @@
 //   const socket = connect("/ws/all/", { multiplexed: true })
 //   const rooms = socket.stream("rooms")
 //
-// A subscription begins with a snapshot, and every event carries a position. After a
-// broken connection each is resumed where it stood: what was missed follows, or, where the
-// server cannot tell any more, another snapshot. So whoever shows what comes out of the
-// iterator shows what is there, and no event twice.
+// A subscription begins with a snapshot, and every event has a position. After a broken
+// connection, each subscription resumes at its position: the events that it missed
+// follow, or another snapshot if the server no longer has them. So a page that shows
+// the events of the iterator is always up to date, and gets no event twice.
 //
 //   → {"action":"subscribe_instance","request_id":4,"pk":1,"snapshot":true}
 //   ← {"action":"subscribe_instance",…,"request_id":4,"data":{…},"position":"k3:7"}
 //   ← {"action":"update",…,"request_id":4,"data":{…},"position":"k3:8"}
 //   → {"action":"subscribe_instance","request_id":4,"pk":1,"since":"k3:8"}
 
-// Django looks for the semicolon when it gives files hashed names.
+// Django finds imports by the semicolon when it hashes the names of files.
 import { ReconnectingSocket, socketAddress } from "./socket.js";
 
 const DEFAULTS = {
-  multiplexed: false, // whether the server has a Multiplexer there
-  timeout: 30_000, // for the answer to a request, the way there included
+  multiplexed: false, // whether the URL leads to a Multiplexer
+  timeout: 30_000, // from a request to its answer, including the time to connect
 };
 
 /**
  * @import { Environment, Timing } from "./socket.js"
  *
  * @typedef {Partial<typeof DEFAULTS> & Environment & Timing} Options
- * @typedef {Record<string, any>} Payload as the reference describes them
- * @typedef {{ action: string, data: any }} Event what an iterator gives
+ * @typedef {Record<string, any>} Payload see the reference
+ * @typedef {{ action: string, data: any }} Event the value of an iterator
  *
  * @typedef {object} Request
  * @property {string | undefined} stream
@@ -46,7 +46,7 @@ const DEFAULTS = {
  * @typedef {object} Held
  * @property {string | undefined} stream
  * @property {Subscription} subscription
- * @property {number} retries answers that said "later"
+ * @property {number} retries answers that asked to try again later
  * @property {Timer} [timer]
  *
  * @typedef {ReturnType<typeof setTimeout>} Timer
@@ -56,7 +56,7 @@ const UNAVAILABLE = 503;
 const NOT_FOUND = 404;
 const READS = new Set(["list", "retrieve", "subscribe_instance", "subscribe_list"]);
 
-// What the server answers instead of data.
+// An error that the server has answered.
 export class Refusal extends Error {
   name = "Refusal";
 
@@ -69,13 +69,13 @@ export class Refusal extends Error {
   }
 }
 
-// Nobody knows whether the server has done what it was asked for.
+// The connection was lost, and the server may or may not have acted on the request.
 export class ConnectionLost extends Error {
   name = "ConnectionLost";
 }
 
 /**
- * Return a client of the consumer at `url`, or of several with `multiplexed`.
+ * Return a client of the consumer at `url`, or with `multiplexed` of several consumers.
  *
  * @overload
  * @param {string} url
@@ -114,7 +114,7 @@ export class Client {
   }
 
   /**
-   * Ask for any action; return what it answers.
+   * Call any action, and return its data.
    *
    * @param {string} action
    * @param {Payload} given
@@ -158,7 +158,7 @@ export class Client {
   }
 
   /**
-   * Iterate over {action, data} of one object: "snapshot" first, then what becomes of it.
+   * Iterate over {action, data} of one object: first a "snapshot", then its changes.
    *
    * @param {unknown} pk
    * @param {Payload} given
@@ -168,7 +168,7 @@ export class Client {
   }
 
   /**
-   * The same for a list.
+   * Iterate over {action, data} of a list in the same way.
    *
    * @param {Payload} query
    * @param {Payload} given
@@ -187,7 +187,7 @@ export class Client {
   }
 }
 
-// One subscription, as `for await` sees it. Leaving the loop ends it.
+// One subscription, an iterator for `for await`. It ends when you leave the loop.
 class Subscription {
   /** @type {string | null} */
   position = null;
@@ -238,14 +238,14 @@ class Subscription {
     this.#leave();
   }
 
-  // What to send in order to begin, or to go on.
+  // The request that begins the subscription, or resumes it.
   get request() {
     const where = this.position ? { since: this.position } : { snapshot: true };
     return { ...this.payload, ...where };
   }
 
   /**
-   * Take an answer or an event of the server.
+   * Handle an answer or an event of the server.
    *
    * @param {Payload} answer
    */
@@ -258,7 +258,7 @@ class Subscription {
     this.#wake();
   }
 
-  // What was shown before the connection broke is not there any more.
+  // The object was deleted while the connection was broken.
   gone() {
     this.#events.push({ action: "delete", data: { pk: this.payload.pk } });
     this.end();
@@ -277,14 +277,14 @@ class Subscription {
   }
 }
 
-// The requests and subscriptions on one socket. It is opened when something is wanted of
-// it, and kept until close().
+// The requests and subscriptions on one socket. It opens for the first of them, and
+// stays open until close().
 class Connection {
   #options;
   #socket;
   #isClosed = false;
   #lastId = 0;
-  /** @type {string | undefined} of a multiplexer: one that is there to answer a ping */
+  /** @type {string | undefined} of a multiplexer; a ping is sent to this stream */
   #lastStream;
   /** @type {Map<number, Request>} */
   #requests = new Map(); // by request id
@@ -438,7 +438,7 @@ class Connection {
   }
 
   /**
-   * The server could not subscribe just now.
+   * Subscribe again later, because the server could not do so now.
    *
    * @param {Held} held
    */
@@ -451,7 +451,7 @@ class Connection {
 }
 
 /**
- * Whether an event was given before: positions are "<epoch>:<number>".
+ * Return whether an event is not new; positions are "<epoch>:<number>".
  *
  * @param {string | null | undefined} position
  * @param {string | null} known

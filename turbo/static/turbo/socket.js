@@ -1,4 +1,4 @@
-// One reconnecting WebSocket, which the clients of pages, observers and bindings share.
+// A reconnecting WebSocket for the clients of pages, observers and bindings.
 //
 //   const socket = new ReconnectingSocket({ url: () => "wss://…", received: show })
 //   socket.connect()
@@ -6,20 +6,21 @@
 //   socket.disconnect()
 //
 // connect() opens the socket and listens to the events of the page; disconnect() undoes
-// both. Between the two, a socket that ends is replaced: after a random time that grows
-// with each attempt, or at once when the network is back or the page is shown again.
+// both. Between the two, a socket that closes is replaced: after a random time that
+// grows with each attempt, or at once when the network is back or the page is shown
+// again.
 //
-// A server that has said nothing for `silence` is sent a ping. If it says nothing for
-// `echo` after that, the socket is given up and replaced.
+// If the server has sent nothing for `silence`, it gets a ping. If it sends nothing for
+// `echo` after that, the socket is replaced.
 
 export const DEFAULTS = {
   backoff: 500, // reconnect after random() * backoff * 2 ** attempts, …
   longest: 12_000, // … at most
-  restart: 2_000, // … or random() * restart when the server asks to come back
+  restart: 2_000, // … or random() * restart when the server asks to reconnect
   patience: 10_000, // for the handshake
-  silence: 30_000, // send a ping after hearing nothing for so long
+  silence: 30_000, // without a message before a ping is sent
   echo: 5_000, // for the answer to a ping
-  tick: 2_500, // how often the clock is looked at for those
+  tick: 2_500, // between two checks of these times
   random: Math.random,
 };
 
@@ -29,26 +30,26 @@ const STAY_AWAY = 4403;
 /** @typedef {Partial<typeof DEFAULTS>} Timing */
 
 /**
- * What a socket needs of its environment. Tests put their own here.
+ * The parts of the browser that a socket uses. Tests can replace them.
  *
  * @typedef {object} Environment
  * @property {typeof WebSocket} [WebSocket]
- * @property {EventTarget} [window] without it nothing is known of the page's life
+ * @property {EventTarget} [window] for events of the page: shown, hidden, online
  * @property {EventTarget & { hidden?: boolean, baseURI?: string }} [document]
  */
 
 /**
- * What the owner of a socket says and hears.
+ * The callbacks of the owner of a socket.
  *
  * @typedef {object} Owner
- * @property {() => string} url asked for each time that a socket is opened
+ * @property {() => string} url called each time before a socket opens
  * @property {(message: any) => void} received
  * @property {() => void} [opened]
  * @property {(end: { isRefused: boolean }) => void} [closed] called for each socket; one
- *   that was refused is not replaced, and disconnect() has been done
- * @property {() => boolean} [isWanted] whether a socket is to be opened at all
+ *   that was refused is not replaced, as if disconnect() had been called
+ * @property {() => boolean} [isWanted] whether to open a socket at all
  * @property {() => object} [ping] the message that asks the server for an answer
- * @property {() => void} [ticked] called now and then while the socket is open
+ * @property {() => void} [ticked] called at each `tick` while the socket is open
  */
 
 export class ReconnectingSocket {
@@ -60,7 +61,7 @@ export class ReconnectingSocket {
   #attempts = 0;
   #openedAt = 0;
   #heardAt = 0;
-  /** @type {number | null} when a ping was sent that is not answered yet */
+  /** @type {number | null} time of a ping that is not answered yet */
   #pingedAt = null;
   /** @type {Timer} */
   #returning;
@@ -78,12 +79,12 @@ export class ReconnectingSocket {
     return this.#isOpen;
   }
 
-  // When the present socket was made, its handshake included.
+  // The time at which the current socket was made, before its handshake.
   get openedAt() {
     return this.#openedAt;
   }
 
-  // Open the socket, unless it is open or waits for its next attempt.
+  // Open the socket, unless it is open or the next attempt is scheduled.
   connect() {
     this.#listen();
     if (this.#returning === undefined) this.#open();
@@ -99,20 +100,20 @@ export class ReconnectingSocket {
     this.#openNow();
   }
 
-  // The server does not answer: give the socket up, and come back later.
+  // Close the socket and reconnect later, because the server does not answer.
   giveUp() {
     this.#comeBack(this.delay(this.#attempts));
   }
 
-  // The server does what it should: the next attempt is the first again.
+  // Count attempts from the beginning again, because the connection works.
   forgetAttempts() {
     this.#attempts = 0;
   }
 
   /**
-   * Return how long to wait before something is tried again.
+   * Return how long to wait before another attempt.
    *
-   * @param {number} attempts how often it was tried
+   * @param {number} attempts the number of failed attempts
    */
   delay(attempts) {
     const { random, backoff, longest } = this.#options;
@@ -120,7 +121,7 @@ export class ReconnectingSocket {
   }
 
   /**
-   * Send `message`. While the socket is not open nothing is sent.
+   * Send `message`, or do nothing if the socket is not open.
    *
    * @param {object} message
    */
@@ -186,7 +187,7 @@ export class ReconnectingSocket {
   }
 
   /**
-   * Forget the socket: whatever it still says is not heard.
+   * Close the socket, and ignore its further events.
    *
    * @param {{ isRefused: boolean }} end
    */
@@ -218,7 +219,7 @@ export class ReconnectingSocket {
     this.send(this.#options.ping());
   }
 
-  // --- The page's life
+  // --- Events of the page
 
   #listen() {
     if (this.#listening) return;
@@ -235,14 +236,14 @@ export class ReconnectingSocket {
     on(window, "online", () => this.#wake());
   }
 
-  // A page that the browser keeps aside may hold no socket.
+  // A page that the browser freezes or caches must not have an open socket.
   #suspend() {
     this.#isSuspended = true;
     clearTimeout(this.#returning);
     this.#drop({ isRefused: false });
   }
 
-  // A socket that has slept may be dead: send a ping.
+  // The connection may have been lost while the page was suspended: send a ping.
   #wake() {
     this.#isSuspended = false;
     if (this.#isOpen) this.#ping();
@@ -252,7 +253,7 @@ export class ReconnectingSocket {
 
 /** @typedef {ReturnType<typeof setTimeout> | undefined} Timer */
 
-// What an owner need not say.
+// The defaults for the owner's callbacks.
 const OWNER = {
   opened: () => {},
   closed: () => {},
@@ -261,7 +262,7 @@ const OWNER = {
   ticked: () => {},
 };
 
-// In a worker there is no window and no document, and in Node nothing to listen to.
+// A worker has neither a window nor a document, and Node has no events to listen to.
 function environment() {
   const { WebSocket, document } = globalThis;
   const window = "addEventListener" in globalThis ? globalThis : undefined;

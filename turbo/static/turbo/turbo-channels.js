@@ -1,4 +1,4 @@
-// The page's end of its streams: one WebSocket for all stream sources of the page.
+// The browser's client of streams: one WebSocket for all stream sources of a page.
 //
 //   <meta name="turbo-channels-url" content="/ws/">
 //   <turbo-channels-stream-source signed-stream-name="…" since="@…">
@@ -13,20 +13,21 @@
 //   → {"type":"unsubscribe","streams":["<signed>"]}
 //
 // A position is "<epoch>:<number>", and the numbers of a stream have no holes. The
-// attribute `since` always says where the page around its element stands: the moment at
-// which the server began to render it ("@…", which only the server can read), later the
-// last message applied. So a visit, a cached snapshot, a morph, a frame and a move are
-// one case: what came after `since` is applied, in order, once. That includes the morph
-// that brings back an older `since`, for it has brought back the older page, too.
+// attribute `since` always says which messages the page around its element contains: at
+// first those before the server began to render it ("@…", which only the server can
+// read), later those up to the last one applied. So a visit, a cached snapshot, a
+// morph, a frame and a move are the same case: the messages after `since` are applied
+// once, in order. A morph may also bring back an older `since`, because it brings back
+// the older page.
 //
-// Custom actions belong into Turbo.StreamActions. Turbo itself ignores a refresh whose
-// request-id is of a request that this page has made.
+// Add custom actions to Turbo.StreamActions. Turbo ignores a refresh whose request-id
+// is that of a request from this page.
 
-// Django looks for the semicolon when it gives files hashed names.
+// Django finds imports by the semicolon when it hashes the names of files.
 import { DEFAULTS, ReconnectingSocket, socketAddress } from "./socket.js";
 
 const TAG = "turbo-channels-stream-source";
-const LINGER = 300; // ms that a stream without elements is kept: Turbo moves elements
+const LINGER = 300; // ms to keep a stream without elements: Turbo moves elements
 const BATCH = 50; // entries of a frame, far below the server's limits
 
 /**
@@ -37,7 +38,7 @@ const BATCH = 50; // entries of a frame, far below the server's limits
  * @typedef {"moved" | "connected" | "disconnected" | "gap" | "denied"} Kind
  * @typedef {{ position?: string, reason?: string }} Detail
  * @typedef {(kind: Kind, detail: Detail) => void} Notify
- * @typedef {Record<string, any>} Frame as the protocol describes them
+ * @typedef {Record<string, any>} Frame see the protocol
  */
 
 /**
@@ -57,15 +58,15 @@ const isAhead = (one, other) =>
 const positionOf = ({ epoch, number }) =>
   epoch === null || number === null ? null : { epoch, number };
 
-// Where one element stands in its stream. Only the connection writes to it.
+// The position of one element in its stream. Only the connection writes to it.
 export class Source {
-  /** @type {string | null} null until the server has said what `since` means */
+  /** @type {string | null} null until the server has sent the position of `since` */
   epoch = null;
   /** @type {number | null} */
   number = null;
-  following = false; // no message of the stream will be missing from now on
+  following = false; // the element gets all further messages of the stream
   /** @type {Map<string, { epoch: string, first: number, last: number }>} */
-  #seen = new Map(); // stream id → what was applied to the page while it was not
+  #seen = new Map(); // stream id → messages applied to the page while not following
 
   /** @param {{ name: string, since?: string, notify: Notify }} options */
   constructor({ name, since, notify }) {
@@ -90,7 +91,7 @@ export class Source {
   }
 
   /**
-   * Start at `base`, or as much later as the page around the element has come already.
+   * Start at `base`, or later if further messages have been applied to the page.
    *
    * @param {string} id
    * @param {Position | null} base
@@ -112,20 +113,20 @@ export class Source {
   }
 }
 
-// One signed name, and the elements that hold it.
+// One signed name, and its elements.
 class Subscription {
   /** @type {Set<Source>} */
   sources = new Set();
-  /** @type {string | null} its id, from the last answer */
+  /** @type {string | null} the stream's id, from the last answer */
   stream = null;
   /** @type {string | null} the reason */
   denied = null;
   live = false; // accepted on this socket
-  /** @type {string | null} the `since` of the question that is not answered yet */
+  /** @type {string | null} the `since` of the request that is not answered yet */
   asked = null;
   askedAt = 0;
-  tries = 0; // questions without an answer
-  retries = 0; // answers that said "later"
+  tries = 0; // requests without an answer
+  retries = 0; // answers that asked to try again later
   /** @type {Timer | null} */
   timer = null;
   madeAt = Date.now();
@@ -139,7 +140,8 @@ class Subscription {
     return this.denied ? [] : [...this.sources].filter(({ following }) => !following);
   }
 
-  // The earliest `since` that is waited for. Moments go first: only the server can tell.
+  // The earliest `since` of a waiting source. Moments come first: only the server can
+  // compare them.
   get since() {
     /** @type {(one: Place, other: Place) => boolean} */
     const isFirst = (one, other) =>
@@ -162,18 +164,18 @@ class Subscription {
  * @typedef {object} Stream
  * @property {string} id
  * @property {string | null} epoch
- * @property {number} number the last that came
- * @property {number | null} repairedAt where followers stood at the last repair
+ * @property {number} number the number of the last message
+ * @property {number | null} repairedAt the number of the followers at the last repair
  *
  * @typedef {object} ConnectionOptions
  * @property {() => string} url
  * @property {Promise<Render>} renderer
  * @property {() => void} settled called when no source waits
- * @property {() => boolean} [isVisiting] whether the page is being replaced
+ * @property {() => boolean} [isVisiting] whether Turbo is replacing the page
  * @property {number} [linger]
  */
 
-// The subscriptions on the socket of the page, and the order of their messages.
+// The subscriptions on the page's socket. It applies their messages in order.
 export class Connection {
   #options;
   #socket;
@@ -229,7 +231,7 @@ export class Connection {
   // --- Subscriptions
 
   /**
-   * What is asked for within one microtask travels in one frame.
+   * Subscribe; all requests of one microtask are sent in one frame.
    *
    * @param {Subscription} subscription
    */
@@ -263,7 +265,7 @@ export class Connection {
     for (const subscription of this.#subscriptions.values()) this.#ask(subscription);
   }
 
-  // Ask again what was not answered. A second time it is the socket that does not answer.
+  // Repeat requests that were not answered. After the second one, replace the socket.
   #askAgain() {
     const since = Date.now() - this.#options.patience;
     /** @param {Subscription} subscription */
@@ -288,7 +290,8 @@ export class Connection {
     }
   }
 
-  // Not during a visit: the new page may want the streams, and a preview holds none.
+  // Wait for the end of a visit: a preview has no streams, and the new page may need
+  // them.
   #leaveLater() {
     const { linger, isVisiting } = this.#options;
     clearTimeout(this.#leaving);
@@ -298,8 +301,9 @@ export class Connection {
     );
   }
 
-  // Give up the streams that no element shows any more; return how many there were. Wait
-  // for answers on their way: they could be taken for the answer to a later question.
+  // Leave the streams that have no elements any more, and return their number. Keep
+  // those whose answer is on its way: it could be mistaken for the answer to a later
+  // request.
   #leave() {
     const empty = [...this.#subscriptions.values()].filter(
       ({ sources }) => !sources.size,
@@ -334,7 +338,7 @@ export class Connection {
   }
 
   /**
-   * The answer is followed by everything after its position, also by what came before it.
+   * After the answer come all messages after its position, even those sent before.
    *
    * @param {Subscription} subscription
    * @param {Frame} answer
@@ -364,9 +368,9 @@ export class Connection {
   /** @type {(subscription: Subscription, reason: string) => void} */
   #deny(subscription, reason) {
     this.#settle(subscription);
-    // The streams of the page before count until they are left: make room, ask again.
+    // The streams of the page before still count: leave them, and ask again.
     if (reason === "limit" && this.#leave()) return this.#ask(subscription);
-    // The socket may be older than the log-in for which the page was rendered.
+    // The socket may have been opened before the user logged in: open a new one.
     if (reason === "foreign" && subscription.madeAt > this.#socket.openedAt) {
       return this.#socket.reconnect();
     }
@@ -418,7 +422,7 @@ export class Connection {
   }
 
   /**
-   * Without a replay log there are no numbers: live messages, and no promise.
+   * Without a replay log there are no numbers: messages are shown, and may be lost.
    *
    * @type {(stream: Stream, data: string) => void}
    */
@@ -433,7 +437,7 @@ export class Connection {
     try {
       this.#render?.(data, message);
     } catch (error) {
-      console.error(error); // one bad message must not hold up the others
+      console.error(error); // an invalid message must not stop the others
     }
   }
 
@@ -458,7 +462,7 @@ export class Connection {
   }
 
   /**
-   * What the follower that stands furthest back has; the others have had what follows.
+   * Return the lowest number of all followers; the others already have later messages.
    *
    * @param {Stream} stream
    */
@@ -473,7 +477,7 @@ export class Connection {
   }
 
   /**
-   * Nobody can say what happened until `at`: go on from there, and say so.
+   * Continue at `at`, and notify the sources that messages before it are lost.
    *
    * @type {(stream: Stream, at: Position | null) => void}
    */
@@ -487,8 +491,9 @@ export class Connection {
   }
 
   /**
-   * Ask for what followers missed: there was no Turbo yet, or the server left a hole,
-   * which it never does twice at the same place.
+   * Ask for messages that followers have missed, because Turbo was not loaded yet or
+   * the server has left out numbers. If it leaves out the same ones again, they are
+   * lost.
    *
    * @param {Stream} stream
    */
@@ -509,7 +514,7 @@ export class Connection {
 // --- Turbo
 
 /**
- * What is used of Turbo.
+ * The parts of Turbo that are used here.
  *
  * @typedef {object} Turbo
  * @property {(html: string) => void} renderStreamMessage
@@ -526,8 +531,9 @@ export class Connection {
  */
 
 /**
- * Show `html` at once; Turbo itself would in the next frame. So it is certain into which
- * page it goes, also while a visit replaces the page and while the page is hidden.
+ * Show `html` at once, where Turbo would wait for the next animation frame. So it is
+ * certain which page it goes to, even if a visit replaces the page or the page is
+ * hidden.
  *
  * @param {Turbo} Turbo
  * @returns {Render}
@@ -558,8 +564,9 @@ function rendererOf(Turbo) {
   };
 
   /**
-   * A page that comes out of a cache has the refresh again among what it missed: it would
-   * refresh itself for ever. Three repetitions are enough for a page that was prefetched.
+   * Return whether a refresh has been repeated too often. A page from a cache gets the
+   * refresh again with the messages that it missed, and would refresh itself for ever.
+   * Three repetitions are enough for a prefetched page.
    *
    * @param {Message} message
    */
@@ -574,7 +581,8 @@ function rendererOf(Turbo) {
 }
 
 /**
- * Turbo awaits the same promise, removes the element then, and reports what went wrong.
+ * Render now. Turbo awaits the same promise, then removes the element, and reports
+ * errors.
  *
  * @param {Rendering} detail
  */
@@ -585,7 +593,7 @@ function renderNow(detail) {
   detail.render = () => rendering;
 }
 
-// --- Healing
+// --- Refreshes after lost messages
 
 const HISTORY = "turbo-channels-refreshes";
 
@@ -600,9 +608,10 @@ const HISTORY = "turbo-channels-refreshes";
  * @property {() => number} [random]
  */
 
-// Fetches the page anew and has Turbo morph it, once for all streams that lost something.
+// Fetches the page and lets Turbo morph it, once for all streams that have lost
+// messages.
 //
-// It waits for visits and forms that are on their way, where Turbo would cancel them.
+// It waits for visits and forms in progress, which Turbo would cancel otherwise.
 class Refresher {
   #options;
   /** @type {Set<Source>} */
@@ -610,7 +619,7 @@ class Refresher {
   /** @type {Timer | null} */
   #timer = null;
   #isRunning = false;
-  #answers = 0; // to forms, on their way
+  #answers = 0; // of forms, still loading
   #failures = 0;
   /** @type {History} */
   #history = { rounds: 0, at: 0 };
@@ -630,7 +639,7 @@ class Refresher {
   }
 
   /**
-   * The element has left, or has got a new place from the server.
+   * The element was removed, or has a new position from the server.
    *
    * @param {Source} source
    */
@@ -638,7 +647,7 @@ class Refresher {
     this.#sources.delete(source);
   }
 
-  // Every stream is followed: what is lost from now on is not the refresh's fault.
+  // All sources are connected, so the refreshes have helped. Start counting anew.
   settled() {
     if (this.#sources.size === 0 && this.#rounds > 0) this.#rounds = 0;
   }
@@ -654,8 +663,9 @@ class Refresher {
   }
 
   /**
-   * At random, for all pages of a server that has lost its log come at the same time;
-   * and ever later, for the page may come from a cache and bring the same loss again.
+   * Refresh after a random time, because all pages do so at the same time if the server
+   * has lost its log. Wait longer each time, because the page may come from a cache and
+   * have lost the same messages again.
    *
    * @param {Turbo} Turbo
    */
@@ -696,7 +706,8 @@ class Refresher {
   }
 
   /**
-   * Turbo would show whatever comes, and load the page where nothing comes: look first.
+   * Fetch the page here, because Turbo would show any response, and would reload the
+   * page if there is none.
    *
    * @param {Turbo} Turbo
    * @param {string} url
@@ -715,8 +726,8 @@ class Refresher {
   }
 
   /**
-   * For Turbo a form has ended when the head of the answer is there; the page changes when
-   * the rest is.
+   * For Turbo a form submission ends with the headers of the answer, but the page
+   * changes after its body.
    *
    * @param {{ fetchResponse?: { responseHTML: Promise<unknown> } }} detail
    */
@@ -725,9 +736,9 @@ class Refresher {
     try {
       await fetchResponse?.responseHTML;
     } catch {
-      // Turbo says what is wrong with an answer.
+      // Turbo reports the error.
     } finally {
-      setTimeout(() => (this.#answers -= 1)); // Turbo begins to show it before that
+      setTimeout(() => (this.#answers -= 1)); // by then Turbo has begun to show it
     }
   }
 
@@ -741,7 +752,7 @@ class Refresher {
 }
 
 /**
- * Across page loads, for there are pages that Turbo can only refresh by loading them.
+ * The history survives page loads, because Turbo refreshes some pages by loading them.
  *
  * @returns {History | null}
  */
@@ -758,7 +769,7 @@ function remember(history) {
   try {
     sessionStorage.setItem(HISTORY, JSON.stringify(history));
   } catch {
-    // The user may have told the browser to store nothing.
+    // The browser may be set to store nothing.
   }
 }
 
@@ -776,9 +787,10 @@ function morph(Turbo, url, response) {
 /** @typedef {HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} Field */
 
 /**
- * A morph by Turbo sets every field back to what the server rendered, also the one with
- * the focus. Nobody at this page has asked for a refresh, be it ours or a broadcast one,
- * so what has been typed stays, and so does a frame with a form that the page lacks.
+ * Keep the user's input in a refresh. A morph by Turbo resets all fields to the
+ * server's values, even the field with the focus. The user has not asked for this
+ * refresh, be it ours or a broadcast one, so typed values are kept, and so are frames
+ * with a form that the new page does not have.
  *
  * @param {Turbo} Turbo
  */
@@ -837,7 +849,7 @@ const connection = new Connection({
   isVisiting: () => Boolean(turboOfPage()?.navigator?.currentVisit),
 });
 
-// Not there before it is loaded.
+// Turbo is undefined until it is loaded.
 function turboOfPage() {
   return /** @type {any} */ (window).Turbo;
 }
@@ -849,7 +861,7 @@ function addressOfStreams() {
 }
 
 /**
- * A preview is a picture of the page. What Turbo carries through it goes on living.
+ * A preview shows an old snapshot. Only permanent elements stay in use in it.
  *
  * @param {Element} element
  */
@@ -857,9 +869,10 @@ const isPreview = (element) =>
   document.documentElement.hasAttribute("data-turbo-preview") &&
   element.closest("[data-turbo-permanent]") === null;
 
-// Has the attribute `connected` while it is, and `denied` with the reason if it may not;
-// fires turbo-stream:connected, :disconnected, :gap (cancelable: prevents the refresh of
-// the page) and :denied, which bubble and have { name, position, reason } as detail.
+// Has the attribute `connected` while it is connected, and `denied` with the reason if
+// it was refused. Fires turbo-stream:connected, :disconnected, :gap (cancel it to
+// prevent the refresh of the page) and :denied. These events bubble, and their detail
+// is { name, position, reason }.
 class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
   static observedAttributes = ["signed-stream-name", "since", "connected"];
 
@@ -879,7 +892,8 @@ class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
     this.#part();
   }
 
-  // A morph sets attributes one by one, and takes away what the server does not know.
+  // A morph sets attributes one by one, and removes those that the server did not
+  // render.
   attributeChangedCallback() {
     if (this.#source === null || this.#isChanging) return;
     this.#isChanging = true;
@@ -921,7 +935,7 @@ class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
   }
 
   /**
-   * What hears an event may take the element out of the page.
+   * Listeners of an event may remove the element from the page.
    *
    * @type {(source: Source, kind: Kind, detail: Detail) => void}
    */
@@ -955,6 +969,6 @@ class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
   }
 }
 
-// Not twice, should the page load the module under two addresses.
+// A page may load this module from two addresses.
 if (isBrowser && !customElements.get(TAG))
   customElements.define(TAG, StreamSourceElement);
