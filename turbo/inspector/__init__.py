@@ -1,9 +1,8 @@
 """
-The inspector: in development, a page and a toolbar panel that show what is going on.
+The inspector: a page and a toolbar panel that show broadcasts during development.
 
-It looks on through :mod:`turbo.delivery.recorders` and :data:`turbo.metrics.counted`,
-and only while ``DEBUG`` is on: without it nothing is connected, and its page is not
-found.
+It uses :mod:`turbo.delivery.recorders` and :data:`turbo.metrics.counted`, but only if
+``DEBUG`` is on. Otherwise nothing is connected, and its page responds with 404.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Django app of the inspector: it begins to look on when the project starts."""
+"""The Django app of the inspector, which records from the start of the project."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["InspectorConfig"]
 
 
 class InspectorConfig(AppConfig):
-    """Takes notes while ``DEBUG`` is on."""
+    """Open the history if ``DEBUG`` is on."""
 
     name = "turbo.inspector"
     label = "turbo_inspector"
     verbose_name = "Turbo inspector"
 
     def ready(self) -> None:
-        """Open the history; without ``DEBUG`` it stays shut, and costs nothing."""
+        """Open the history; without ``DEBUG`` it stays closed and costs nothing."""
         if settings.DEBUG:
             history.open()

@@ -1,9 +1,9 @@
 """
-What this process has broadcast and what went wrong, for as long as it fits on a page.
+The latest broadcasts and incidents of this process.
 
-Everything is bounded: a history that lies open for a week is no larger than one of
-an hour. Notes are taken in whichever thread broadcasts or counts, the event loop's too,
-so that is all that is done there.
+All lists are bounded, so the history does not grow with time. Entries are added in the
+thread that broadcasts or counts, which may be that of the event loop, so nothing else
+is done there.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from turbo.metrics import NAMES, counted
 
 __all__ = ["Broadcast", "Incident", "InspectorHistory", "history"]
 
-#: How many broadcasts, and how many incidents, are kept.
+#: The number of broadcasts to keep, and the number of incidents.
 KEPT = 50
-#: How many streams are known by their name.
+#: The number of stream names to keep.
 NAMES_KEPT = 1_000
-#: How much is kept of one broadcast.
+#: The number of characters to keep of one broadcast.
 LONGEST = 10_000
-#: The counters of which each step is an incident.
+#: The counters whose every increment is an incident.
 TROUBLES = frozenset(
     {"bad_frames", "closed_slow", "dropped", "failed", "gaps", "refused", "revoked"}
 )
@@ -53,7 +53,7 @@ class Broadcast:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One thing that did not go as it should."""
+    """One failure, refusal or loss, from a counter."""
 
     kind: str
     stream: str
@@ -65,21 +65,21 @@ class InspectorHistory:
     """The last broadcasts and incidents, newest first."""
 
     def __init__(self) -> None:
-        self._lock = Lock()  # owns the notes
+        self._lock = Lock()  # owns the lists
         self._broadcasts: deque[Broadcast] = deque(maxlen=KEPT)
         self._incidents: deque[Incident] = deque(maxlen=KEPT)
         self._names: deque[str] = deque(maxlen=NAMES_KEPT)
         self._looking = ExitStack()
 
     def open(self) -> None:
-        """Begin to take notes."""
+        """Start recording."""
         self.close()
         self._looking.enter_context(recording(self._note_broadcast))
         counted.connect(self._note_count)
         self._looking.callback(counted.disconnect, self._note_count)
 
     def close(self) -> None:
-        """Take no more notes, and forget those that there are."""
+        """Stop recording, and delete all entries."""
         self._looking.close()
         with self._lock:
             for notes in (self._broadcasts, self._incidents, self._names):
@@ -96,7 +96,7 @@ class InspectorHistory:
             return list(self._incidents)
 
     def names(self) -> dict[str, str]:
-        """Return the names of the streams heard of lately, by their ids."""
+        """Return the names of recent streams, by their ids."""
         with self._lock:
             heard = [CONTROL, *self._names]
         return {stream_id(name): name for name in heard}
@@ -139,7 +139,7 @@ class InspectorHistory:
 
 
 def _read(refusal: Refusal) -> tuple[str, str]:
-    """Return which stream was refused, and why."""
+    """Return the name of the refused stream, and the reason."""
     try:
         name, user, *_ = signing.loads(refusal.signed, salt=SALT)
     except (signing.BadSignature, ValueError):
@@ -148,5 +148,5 @@ def _read(refusal: Refusal) -> tuple[str, str]:
     return name, f"{refusal.reason}{whose}"
 
 
-#: The one of this process.
+#: The history of this process.
 history = InspectorHistory()

@@ -1,8 +1,8 @@
 """
-The panel for django-debug-toolbar: what this request has broadcast, and the report.
+The panel for django-debug-toolbar: the broadcasts of a request, and the report.
 
-Name it in ``DEBUG_TOOLBAR_PANELS``; nothing else imports this module, so that the
-toolbar is needed only by those who have it.
+Add it to ``DEBUG_TOOLBAR_PANELS``. Nothing else imports this module, so projects
+without the panel do not need the toolbar.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _current: ContextVar[object] = ContextVar("turbo.inspector.panel", default=None)
 
 
 class TurboPanel(Panel):
-    """The broadcasts of a request, and how things stand in its process."""
+    """The broadcasts of a request, and the report on its process."""
 
     title = "Turbo Streams"
     template = "turbo/inspector/panel.html"
@@ -37,23 +37,23 @@ class TurboPanel(Panel):
 
     @property
     def nav_subtitle(self) -> str:
-        """How much this request has broadcast."""
+        """Return the number of broadcasts of this request, as a text."""
         number = len(self.get_stats().get("sent", ()))
         return f"{number} broadcast{'' if number == 1 else 's'}"
 
     def enable_instrumentation(self) -> None:
-        """Look on at what is broadcast from here on, by this request."""
+        """Start recording the broadcasts of this request."""
         self._stack.close()
         self._stack.callback(_current.set, _current.get())
         _current.set(self)
         self._stack.enter_context(recording(self._record))
 
     def disable_instrumentation(self) -> None:
-        """Look away."""
+        """Stop recording."""
         self._stack.close()
 
     def generate_stats(self, request: HttpRequest, response: HttpResponse) -> None:
-        """Keep what the panel shows, in a form that the toolbar can store."""
+        """Store the content of the panel, in a form that the toolbar can serialise."""
         self.record_stats({"sent": self._sent, **report(history)})
 
     def _record(self, name: str, data: str) -> None:

@@ -1,4 +1,4 @@
-"""What the page and the panel show: how things stand in this process."""
+"""The report on this process, which the page and the panel show."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def report(history: InspectorHistory) -> dict[str, Any]:
     """
     Return the context of ``turbo/inspector/report.html``.
 
-    Plain texts, numbers, lists and dicts: the debug toolbar stores it as JSON.
+    It holds only texts, numbers, lists and dicts: the debug toolbar stores it as JSON.
     """
     known = history.names()
     subscribed = {known.get(sid, sid): number for sid, number in subscribers().items()}

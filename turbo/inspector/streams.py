@@ -1,4 +1,4 @@
-"""The stream by which the inspector's page keeps itself up to date."""
+"""The stream that keeps the inspector's page up to date."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["Inspection"]
 
 
 class Inspection(Stream):
-    """What the inspector shows; it carries page refreshes and nothing else."""
+    """The stream of the inspector's page, which carries only page refreshes."""
 
     class Meta:
-        app_label = "turbo_inspector"  # asked for before the apps are loaded
+        app_label = "turbo_inspector"  # needed before the apps are loaded
 
     def user_passes_test(self, user: Any) -> bool:
-        """Let in whoever holds a name, which only the page itself gives away."""
+        """Allow everyone who has a signed name, which only the page itself contains."""
         return bool(settings.DEBUG)
 
     @classmethod
     def changed(cls) -> None:
-        """Refresh the pages of the inspector, if this process serves any."""
+        """Refresh the inspector's pages, if this process serves any."""
         if subscribers()[stream_id(cls.label)]:
             cls().refresh()

@@ -1,5 +1,5 @@
 """
-Where the inspector's page lives::
+The URL of the inspector's page::
 
     path("__turbo__/", include("turbo.inspector.urls")),
 """

@@ -15,11 +15,11 @@ from turbo.inspector.report import report
 __all__ = ["inspector"]
 
 
-@login_not_required  # whoever may not look is not sent to log in: there is no page
+@login_not_required  # users without permission get a 404, not a log-in page
 @never_cache
 @require_safe
 def inspector(request: HttpRequest) -> HttpResponse:
-    """Show what is going on, to those who may see everything."""
+    """Show the report, or respond with 404 to users who may not see it."""
     if not may_inspect(request):
         raise Http404
     return render(request, "turbo/inspector/page.html", report(history))
@@ -27,10 +27,10 @@ def inspector(request: HttpRequest) -> HttpResponse:
 
 def may_inspect(request: HttpRequest) -> bool:
     """
-    Return whether the inspector is there for this request.
+    Return whether this request may see the inspector.
 
-    It shows what was sent to whomsoever: only in development, and only to staff or at
-    an address of ``INTERNAL_IPS``.
+    As it shows messages to all users, it is available only in development, and only to
+    staff or from an address in ``INTERNAL_IPS``.
     """
     if not settings.DEBUG:
         return False
