@@ -1,13 +1,13 @@
 """
-What tests need to know what was sent: for ``TestCase``, pytest and browsers.
+Tools for tests of broadcasts, with ``TestCase``, pytest and browsers.
 
 ::
 
     with assert_broadcasts(room, action="append", target="messages"):
         Message.objects.create(room=room, text="Hi")
 
-Nothing here needs a channel layer, a server or a commit: what is broadcast meanwhile
-is kept, and sent to nobody.
+They need no channel layer, no server and no commit: broadcasts are captured, and sent
+to nobody.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What was broadcast: captured, and compared with what was expected."""
+"""Capture broadcasts, and compare them with what a test expects."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class BroadcastCapture:
         self.errors: list[str] = []
 
     def commit(self) -> None:
-        """Let what waits for a commit happen."""
+        """Run the hooks that wait for a commit."""
         self._hooks.run()
 
     def __enter__(self) -> list[StreamElement]:

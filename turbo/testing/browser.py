@@ -1,7 +1,7 @@
 """
-Browsers: a page hears nothing until it is subscribed, so a test waits for that.
+Wait in browser tests until a page is subscribed, as it gets no messages before.
 
-Neither Playwright nor Selenium is imported; the page that is given brings its own.
+This module imports neither Playwright nor Selenium; it works with the page it is given.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 __all__ = ["await_for_streams", "wait_for_streams"]
 
-#: Each source of the page and how it stands: connected, waiting, or why it is denied.
+#: All sources of the page with their states: connected, waiting, or why it is denied.
 _SOURCES = """
   [...document.querySelectorAll("turbo-channels-stream-source, turbo-stream-source")]
     .map((source) => {
@@ -23,7 +23,7 @@ _SOURCES = """
     })
 """
 
-#: The same as soon as there is nothing left to wait for, and until then ``false``.
+#: The same once there is nothing left to wait for, and ``false`` until then.
 _SETTLED = f"""
   (count) => {{
     const sources = {_SOURCES}
@@ -91,7 +91,7 @@ def _poll(driver: Any, count: int | None, timeout: float) -> Any:
 
 
 def _raise_unless_late(error: Exception) -> None:
-    # Playwright's own TimeoutError, which is not the builtin.
+    # Playwright has its own TimeoutError, which is not the builtin.
     if type(error).__name__ != "TimeoutError":
         raise error
 

@@ -1,9 +1,9 @@
 """
-Commits for tests in which nothing is committed.
+Run commit hooks in tests that never commit.
 
-``TestCase`` opens a transaction, and rolls it back in the end. What waits there for the
-commit is run here as the commit would run it, and only that: work in a transaction that
-the test itself has opened and not yet ended waits on.
+``TestCase`` opens a transaction, and rolls it back in the end. This module runs the
+hooks that wait for the commit of that transaction. Hooks in a transaction that the test
+itself has opened and not yet ended go on waiting.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ __all__ = ["PendingHooks"]
 
 logger = logging.getLogger("turbo.testing")
 
-#: What Django keeps for each ``on_commit()``: savepoints, function, robust.
+#: Django's entry for each ``on_commit()``: savepoints, function, robust.
 Hook: TypeAlias = tuple[set[str], Callable[[], Any], bool]
 
 
 class PendingHooks:
-    """The hooks that come to wait for a commit from now on."""
+    """The hooks that begin to wait for a commit from now on."""
 
     def __init__(self) -> None:
-        #: The functions that wait already, for somebody else.
+        #: The functions that were waiting before.
         self._before = [
             function
             for connection in connections.all(initialized_only=True)
@@ -36,14 +36,15 @@ class PendingHooks:
         ]
 
     def run(self) -> None:
-        """Run those whose work a test without a transaction would have committed."""
+        """Run the hooks that would have run in a test without a transaction."""
         while hooks := self._take():
             for _, function, robust in hooks:
                 _call(function, robust=robust)
 
     def _take(self) -> list[Hook]:
-        """Return what is due, which is then forgotten by its connection."""
-        # By function: a rollback makes new tuples of the hooks that are left.
+        """Remove the hooks that are due from their connections, and return them."""
+        # Compare functions, because a rollback makes new tuples for the remaining
+        # hooks.
         known = Counter(map(id, self._before))
         due: list[Hook] = []
         for connection in connections.all(initialized_only=True):

@@ -1,4 +1,4 @@
-"""Elements as they were sent, read back from their HTML."""
+"""Read elements from the HTML that was sent."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_elements(text: str, stream: str = "") -> list[StreamElement]:
 
 
 class _Reader(PlacedParser):
-    """Finds the outermost elements and the text of their templates."""
+    """Find the outermost elements and the text of their templates."""
 
     def __init__(self, text: str, stream: str) -> None:
         super().__init__(text)

@@ -1,4 +1,4 @@
-"""What a test expects of elements, and how it is put into words."""
+"""The expectation of a test about elements, and its description."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Expectation"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """How many elements there should be, and what each of them should have."""
+    """The number of elements that should match, and what they should have."""
 
     count: int | None
     action: str | None
@@ -39,7 +39,7 @@ class Expectation:
         return cls(count=count, action=action, target=id, selector=selector)
 
     def matching(self, elements: Iterable[StreamElement]) -> list[StreamElement]:
-        """Return the elements that have all that is asked for."""
+        """Return the elements that match."""
         return [
             element
             for element in elements
@@ -49,7 +49,7 @@ class Expectation:
         ]
 
     def is_met_by(self, found: int) -> bool:
-        """Return whether so many are as many as there should be."""
+        """Return whether ``found`` is the number that should match."""
         return bool(found) if self.count is None else found == self.count
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The frames of a page that a response holds."""
+"""Assertions about the frames in a response."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["assert_no_turbo_frame", "assert_turbo_frame"]
 
 @dataclass(slots=True)
 class _Frame:
-    """A ``<turbo-frame>``: its tag, the attributes of that, and what is inside."""
+    """A ``<turbo-frame>``: its start tag, its attributes and its content."""
 
     tag: str
     attributes: Mapping[str, str | None]
@@ -99,7 +99,7 @@ def _frames(response: HttpResponseBase) -> list[_Frame]:
 
 
 class _Reader(PlacedParser):
-    """Finds all frames, those inside of others as well."""
+    """Find all frames, including those inside other frames."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)

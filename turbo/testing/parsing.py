@@ -1,4 +1,4 @@
-"""A parser of HTML that knows where in the text it is."""
+"""A parser of HTML that knows the position of each tag."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["PlacedParser"]
 
 
 class PlacedParser(HTMLParser):
-    """What readers need who give back pieces of the text as they were sent."""
+    """A base class for parsers that return parts of the original text."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=False)
@@ -23,10 +23,10 @@ class PlacedParser(HTMLParser):
         self.close()
 
     def start_of_tag(self) -> int:
-        """Return where the tag begins that is being handled."""
+        """Return the start of the tag that is being handled."""
         line, column = self.getpos()
         return self._starts[line - 1] + column
 
     def end_of_tag(self) -> int:
-        """Return where the start tag ends that is being handled."""
+        """Return the end of the start tag that is being handled."""
         return self.start_of_tag() + len(self.get_starttag_text() or "")

@@ -23,7 +23,7 @@ Broadcasts: TypeAlias = Callable[..., list[StreamElement]]
 @pytest.fixture
 def broadcasts() -> Iterator[Broadcasts]:
     """
-    Keep whatever the test broadcasts, and return it when called.
+    Capture the broadcasts of the test, and return a function that lists them.
 
     ::
 
@@ -32,8 +32,8 @@ def broadcasts() -> Iterator[Broadcasts]:
 
             assert [element.action for element in broadcasts(room)] == ["append"]
 
-    A call lets what waits for the commit of the test's transaction happen, and returns
-    everything since the test began, of these streams or of all.
+    A call runs the hooks that wait for the commit of the test's transaction. It returns
+    all elements since the test began, of these streams or of all.
     """
     capture = BroadcastCapture()
 

@@ -1,4 +1,4 @@
-"""What a response carries."""
+"""Assertions about the stream elements in a response."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from turbo.testing.expectation import Expectation
 
 __all__ = ["ACCEPT_STREAMS", "assert_no_turbo_stream", "assert_turbo_stream"]
 
-#: Headers of a request as Turbo makes it for a form: it accepts streams.
+#: The headers with which Turbo submits a form and accepts a response of elements.
 ACCEPT_STREAMS = {"Accept": f"{STREAM_CONTENT_TYPE}, text/html, application/xhtml+xml"}
 
 
