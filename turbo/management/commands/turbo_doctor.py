@@ -25,7 +25,7 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run all checks."""
+        """Run all checks, and print their results."""
         findings = list(examine_installation())
         for finding in findings:
             self._tell(finding)

@@ -1,4 +1,4 @@
-"""``manage.py turbo_streams``: list the streams, and who may see them."""
+"""``manage.py turbo_streams``: list the streams and their permissions."""
 
 from __future__ import annotations
 
