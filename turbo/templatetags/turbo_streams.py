@@ -1,7 +1,7 @@
 """
-``{% load turbo_streams %}``: the tags of pages and of stream templates.
+``{% load turbo_streams %}``: the tags for pages and for stream templates.
 
-Attributes with a hyphen take an underscore: ``data_turbo_action="advance"``.
+Write attributes with underscores for hyphens: ``data_turbo_action="advance"``.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ def _source(context: Context, item: Any, transport: str) -> SafeString:
 
 
 def _request(context: Context) -> HttpRequest | None:
-    # A RequestContext knows its request even where no context processor shows it.
+    # A RequestContext has its request even without the context processor.
     request: HttpRequest | None = getattr(context, "request", None)
     return request if request is not None else context.get("request")
 
 
 def _since(request: HttpRequest | None) -> str:
-    # For a request that Django did not start, now is the earliest moment known.
+    # Without a request from Django, now is the earliest moment known.
     details = getattr(request, "turbo", None)
     noted: str = since_of(request) if details is None else details.since
     return noted or current_since() or moment()
@@ -119,7 +119,7 @@ def turbo_component(
     return {
         "component": component,
         "initial_render": component.initial_render(variables, request=request),
-        # The subscription inside is bound to the user of this very request.
+        # The subscription inside is bound to the user of this request.
         "request": request,
     }
 
@@ -150,8 +150,8 @@ def turbo_frame(
         <turbo-frame id="tray" src="/trays/1/" loading="lazy">…</turbo-frame>
 
     ``{% turbo_frame room "edit" %}`` takes its id from
-    :func:`~turbo.streams.html.dom_id`. As ``src`` an object gives its
-    ``get_absolute_url()``.
+    :func:`~turbo.streams.html.dom_id`. If ``src`` is an object, its
+    ``get_absolute_url()`` is used.
     """
     if id in (None, ""):
         raise TemplateSyntaxError(
@@ -177,15 +177,16 @@ def turbo_stream(
     **attributes: Any,
 ) -> SafeString:
     """
-    Wrap what the page is to do something with.
+    Wrap content with a stream action for the page.
 
     ``{% turbo_stream "append" "messages" %}…{% endturbo_stream %}`` renders::
 
         <turbo-stream action="append" target="messages"><template>…</template>\
 </turbo-stream>
 
-    The target is an id or an object, whose :func:`~turbo.streams.html.dom_id` it is;
-    ``selector=".message"`` acts on all that match.
+    The target is an id, or an object, which stands for its
+    :func:`~turbo.streams.html.dom_id`. ``selector=".message"`` acts on all elements
+    that match.
     """
     empty = not content.strip()
     if not empty and action in html.CONTENTLESS:
@@ -220,7 +221,7 @@ register.simple_tag(html.dom_id, name="dom_id")
 @register.simple_tag
 def turbo_refreshes_with(method: str = "replace", scroll: str = "reset") -> SafeString:
     """
-    Say how the page is to be refreshed; for the ``<head>``.
+    Set how page refreshes update the page; use it in the ``<head>``.
 
     ``{% turbo_refreshes_with method="morph" scroll="preserve" %}`` renders::
 
@@ -238,7 +239,7 @@ def turbo_refreshes_with(method: str = "replace", scroll: str = "reset") -> Safe
 @register.simple_tag
 def turbo_cache_control(content: str) -> SafeString:
     """
-    Say what Turbo may keep of the page; for the ``<head>``.
+    Set how Turbo may cache the page; use it in the ``<head>``.
 
     ``{% turbo_cache_control "no-preview" %}`` renders
     ``<meta name="turbo-cache-control" content="no-preview">``.
@@ -262,7 +263,7 @@ def turbo_exempts_page_from_preview() -> SafeString:
 @register.simple_tag
 def turbo_page_requires_reload() -> SafeString:
     """
-    Let Turbo load this page as a browser would.
+    Make Turbo load this page with a full page load.
 
     Renders ``<meta name="turbo-visit-control" content="reload">``.
     """
@@ -272,7 +273,7 @@ def turbo_page_requires_reload() -> SafeString:
 @register.simple_tag
 def turbo_disable_prefetch() -> SafeString:
     """
-    Keep Turbo from loading links of this page before they are clicked.
+    Stop Turbo from loading links of this page before they are clicked.
 
     Renders ``<meta name="turbo-prefetch" content="false">``.
     """
