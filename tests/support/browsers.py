@@ -1,4 +1,4 @@
-"""Where the browser is that the tests drive, and how it is started."""
+"""Find the browser for the tests; ``FLAGS`` are its options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLAGS = [
 
 
 def find_chromium() -> str | None:
-    """Return the Chromium of this machine, or the program that is named for it."""
+    """Return the path in ``TURBO_CHROMIUM``, or of a Chromium on this machine."""
     names = ("chromium", "chromium-browser", "google-chrome")
     paths = (os.environ.get("TURBO_CHROMIUM"), *map(shutil.which, names))
     return next(filter(None, paths), None)

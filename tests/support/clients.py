@@ -1,4 +1,4 @@
-"""Clients of the wire protocol, for tests that look at frames instead of pages."""
+"""Clients of the wire protocol, for tests that compare frames instead of pages."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ __all__ = ["LivePage", "Socket", "Staying", "Talk", "connect", "signed_now"]
 
 
 def connect(url: str, **options: Any) -> websockets.connect:
-    """Connect over the network, and leave it to the test how long that may last."""
+    """Connect over the network, without a time limit of its own."""
     patient: dict[str, Any] = {"ping_interval": None, "open_timeout": PATIENCE}
     return websockets.connect(url, **(patient | options))
 
 
 async def signed_now(stream: Any, user: Any = None) -> str:
-    """Return a signed name as of now; that moment is known, however slow Redis is."""
+    """Return a signed name as of now, after its moment has become known."""
     while not get_replay().moment():
         await get_replay().sync_clock()
     return str(stream.sign(user, since=get_replay().moment()))
 
 
 class Talk:
-    """A WebSocket without a network: the consumer runs in the test's own loop."""
+    """A WebSocket without a network; the consumer runs in the test's event loop."""
 
     def __init__(
         self, application: ASGIApplication, path: str = "/ws/", **scope: Any
@@ -64,9 +64,9 @@ class Talk:
 
 class Socket(Talk):
     """
-    A page's conversation with its streams.
+    A page's WebSocket for its streams.
 
-    Signs of life are passed over; everything else must be read in order.
+    Pings are ignored; all other frames must be read in order.
     """
 
     def __init__(self, user: Any = None, **scope: Any) -> None:
@@ -81,7 +81,7 @@ class Socket(Talk):
         return frame
 
     async def subscribe(self, *signed: str, since: str = "") -> list[dict[str, Any]]:
-        """Subscribe, and return the answer to each name."""
+        """Subscribe, and return the answer for each name."""
         streams = [{"name": name, "since": since} for name in signed]
         await self.send(type="subscribe", streams=streams)
         return [await self.receive() for _ in signed]
@@ -93,14 +93,14 @@ class Socket(Talk):
         return [frame["data"] for frame in frames]
 
     async def nothing(self) -> bool:
-        """Return whether there is nothing to hear of all that was broadcast before."""
+        """Return whether no earlier broadcast was sent to this socket."""
         await asyncio.to_thread(flush, PATIENCE)
         await self.send(type="ping")
         return await self.receive() == {"type": "pong"}
 
 
 class Staying:
-    """A client over the network that is there until its block ends."""
+    """A client over the network that stays connected until its block ends."""
 
     def __init__(self) -> None:
         self._socket: Any = None
@@ -118,12 +118,12 @@ class Staying:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until something that this client has seen makes ``condition`` true."""
+        """Wait until a frame that this client gets makes ``condition`` true."""
         async with asyncio.timeout(PATIENCE), self._changed:
             await self._changed.wait_for(condition)
 
     def cut(self) -> None:
-        """Break the connection as a dead network does: no close frame."""
+        """Break the connection without a close frame, as when the network fails."""
         if self._socket is not None:
             self._socket.transport.abort()
 
@@ -140,11 +140,10 @@ class Staying:
 
 class LivePage(Staying):
     """
-    What the browser's client does, without the browser: subscribe, resume, heal.
+    A client that subscribes and resumes like the browser's, without a browser.
 
-    It stays connected until :meth:`close`, coming back at once when the connection
-    ends. ``data`` is what a page would have applied, ``gaps`` how often it would have
-    loaded itself anew.
+    It reconnects at once when the connection ends, until its block ends. ``data`` is
+    what a page would have applied, and ``gaps`` is how often it would have refreshed.
     """
 
     def __init__(

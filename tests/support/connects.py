@@ -1,4 +1,4 @@
-"""Who opens connections: a save may not, for it would wait for the network."""
+"""Count connections: a save must not open one, because it would wait for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _lists: list[list[int]] = []
 
 @contextmanager
 def counting_connects() -> Iterator[list[int]]:
-    """Yield the threads that try to connect a socket, once for each attempt."""
+    """Yield a list that gets the id of a thread for each attempt to connect."""
     threads: list[int] = []
     _lists.append(threads)
     try:
@@ -30,5 +30,5 @@ def _note(event: str, args: tuple[Any, ...]) -> None:
             threads.append(get_ident())
 
 
-# Python has no way to take it back, and calls it for whatever happens.
+# Python cannot remove an audit hook, and calls it for events of all kinds.
 sys.addaudithook(_note)

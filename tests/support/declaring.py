@@ -1,4 +1,4 @@
-"""Fixtures for streams that exist for one test only; a plugin of the tests."""
+"""A pytest plugin with fixtures for streams that exist for one test only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["declare", "declaring"]
 
 @pytest.fixture
 def declare() -> Iterator[Callable[..., Any]]:
-    """Declare a model stream for this test only."""
+    """Return a function that declares a model stream for this test only."""
     known, models = dict(registry._classes), []
 
     def make(name: str, model: Any, *, attribute: str = "stream", **body: Any) -> Any:
@@ -43,7 +43,7 @@ def declare() -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def declaring(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget the streams that the test declares; let their attributes differ."""
+    """Unregister the test's streams afterwards; each needs an attribute of its own."""
     known = list(watchlist)
     monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     yield

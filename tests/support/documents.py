@@ -1,4 +1,4 @@
-"""What the documentation holds, read without Sphinx: its pages and their code."""
+"""Read the pages of the documentation and their code, without Sphinx."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OPTION = re.compile(r" +:([a-z-]+):(.*)")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A piece of code on a page, and where it stands."""
+    """A block of code on a page, with its line."""
 
     page: Path
     line: int
@@ -41,23 +41,23 @@ class Block:
 
     @property
     def kind(self) -> str:
-        """The block's class: ``sent``, ``rendered``, ``whole`` or nothing."""
+        """Return the block's class: ``sent``, ``rendered``, ``whole`` or nothing."""
         return self.options.get("class", "")
 
 
 def pages() -> list[Path]:
-    """Return all pages, the README among them."""
+    """Return all pages, including the README."""
     found = [page for page in DOCS.rglob("*.rst") if "_build" not in page.parts]
     return [*sorted(found), ROOT / "README.rst", ROOT / "CHANGELOG.rst"]
 
 
 def everything() -> str:
-    """Return the text of all pages but the changelog."""
+    """Return the text of all pages except the changelog."""
     return "\n".join(page.read_text() for page in pages()[:-1])
 
 
 def blocks(page: Path, *languages: str) -> list[Block]:
-    """Return the code of a page, of some languages or all."""
+    """Return the blocks of a page, in some languages or in all."""
     found = _blocks(page, page.read_text().splitlines())
     return [block for block in found if not languages or block.language in languages]
 
@@ -106,7 +106,7 @@ def _comment_before(lines: list[str]) -> str:
 
 
 def _source(page: Path, name: str) -> Path:
-    """Return the file that a page names, as Sphinx does: ``/`` is where its conf is."""
+    """Return the file that a page names; as in Sphinx, ``/`` is the folder of conf."""
     return DOCS / name[1:] if name.startswith("/") else page.parent / name
 
 

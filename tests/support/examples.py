@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def set_up() -> None:
-    """Start the sample chat with an empty database and what the examples speak of."""
+    """Set up Django with the sample chat, an empty database and the tags."""
     sys.path.insert(0, str(ROOT / "sample_chat"))
     os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
     os.environ.setdefault("SECRET_KEY", "only for these examples")
@@ -54,7 +54,7 @@ def set_up() -> None:
 
 
 def forget_the_chat() -> None:
-    """Let nothing speak but what the examples declare; load the tags everywhere."""
+    """Stop the broadcasts of the sample chat, and load the tags in all templates."""
     from django.template import engines
     from django.template.loaders.locmem import Loader
 
@@ -69,12 +69,12 @@ def forget_the_chat() -> None:
     engine.template_loaders.insert(0, Loader(engine, TEMPLATES))
 
 
-#: The templates of the page, as far as they have a caption.
+#: The templates of the page that have a caption.
 TEMPLATES: dict[str, str] = {}
 
 
 def run_apart(page: Path) -> list[str]:
-    """Run one page in a child: what it declares is gone afterwards."""
+    """Run one page in a child process, so that its declarations end with it."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -94,7 +94,7 @@ def run_apart(page: Path) -> list[str]:
 
 
 class Page:
-    """One page, its namespace, and what its examples have sent."""
+    """One page, its namespace, and the broadcasts of its examples."""
 
     def __init__(self, path: Path) -> None:
         self._blocks = blocks(path, *LANGUAGES)
@@ -103,7 +103,7 @@ class Page:
         self._rendered = ""
 
     def run(self) -> list[str]:
-        """Run every block; return what is wrong."""
+        """Run every block, and return the failures."""
         from turbo.delivery.recorders import recording
 
         failures = []
@@ -176,14 +176,14 @@ class Page:
 
 
 def module_of(caption: str) -> dict[str, str]:
-    """Return the names by which a block knows the module that it is a part of."""
+    """Return the names that tell a block its module."""
     path = caption if caption.endswith(".py") else "chat/streams.py"
     name = path.removesuffix(".py").replace("/", ".")
     return {"__name__": name, "__package__": name.rpartition(".")[0]}
 
 
 def serve(patterns: list[Any]) -> None:
-    """Let clients find these URLs, before those of the sample chat."""
+    """Add these URLs before those of the sample chat."""
     from config import urls
     from django.urls import clear_url_caches
 
@@ -192,7 +192,7 @@ def serve(patterns: list[Any]) -> None:
 
 
 def namespace() -> dict[str, Any]:
-    """Return what every example may use."""
+    """Return the names that every example may use."""
     from chat.forms import MessageForm
     from chat.models import Message, Room
     from django.conf import settings
@@ -225,7 +225,7 @@ def namespace() -> dict[str, Any]:
 
 
 def check_settings(names: dict[str, Any]) -> None:
-    """Complain of settings that the library would complain of."""
+    """Raise the errors that the library would raise for these settings."""
     from django.test import override_settings
     from django.utils.module_loading import import_string
 
@@ -262,7 +262,7 @@ def squeezed(html: str) -> str:
 
 
 def compare(actual: str, expected: str) -> None:
-    """Raise unless ``actual`` is what a block says, with ``…`` for anything."""
+    """Raise an error unless ``actual`` matches a block, in which ``…`` is any text."""
     actual = actual.strip().replace("\n</template>", "</template>")
     pattern = re.escape(expected.strip()).replace("…", "(?s:.*?)")
     if not re.fullmatch(pattern, actual):

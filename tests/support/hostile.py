@@ -1,4 +1,4 @@
-"""Clients that do not behave, on sockets of their own making."""
+"""Clients that break the rules of the protocol, on raw sockets."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tests.support.servers import PATIENCE, WebServer, wait_until
 __all__ = ["CLOSE", "PING", "Hostile", "Hostiles", "frame", "standing", "until_same"]
 
 TEXT, CLOSE, PING = 1, 8, 9
-#: What a client tries to send, at most.
+#: The most bytes that a client tries to send.
 FLOOD = 64 * 2**20
-#: Seconds after which a socket that takes nothing counts as full.
+#: Seconds after which a socket that accepts nothing counts as full.
 FULL = 1.0
 
 HANDSHAKE = """\
@@ -33,7 +33,7 @@ Sec-WebSocket-Version: 13\r
 
 
 def frame(payload: bytes = b"", opcode: int = TEXT, *, flags: int = 0x80) -> bytes:
-    """Return a frame as clients send it; masked with zeros, which changes nothing."""
+    """Return a client's frame; its mask of zeros leaves the payload unchanged."""
     size = len(payload)
     if size < 126:
         length = bytes([0x80 | size])
@@ -45,13 +45,13 @@ def frame(payload: bytes = b"", opcode: int = TEXT, *, flags: int = 0x80) -> byt
 
 
 def standing(server: WebServer, query: str = "") -> dict[str, int]:
-    """Return what the server's process holds; see ``tests.project.counted``."""
+    """Return the numbers of objects in the server; see ``tests.project.counted``."""
     with urlopen(f"{server.url}/standing?{query}", timeout=PATIENCE) as response:
         numbers: dict[str, int] = json.load(response)
     return numbers
 
 
-#: What counts as held, and how much of it comes and goes by itself.
+#: The numbers to compare, and how much each varies by itself.
 HELD = {
     "tasks": 5,
     "connections": 0,
@@ -63,7 +63,7 @@ HELD = {
 
 
 def until_same(server: WebServer, before: dict[str, int]) -> None:
-    """Return once nothing more is held than before."""
+    """Wait until the server holds no more than before."""
     wait_until(lambda: _excess(server, before) == {}, what="nothing is held")
 
 
@@ -79,7 +79,7 @@ class Hostile:
         self, port: int, path: str = "/ws/", *, whole: bool = True, headers: str = ""
     ) -> None:
         self.socket = socket.socket()
-        # So that little fits on the way: what one does not read is soon in the way.
+        # Small buffers, so that they are soon full if one side does not read.
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             self.socket.setsockopt(socket.SOL_SOCKET, option, 16_384)
         self.socket.settimeout(PATIENCE)
@@ -99,11 +99,11 @@ class Hostile:
         self.socket.sendall(frame(json.dumps(message).encode()))
 
     def subscribe(self, *signed: str) -> None:
-        """Ask for streams, and do not wait for the answer."""
+        """Subscribe to streams without waiting for the answer."""
         self.send(type="subscribe", streams=[{"name": name} for name in signed])
 
     def receive(self) -> bytes:
-        """Return the payload of the next frame; of a short one that is not masked."""
+        """Return the payload of the next frame, which must be short and unmasked."""
         head = self._exactly(2)
         size = head[1]
         if size == 126:
@@ -113,7 +113,7 @@ class Hostile:
         return self._exactly(size)
 
     def flood(self, data: bytes, *, limit: int = FLOOD) -> int:
-        """Send ``data`` again and again, until the socket is full; return the bytes."""
+        """Send ``data`` until the socket is full; return the number of bytes."""
         self.socket.setblocking(False)
         block = memoryview(data * max(1, 262_144 // len(data)))
         sent, place = 0, 0
@@ -142,7 +142,7 @@ class Hostile:
         return True
 
     def leave(self) -> None:
-        """Go, without a word."""
+        """Disconnect without a close frame."""
         self.socket.close()
 
     def _exactly(self, size: int) -> bytes:
@@ -155,7 +155,7 @@ class Hostile:
 
 
 class Hostiles:
-    """Many clients, who leave at the end of their block if not before."""
+    """Many clients, which disconnect at the end of their block at the latest."""
 
     def __init__(self, count: int, make: Callable[[], Hostile]) -> None:
         self._stack = ExitStack()
@@ -171,7 +171,7 @@ class Hostiles:
         self.leave()
 
     def flood(self, data: bytes, *, each: int = FLOOD) -> None:
-        """Let all of them send until nothing more is taken of anybody."""
+        """Send from all clients until the server accepts nothing more."""
         sockets = {client.socket: memoryview(data) for client in self.clients}
         left = dict.fromkeys(sockets, each)
         poll = select.poll()
@@ -190,5 +190,5 @@ class Hostiles:
                     poll.unregister(sock)
 
     def leave(self) -> None:
-        """Go, all of them, without a word."""
+        """Disconnect all clients without a close frame."""
         self._stack.close()

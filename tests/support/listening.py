@@ -1,4 +1,4 @@
-"""Watching models in a test, and comparing what was heard."""
+"""Watch models in a test, and collect their changes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from turbo.changes import ModelChange, Watch, watch
 
 
 class Heard(list[ModelChange]):
-    """The changes that one watch was told of, in order."""
+    """The changes that one watch has reported, in order."""
 
     watch: Watch
 
     @property
     def actions(self) -> list[tuple[str, Any]]:
-        """Each change as ``("create", pk)``."""
+        """Return each change as ``("create", pk)``."""
         return [(change.action, change.pk) for change in self]
 
 
@@ -27,7 +27,7 @@ Listen: TypeAlias = Callable[..., Heard]
 
 
 def listening() -> Iterator[Listen]:
-    """The body of a fixture: ``heard = listen(Room)``, stopped after the test."""
+    """Yield a function for a fixture: ``heard = listen(Room)`` until the test ends."""
     with ExitStack() as stack:
 
         def listen(model: type[Model], **options: Any) -> Heard:
@@ -40,12 +40,12 @@ def listening() -> Iterator[Listen]:
 
 
 class Undo(Exception):
-    """What goes wrong in a block that is rolled back."""
+    """The error that rolls a block back."""
 
 
 @contextmanager
 def rolled_back(using: str = "default") -> Iterator[None]:
-    """A block of work, a savepoint if inside another, that is undone at its end."""
+    """Roll back the block at its end; inside a transaction it is a savepoint."""
     with suppress(Undo), transaction.atomic(using=using):
         yield
         raise Undo

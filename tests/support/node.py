@@ -1,7 +1,7 @@
 """
-Node and npm packages for tests: nothing of them is committed.
+Node and npm packages for tests, which are not in the repository.
 
-Packages are pinned by who asks for them, and fetched into a cache on first use.
+Tests pin the packages that they use, and the first use downloads them into a cache.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import pytest
 
 from tests.support.servers import PATIENCE
 
-#: What npm says of a network that does not get it to the registry.
+#: Error codes of npm if it cannot reach the registry.
 _UNREACHED = ("ENOTFOUND", "EAI_AGAIN", "ECONN", "ETIMEDOUT", "ENETUNREACH", "E503")
 
 __all__ = ["node_modules", "node_path", "node_program"]
 
 
 def node_program(name: str) -> str:
-    """Return the path of ``node`` or ``npm``: this environment's, or the system's."""
+    """Return the path of ``node`` or ``npm`` in this environment or in the system."""
     places = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     found = shutil.which(name, path=os.pathsep.join(places))
     if found is None:
@@ -35,9 +35,9 @@ def node_program(name: str) -> str:
 
 def node_modules(*packages: str) -> Path:
     """
-    Return a directory with some npm packages, which is kept between runs.
+    Return a directory with npm packages, which is kept between runs.
 
-    The test is skipped where they have to be fetched and the registry is not reached.
+    Skip the test if they have to be downloaded and the registry cannot be reached.
     """
     home = Path(os.environ.get("TURBO_NODE_CACHE") or _cache_home())
     directory = home / "-".join(packages).replace("@", "_")
@@ -85,7 +85,7 @@ def _install(directory: Path, packages: Sequence[str]) -> None:
 
 
 def node_path() -> str:
-    """Return a ``PATH`` on which ``node`` is found."""
+    """Return a ``PATH`` that contains ``node``."""
     return os.pathsep.join(
         [str(Path(node_program("node")).parent), os.environ.get("PATH", "")]
     )

@@ -1,4 +1,4 @@
-"""The backends that the replay log's contract is tested on, and what they run on."""
+"""The backends for the contract tests of the replay log, and their servers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from turbo.replay.redis import RedisReplay
 
 
 class RedisServer(Valkey):
-    """The program of the other name, where this machine has it."""
+    """A server of the program ``redis-server``, if this machine has it."""
 
     program = shutil.which("redis-server")
 
@@ -23,7 +23,7 @@ class RedisServer(Valkey):
 
 
 class ClusterNode(Valkey):
-    """A cluster of one: a script whose keys lie in two slots is refused."""
+    """A cluster of one node, which refuses scripts with keys in two slots."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -53,7 +53,7 @@ def redis_log(*servers: Valkey, **options: Any) -> RedisReplay:
 
 
 async def send(log: ReplayLog, stream: str, *data: str | None) -> None:
-    """Append each message by itself."""
+    """Append each message with its own call."""
     for item in data:
         await log.append([Append(stream, item)])
 
@@ -64,16 +64,16 @@ async def read_one(log: ReplayLog, stream: str, since: str) -> History:
 
 
 async def position(log: ReplayLog, stream: str) -> str:
-    """Return where the stream stands."""
+    """Return the current position of the stream."""
     history = await read_one(log, stream, "")
     return f"{history.epoch}:{history.tip}"
 
 
 async def moment_after(log: ReplayLog, stream: str) -> str:
     """
-    Return a moment that follows all that the stream has seen.
+    Return a moment that is later than all messages of the stream.
 
-    A moment lies a little in the past, so the first ones may not.
+    A moment lies a little in the past, so the first one may be too early.
     """
     while True:
         history = await read_one(log, stream, moment := log.moment())
@@ -92,6 +92,6 @@ async def until_lost(log: ReplayLog, stream: str, since: str) -> History:
 
 
 def texts(history: History) -> list[str | None]:
-    """Return what a complete history holds."""
+    """Return the data of a complete history."""
     assert history.complete
     return [entry.data for entry in history.entries]

@@ -1,7 +1,8 @@
 """
 The rooms of ``turbo``, from left to right, as ``docs/topics/architecture`` draws them.
 
-Standard library only: ``tests/run.py`` reads this before anything is installed.
+This module uses only the standard library, because ``tests/run.py`` reads it before
+anything is installed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "turbo"
 
-#: A module imports from its own room, and from rooms further to the left.
+#: A module imports from its own room and from rooms to its left.
 ROOMS: tuple[tuple[str, ...], ...] = (
     ("exceptions", "typing"),
     ("conf", "metrics"),
@@ -24,10 +25,10 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("observers", "bindings", "pubsub", "testing", "inspector"),
 )
 
-#: Packages that know nothing of what else is in their room.
+#: Packages that import nothing else from their room.
 APART = frozenset({"replay", "changes", *ROOMS[-1]})
 
-#: The last room that the tests must cover entirely.
+#: The last of the rooms that tests must cover completely.
 CORE = "connections"
 
 
@@ -43,13 +44,13 @@ def modules() -> dict[str, Path]:
 
 
 def room_of(name: str) -> int:
-    """Return the number of the room that a module is in, counted from the left."""
+    """Return the number of a module's room, counted from the left."""
     top = name.partition(".")[0]
     return next(number for number, room in enumerate(ROOMS) if top in room)
 
 
 def may_import(name: str, other: str) -> bool:
-    """Return whether the module ``name`` may know the module ``other``."""
+    """Return whether the module ``name`` may import the module ``other``."""
     top, other_top = name.partition(".")[0], other.partition(".")[0]
     if APART & {top} and top != other_top:
         return room_of(other) < room_of(name)

