@@ -1,4 +1,4 @@
-"""Each peer in an environment of its own, below ``.bench/`` in the checkout."""
+"""Install each peer in its own environment, below ``.bench/`` in the checkout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STORE = ROOT / ".bench"
 
 
 def python_environment(name: str, *requirements: str) -> Path:
-    """Return the Python of an environment that holds ``requirements``."""
+    """Return the Python of an environment with ``requirements``."""
     directory = STORE / name
     python = directory / "bin" / "python"
     stamp = directory / "installed"
@@ -31,7 +31,7 @@ def python_environment(name: str, *requirements: str) -> Path:
 
 
 def npm_packages(name: str, *packages: str) -> Path:
-    """Return the ``node_modules`` of a directory that holds ``packages``."""
+    """Return the ``node_modules`` of a directory with ``packages``."""
     directory = STORE / name
     stamp = directory / "installed"
     state = repr(packages)
@@ -45,7 +45,7 @@ def npm_packages(name: str, *packages: str) -> Path:
 
 
 def program(name: str) -> str | None:
-    """Return the path of a program: this environment's, or the system's."""
+    """Return the path of a program in this environment or in the system."""
     own = Path(sys.executable).parent
     places = os.pathsep.join([str(own), os.environ.get("PATH", ""), "/usr/sbin"])
     return shutil.which(name, path=places)

@@ -1,4 +1,4 @@
-"""One message to many sockets: how many a second, at what cost, how late."""
+"""Measure one message to many sockets: throughput, cost and delay."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Fanout:
 
 
 class Publisher:
-    """Asks a system to broadcast, over one HTTP connection that stays open."""
+    """Make a system broadcast, over one HTTP connection that stays open."""
 
     def __init__(self, running: Running) -> None:
         self._path = running.publish
         self._http = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
 
     def publish(self, count: int) -> float:
-        """Broadcast ``count`` messages; return the server's moment before."""
+        """Broadcast ``count`` messages; return the server's time before the first."""
         if self._path is not None:
             return self._post(self._path.format(count))
         started = time.monotonic()
@@ -49,7 +49,7 @@ class Publisher:
         return started
 
     def save(self) -> float:
-        """Save a row that broadcasts; return the moment of the commit."""
+        """Save a row that broadcasts; return the time of the commit."""
         if self._path is not None:
             return self._post("/save/1")
         return self.publish(1)
@@ -104,18 +104,18 @@ def measure(running: Running, *, clients: int, seconds: float) -> Fanout:
 
 
 def _warm_up(running: Running) -> None:
-    """Let the server load what it loads once."""
+    """Use the server once, so that it has loaded everything before it is measured."""
     crowd = Crowd(running.port, running.handshake)
     crowd.connect(20)
     publisher = Publisher(running)
     _reach_all(crowd, publisher)
     crowd.close()
     publisher.close()
-    time.sleep(2.5)  # Daphne looks every second for what has ended
+    time.sleep(2.5)  # Daphne checks every second for connections that have ended
 
 
 def _settled(running: Running, crowd: Crowd) -> Cost:
-    """Wait until the server is idle again; return what it has used."""
+    """Wait until the server is idle again; return the cost so far."""
     cost = running.server.cost()
     for _ in range(50):
         crowd.pump(0.2)
@@ -127,7 +127,7 @@ def _settled(running: Running, crowd: Crowd) -> Cost:
 
 
 def _reach_all(crowd: Crowd, publisher: Publisher) -> None:
-    """Broadcast until every client has heard something: all are subscribed then."""
+    """Broadcast until every client has got a message, so all are subscribed."""
     for _ in range(60):
         publisher.publish(1)
         if crowd.pump_until(lambda: crowd.fewest() > 0, timeout=0.5):
@@ -146,7 +146,7 @@ def _closed_loop(
     seconds: float,
     batch: int = 1,
 ) -> tuple[float, float, int]:
-    """Keep ``batch`` to twice as many messages on their way; return what came of it."""
+    """Keep ``batch`` to twice as many messages on their way, and return the figures."""
     clients, start = len(crowd), crowd.received
     cost, begun = running.server.cost(), time.monotonic()
     published, deadline = 0, begun + seconds
@@ -164,7 +164,7 @@ def _closed_loop(
 
 
 def _delays(crowd: Crowd, publisher: Publisher, seconds: float) -> list[float]:
-    """Broadcast one message at a time, and return how late each socket heard it."""
+    """Broadcast one message at a time, and return the delay at each socket."""
     delays: list[float] = []
     moments: list[float] = []
     deadline = time.monotonic() + seconds

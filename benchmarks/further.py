@@ -1,4 +1,4 @@
-"""What one table cannot show: two processes, a storm of returns, the caller's side."""
+"""Further measurements: two processes, many reconnects, and the cost for callers."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ POSITION = re.compile(rb'"position":"([^"]+)"')
 
 @dataclass(slots=True)
 class Site:
-    """Processes of our site that share a database and a Redis."""
+    """Processes of our site with the same database and Redis."""
 
     servers: list[Running]
     python: Path
     env: dict[str, str]
 
     def run(self, *arguments: str) -> dict[str, float]:
-        """Run the script that hands broadcasts over, in a process of its own."""
+        """Run the script that measures callers of broadcasts, in its own process."""
         text = run_in_site("hand_over.py", self.python, self.env, *arguments)
         found: dict[str, float] = json.loads(text)
         return found
@@ -65,7 +65,7 @@ def _site(redis: str, *, processes: int) -> Iterator[Site]:
 
 
 def hand_over(redis: str) -> list[str]:
-    """Say what a broadcast costs its caller, and a stream the loading of rows."""
+    """Report what a broadcast costs its caller, and how a stream slows loading rows."""
     lines, callers = [], {}
     for site, name in (("ours", "turbo"), ("turbo_django", "turbo-django")):
         with tempfile.TemporaryDirectory(prefix="bench-") as directory:
@@ -83,7 +83,7 @@ def hand_over(redis: str) -> list[str]:
 
 
 def publish_cost(redis: str) -> list[str]:
-    """Say what a broadcast costs while one or a thousand listen elsewhere."""
+    """Report what a broadcast costs with 1 and 1,000 subscribers elsewhere."""
     costs = {}
     with _site(redis, processes=1) as site:
         [running] = site.servers
@@ -100,7 +100,7 @@ def publish_cost(redis: str) -> list[str]:
 
 
 def commit_to_last(redis: str, directory: Path) -> list[str]:
-    """Say when the last of 1,000 sockets on two processes has heard of a commit."""
+    """Report when a commit reaches the last of 1,000 sockets on two processes."""
     with _site(redis, processes=2) as site:
         ours = _last(site.servers)
     try:
@@ -119,7 +119,7 @@ def commit_to_last(redis: str, directory: Path) -> list[str]:
 
 
 def storm(redis: str) -> list[str]:
-    """Say how 2,000 pages come back at once and are told what they missed."""
+    """Report how long 2,000 pages take to reconnect at once and catch up."""
     with _site(redis, processes=1) as site:
         [running] = site.servers
         publisher = Publisher(running)
@@ -129,7 +129,7 @@ def storm(redis: str) -> list[str]:
             crowd.connect(RETURNING)
         position = POSITION.findall(b"".join(heard))[-1].decode()
         publisher.publish(MISSED)
-        time.sleep(3)  # the server notices who has gone, and keeps the messages
+        time.sleep(3)  # the server notices closed connections, and keeps messages
         before, started = server.cost(), time.monotonic()
         with Crowd(running.port, _since(running.handshake, position)) as crowd:
             crowd.connect(RETURNING)
@@ -157,7 +157,7 @@ def _since(handshake: Handshake, position: str) -> Handshake:
 
 
 def _last(servers: list[Running]) -> list[float]:
-    """Return how late the last socket was, for each of some commits."""
+    """Return the delay at the last socket, for each of some commits."""
     moments: list[float] = []
     delays: list[float] = []
     crowd = Crowd(servers[0].port, servers[0].handshake)

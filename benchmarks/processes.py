@@ -1,4 +1,4 @@
-"""Server processes on a core of their own, and what they cost."""
+"""Run server processes on their own core, and measure their cost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Cost:
 
 
 class Server:
-    """A command and whatever it starts, pinned to one core."""
+    """A command with its child processes, pinned to one core."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Server:
         self._await_port()
 
     def cost(self) -> Cost:
-        """Return what the server has used until now."""
+        """Return the cost of the server so far."""
         processes = self._processes()
         times = [process.cpu_times() for process in processes]
         return Cost(

@@ -1,4 +1,4 @@
-"""The table: each row the median of its rounds, each ratio against the same layer."""
+"""Make the report: a table of medians, and ratios between rows of the same layer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = {
 
 
 def median(rows: Sequence[Fanout]) -> Fanout:
-    """Return the row whose every figure is the median of those of ``rows``."""
+    """Return a row with the median of each figure in ``rows``."""
     return Fanout(
         **{
             field.name: statistics.median(getattr(row, field.name) for row in rows)
@@ -38,7 +38,7 @@ def median(rows: Sequence[Fanout]) -> Fanout:
 
 
 def table(results: Mapping[System, Fanout]) -> list[list[str]]:
-    """Return the lines of the table, its head first."""
+    """Return the lines of the table, with its head first."""
     lines = [["System", "Layer", *(title for title, _ in COLUMNS.values())]]
     for system, row in results.items():
         figures = [
@@ -49,7 +49,7 @@ def table(results: Mapping[System, Fanout]) -> list[list[str]]:
 
 
 def claims(results: Mapping[System, Fanout]) -> list[str]:
-    """Return what the figures say of ours against each peer, as ratios."""
+    """Return sentences with the ratios between our figures and each peer's."""
     by_name = {(system.name, system.layer): row for system, row in results.items()}
     lines = []
     for (name, layer), ours in by_name.items():

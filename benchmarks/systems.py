@@ -1,4 +1,4 @@
-"""The systems that are compared: how each starts, how it is told to broadcast."""
+"""The systems to compare: how to start them, and how to make them broadcast."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 
 SITES = Path(__file__).resolve().parent / "sites"
 TURBO_DJANGO = ("turbo-django==0.4.4", "daphne", "channels-redis", "uvicorn[standard]")
-#: One message as it crosses the wire without an envelope: 340 bytes.
+#: One message without an envelope: 340 bytes.
 MESSAGE = (
     '<turbo-stream action="append" target="messages"><template>'
     f'<li id="message-1234567" class="message">{"lorem ipsum dolor " * 20}'
@@ -43,12 +43,12 @@ MESSAGE = (
 
 
 class Skipped(Exception):
-    """This machine does not have what a system needs."""
+    """A system cannot run on this machine."""
 
 
 @dataclass(slots=True)
 class Running:
-    """A system that serves."""
+    """A running system."""
 
     server: Server
     handshake: Handshake
@@ -65,7 +65,7 @@ class System:
     """A row of the table."""
 
     name: str
-    #: Which rows it is compared with: ``redis``, ``pubsub``, ``memory`` or nothing.
+    #: The layer of the rows to compare with: ``redis``, ``pubsub``, ``memory`` or none.
     layer: str
     start: Callable[[Path, str], Running]
 
@@ -102,7 +102,7 @@ def start_site(
 
 
 def page_of(python: Path, env: dict[str, str]) -> dict[str, str]:
-    """Fill a site's database; return what a page of it would hold."""
+    """Fill a site's database; return the data of its page."""
     page: dict[str, str] = json.loads(run_in_site("prepare.py", python, env))
     return page
 
@@ -110,7 +110,7 @@ def page_of(python: Path, env: dict[str, str]) -> dict[str, str]:
 def django_site(
     site: str, layer: str, directory: Path, redis: str
 ) -> tuple[Path, dict[str, str]]:
-    """Return the Python of one of the Django sites, and its environment."""
+    """Return the Python and the environment variables of one of the Django sites."""
     ours = site == "ours"
     path = [str(SITES / "django"), str(SITES / site), *([str(ROOT)] if ours else [])]
     python = Path(sys.executable)
@@ -126,7 +126,7 @@ def django_site(
 
 
 def run_in_site(script: str, python: Path, env: dict[str, str], *arguments: str) -> str:
-    """Run a script of a site; return what it prints."""
+    """Run a script of a site; return its output."""
     command = [str(python), str(SITES / "django" / script), *arguments]
     return subprocess.run(
         command, env={**os.environ, **env}, check=True, capture_output=True, text=True
@@ -219,7 +219,7 @@ def _has_action_cable() -> bool:
 
 _UVICORN = ["uvicorn", "--port", "{port}", "--log-level", "warning"]
 _UVICORN += ["--ws-per-message-deflate", "false", "--no-access-log"]
-# Between two phases the publisher is silent for longer than by default is borne.
+# Between two phases, the publisher is silent for longer than the default allows.
 _UVICORN += ["--timeout-keep-alive", "120"]
 FAST = [*_UVICORN, "--ws", "turbo.server:WebSocketProtocol"]
 _DAPHNE = ["daphne", "-p", "{port}", "-v", "0"]

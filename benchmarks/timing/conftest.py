@@ -1,7 +1,7 @@
 """
-What takes time, on a machine that does nothing else: ``nox --session timing``.
+Tests that measure time, for a machine without other load: ``nox --session timing``.
 
-The tests count work instead, for other load would fail a limit in seconds.
+All other tests count work instead, because other load could break limits in seconds.
 """
 
 pytest_plugins = ["tests.conftest", "tests.bindings.conftest", "tests.pubsub.conftest"]

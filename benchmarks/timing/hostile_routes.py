@@ -1,4 +1,4 @@
-"""The observers of the site that is attacked."""
+"""The observers of the attacked site."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["urlpatterns"]
 
 
 class Attacked(PeopleConsumer):
-    """Lists with any arguments, and an action that runs beside everything else."""
+    """A consumer with lists that take any arguments, and a detached action."""
 
     @action()
     @detached

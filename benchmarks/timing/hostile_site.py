@@ -1,4 +1,4 @@
-"""The site that is attacked: pages and observers under one server."""
+"""The attacked site: pages and observers on one server."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-One user with ten connections, who does the worst that the protocol allows.
+One user with ten connections, who sends the worst requests that the protocol allows.
 
 ``python -m benchmarks.timing.hostile_user URL COOKIE SECONDS``; the signed names come
 from standard input, as JSON.
@@ -19,7 +19,7 @@ import websockets
 
 
 def slow_tests(names: dict[str, list[str]]) -> Iterator[Any]:
-    """A hundred streams a frame whose permission test takes 20 ms."""
+    """Yield frames with a hundred streams, whose permission test takes 20 ms."""
     for start in itertools.cycle(range(0, len(names["slow"]), 100)):
         some = names["slow"][start : start + 100]
         yield {"type": "subscribe", "streams": [{"name": name} for name in some]}
@@ -27,7 +27,7 @@ def slow_tests(names: dict[str, list[str]]) -> Iterator[Any]:
 
 
 def replays(names: dict[str, list[str]]) -> Iterator[Any]:
-    """The same long streams again and again, from their beginning."""
+    """Yield frames that ask for the same long streams from their beginning."""
     [epoch, *signed] = names["long"]
     for _ in itertools.count():
         streams = [{"name": name, "since": f"{epoch}:0"} for name in signed]
@@ -35,19 +35,19 @@ def replays(names: dict[str, list[str]]) -> Iterator[Any]:
 
 
 def pings(names: dict[str, list[str]]) -> Iterator[Any]:
-    """Nothing but pings."""
+    """Yield only pings."""
     yield from itertools.repeat({"type": "ping"})
 
 
 def lists(names: dict[str, list[str]]) -> Iterator[Any]:
-    """Lists that differ in an argument that means nothing."""
+    """Yield requests for lists that differ in an unknown argument."""
     for number in itertools.count():
         junk = {"request_id": number, f"junk{number}": "x" * 200, "snapshot": True}
         yield {"action": "subscribe_list", **junk}
 
 
 def actions(names: dict[str, list[str]]) -> Iterator[Any]:
-    """Actions that run beside each other."""
+    """Yield actions that run in parallel."""
     for number in itertools.count():
         yield {"action": "linger", "request_id": number}
 
@@ -69,7 +69,7 @@ ATTACKS = [
 async def attack(
     url: str, cookie: str, path: str, frames: Iterator[Any], told: dict[str, int]
 ) -> None:
-    """Send frames as fast as the server takes them; come back when it ends it."""
+    """Send frames as fast as the server takes them; reconnect when it disconnects."""
     origin: Any = url.replace("ws", "http", 1)
     while True:
         with suppress(OSError, websockets.WebSocketException):

@@ -1,9 +1,9 @@
 """
-Many pages in a process of their own: ``python -m benchmarks.timing.readers``.
+Many pages in their own process: ``python -m benchmarks.timing.readers``.
 
-Prints ``ready`` when all are subscribed, reads until a line comes in, and then
-prints how late each message was, as a JSON list of ``[moment, delays]``. A message says
-in its text when it was sent: ``@12.345@``.
+The process prints ``ready`` when all pages are subscribed, and reads until it gets a
+line of input. Then it prints the delay of each message, as a JSON list of
+``[moment, delays]``. The text of a message says when it was sent: ``@12.345@``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def handshake(*signed: str, since: str = "") -> Handshake:
 
 
 class Readers:
-    """Pages that read, as a test drives them."""
+    """The process of pages, controlled by a test."""
 
     def __init__(self, port: int, count: int, *signed: str) -> None:
         command = [sys.executable, "-m", "benchmarks.timing.readers"]
@@ -50,7 +50,7 @@ class Readers:
         self._process.communicate()
 
     def stop(self) -> list[tuple[float, list[float]]]:
-        """Return each message's moment and delays."""
+        """Return the time of each message and its delays."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
@@ -73,7 +73,7 @@ def main(port: str, count: str, *signed: str) -> None:
     stdin: Any = sys.stdin
     while not select.select([stdin], [], [], 0)[0]:
         crowd.pump(0.05)
-    crowd.pump_until(lambda: False, timeout=2)  # what is still on its way
+    crowd.pump_until(lambda: False, timeout=2)  # messages that are still on their way
     print(json.dumps(sorted(delays.items())))
 
 

@@ -1,4 +1,4 @@
-"""What a read costs beside the query that it replaces: ratios of one run."""
+"""Compare the cost of a read with that of the query that it replaces."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def binding(database: str, valkey: Valkey, bind: Bind) -> Iterator[Binding]:
 
 
 def best(work: Callable[[], Any], *, times: int = 15) -> float:
-    """Return the shortest time in milliseconds; what takes longer is the machine's."""
+    """Return the shortest time in milliseconds; longer ones are due to other load."""
     durations = []
     for _ in range(times):
         started = time.perf_counter()
@@ -54,7 +54,7 @@ def best(work: Callable[[], Any], *, times: int = 15) -> float:
 def test_all_is_faster_than_its_query(
     binding: Binding, record_property: Callable[[str, Any], None]
 ) -> None:
-    """From the copy of this process, and after a change of one row."""
+    """This is so with the copy of this process, and after a change of one row."""
     product = Product.objects.using(ALIAS).first()
     assert product is not None
 

@@ -1,4 +1,4 @@
-"""What a thousand clients of each hostile kind cost, and what stays of them."""
+"""Measure what a thousand clients of each hostile kind cost, and what they leave."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.testapp.streams import Announcements
 from turbo.delivery.broadcast import shut_down
 
 CLIENTS = 1_000
-#: What each sends that does not read; the kernel would take megabytes of each.
+#: Bytes that each client sends without reading; the kernel would accept megabytes.
 BULK = 300_000
-#: Bytes that may stay.
+#: Bytes of memory that may stay in use.
 STAYS = 20 * 2**20
-#: Seconds after which Daphne has looked through its connections for some that ended.
+#: Seconds after which Daphne has checked its connections for those that ended.
 REAPED = 5
-#: Seconds in which each kind of server closes its connections; it has much to do.
+#: Seconds in which a server must close all its connections.
 ENDS = 30
 
 
@@ -34,7 +34,7 @@ ENDS = 30
 def server(
     request: pytest.FixtureRequest, valkey: Any, make_project: Callable[..., Any]
 ) -> Iterator[WebServer]:
-    """A server of each kind, which says what it holds."""
+    """Start a server of each kind, which reports what it holds."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (8_192, 8_192))
     project = make_project("redis")
     with override_settings(CHANNEL_LAYERS=project.settings["CHANNEL_LAYERS"]):
@@ -76,7 +76,7 @@ KINDS: dict[str, tuple[Callable[[WebServer], Hostile], bytes]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_thousand(server: WebServer, kind: str) -> None:
-    """Twice, for what grows at each time is a leak however small."""
+    """Run two rounds, because growth in each of them would be a leak."""
     make, data = KINDS[kind]
     rounds: list[list[float]] = []
     with Hostiles(100, lambda: make(server)) as some:
@@ -117,6 +117,6 @@ def test_a_thousand(server: WebServer, kind: str) -> None:
             f"another is answered in {delay:.2f} s; all are gone after {gone:.2f} s"
         )
     print(f"{kind}: SIGTERM ends the server in {ended:.1f} s")
-    _, _, stays, at_first, *_ = rounds[-1]  # the first loads what is loaded once
+    _, _, stays, at_first, *_ = rounds[-1]  # the first round also loads modules
     assert stays - at_first < STAYS
     assert ended < ENDS

@@ -1,4 +1,4 @@
-"""What others notice of one user with ten connections who asks for all there is."""
+"""Measure how one hostile user with ten connections affects others."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from turbo.replay import get_replay
 
 SECONDS = 20
 VISITS = 150
-#: What a visit of another user may take, at the 99th percentile.
+#: Seconds that a visit of another user may take, at the 99th percentile.
 LATEST = 0.3
-#: What the server may grow by, in MiB.
+#: MiB by which the server may grow.
 LARGEST = 60
 ANN, EVE = User(pk=1, username="ann"), User(pk=3, username="eve")
 
@@ -35,7 +35,7 @@ ANN, EVE = User(pk=1, username="ann"), User(pk=3, username="eve")
 def server(
     request: pytest.FixtureRequest, valkey: Any, make_project: Callable[..., Any]
 ) -> Iterator[WebServer]:
-    """A server of each kind, and this process's broadcasts going to it."""
+    """Start a server of each kind, which gets the broadcasts of this process."""
     project = make_project("redis")
     options: Any = {"application": "benchmarks.timing.hostile_site:application"}
     with override_settings(CHANNEL_LAYERS=project.settings["CHANNEL_LAYERS"]):
@@ -49,7 +49,7 @@ def server(
 
 
 async def names_for_eve() -> dict[str, list[str]]:
-    """Return names of slow streams, and of long ones behind their epoch."""
+    """Return signed names of slow streams, and an epoch with names of long streams."""
     slow = [await signed_now(Slow(number), EVE) for number in range(1_000)]
     long = [await signed_now(Counter(number), EVE) for number in range(10)]
     for number in range(10):

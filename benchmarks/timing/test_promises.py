@@ -1,4 +1,4 @@
-"""Saves, revocations and refreshes, against the clock."""
+"""Measure the time of saves, revocations and refreshes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def redis(valkey: Valkey) -> Iterator[Valkey]:
 
 @pytest.mark.django_db(transaction=True)
 def test_saves_while_redis_is_frozen(redis: Valkey, bind: Bind) -> None:
-    """Only the first of a binding waits, for its time-out."""
+    """Only the first save of a binding waits, until its time-out."""
     binding = bind(Product)()
     binding.all()
     Topping.objects.create(name="before")
@@ -85,7 +85,7 @@ async def test_a_revocation_reaches_two_processes_within_a_second(
 async def test_100_changes_in_one_second_are_4_refreshes_at_most(
     make_project: Callable[..., Any], daphne: Callable[..., Any]
 ) -> None:
-    """The first, one each half a second, the last, and the script's as it ends."""
+    """These are the first, one each half second, the last, and one of the script."""
     project = make_project("redis", MIDDLEWARE=MIDDLEWARE)
     site = BoardSite(project, daphne(project))
     html = await site.get("/boards/1/")

@@ -1,4 +1,4 @@
-"""How long it takes from a commit to the sockets."""
+"""Measure the time from a commit to the sockets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "othe
 
 SOCKETS = 200
 CHANGES = 30
-#: A busy machine delays everything; the best of these shows what the server takes.
+#: The best round counts, because other load on the machine causes delays.
 ROUNDS = 10
 LIMIT = 0.050
 
@@ -31,7 +31,7 @@ def test_200_sockets_hear_of_a_commit_within_50_ms(server: PubSubServer) -> None
         crowd.connect(SOCKETS)
         _p99(
             crowd, moments, changes=1
-        )  # both ends connect and load what they load once
+        )  # both sides connect, and load everything that they load once
         rounds: list[float] = []
         while len(rounds) < ROUNDS and min(rounds, default=1) >= LIMIT:
             rounds.append(_p99(crowd, moments))

@@ -1,4 +1,4 @@
-"""How late the others are told while a client does not read."""
+"""Measure how a client that does not read delays messages to others."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from turbo.delivery.broadcast import shut_down
 READERS = 500
 MESSAGES = 30
 PACE = 0.03
-#: What the slow client does not read, in pieces.
+#: A message that the slow client does not read.
 BULK = "x" * 60_000
 CLOSED = "does not read and is closed"
-#: Pairs of phases, for a neighbour on the same machine may spoil some.
+#: The number of pairs of phases, because other load may disturb some.
 ROUNDS = 5
 
 
@@ -33,7 +33,7 @@ ROUNDS = 5
 def server(
     request: pytest.FixtureRequest, valkey: Any, make_project: Callable[..., Any]
 ) -> Iterator[WebServer]:
-    """A server of each kind, and this process's broadcasts going to it."""
+    """Start a server of each kind, which gets the broadcasts of this process."""
     project = make_project("redis")
     with override_settings(CHANNEL_LAYERS=project.settings["CHANNEL_LAYERS"]):
         if request.param == "daphne":
@@ -47,10 +47,10 @@ def server(
 
 def broadcast() -> None:
     """
-    Send what all read, at a steady pace.
+    Send messages that all clients read, at a steady pace.
 
-    Some bulk goes in between to those who want it: the last of what the slow one can
-    be sent, which is closed in the middle of this.
+    In between, send large messages to the slow client, if there is one. They fill its
+    queue, so that its connection is closed meanwhile.
     """
     for number in range(MESSAGES):
         Announcements().append(text=f"@{time.monotonic():.6f}@", id="list")
@@ -60,7 +60,7 @@ def broadcast() -> None:
 
 
 def fill(server: WebServer, page: Handshake) -> int:
-    """Return how much bulk a client that does not read is sent until it is closed."""
+    """Return how many large messages close a client that does not read."""
     count, known = 0, server.log().count(CLOSED)
     with Crowd(server.port, page) as slow:
         slow.connect(1)
@@ -84,13 +84,13 @@ def p99(delays: list[float]) -> float:
 
 
 def test_one_that_never_reads_harms_only_itself(server: WebServer) -> None:
-    """Latency of the others, memory of the server, and what the slow one is told."""
+    """Compare the delays of the others, and check the memory of the server."""
     both = [stream.signed_stream_name for stream in (Announcements(), Counter(1))]
     page = handshake(*both)
     starts: list[float] = []
     with Readers(server.port, READERS, both[0]) as readers:
         enough = fill(server, page)
-        broadcast()  # so that both ends have loaded what they load once
+        broadcast()  # so that both sides have loaded everything that they load once
         for _ in range(ROUNDS):
             starts.append(time.monotonic())
             broadcast()
@@ -118,7 +118,7 @@ def test_one_that_never_reads_harms_only_itself(server: WebServer) -> None:
 def pairs(
     measured: list[tuple[float, list[float]]], starts: list[float]
 ) -> Iterator[tuple[list[float], list[float]]]:
-    """Yield the delays of each phase without the slow client, and of the one with."""
+    """Yield the delays of each phase without the slow client, and of that with it."""
     phases = [
         [d for moment, delays in measured if start <= moment < end for d in delays]
         for start, end in pairwise([*starts, time.monotonic()])

@@ -1,4 +1,4 @@
-"""The measured site, alike for both libraries; the environment says which it is."""
+"""The settings of the measured site; the environment chooses the library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many statements this process has sent to its database."""
+"""Count the statements that this process sends to its database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _statements = 0
 
 
 def count_from_now_on() -> None:
-    """Count on every connection, those that threads open later included."""
+    """Count on every connection, including those that threads open later."""
     connection_created.connect(_install, dispatch_uid="bench")
     for connection in connections.all():
         _install(connection=connection)

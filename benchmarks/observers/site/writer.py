@@ -1,7 +1,7 @@
 """
-Another process that saves: a number in, that many saves, the same number out.
+Read numbers from the input, save that many times, and print the number again.
 
-Its first answer says that the tables are there and the object with them.
+The first line of output says that the tables and the object have been created.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a broadcast costs its caller, and a stream the loading of rows: JSON."""
+"""Print as JSON what a broadcast costs its caller, and how a stream slows rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def caller() -> float:
-    """Return microseconds of a broadcast, as a plain thread sees it."""
+    """Return the microseconds that a broadcast takes in a plain thread."""
     room = Room(pk=1, name="Lobby")
 
     def send() -> None:
@@ -45,7 +45,7 @@ def caller() -> float:
 
 
 def rows() -> float:
-    """Return how many times as long rows take that have a stream."""
+    """Return how many times longer rows take to load if they have a stream."""
     for model in (Room, Plain):
         missing = ROWS - model.objects.count()
         model.objects.bulk_create([model(name="x") for _ in range(missing)])

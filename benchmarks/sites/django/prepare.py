@@ -1,4 +1,4 @@
-"""Make the tables, a user with a session and the room; print what a page would hold."""
+"""Make the tables, a user with a session, and the room; print the page's data."""
 
 from __future__ import annotations
 

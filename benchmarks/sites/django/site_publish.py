@@ -1,4 +1,4 @@
-"""What makes the site broadcast: plain ASGI, for requests are not measured."""
+"""Make the site broadcast, in plain ASGI because requests are not measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from board.streams import CONTENT
 
 
 def publish(count: int) -> float:
-    """Broadcast ``count`` messages; return the moment before the first."""
+    """Broadcast ``count`` messages; return the time before the first."""
     room = Room(pk=1, name="Lobby")
     started = time.monotonic()
     for _ in range(count):
@@ -20,7 +20,7 @@ def publish(count: int) -> float:
 
 
 def save(count: int) -> float:
-    """Save the room, which broadcasts one message; return the commit's moment."""
+    """Save the room, which broadcasts one message; return the time of the commit."""
     Room.objects.get(pk=1).save()
     return time.monotonic()
 
@@ -29,7 +29,7 @@ WORK = {"publish": publish, "save": save}
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answer ``/publish/<count>`` and ``/save/1``, in a thread as views run."""
+    """Answer ``/publish/<count>`` and ``/save/1`` in a thread, like views."""
     await receive()
     _, name, count = scope["path"].split("/")
     answer = await sync_to_async(WORK[name], thread_sensitive=False)(int(count))

@@ -1,4 +1,4 @@
-"""As the documentation of turbo-django has it."""
+"""The ASGI application from the documentation of turbo-django."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The consumer of both documentations, for whichever library is measured."""
+"""The consumer from the documentation of both libraries."""
 
 from __future__ import annotations
 

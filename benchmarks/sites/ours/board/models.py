@@ -8,6 +8,6 @@ class Room(models.Model):
 
 
 class Plain(models.Model):
-    """A row without a stream, to compare with."""
+    """A model without a stream, for comparison."""
 
     name = models.CharField(max_length=100)

@@ -1,4 +1,4 @@
-"""What every system sends: a list item that makes a message of 340 bytes."""
+"""The list item that every system sends, in a message of 340 bytes."""
 
 from __future__ import annotations
 
