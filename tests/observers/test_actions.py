@@ -340,7 +340,7 @@ async def test_atomic_actions_are_undone_when_they_fail() -> None:
 
 
 def test_impossible_actions_are_refused_at_start() -> None:
-    with pytest.raises(ConfigurationError, match="not for those"):
+    with pytest.raises(ConfigurationError, match="cannot run in a transaction"):
 
         @action(atomic=True)
         async def one(self: Any) -> None: ...

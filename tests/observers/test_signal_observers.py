@@ -82,7 +82,7 @@ async def test_a_failing_serializer_harms_no_sender(
 ) -> None:
     await sync_to_async(rang.send)(None)
 
-    assert "A signal is not told of by" in caplog.text
+    assert "cannot send a signal to clients" in caplog.text
 
 
 async def test_log_in_as_documented() -> None:

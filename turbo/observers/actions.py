@@ -47,8 +47,8 @@ def action(
         asynchronous = inspect.iscoroutinefunction(function)
         if asynchronous and atomic:
             raise ConfigurationError(
-                f"{function.__qualname__}() is a coroutine, and Django's transactions "
-                f"are not for those. Make it a plain method, or drop atomic=True."
+                f"{function.__qualname__}() is a coroutine, which cannot run in a "
+                f"transaction of Django. Make it a plain method, or remove atomic=True."
             )
         if detached and not asynchronous:
             raise ConfigurationError(

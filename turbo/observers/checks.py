@@ -35,9 +35,9 @@ def check_permissions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessa
         return []
     return [
         Warning(
-            f"{cls.__module__}.{cls.__qualname__} does not say who may use it: "
-            f"everybody may.",
-            hint="Set permission_classes, if only to [AllowAny].",
+            f"{cls.__module__}.{cls.__qualname__} does not define who may use it, "
+            f"so everybody may.",
+            hint="Set permission_classes; use [AllowAny] if everybody may use it.",
             obj=cls,
             id="turbo.W051",
         )

@@ -50,8 +50,8 @@ class Application(Endpoint):
         """Return an ASGI application that serves each connection."""
         if apps.ready and not apps.is_installed(APP):
             logger.warning(
-                "%s is served, but %r is not in INSTALLED_APPS: what a shell or a "
-                "worker saves is not heard, for those do not import consumers.py.",
+                "%s is served, but %r is not in INSTALLED_APPS: changes in a shell or "
+                "a worker are not observed, because they do not import consumers.py.",
                 cls.__qualname__,
                 APP,
             )

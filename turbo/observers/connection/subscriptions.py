@@ -130,7 +130,7 @@ class Subscription:
     def fail(self) -> None:
         """Send an error: an event could not be sent."""
         if self.active:
-            self.refuse(RuntimeError("An event could not be told."))
+            self.refuse(RuntimeError("An event could not be sent."))
 
     def refuse(self, error: Exception, action: str | None = None) -> None:
         """Send an error instead of an event."""

@@ -168,7 +168,7 @@ class ModelObserver(BaseObserver):
         try:
             return self.serialize(instance, Action.DELETE)
         except Exception:
-            logger.exception("%s cannot serialise what was deleted.", self.id)
+            logger.exception("%s cannot serialise a deleted object.", self.id)
             metrics.count("failed")
             return {"pk": instance.pk}
 

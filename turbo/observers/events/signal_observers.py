@@ -100,7 +100,7 @@ class Observer(BaseObserver):
             else:
                 send()
         except Exception:
-            logger.exception("A signal is not told of by %s.", self.id)
+            logger.exception("%s cannot send a signal to clients.", self.id)
             metrics.count("failed")
 
     def _send(self, groups: Sequence[str], body: Any) -> None:

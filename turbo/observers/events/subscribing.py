@@ -74,6 +74,6 @@ def require_observed(cls: type, *, observed: bool) -> None:
     """Raise :exc:`ConfigurationError` if the consumer's model is not observed."""
     if not observed:
         raise ConfigurationError(
-            f"{cls.__qualname__} names no model, so no process can know that it is "
-            f"observed. Set queryset, or serializer_class to one with a Meta.model."
+            f"{cls.__qualname__} names no model, so its changes cannot be observed. "
+            f"Set queryset, or set serializer_class to a class with Meta.model."
         )

@@ -126,7 +126,7 @@ def check_signature(function: Callable[..., Any]) -> None:
     if taken := (TOLD - {"action", "request_id"}) & needed:
         raise ConfigurationError(
             f"{function.__qualname__}() needs {', '.join(map(repr, sorted(taken)))}, "
-            f"which clients cannot give: that is what the library says to "
+            f"which clients cannot send, because the library passes it to "
             f"permissions. Give the argument another name."
         )
 
