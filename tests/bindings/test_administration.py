@@ -160,7 +160,7 @@ def test_a_slice_must_depend_on_itself(bind: Bind) -> None:
     [message] = check_querysets()
 
     assert (message.id, message.obj) == ("turbo.E061", bad)
-    assert message.hint == ("Name the model itself in it: depends_on = [Product].")
+    assert message.hint == ("Name the model itself: depends_on = [Product].")
 
 
 def test_a_consumer_should_say_who_may_listen() -> None:

@@ -325,7 +325,7 @@ def test_params_must_fit(bind: Bind) -> None:
 
     with pytest.raises(TypeError, match="takes product, not none"):
         cls()
-    with pytest.raises(TypeError, match="primary key instead of the object"):
+    with pytest.raises(TypeError, match="primary key, not the object"):
         cls(product=object())
 
 

@@ -484,5 +484,5 @@ def test_without_redis_the_database_answers(
 
 def test_it_says_what_is_missing() -> None:
 
-    with pytest.raises(ConfigurationError, match="is None, which is no Binding"):
+    with pytest.raises(ConfigurationError, match="is None, which is not a Binding"):
         BoundModelViewSet().get_binding()

@@ -38,9 +38,10 @@ def check_consumers(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage
     """Check, before deployment, that every consumer tests its users."""
     return [
         Warning(
-            f"{cls.__module__}.{cls.__qualname__} does not say who may listen: "
-            f"everybody may.",
-            hint="Define user_passes_test(self, user), if only to return True.",
+            f"{cls.__module__}.{cls.__qualname__} does not define who may listen, "
+            f"so everybody may.",
+            hint="Define user_passes_test(self, user); return True if everybody may "
+            "listen.",
             obj=cls,
             id="turbo.W062",
         )
@@ -83,7 +84,7 @@ def _check_queryset(cls: type[Declaration]) -> Iterator[CheckMessage]:
         yield Error(
             f"{cls.label} cannot tell whether one row is in its queryset, which is a "
             f"slice or a union.",
-            hint=f"Name the model itself in it: depends_on = [{cls.model.__name__}].",
+            hint=f"Name the model itself: depends_on = [{cls.model.__name__}].",
             obj=cls,
             id="turbo.E061",
         )

@@ -87,7 +87,7 @@ class BindingConsumer(Endpoint):
             return binding
         if not (isinstance(binding, type) and issubclass(binding, Binding)):
             raise ConfigurationError(
-                f"{type(self).__name__}.binding is {binding!r}, which is no Binding."
+                f"{type(self).__name__}.binding is {binding!r}, which is not a Binding."
             )
         arguments = self._arguments()
         return binding(**{name: arguments[name] for name in binding.params})

@@ -110,7 +110,7 @@ class BoundReadOnlyModelViewSet(ReadOnlyModelViewSet[Any]):
             return binding
         if not (isinstance(binding, type) and issubclass(binding, Binding)):
             raise ConfigurationError(
-                f"{type(self).__name__}.binding is {binding!r}, which is no Binding."
+                f"{type(self).__name__}.binding is {binding!r}, which is not a Binding."
             )
         return binding(**{name: self.kwargs[name] for name in binding.params})
 

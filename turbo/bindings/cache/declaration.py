@@ -163,8 +163,9 @@ def _encode(params: Mapping[str, Any]) -> str:
     for name, value in params.items():
         if not isinstance(value, (str, int, bool, type(None))):
             raise TypeError(
-                f"The argument {name!r} of a binding is {value!r}; it may be a string, "
-                f"a number or a boolean: an object's primary key instead of the object."
+                f"The argument {name!r} of a binding is {value!r}; it must be a "
+                f"string, a number or a boolean. Pass an object's primary key, not the "
+                f"object."
             )
     return json.dumps(params, sort_keys=True, separators=(",", ":"))
 

@@ -43,7 +43,7 @@ class Outage:
         self._owed: set[str] = set()  # its operations are atomic
         self._log = OutageLog(
             logger,
-            down="Bindings wait: %(type)s: %(error)s",
+            down="The store of the bindings is out of reach: %(type)s: %(error)s",
             up="Bindings are kept up to date again.",
         )
 

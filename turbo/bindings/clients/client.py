@@ -113,7 +113,7 @@ class BindingClient(AdmittedConnection):
         try:
             arrivals = await self.hub.subscribe(self, [(sid, "") for sid in self._sids])
         except Exception as error:
-            logger.info("A client of %r hears nothing yet: %s", self._binding, error)
+            logger.info("A client of %r cannot subscribe yet: %s", self._binding, error)
             return False
         self.hub.settle(arrivals)
         return True

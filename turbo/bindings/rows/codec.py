@@ -35,7 +35,7 @@ def check_storable(value: Any) -> None:
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError("A number has more than 64 bits.")
     if isinstance(value, str) and ("\0" in value or not _is_unicode(value)):
-        raise ValueError(f"{value!a:.50} is no text.")
+        raise ValueError(f"{value!a:.50} is not a valid text.")
 
 
 def _is_unicode(text: str) -> bool:
