@@ -308,7 +308,7 @@ def test_a_failure_shows_what_was_sent_instead() -> None:
 
     assert str(caught.value) == (
         "Expected 2 elements with action='append', target='news' for "
-        "'testapp:Announcements', but 1 came.\n"
+        "'testapp:Announcements', but got 1.\n"
         "Sent meanwhile:\n"
         f"  testapp:Announcements  {HI}\n"
         '  testapp:BoardStream:1  <turbo-stream action="remove" target="x">'
@@ -321,8 +321,7 @@ def test_a_failure_says_that_nothing_was_sent() -> None:
         pass
 
     assert str(caught.value) == (
-        "Expected an element for 'testapp:Announcements', but 0 came.\n"
-        "Nothing was sent at all."
+        "Expected an element for 'testapp:Announcements', but got 0.\nNothing was sent."
     )
 
 
@@ -338,7 +337,7 @@ def test_a_failure_shows_the_errors_that_may_be_why() -> None:
 
     lines = str(caught.value).splitlines()
     assert lines[1:4] == [
-        "Nothing was sent at all.",
+        "Nothing was sent.",
         "Errors meanwhile:",
         "  Broadcasts wait.",
     ]
@@ -351,7 +350,7 @@ def test_assert_no_broadcasts() -> None:
     with pytest.raises(AssertionError) as caught, assert_no_broadcasts():
         say()
     assert str(caught.value) == (
-        "Expected nothing for any stream, but 1 came.\n"
+        "Expected nothing for any stream, but got 1.\n"
         f"Sent meanwhile:\n  testapp:Announcements  {HI}"
     )
     with (
@@ -382,16 +381,19 @@ def test_assert_turbo_stream_tells_what_came_instead() -> None:
     with pytest.raises(AssertionError) as caught:
         assert_turbo_stream(TurboResponse(mark_safe(HI)), action="remove")
     assert str(caught.value) == (
-        "Expected an element with action='remove', but 0 came.\n"
+        "Expected an element with action='remove', but got 0.\n"
         f"The response has:\n  {HI}"
     )
     with pytest.raises(AssertionError) as caught:
         assert_turbo_stream(TurboResponse())
-    assert str(caught.value) == "Expected an element, but 0 came.\nIt has none."
+    assert (
+        str(caught.value)
+        == "Expected an element, but got 0.\nThe response has no elements."
+    )
     with pytest.raises(AssertionError) as caught:
         assert_no_turbo_stream(TurboResponse(mark_safe(HI)), target="news")
     assert str(caught.value).startswith(
-        "Expected 0 elements with target='news', but 1 came."
+        "Expected 0 elements with target='news', but got 1."
     )
 
 
@@ -418,7 +420,7 @@ def test_another_response_is_described(response: Any, described: str) -> None:
         assert_turbo_stream(response)
 
     assert str(caught.value) == (
-        f"Expected a stream of elements with status 200, but came {described}"
+        f"Expected a stream of elements with status 200, but got {described}"
     )
 
 
@@ -463,20 +465,20 @@ def test_assert_turbo_frame_tells_what_came_instead() -> None:
     with pytest.raises(AssertionError) as caught:
         assert_turbo_frame(response, "tray", loading="eager", status=422)
     assert str(caught.value) == (
-        f'Expected <turbo-frame id="tray" loading="eager">, but none came.\n{shown}'
+        f'Expected <turbo-frame id="tray" loading="eager">, but got none.\n{shown}'
     )
     with pytest.raises(AssertionError) as caught:
         assert_turbo_frame(response, "tray")
     assert str(caught.value) == (
-        'Expected <turbo-frame id="tray"> with status 200, but came status 422.\n'
+        'Expected <turbo-frame id="tray"> with status 200, but got status 422.\n'
         f"{shown}"
     )
     with pytest.raises(AssertionError) as caught:
         assert_no_turbo_frame(response, "tray")
     assert str(caught.value) == (
-        f'Expected no <turbo-frame id="tray">, but it came.\n{shown}'
+        f'Expected no <turbo-frame id="tray">, but got it.\n{shown}'
     )
-    with pytest.raises(AssertionError, match=r"It has no frame\.$"):
+    with pytest.raises(AssertionError, match=r"The response has no frames\.$"):
         assert_turbo_frame(HttpResponse(), Room)
 
 

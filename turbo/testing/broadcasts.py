@@ -136,7 +136,7 @@ def assert_broadcasts(
         found = len(wanted.matching(capture.elements))
         if not wanted.is_met_by(found):
             raise AssertionError(
-                f"Expected {wanted} for {name!r}, but {found} came.\n{_report(capture)}"
+                f"Expected {wanted} for {name!r}, but got {found}.\n{_report(capture)}"
             )
 
     return BroadcastCapture([name], deliver=deliver, check=check)
@@ -158,7 +158,7 @@ def assert_no_broadcasts(*streams: Any, deliver: bool = False) -> BroadcastCaptu
         if sent:
             wanted = ", ".join(map(repr, names)) or "any stream"
             raise AssertionError(
-                f"Expected nothing for {wanted}, but {len(sent)} came.\n"
+                f"Expected nothing for {wanted}, but got {len(sent)}.\n"
                 f"{_report(capture)}"
             )
 
@@ -171,7 +171,7 @@ def _name_of(stream: Any) -> str:
 
 def _report(capture: BroadcastCapture) -> str:
     lines = [f"  {name}  {data}" for name, data in capture.messages]
-    lines = ["Sent meanwhile:", *lines] if lines else ["Nothing was sent at all."]
+    lines = ["Sent meanwhile:", *lines] if lines else ["Nothing was sent."]
     if capture.errors:
         lines += ["Errors meanwhile:", *(f"  {error}" for error in capture.errors)]
     return "\n".join(lines)

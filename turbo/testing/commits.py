@@ -73,4 +73,4 @@ def _call(function: Callable[[], Any], *, robust: bool) -> None:
     except Exception:
         if not robust:
             raise
-        logger.exception("%r, which on_commit() was given, failed.", function)
+        logger.exception("The on_commit() hook %r failed.", function)

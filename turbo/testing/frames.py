@@ -54,14 +54,14 @@ def assert_turbo_frame(
     wanted = _wanted(id, prefix, src=src, loading=loading, target=target)
     if response.status_code != status:
         raise AssertionError(
-            f"Expected {_described(wanted)} with status {status}, but came status "
+            f"Expected {_described(wanted)} with status {status}, but got status "
             f"{response.status_code}.\n{_report(response)}"
         )
     for frame in _frames(response):
         if frame.has(wanted):
             return frame.html
     raise AssertionError(
-        f"Expected {_described(wanted)}, but none came.\n{_report(response)}"
+        f"Expected {_described(wanted)}, but got none.\n{_report(response)}"
     )
 
 
@@ -72,7 +72,7 @@ def assert_no_turbo_frame(
     wanted = _wanted(id, prefix)
     if any(frame.has(wanted) for frame in _frames(response)):
         raise AssertionError(
-            f"Expected no {_described(wanted)}, but it came.\n{_report(response)}"
+            f"Expected no {_described(wanted)}, but got it.\n{_report(response)}"
         )
 
 
@@ -89,7 +89,9 @@ def _described(wanted: Mapping[str, object]) -> str:
 
 def _report(response: HttpResponseBase) -> str:
     lines = [f"  {frame.tag}" for frame in _frames(response)]
-    return "\n".join(["The response has:", *lines] if lines else ["It has no frame."])
+    return "\n".join(
+        ["The response has:", *lines] if lines else ["The response has no frames."]
+    )
 
 
 def _frames(response: HttpResponseBase) -> list[_Frame]:

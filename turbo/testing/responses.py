@@ -40,13 +40,13 @@ def assert_turbo_stream(
     )
     if response.status_code != status or not _is_stream(response):
         raise AssertionError(
-            f"Expected a stream of elements with status {status}, but came "
+            f"Expected a stream of elements with status {status}, but got "
             f"{_described(response)}"
         )
     found = wanted.matching(_elements(response))
     if not wanted.is_met_by(len(found)):
         raise AssertionError(
-            f"Expected {wanted}, but {len(found)} came.\n{_report(response)}"
+            f"Expected {wanted}, but got {len(found)}.\n{_report(response)}"
         )
     return found
 
@@ -63,7 +63,7 @@ def assert_no_turbo_stream(
     found = wanted.matching(_elements(response)) if _is_stream(response) else []
     if found:
         raise AssertionError(
-            f"Expected {wanted}, but {len(found)} came.\n{_report(response)}"
+            f"Expected {wanted}, but got {len(found)}.\n{_report(response)}"
         )
 
 
@@ -96,4 +96,6 @@ def _described(response: HttpResponseBase) -> str:
 def _report(response: HttpResponseBase) -> str:
     elements = _elements(response)
     lines = [f"  {element}" for element in elements]
-    return "\n".join(["The response has:", *lines] if lines else ["It has none."])
+    return "\n".join(
+        ["The response has:", *lines] if lines else ["The response has no elements."]
+    )
