@@ -284,4 +284,4 @@ def test_tag_with_what_is_no_component() -> None:
     with pytest.raises(TemplateSyntaxError) as caught:
         page("{% turbo_component thing %}", thing=3)
 
-    assert str(caught.value) == "turbo_component: 3 is no component."
+    assert str(caught.value) == "turbo_component: 3 is not a component."

@@ -208,7 +208,7 @@ def test_subscribe_to_nothing() -> None:
     with pytest.raises(TemplateSyntaxError) as caught:
         page("{% turbo_subscribe %}")
 
-    assert str(caught.value) == "turbo_subscribe needs a stream at least."
+    assert str(caught.value) == "turbo_subscribe needs at least one stream."
 
 
 def test_subscribe_by_a_transport_that_is_none() -> None:
@@ -283,7 +283,7 @@ def test_frame_without_an_id(id: Any) -> None:
     with pytest.raises(TemplateSyntaxError) as caught:
         page("{% turbo_frame id %}{% endturbo_frame %}", id=id)
 
-    assert str(caught.value) == "turbo_frame needs an id, or an object to take it of."
+    assert str(caught.value) == "turbo_frame needs an id, or an object to make it from."
 
 
 def test_frame_with_an_id_and_a_prefix() -> None:

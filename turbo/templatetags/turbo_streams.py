@@ -49,7 +49,7 @@ def turbo_subscribe(
     """
     _choose("transport", transport, ("websocket", "sse"))
     if not streams:
-        raise TemplateSyntaxError("turbo_subscribe needs a stream at least.")
+        raise TemplateSyntaxError("turbo_subscribe needs at least one stream.")
     return mark_safe("".join(_source(context, item, transport) for item in streams))
 
 
@@ -113,7 +113,7 @@ def turbo_component(
     if isinstance(component, str):
         component = _stream_class("turbo_component", component)(*args, **kwargs)
     if not isinstance(component, BaseComponent):
-        raise TemplateSyntaxError(f"turbo_component: {component!r} is no component.")
+        raise TemplateSyntaxError(f"turbo_component: {component!r} is not a component.")
     variables: dict[str, Any] = context.flatten()  # type: ignore[assignment]
     request = _request(context)
     return {
@@ -155,7 +155,7 @@ def turbo_frame(
     """
     if id in (None, ""):
         raise TemplateSyntaxError(
-            "turbo_frame needs an id, or an object to take it of."
+            "turbo_frame needs an id, or an object to make it from."
         )
     return html.turbo_frame(
         _dom_id(id, prefix),
