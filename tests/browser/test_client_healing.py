@@ -404,7 +404,7 @@ async def test_page_out_of_a_cache_is_refreshed_a_few_times(
     await page.goto(site.url())
 
     async def given_up(times: int) -> None:
-        while sum("no refresh helps" in warning for warning in warnings) < times:
+        while sum("refreshes do not help" in warning for warning in warnings) < times:
             await page.wait_for_event("console")
 
     await given_up(1)

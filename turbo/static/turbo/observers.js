@@ -373,7 +373,7 @@ class Connection {
     for (const { timer } of this.#subscriptions.values()) clearTimeout(timer);
     for (const [id, { payload, isSent }] of this.#requests) {
       if (!isSent || READS.has(payload.action)) continue;
-      this.#settle(id)?.reject(new ConnectionLost("not known to be done"));
+      this.#settle(id)?.reject(new ConnectionLost("the server may have done it"));
     }
   }
 

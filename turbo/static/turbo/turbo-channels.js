@@ -674,7 +674,7 @@ class Refresher {
     const { pause, rounds, random } = this.#options;
     if (this.#rounds >= rounds) {
       this.#sources.clear();
-      return console.warn(`${TAG}: no refresh helps, the page may be out of date`);
+      return console.warn(`${TAG}: refreshes do not help, the page may be out of date`);
     }
     const failed = Math.min(this.#rounds + this.#failures, 5);
     this.#later(Turbo, pause * (random() + (failed && 2 ** failed)));
