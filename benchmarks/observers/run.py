@@ -170,7 +170,7 @@ def _measure(server: Server, writer: Writer, options: argparse.Namespace) -> Fig
         crowd.connect(1)
     writer.save(1)
     if not crowd.pump_until(lambda: crowd.fewest() >= 1, timeout=30):
-        raise RuntimeError("Not everybody heard of the first save.")
+        raise RuntimeError("Not every client got the first save.")
     start, queries = crowd.received, _statements(server)
     cost, begun, saved = server.cost(), time.monotonic(), 0
     while time.monotonic() < begun + options.seconds:

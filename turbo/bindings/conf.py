@@ -22,7 +22,7 @@ class BindingSettings:
     prefix: str = "turbo"
     #: Seconds that a call to Redis may take.
     timeout: float = 1.0
-    #: Seconds for which a binding that nobody uses is kept.
+    #: Seconds for which an unused binding is kept.
     max_age: float = 604_800.0
     #: Changes kept per binding, for clients that reconnect.
     log_length: int = 1_000

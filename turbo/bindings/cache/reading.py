@@ -104,7 +104,7 @@ def refresh(declaration: Declaration) -> int:
         return 0
     slot = declaration.slot
     ticket = with_store(lambda store: store.begin(slot, alone=False))
-    assert ticket is not None, "whoever wants no privilege gets a ticket"
+    assert ticket is not None, "only begin(alone=True) returns None"
     applied = _replace(declaration, ticket)
     return len(applied.changes) if applied else 0
 

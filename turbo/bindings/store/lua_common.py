@@ -12,7 +12,7 @@ and for each slot, behind ``turbo:{bindings.<class>}:<slot>:``
                      n  number of the version
                      m  time of the version
                      c  number of rows
-                     h  time until which somebody listens
+                     h  time until which changes are broadcast
                      t  last ticket taken
                      g  ticket of the process that is filling it
                      f  every row was read under this or later

@@ -66,7 +66,7 @@ class MultiplexedConnection:
             self._refuse(PermissionDenied(), payload)
 
     async def hang_up(self, message: Message) -> None:
-        """Tell the consumer that the client has gone."""
+        """Let the consumer handle that the client has disconnected."""
         self.open = False
         if self._task is not None:
             self._task.cancel()

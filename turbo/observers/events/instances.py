@@ -79,10 +79,10 @@ class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
         """
         Send the object's changes from now on.
 
-        With ``"snapshot": true`` the answer holds the object, and ``position`` says
-        where its changes stand. With ``"since": position`` the client is sent what it
-        missed, or the object anew. An object that is gone, or that the client may not
-        see, is not found, whatever ``since`` says.
+        With ``"snapshot": true`` the answer contains the object and the ``position`` of
+        its changes. With ``"since": position`` the client gets the changes that it
+        missed, or the object again. If the object is gone, or the client may not see
+        it, the answer is 404, regardless of ``since``.
         """
         kwargs.pop("action", None)
         call = call_of("subscribe_instance", request_id, kwargs)
@@ -97,8 +97,8 @@ class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
         """
         Send no more changes of the object, which may be gone.
 
-        Ends the subscription with this request's id, or all of the object if there is
-        none.
+        End the subscription with this request id. If there is none, end all
+        subscriptions to the object.
         """
         key = self.lookup_url_kwarg or self.lookup_field
         if key not in kwargs and request_id is None:

@@ -67,9 +67,9 @@ class ObserverModelListMixin(Base):
         """
         Send the changes of the list from now on.
 
-        With ``"snapshot": true`` the answer holds what ``list`` would answer, and
-        ``position`` says where the changes stand. With ``"since": position`` it holds
-        that only if the client has missed something.
+        With ``"snapshot": true`` the answer contains the data of ``list`` and the
+        ``position`` of the changes. With ``"since": position`` it contains the data
+        only if the client has missed a change.
         """
         kwargs.pop("action", None)
         call = call_of("subscribe_list", request_id, kwargs)
@@ -88,7 +88,7 @@ class ObserverModelListMixin(Base):
     async def unsubscribe_list(
         self, request_id: Any = None, **kwargs: Any
     ) -> tuple[None, int]:
-        """Send no more changes of the list that this request's id stands for."""
+        """Send no more changes of the list to which this request id subscribed."""
         self.subscriptions.drop(("list", encode(request_id)))
         return None, 204
 

@@ -163,7 +163,7 @@ class _Consumer:
             raise AttributeError(name)
         if isinstance(value, FunctionType) and value.__module__.startswith(OWN):
             return MethodType(value, self)
-        if hasattr(type(value), "__get__"):  # a property or the like of the project
+        if hasattr(type(value), "__get__"):  # a method or property of the project
             raise self.__run.at_client(name)
         return value
 
