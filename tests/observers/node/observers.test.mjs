@@ -111,6 +111,36 @@ test("a subscription is a snapshot and what follows it", async () => {
   assert.equal((await people.next()).done, true);
 });
 
+test("all that wait for the next event get one each, in order", async () => {
+  const people = client.observe(1);
+  const results = [];
+  for (let count = 0; count < 3; count += 1)
+    people.next().then((result) => results.push(result));
+  await socket().accept();
+  const action = "subscribe_instance";
+  await socket().say(answer(1, { action, data: "a", position: "e:7" }));
+  await socket().say(answer(1, { action: "update", data: "b", position: "e:8" }));
+  client.close();
+  await settle();
+
+  assert.deepEqual(results, [
+    { value: { action: "snapshot", data: "a" }, done: false },
+    { value: { action: "update", data: "b" }, done: false },
+    { value: undefined, done: true },
+  ]);
+});
+
+test("nothing comes after the loop was left", async () => {
+  const people = client.observe(1);
+  await socket().accept();
+  const action = "subscribe_instance";
+  await socket().say(answer(1, { action, data: "a", position: "e:7" }));
+  await socket().say(answer(1, { action: "update", data: "b", position: "e:8" }));
+  for await (const { data } of people) if (data === "a") break;
+
+  assert.deepEqual(await people.next(), { value: undefined, done: true });
+});
+
 test("what is gone when the connection is back was deleted", async () => {
   const people = client.observe(1);
   await socket().accept();

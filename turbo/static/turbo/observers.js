@@ -35,6 +35,10 @@ const DEFAULTS = {
  * @typedef {Record<string, any>} Payload see the reference
  * @typedef {{ action: string, data: any }} Event the value of an iterator
  *
+ * @typedef {object} Waiting
+ * @property {(result: IteratorResult<Event, undefined>) => void} resolve
+ * @property {(error: Error) => void} reject
+ *
  * @typedef {object} Request
  * @property {string | undefined} stream
  * @property {Payload} payload
@@ -193,8 +197,8 @@ class Subscription {
   position = null;
   /** @type {Event[]} */
   #events = [];
-  /** @type {(() => void) | null} resolves the promise that next() waits for */
-  #waiting = null;
+  /** @type {Waiting[]} calls of next() without an answer */
+  #waiting = [];
   /** @type {Error | null} */
   #error = null;
   #isDone = false;
@@ -214,16 +218,11 @@ class Subscription {
   }
 
   /** @returns {Promise<IteratorResult<Event, undefined>>} */
-  async next() {
-    while (this.#events.length === 0 && !this.#isDone) {
-      await new Promise((resolve) => (this.#waiting = () => resolve(null)));
-    }
-    const event = this.#events.shift();
-    if (event) return { value: event, done: false };
-    const error = this.#error;
-    this.#error = null;
-    if (error) throw error;
-    return { value: undefined, done: true };
+  next() {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve, reject });
+      this.#serve();
+    });
   }
 
   /** @type {(value?: any) => Promise<IteratorReturnResult<any>>} */
@@ -233,6 +232,7 @@ class Subscription {
   }
 
   close() {
+    this.#events = [];
     if (this.#isDone) return;
     this.end();
     this.#leave();
@@ -255,7 +255,7 @@ class Subscription {
     this.position = position || this.position;
     if (isAnswer && data === null) return;
     this.#events.push({ action: isAnswer ? "snapshot" : action, data });
-    this.#wake();
+    this.#serve();
   }
 
   // The object was deleted while the connection was broken.
@@ -268,12 +268,19 @@ class Subscription {
   end(error = null) {
     this.#error = error;
     this.#isDone = true;
-    this.#wake();
+    this.#serve();
   }
 
-  #wake() {
-    this.#waiting?.();
-    this.#waiting = null;
+  // Several may wait: each gets the next event, in the order in which they asked.
+  #serve() {
+    while (this.#waiting.length && (this.#events.length || this.#isDone)) {
+      const { resolve, reject } = /** @type {Waiting} */ (this.#waiting.shift());
+      const [event, error] = [this.#events.shift(), this.#error];
+      if (event) resolve({ value: event, done: false });
+      else if (error) reject(error);
+      else resolve({ value: undefined, done: true });
+      if (!event) this.#error = null;
+    }
   }
 }
 
