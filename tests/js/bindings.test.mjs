@@ -148,6 +148,28 @@ describe("coming back", () => {
     assert.deepEqual(list.entries(), [[1, "b"]]);
   });
 
+  test("it is connected when the server has said that this was all", () => {
+    const states = [];
+    const note = () => states.push(list.isConnected);
+    note();
+    socket.accept();
+    list.addEventListener("change", note);
+    socket.sync("k:1", [[1, "a"]]);
+    note();
+    socket.onclose({ code: 1006 });
+    note();
+    pass(250);
+    const next = ListSocket.all.at(-1);
+    next.accept();
+    next.say("update", { version: "k:2", keys: [1], payload: ["b"], index: 0 });
+    next.say("sync", { version: "k:2", payload: "ok" });
+    note();
+    list.close();
+    note();
+
+    assert.deepEqual(states, [false, false, true, false, false, true, false]);
+  });
+
   test("a sync that broke off counts for nothing", () => {
     socket.accept();
     socket.say("sync", {

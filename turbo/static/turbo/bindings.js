@@ -32,6 +32,7 @@ export class BoundList extends EventTarget {
   #version = "";
   /** @type {Map<string, any> | null} rows of a sync that is not complete yet */
   #pages = null;
+  #isConnected = false;
   #socket;
 
   /**
@@ -55,8 +56,9 @@ export class BoundList extends EventTarget {
     return this.#version;
   }
 
+  // Whether all changes up to now are there, and those to come will be.
   get isConnected() {
-    return this.#socket.isOpen && this.#version !== "";
+    return this.#isConnected;
   }
 
   get size() {
@@ -96,6 +98,7 @@ export class BoundList extends EventTarget {
 
   #closed() {
     this.#pages = null;
+    this.#isConnected = false;
     this.#notify("disconnected", { version: this.#version });
   }
 
@@ -135,6 +138,7 @@ export class BoundList extends EventTarget {
    */
   #synced({ version }) {
     this.#version = version;
+    this.#isConnected = true;
     this.#socket.forgetAttempts();
     this.#notify("connected", { version });
   }
