@@ -122,6 +122,28 @@ async def test_denied_source_says_why(site: Site, page: Page) -> None:
     assert len(site.asked("secret")) == 1
 
 
+async def test_denied_source_that_is_asked_for_again_is_connected(
+    site: Site, page: Page
+) -> None:
+    """Another element with its name asks, and the server has changed its mind."""
+    site.answer = _deny("forbidden")
+    site.show("/", "secret")
+    await page.goto(site.url())
+    await page.wait_for_selector(f"{SOURCE}[denied]", state="attached")
+    site.answer = None
+
+    await page.evaluate(
+        """selector => {
+            const source = document.querySelector(selector)
+            document.body.append(source.cloneNode())
+        }""",
+        SOURCE,
+    )
+    await connected(page, 2)
+
+    assert await page.locator(f"{SOURCE}[denied]").count() == 0
+
+
 async def test_revoked_source_shows_nothing_more(site: Site, page: Page) -> None:
     site.show("/", "chat", "room")
     await page.goto(site.url())

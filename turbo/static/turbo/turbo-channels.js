@@ -958,6 +958,7 @@ class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
     if (isConnected === this.#isConnected) return;
     this.#isConnected = isConnected;
     this.toggleAttribute("connected", isConnected);
+    if (isConnected) this.removeAttribute("denied");
     this.#fire(source, kind);
   }
 
