@@ -197,6 +197,23 @@ async def test_bad_input_gets_an_answer(
     assert alive["payload"]["response_status"] == 200
 
 
+async def test_a_request_to_a_stream_that_is_not_there_gets_its_answer() -> None:
+    """Or the client could not tell to which request it is."""
+    async with Client(Everything) as client:
+        answer = await ask(client, "no", action="retrieve", request_id=7, pk=1)
+
+    assert answer == {
+        "stream": "no",
+        "payload": {
+            "action": "retrieve",
+            "errors": ["There is no stream 'no'."],
+            "response_status": 404,
+            "request_id": 7,
+            "data": None,
+        },
+    }
+
+
 async def test_a_client_whom_nobody_wants_is_refused() -> None:
     class Members(Multiplexer):
         consumers: ClassVar = {"members": MembersConsumer}

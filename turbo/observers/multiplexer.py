@@ -27,8 +27,8 @@ from turbo.delivery.client_json import read_json
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import CloseCode
 from turbo.observers.connection.api_connection import Application
-from turbo.observers.connection.multiplexed import MultiplexedConnection, wrap
-from turbo.observers.wire.replies import LIMITED, encode, envelope, errors_list
+from turbo.observers.connection.multiplexed import MultiplexedConnection, refusal, wrap
+from turbo.observers.wire.replies import LIMITED
 from turbo.observers.wire.requests import text_of
 from turbo.typing import Message, Scope
 
@@ -66,7 +66,8 @@ class Multiplexer(Application):
 
     async def websocket_receive(self, message: Message) -> None:
         """Pass a frame on to the consumer of its stream."""
-        stream = None
+        stream: str | None = None
+        payload: dict[str, Any] = {}
         try:
             stream, payload = _parse(text_of(message))
             connection = self._connections.get(stream)
@@ -74,7 +75,7 @@ class Multiplexer(Application):
                 raise NotFound(f"There is no stream {stream!r}.")
         except APIException as error:
             metrics.count("bad_frames")
-            self._refuse(stream, error)
+            self._link.put(refusal(stream, error, payload))
         else:
             await connection.pass_on(payload)
 
@@ -88,14 +89,8 @@ class Multiplexer(Application):
         """Tell the client that it sends faster than its frames are read."""
         self._link.put(Frame(wrap(None, LIMITED)))
 
-    def _refuse(self, stream: str | None, error: APIException) -> None:
-        content = envelope(
-            None, errors=errors_list(error.detail), status=error.status_code
-        )
-        self._link.put(Frame(wrap(stream, encode(content))))
 
-
-def _parse(text: str) -> tuple[str, Any]:
+def _parse(text: str) -> tuple[str, dict[str, Any]]:
     try:
         content = read_json(text)
     except (ValueError, RecursionError):

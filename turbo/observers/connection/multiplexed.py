@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rest_framework.exceptions import APIException, PermissionDenied
@@ -16,7 +16,7 @@ from turbo.observers.wire.replies import encode, envelope, errors_list
 from turbo.runtime.failures import log_failure
 from turbo.typing import Message, Scope
 
-__all__ = ["MultiplexedConnection", "wrap"]
+__all__ = ["MultiplexedConnection", "refusal", "wrap"]
 
 #: Messages that may wait for one consumer; then no more are read from the client.
 WAITING = 16
@@ -30,6 +30,20 @@ def wrap(stream: str | None, payload: str) -> str:
     '{"stream":"people","payload":{"action":"list"}}'
     """
     return f'{{"stream":{json.dumps(stream)},"payload":{payload}}}'
+
+
+def refusal(
+    stream: str | None, error: APIException, payload: Mapping[str, Any]
+) -> Frame:
+    """Return the answer to a message that no consumer takes."""
+    request_id = payload.get("request_id")
+    content = envelope(
+        payload.get("action"),
+        errors=errors_list(error.detail),
+        status=error.status_code,
+        request_id=request_id if isinstance(request_id, (str, int, float)) else None,
+    )
+    return Frame(wrap(stream, encode(content)))
 
 
 class MultiplexedConnection:
@@ -119,16 +133,7 @@ class MultiplexedConnection:
                 self._refuse(APIException("Internal server error"), payload)
 
     def _refuse(self, error: APIException, payload: Any) -> None:
-        request_id = payload.get("request_id")
-        content = envelope(
-            payload.get("action"),
-            errors=errors_list(error.detail),
-            status=error.status_code,
-            request_id=request_id
-            if isinstance(request_id, (str, int, float))
-            else None,
-        )
-        self._socket.put(Frame(wrap(self.name, encode(content))))
+        self._socket.put(refusal(self.name, error, payload))
 
     def _log(self, error: Exception) -> None:
         log_failure(f"The consumer of the stream {self.name!r} failed.", error)
