@@ -13,12 +13,15 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from channels.layers import channel_layers
 from django.conf import settings
+from django.core import signing
+from django.test import override_settings
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.settings import sqlite_database
@@ -35,6 +38,7 @@ from tests.support.servers import (
     channel_layer,
 )
 from turbo.delivery.broadcast import shut_down
+from turbo.delivery.recorders import recording
 from turbo.replay.selection import forget_replay
 from turbo.runtime.context import set_since
 from turbo.runtime.failures import failures
@@ -111,6 +115,29 @@ def _fresh_channel_layers() -> Iterator[None]:
     channel_layers.backends.clear()
 
 
+@pytest.fixture
+def sent() -> Iterator[list[tuple[str, str]]]:
+    """What is broadcast, as names and elements; it goes no further."""
+    broadcasts: list[tuple[str, str]] = []
+
+    def keep(name: str, data: str) -> bool:
+        broadcasts.append((name, data))
+        return False
+
+    with recording(keep):
+        yield broadcasts
+
+
+@pytest.fixture
+def stamp(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let names be signed, and pages be born, at one moment."""
+    clock = SimpleNamespace(time=lambda: 1_700_000_000.0)
+    monkeypatch.setattr(signing, "time", clock)
+    set_since("@7")
+    yield
+    set_since("")
+
+
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     server = Valkey(tmp_path_factory.mktemp("valkey"))
@@ -129,6 +156,16 @@ def valkey(valkey_server: Valkey) -> Iterator[Valkey]:
     if not valkey_server.running:
         valkey_server.start()
     valkey_server.resume()
+
+
+@pytest.fixture(params=["memory", "redis", "pubsub"])
+def layer(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each kind of channel layer, with the replay log that goes with it."""
+    kind = request.param
+    url = "" if kind == "memory" else request.getfixturevalue("valkey").url
+    with override_settings(CHANNEL_LAYERS={"default": channel_layer(kind, url)}):
+        yield kind
+        shut_down()
 
 
 @pytest.fixture(scope="session")

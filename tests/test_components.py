@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
-from django.core import signing
 from django.http import HttpRequest
 from django.template import Context, Template, TemplateSyntaxError
 from django.test import RequestFactory
 from django.utils.functional import SimpleLazyObject
 
 from turbo.components import BaseComponent, BroadcastComponent, UserBroadcastComponent
-from turbo.delivery.recorders import recording
 from turbo.exceptions import ConfigurationError
-from turbo.runtime.context import set_since
 from turbo.streams.registry import resolve, stream_classes
 
 
@@ -45,33 +40,10 @@ class CartCount(UserBroadcastComponent):
 
 
 @pytest.fixture
-def sent() -> Iterator[list[tuple[str, str]]]:
-    """Everything that is broadcast, which goes nowhere."""
-    broadcasts: list[tuple[str, str]] = []
-
-    def keep(name: str, data: str) -> bool:
-        broadcasts.append((name, data))
-        return False
-
-    with recording(keep):
-        yield broadcasts
-
-
-@pytest.fixture
 def request_() -> HttpRequest:
     request = RequestFactory().get("/rooms/")
     request.user = AnonymousUser()
     return request
-
-
-@pytest.fixture
-def stamp(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let names be signed, and pages be born, at one moment."""
-    clock = SimpleNamespace(time=lambda: 1_700_000_000.0)
-    monkeypatch.setattr(signing, "time", clock)
-    set_since("@7")
-    yield
-    set_since("")
 
 
 def updated(name: str, content: str) -> tuple[str, str]:

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
-from django.test import Client, override_settings
+from django.test import Client
 
 import turbo
 from tests.support.clients import Socket, signed_now
-from tests.support.servers import channel_layer
 from tests.testapp.models import Message, Room
 from tests.testapp.streams import Announcements
-from turbo.delivery.broadcast import shut_down
 from turbo.delivery.names import sign
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
-
-
-@pytest.fixture(params=["memory", "redis", "pubsub"])
-def layer(request: pytest.FixtureRequest) -> Iterator[str]:
-    kind = request.param
-    url = "" if kind == "memory" else request.getfixturevalue("valkey").url
-    with override_settings(CHANNEL_LAYERS={"default": channel_layer(kind, url)}):
-        yield kind
-        shut_down()
 
 
 @pytest.fixture

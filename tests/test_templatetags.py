@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
-from django.core import signing
 from django.http import HttpRequest
 from django.template import Context, RequestContext, Template, TemplateSyntaxError
 from django.test import RequestFactory
@@ -42,16 +40,6 @@ class Sport(turbo.Stream):
 
 
 urlpatterns = [path("live/", include("turbo.urls"))]
-
-
-@pytest.fixture
-def stamp(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let names be signed, and pages be born, at one moment."""
-    clock = SimpleNamespace(time=lambda: 1_700_000_000.0)
-    monkeypatch.setattr(signing, "time", clock)
-    set_since("@7")
-    yield
-    set_since("")
 
 
 def page(source: str, **variables: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from django.test import RequestFactory
 import turbo
 from tests.testapp.models import Room
 from turbo.components import BroadcastComponent, UserBroadcastComponent
-from turbo.delivery.recorders import recording
 from turbo.shortcuts import remove_frame, render_frame
 
 
@@ -35,19 +33,6 @@ class Basket(UserBroadcastComponent):
 
     def get_context(self) -> dict[str, Any]:
         return {"text": 99}
-
-
-@pytest.fixture
-def sent() -> Iterator[list[tuple[str, str]]]:
-    """Everything that is broadcast, which goes nowhere."""
-    broadcasts: list[tuple[str, str]] = []
-
-    def keep(name: str, data: str) -> bool:
-        broadcasts.append((name, data))
-        return False
-
-    with recording(keep):
-        yield broadcasts
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -32,24 +32,11 @@ from tests.testapp.streams import (
     RoomStream,
     UuidItemStream,
 )
-from turbo.delivery.recorders import recording
 from turbo.exceptions import ConfigurationError, UnsavedInstanceError
 from turbo.runtime import context
 from turbo.streams.registry import from_name
 
 UUID = uuid.UUID("0123456789abcdef0123456789abcdef")
-
-
-@pytest.fixture
-def sent() -> Iterator[list[tuple[str, str]]]:
-    broadcasts: list[tuple[str, str]] = []
-
-    def keep(name: str, data: str) -> bool:
-        broadcasts.append((name, data))
-        return False
-
-    with recording(keep):
-        yield broadcasts
 
 
 # --- Names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,22 +12,8 @@ from django.test import override_settings
 import turbo
 from tests.testapp.streams import Announcements, Counter, RoomStream
 from turbo.delivery.names import stream_id, verify
-from turbo.delivery.recorders import recording
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.context import request_scope
-
-
-@pytest.fixture
-def sent() -> Iterator[list[tuple[str, str]]]:
-    """What is broadcast, which goes no further."""
-    broadcasts: list[tuple[str, str]] = []
-
-    def keep(name: str, data: str) -> bool:
-        broadcasts.append((name, data))
-        return False
-
-    with recording(keep):
-        yield broadcasts
 
 
 def test_the_name_is_the_label_and_the_arguments() -> None:
