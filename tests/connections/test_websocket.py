@@ -370,9 +370,24 @@ async def test_what_runs_when_the_connection_ends_is_stopped(serve: Serve) -> No
     assert await server.ended() == [ACCEPT, close(4001)]
 
 
-@pytest.mark.parametrize("ends", ["_lose", "end"])
+async def begin(server: Server, made: list[Echo], text: str) -> None:
+    """Send a frame, and return when it is being acted on."""
+    server.say(frame(text))
+    await settle()
+    await asyncio.wait_for(made[0].acts.wait(), PATIENCE)
+
+
+def finish(server: Server, code: int | None) -> None:
+    """End the connection with a code; without one the client has left."""
+    if code is None:
+        server.socket._lose()
+    else:
+        server.socket.end(code)
+
+
+@pytest.mark.parametrize("code", [None, 4001])
 async def test_what_may_finish_has_a_moment(
-    serve: Serve, made: list[Echo], ends: str
+    serve: Serve, made: list[Echo], code: int | None
 ) -> None:
     class Slow(Finishing):
         async def websocket_receive(self, message: Any) -> None:
@@ -383,37 +398,27 @@ async def test_what_may_finish_has_a_moment(
     done: list[str] = []
     may_end = asyncio.Event()
     server = serve(Slow)
-    server.say(frame("work"))
-    await settle()
-    await asyncio.wait_for(made[0].acts.wait(), PATIENCE)
+    await begin(server, made, "work")
 
-    if ends == "end":
-        server.socket.end(4001)
-    else:
-        server.socket._lose()
+    finish(server, code)
     await settle()
     may_end.set()
     server.leave()
 
     codes = [m["code"] for m in (await server.ended())[1:]]
-    assert (done, codes) == (["work"], [4001] if ends == "end" else [])
+    assert (done, codes) == (["work"], [code] if code else [])
 
 
-@pytest.mark.parametrize("ends", ["_lose", "end"])
+@pytest.mark.parametrize("code", [None, 4001])
 async def test_but_not_for_ever(
-    serve: Serve, made: list[Echo], monkeypatch: pytest.MonkeyPatch, ends: str
+    serve: Serve, made: list[Echo], monkeypatch: pytest.MonkeyPatch, code: int | None
 ) -> None:
     monkeypatch.setattr("turbo.connections.websocket.CLOSE_TIMEOUT", 0.01)
     monkeypatch.setattr("turbo.connections.websocket.LEAVE_TIMEOUT", 0.01)
     server = serve(Finishing)
-    server.say(frame("hang"))
-    await settle()
-    await asyncio.wait_for(made[0].acts.wait(), PATIENCE)
+    await begin(server, made, "hang")
 
-    if ends == "end":
-        server.socket.end(4001)
-    else:
-        server.socket._lose()
+    finish(server, code)
 
     await server.ended()
-    assert made[0].left == [4001 if ends == "end" else 1006]
+    assert made[0].left == [code or 1006]
