@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 import turbo
-from tests.support.clients import Socket, signed_now
+from tests.support.clients import Socket, cookies_of, signed_now
 from tests.testapp.models import Message, Room
 from tests.testapp.streams import Announcements
 from turbo.delivery.names import sign
@@ -118,9 +118,8 @@ async def test_it_finds_the_user_of_a_session_where_no_middleware_does(
     ada = await User.objects.acreate(username="ada")
     signed = room.stream.sign(ada)
     await client.aforce_login(ada)
-    cookie = client.cookies.output(header="", sep=";").strip().encode()
 
-    async with Socket(headers=[(b"cookie", cookie)]) as known, Socket() as stranger:
+    async with Socket(headers=[cookies_of(client)]) as known, Socket() as stranger:
         admitted = await known.subscribe(signed)
         refused = await stranger.subscribe(signed)
 

@@ -28,7 +28,7 @@ from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 
 import turbo
-from tests.support.clients import Socket
+from tests.support.clients import Socket, cookies_of
 from tests.support.servers import PATIENCE, ROOT, channel_layer
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
@@ -110,11 +110,10 @@ def test_a_page_of_a_logged_in_user_takes_one_visit_to_the_database(
     rooms = [Room.objects.create(name=str(number)) for number in range(20)]
     names = [room.stream.sign(ann) for room in rooms]
     client.force_login(ann)
-    cookies = client.cookies.output(header="", sep=";").strip().encode()
     visit = DatabaseSyncToAsync.thread_handler
 
     async def subscribe() -> None:
-        async with Socket(headers=[(b"cookie", cookies)]) as socket:
+        async with Socket(headers=[cookies_of(client)]) as socket:
             answers = await socket.subscribe(*names)
             assert {answer["type"] for answer in answers} == {"subscribed"}
 
@@ -138,9 +137,8 @@ def test_pages_that_connect_together_share_their_queries(
         user = User.objects.create(username=str(number))
         client = Client()
         client.force_login(user)
-        cookie = client.cookies.output(header="", sep=";").strip().encode()
         room = Room.objects.create(name=str(number))
-        pages.append((cookie, room.stream.sign(user)))
+        pages.append((cookies_of(client), room.stream.sign(user)))
 
     loops: list[asyncio.AbstractEventLoop] = []
 
@@ -154,7 +152,7 @@ def test_pages_that_connect_together_share_their_queries(
 
     async def subscribe() -> None:
         loops.append(asyncio.get_running_loop())
-        sockets = [Socket(headers=[(b"cookie", cookie)]) for cookie, _ in pages]
+        sockets = [Socket(headers=[cookies]) for cookies, _ in pages]
         async with AsyncExitStack() as stack:
             for socket in sockets:
                 await stack.enter_async_context(socket)

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.test import AsyncClient, override_settings
 
 import turbo
-from tests.support.clients import Socket
+from tests.support.clients import Socket, cookies_of
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Counter
 from turbo.delivery.hub import get_hub
@@ -294,8 +294,7 @@ async def test_who_has_logged_out_meanwhile_is_not_taken_for_who_it_was(
     client = AsyncClient()
     await client.aforce_login(ann)
     signed = cellar.stream.sign(ann)
-    cookies = client.cookies.output(header="", sep=";").strip().encode()
-    async with Socket(headers=[(b"cookie", cookies)]) as socket:
+    async with Socket(headers=[cookies_of(client)]) as socket:
         first = await socket.subscribe(signed)
         await client.get("/logout/")
         ended = await socket.receive()
@@ -310,8 +309,7 @@ async def test_a_user_whom_nothing_has_asked_for_is_found_to_be_revoked(
     """A page that is open to everybody is the user's all the same."""
     client = AsyncClient()
     await client.aforce_login(ann)
-    cookies = client.cookies.output(header="", sep=";").strip().encode()
-    async with Socket(headers=[(b"cookie", cookies)]) as socket:
+    async with Socket(headers=[cookies_of(client)]) as socket:
         await socket.subscribe(Announcements().signed_stream_name)
         await sync_to_async(turbo.revoke)(user=ann)
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import websockets
 from channels.testing import WebsocketCommunicator
+from django.test import AsyncClient, Client
 
 from tests.support.servers import PATIENCE
 from turbo.consumers import TurboStreamsConsumer
@@ -17,13 +18,26 @@ from turbo.delivery.broadcast import flush
 from turbo.replay import get_replay
 from turbo.typing import ASGIApplication
 
-__all__ = ["LivePage", "Socket", "Staying", "Talk", "connect", "signed_now"]
+__all__ = [
+    "LivePage",
+    "Socket",
+    "Staying",
+    "Talk",
+    "connect",
+    "cookies_of",
+    "signed_now",
+]
 
 
 def connect(url: str, **options: Any) -> websockets.connect:
     """Connect over the network, without a time limit of its own."""
     patient: dict[str, Any] = {"ping_interval": None, "open_timeout": PATIENCE}
     return websockets.connect(url, **(patient | options))
+
+
+def cookies_of(client: Client | AsyncClient) -> tuple[bytes, bytes]:
+    """Return the header with which a visitor's WebSocket has the visitor's session."""
+    return b"cookie", client.cookies.output(header="", sep=";").strip().encode()
 
 
 async def signed_now(stream: Any, user: Any = None) -> str:
