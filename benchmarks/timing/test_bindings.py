@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import pytest
-from django.test import override_settings
-from pytest_django import DjangoDbBlocker
 from pytest_django.asserts import assertNumQueries
 from rest_framework import permissions, renderers, serializers
 from rest_framework.test import APIRequestFactory
 
 from tests.bindings.app.models import Product
-from tests.bindings.conftest import Bind
-from tests.bindings.databases import ALIAS, postgres_database
-from tests.support.servers import Postgres, Valkey, channel_layer
+from tests.bindings.databases import ALIAS
 from turbo.bindings import Binding, BoundModelViewSet
-from turbo.bindings.cache.reading import forget_copies
-from turbo.delivery.broadcast import shut_down
 
 ROWS = 1_000
-
-
-@pytest.fixture(scope="module")
-def database(postgres: Postgres, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
-    yield from postgres_database(postgres, django_db_blocker, name="bindings-cost")
-
-
-@pytest.fixture
-def binding(database: str, valkey: Valkey, bind: Bind) -> Iterator[Binding]:
-    layers = {"default": channel_layer("redis", valkey.url)}
-    with override_settings(CHANNEL_LAYERS=layers):
-        objects = Product.objects.using(ALIAS)
-        if not objects.exists():
-            objects.bulk_create(Product(name=f"Product {n}") for n in range(ROWS))
-        yield bind(Product, using=ALIAS, filters={"venue": "store"})()
-        shut_down()
-    forget_copies()
 
 
 def best(work: Callable[[], Any], *, times: int = 15) -> float:
@@ -52,25 +28,25 @@ def best(work: Callable[[], Any], *, times: int = 15) -> float:
 
 
 def test_all_is_faster_than_its_query(
-    binding: Binding, record_property: Callable[[str, Any], None]
+    large_binding: Binding, record_property: Callable[[str, Any], None]
 ) -> None:
     """This is so with the copy of this process, and after a change of one row."""
     product = Product.objects.using(ALIAS).first()
     assert product is not None
 
     def query() -> dict[int, Product]:
-        return {row.pk: row for row in binding.ordered_queryset()}
+        return {row.pk: row for row in large_binding.ordered_queryset()}
 
-    assert binding.all() == query()
+    assert large_binding.all() == query()
     with assertNumQueries(0, using=ALIAS):
-        assert len(binding.all()) == ROWS
+        assert len(large_binding.all()) == ROWS
 
-    from_database, from_cache = best(query), best(binding.all)
+    from_database, from_cache = best(query), best(large_binding.all)
 
     def after_change() -> float:
         product.stock += 1
         product.save(using=ALIAS)
-        return best(binding.all, times=1)
+        return best(large_binding.all, times=1)
 
     changed = min(after_change() for _ in range(10))
     record_property("query_ms", from_database)
@@ -85,7 +61,7 @@ def test_all_is_faster_than_its_query(
 
 
 def test_304_is_faster_than_200(
-    binding: Binding, record_property: Callable[[str, Any], None]
+    large_binding: Binding, record_property: Callable[[str, Any], None]
 ) -> None:
     class ProductSerializer(serializers.ModelSerializer[Product]):
         class Meta:
@@ -93,7 +69,7 @@ def test_304_is_faster_than_200(
             fields = ("id", "name", "venue")
 
     attributes = {
-        "binding": binding,
+        "binding": large_binding,
         "serializer_class": ProductSerializer,
         "authentication_classes": [],
         "permission_classes": [permissions.AllowAny],

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.test import override_settings
+from pytest_django import DjangoDbBlocker
 
-from tests.support.servers import PATIENCE, channel_layer
+from tests.bindings.app.models import Product
+from tests.bindings.databases import ALIAS, postgres_database
+from tests.support.servers import PATIENCE, Postgres, Valkey, channel_layer
 from turbo.bindings import Binding
 from turbo.bindings.cache.reading import forget_copies
 from turbo.bindings.cache.registry import unregister
@@ -51,3 +54,23 @@ def bind() -> Iterator[Bind]:
     yield declare
     for cls in made:
         unregister(cls)
+
+
+@pytest.fixture(scope="module")
+def cost_database(
+    postgres: Postgres, django_db_blocker: DjangoDbBlocker
+) -> Iterator[str]:
+    yield from postgres_database(postgres, django_db_blocker, name="bindings-cost")
+
+
+@pytest.fixture
+def large_binding(cost_database: str, valkey: Valkey, bind: Bind) -> Iterator[Binding]:
+    """A binding of a thousand products in PostgreSQL, which Redis keeps."""
+    layers = {"default": channel_layer("redis", valkey.url)}
+    with override_settings(CHANNEL_LAYERS=layers):
+        objects = Product.objects.using(ALIAS)
+        if not objects.exists():
+            objects.bulk_create(Product(name=f"Product {n}") for n in range(1_000))
+        yield bind(Product, using=ALIAS, filters={"venue": "store"})()
+        shut_down()
+    forget_copies()

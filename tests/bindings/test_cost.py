@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.test import override_settings
-from pytest_django import DjangoDbBlocker
 from pytest_django.asserts import assertNumQueries
 from rest_framework import permissions, renderers, serializers
 from rest_framework.test import APIRequestFactory
 
 from tests.bindings.app.models import Product
-from tests.bindings.conftest import Bind
-from tests.bindings.databases import ALIAS, postgres_database
-from tests.support.servers import Postgres, Valkey, channel_layer
+from tests.bindings.databases import ALIAS
+from tests.support.servers import Valkey
 from turbo.bindings import Binding, BoundModelViewSet
 from turbo.bindings.cache.reading import forget_copies
-from turbo.delivery.broadcast import shut_down
 
 ROWS = 1_000
-
-
-@pytest.fixture(scope="module")
-def database(postgres: Postgres, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
-    yield from postgres_database(postgres, django_db_blocker, name="bindings-cost")
-
-
-@pytest.fixture
-def binding(database: str, valkey: Valkey, bind: Bind) -> Iterator[Binding]:
-    layers = {"default": channel_layer("redis", valkey.url)}
-    with override_settings(CHANNEL_LAYERS=layers):
-        objects = Product.objects.using(ALIAS)
-        if not objects.exists():
-            objects.bulk_create(Product(name=f"Product {n}") for n in range(ROWS))
-        yield bind(Product, using=ALIAS, filters={"venue": "store"})()
-        shut_down()
-    forget_copies()
 
 
 def received(valkey: Valkey) -> int:
@@ -47,11 +25,11 @@ def received(valkey: Valkey) -> int:
 
 
 def test_all_reads_what_has_changed_and_no_more(
-    binding: Binding, valkey: Valkey
+    large_binding: Binding, valkey: Valkey
 ) -> None:
     """From the copy of this process; the database is not asked."""
-    rows = {row.pk: row for row in binding.ordered_queryset()}
-    assert binding.all() == rows
+    rows = {row.pk: row for row in large_binding.ordered_queryset()}
+    assert large_binding.all() == rows
     forget_copies()
     product = Product.objects.using(ALIAS).first()
     assert product is not None
@@ -59,14 +37,14 @@ def test_all_reads_what_has_changed_and_no_more(
 
     before = received(valkey)
     with assertNumQueries(0, using=ALIAS):
-        assert binding.all() == rows
+        assert large_binding.all() == rows
     everything = received(valkey)
     with assertNumQueries(0, using=ALIAS):
-        assert binding.all() == rows
+        assert large_binding.all() == rows
     nothing = received(valkey)
     product.save(using=ALIAS)
     with assertNumQueries(0, using=ALIAS):
-        assert binding.all()[product.pk].stock == product.stock
+        assert large_binding.all()[product.pk].stock == product.stock
     one_row = received(valkey)
 
     assert everything - before > 100 * ROWS
@@ -75,7 +53,7 @@ def test_all_reads_what_has_changed_and_no_more(
 
 
 def test_304_serialises_no_row(
-    binding: Binding, monkeypatch: pytest.MonkeyPatch
+    large_binding: Binding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serialised: list[int] = []
     represent = serializers.Serializer.to_representation
@@ -92,7 +70,7 @@ def test_304_serialises_no_row(
             fields = ("id", "name", "venue")
 
     attributes = {
-        "binding": binding,
+        "binding": large_binding,
         "serializer_class": ProductSerializer,
         "authentication_classes": [],
         "permission_classes": [permissions.AllowAny],
