@@ -15,10 +15,14 @@ class ListSocket extends FakeSocket {
     this.onmessage({ data: JSON.stringify({ event: "shop", action, ...fields }) });
   }
 
-  sync(version, rows) {
+  page(version, page, pages, rows) {
     const keys = rows.map(([key]) => key);
     const payload = rows.map(([, value]) => value);
-    this.say("sync", { version, page: 1, pages: 1, keys, payload });
+    this.say("sync", { version, page, pages, keys, payload });
+  }
+
+  sync(version, rows) {
+    this.page(version, 1, 1, rows);
     this.say("sync", { version, payload: "ok" });
   }
 }
@@ -59,21 +63,9 @@ afterEach(() => {
 describe("following", () => {
   test("all rows are there when the last page is", () => {
     socket.accept();
-    socket.say("sync", {
-      version: "k:1",
-      page: 1,
-      pages: 2,
-      keys: [1],
-      payload: ["a"],
-    });
+    socket.page("k:1", 1, 2, [[1, "a"]]);
     const early = list.size;
-    socket.say("sync", {
-      version: "k:1",
-      page: 2,
-      pages: 2,
-      keys: [2],
-      payload: ["b"],
-    });
+    socket.page("k:1", 2, 2, [[2, "b"]]);
 
     assert.equal(early, 0);
     assert.deepEqual(list.entries(), [
@@ -172,13 +164,7 @@ describe("coming back", () => {
 
   test("a sync that broke off counts for nothing", () => {
     socket.accept();
-    socket.say("sync", {
-      version: "k:1",
-      page: 1,
-      pages: 2,
-      keys: [1],
-      payload: ["a"],
-    });
+    socket.page("k:1", 1, 2, [[1, "a"]]);
     socket.onclose({ code: 1006 });
     pass(250);
 
