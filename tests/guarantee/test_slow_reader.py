@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from benchmarks.sockets import Crowd, Handshake
+from benchmarks.sockets import Crowd
+from benchmarks.timing.readers import handshake
 from tests.support.servers import PATIENCE, WebServer
 from tests.testapp.streams import Announcements, Counter
 from turbo.delivery.broadcast import shut_down
@@ -27,13 +27,6 @@ BULK = "x" * 200_000
 PIECES = 90
 CLOSED = "does not read and is closed"
 NUMBER = re.compile(rb'"position":"\w+:(\d+)","data"')
-
-
-def handshake(*signed: str, since: str = "") -> Handshake:
-    """Return how a page subscribes."""
-    streams = [{"name": name, "since": since} for name in signed]
-    frame = json.dumps({"type": "subscribe", "streams": streams})
-    return Handshake(path="/ws/", frames=((frame, '"subscribed"'),))
 
 
 @pytest.fixture(params=["daphne", "uvicorn", "fast path"])
