@@ -29,7 +29,7 @@ const DEFAULTS = {
 };
 
 /**
- * @import { Environment, Timing } from "./socket.js"
+ * @import { Environment, Timer, Timing } from "./socket.js"
  *
  * @typedef {Partial<typeof DEFAULTS> & Environment & Timing} Options
  * @typedef {Record<string, any>} Payload see the reference
@@ -52,8 +52,6 @@ const DEFAULTS = {
  * @property {Subscription} subscription
  * @property {number} retries answers that asked to try again later
  * @property {Timer} [timer]
- *
- * @typedef {ReturnType<typeof setTimeout>} Timer
  */
 
 const UNAVAILABLE = 503;

@@ -31,7 +31,7 @@ const LINGER = 300; // ms to keep a stream without elements: Turbo moves element
 const BATCH = 50; // entries of a frame, far below the server's limits
 
 /**
- * @import { Environment, Timing } from "./socket.js"
+ * @import { Environment, Timer, Timing } from "./socket.js"
  *
  * @typedef {{ epoch: string, number: number }} Position
  * @typedef {{ epoch: string | null, number: number | null }} Place
@@ -127,8 +127,8 @@ class Subscription {
   askedAt = 0;
   tries = 0; // requests without an answer
   retries = 0; // answers that asked to try again later
-  /** @type {Timer | null} */
-  timer = null;
+  /** @type {Timer} */
+  timer;
   madeAt = Date.now();
 
   /** @param {string} name */
@@ -151,13 +151,12 @@ class Subscription {
   }
 
   settle() {
-    clearTimeout(this.timer ?? undefined);
-    Object.assign(this, { asked: null, timer: null, tries: 0 });
+    clearTimeout(this.timer);
+    Object.assign(this, { asked: null, timer: undefined, tries: 0 });
   }
 }
 
 /**
- * @typedef {ReturnType<typeof setTimeout>} Timer
  * @typedef {{ stream: string, epoch?: string, number?: number }} Message
  * @typedef {(html: string, message: Message) => void} Render
  *
@@ -172,7 +171,6 @@ class Subscription {
  * @property {Promise<Render>} renderer
  * @property {() => void} settled called when no source waits
  * @property {() => boolean} [isVisiting] whether Turbo is replacing the page
- * @property {number} [linger]
  */
 
 // The subscriptions on the page's socket. It applies their messages in order.
@@ -187,12 +185,12 @@ export class Connection {
   #streams = new Map(); // by id
   /** @type {Set<Subscription>} */
   #asking = new Set();
-  /** @type {Timer | undefined} */
+  /** @type {Timer} */
   #leaving;
 
   /** @param {ConnectionOptions & Environment & Timing} options */
   constructor(options) {
-    const defaults = { ...DEFAULTS, linger: LINGER, isVisiting: () => false };
+    const defaults = { ...DEFAULTS, isVisiting: () => false };
     this.#options = { ...defaults, ...options };
     this.#socket = new ReconnectingSocket({
       ...options,
@@ -293,11 +291,11 @@ export class Connection {
   // Wait for the end of a visit: a preview has no streams, and the new page may need
   // them.
   #leaveLater() {
-    const { linger, isVisiting } = this.#options;
+    const { isVisiting } = this.#options;
     clearTimeout(this.#leaving);
     this.#leaving = setTimeout(
       () => (isVisiting() ? this.#leaveLater() : this.#leave()),
-      linger,
+      LINGER,
     );
   }
 
@@ -387,7 +385,7 @@ export class Connection {
     subscription.retries += 1;
     for (const source of subscription.sources) source.stop("disconnected");
     subscription.timer = setTimeout(() => {
-      subscription.timer = null;
+      subscription.timer = undefined;
       this.#ask(subscription);
     }, delay);
   }
@@ -596,46 +594,39 @@ function renderNow(detail) {
 // --- Refreshes after lost messages
 
 const HISTORY = "turbo-channels-refreshes";
+const ROUNDS = 5; // refreshes that may fail to help, …
+const CALM = 60_000; // … each within so many ms of the one before
+const PAUSE = 1_000; // ms before the first, at most
 
-/**
- * @typedef {{ rounds: number, at: number }} History
- *
- * @typedef {object} RefresherOptions
- * @property {Promise<Turbo>} turbo
- * @property {number} [pause]
- * @property {number} [rounds]
- * @property {number} [calm]
- * @property {() => number} [random]
- */
+/** @typedef {{ rounds: number, at: number }} History */
 
 // Fetches the page and lets Turbo morph it, once for all streams that have lost
 // messages.
 //
 // It waits for visits and forms in progress, which Turbo would cancel otherwise.
 class Refresher {
-  #options;
+  #turbo;
   /** @type {Set<Source>} */
   #sources = new Set();
-  /** @type {Timer | null} */
-  #timer = null;
+  /** @type {Timer} */
+  #timer;
   #isRunning = false;
   #answers = 0; // of forms, still loading
   #failures = 0;
   /** @type {History} */
   #history = { rounds: 0, at: 0 };
 
-  /** @param {RefresherOptions} options */
-  constructor(options) {
-    const defaults = { pause: 1_000, rounds: 5, calm: 60_000, random: Math.random };
-    this.#options = { ...defaults, ...options };
+  /** @param {Promise<Turbo>} turbo */
+  constructor(turbo) {
+    this.#turbo = turbo;
     const finish = (/** @type {any} */ { detail }) => this.#awaitAnswer(detail);
-    this.#options.turbo.then(() => addEventListener("turbo:submit-end", finish));
+    turbo.then(() => addEventListener("turbo:submit-end", finish));
   }
 
   /** @param {Source} source */
   request(source) {
     this.#sources.add(source);
-    this.#options.turbo.then((Turbo) => this.#schedule(Turbo));
+    this.#turbo.then((Turbo) => this.#schedule(Turbo));
   }
 
   /**
@@ -654,7 +645,7 @@ class Refresher {
 
   get #rounds() {
     const { rounds, at } = recall() ?? this.#history;
-    return Date.now() - at < this.#options.calm ? rounds : 0;
+    return Date.now() - at < CALM ? rounds : 0;
   }
 
   set #rounds(rounds) {
@@ -670,20 +661,20 @@ class Refresher {
    * @param {Turbo} Turbo
    */
   #schedule(Turbo) {
-    if (this.#timer !== null || this.#isRunning || this.#sources.size === 0) return;
-    const { pause, rounds, random } = this.#options;
-    if (this.#rounds >= rounds) {
+    if (this.#timer !== undefined || this.#isRunning || this.#sources.size === 0)
+      return;
+    if (this.#rounds >= ROUNDS) {
       this.#sources.clear();
       return console.warn(`${TAG}: refreshes do not help, the page may be out of date`);
     }
     const failed = Math.min(this.#rounds + this.#failures, 5);
-    this.#later(Turbo, pause * (random() + (failed && 2 ** failed)));
+    this.#later(Turbo, PAUSE * (Math.random() + (failed && 2 ** failed)));
   }
 
   /** @type {(Turbo: Turbo, delay: number) => void} */
   #later(Turbo, delay) {
     this.#timer = setTimeout(() => {
-      this.#timer = null;
+      this.#timer = undefined;
       this.#run(Turbo);
     }, delay);
   }
@@ -691,7 +682,7 @@ class Refresher {
   /** @param {Turbo} Turbo */
   async #run(Turbo) {
     if (this.#sources.size === 0) return;
-    if (this.#isBusy(Turbo)) return this.#later(Turbo, this.#options.pause / 4);
+    if (this.#isBusy(Turbo)) return this.#later(Turbo, PAUSE / 4);
     this.#isRunning = true;
     try {
       await this.#refresh(Turbo, location.href);
@@ -840,7 +831,7 @@ const isBrowser = globalThis.customElements !== undefined;
 const whenDefined = isBrowser && customElements.whenDefined("turbo-stream");
 /** @type {Promise<Turbo>} */
 const turbo = whenDefined ? whenDefined.then(turboOfPage) : new Promise(() => {});
-const refresher = new Refresher({ turbo });
+const refresher = new Refresher(turbo);
 turbo.then(keepTyped);
 const connection = new Connection({
   url: addressOfStreams,
