@@ -349,6 +349,18 @@ describe("a server that does not answer", () => {
     assert.equal(server.isClosed, true);
   });
 
+  test("a clock that is set back does not hide it", async (t) => {
+    const server = await open();
+    const { now } = Date;
+    t.mock.method(Date, "now", () => now() - 3_600_000);
+
+    await pass(silence);
+    assert.deepEqual(server.sent, [{ type: "ping" }]);
+    await pass(echo);
+
+    assert.equal(server.isClosed, true);
+  });
+
   test("any message is an answer", async () => {
     const server = await open();
     await pass(silence);

@@ -204,9 +204,8 @@ export class ReconnectingSocket {
 
   #tick() {
     const { patience, echo, silence } = this.#options;
-    const now = Date.now();
-    const quiet = now - this.#heardAt;
-    const isLate = this.#pingedAt !== null && now - this.#pingedAt >= echo;
+    const quiet = distance(this.#heardAt);
+    const isLate = this.#pingedAt !== null && distance(this.#pingedAt) >= echo;
     if (isLate || (!this.#isOpen && quiet >= patience)) return this.giveUp();
     if (!this.#isOpen) return;
     if (quiet >= silence) this.#ping();
@@ -252,6 +251,14 @@ export class ReconnectingSocket {
 }
 
 /** @typedef {ReturnType<typeof setTimeout> | undefined} Timer */
+
+/**
+ * Return how far `moment` is from now. It counts in both directions, so that a clock
+ * that is set back does not hide a silence.
+ *
+ * @param {number} moment
+ */
+const distance = (moment) => Math.abs(Date.now() - moment);
 
 // The defaults for the owner's callbacks.
 const OWNER = {
