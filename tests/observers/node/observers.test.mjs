@@ -38,6 +38,16 @@ async function tick(milliseconds) {
   await settle();
 }
 
+const SUBSCRIBE = "subscribe_instance";
+
+// Subscribe to an object, and let its snapshot come.
+async function observed() {
+  const people = client.observe(1);
+  await socket().accept();
+  await socket().say(answer(1, { action: SUBSCRIBE, data: "a", position: "e:7" }));
+  return people;
+}
+
 test("no socket is opened before something is wanted", () => {
   assert.equal(FakeSocket.all.length, 0);
 });
@@ -92,7 +102,7 @@ test("a subscription is a snapshot and what follows it", async () => {
   const people = client.observe(1);
   await socket().accept();
   await socket().say(
-    answer(1, { action: "subscribe_instance", data: { id: 1 }, position: "e:7" }),
+    answer(1, { action: SUBSCRIBE, data: { id: 1 }, position: "e:7" }),
   );
   await socket().say(answer(1, { action: "update", data: { id: 2 }, position: "e:8" }));
   await socket().say(answer(1, { action: "delete", data: { pk: 1 }, position: "e:9" }));
@@ -105,7 +115,7 @@ test("a subscription is a snapshot and what follows it", async () => {
     { action: "delete", data: { pk: 1 } },
   ]);
   assert.deepEqual(socket().sent, [
-    { action: "subscribe_instance", pk: 1, request_id: 1, snapshot: true },
+    { action: SUBSCRIBE, pk: 1, request_id: 1, snapshot: true },
     { action: "unsubscribe_instance", pk: 1, request_id: 1 },
   ]);
   assert.equal((await people.next()).done, true);
@@ -117,8 +127,7 @@ test("all that wait for the next event get one each, in order", async () => {
   for (let count = 0; count < 3; count += 1)
     people.next().then((result) => results.push(result));
   await socket().accept();
-  const action = "subscribe_instance";
-  await socket().say(answer(1, { action, data: "a", position: "e:7" }));
+  await socket().say(answer(1, { action: SUBSCRIBE, data: "a", position: "e:7" }));
   await socket().say(answer(1, { action: "update", data: "b", position: "e:8" }));
   client.close();
   await settle();
@@ -131,10 +140,7 @@ test("all that wait for the next event get one each, in order", async () => {
 });
 
 test("nothing comes after the loop was left", async () => {
-  const people = client.observe(1);
-  await socket().accept();
-  const action = "subscribe_instance";
-  await socket().say(answer(1, { action, data: "a", position: "e:7" }));
+  const people = await observed();
   await socket().say(answer(1, { action: "update", data: "b", position: "e:8" }));
   for await (const { data } of people) if (data === "a") break;
 
@@ -142,15 +148,12 @@ test("nothing comes after the loop was left", async () => {
 });
 
 test("what is gone when the connection is back was deleted", async () => {
-  const people = client.observe(1);
-  await socket().accept();
-  const action = "subscribe_instance";
-  await socket().say(answer(1, { action, data: "a", position: "e:7" }));
+  const people = await observed();
   await socket().end(1006);
   await tick(500);
   await socket().accept();
   await socket().say(
-    answer(1, { action, response_status: 404, errors: ["Not found"] }),
+    answer(1, { action: SUBSCRIBE, response_status: 404, errors: ["Not found"] }),
   );
   const seen = [];
   for await (const event of people) seen.push(event);
@@ -162,16 +165,15 @@ test("what is gone when the connection is back was deleted", async () => {
 });
 
 test("a broken connection is resumed where it stood", async () => {
-  const people = client.observe(1);
-  await socket().accept();
-  const action = "subscribe_instance";
-  await socket().say(answer(1, { action, data: "a", position: "e:7" }));
+  const people = await observed();
   await socket().say(answer(1, { action: "update", data: "b", position: "e:8" }));
   const first = socket();
   await first.end(1006);
   await tick(500);
   await socket().accept();
-  await socket().say(answer(1, { action, position: "e:8", recovered: true }));
+  await socket().say(
+    answer(1, { action: SUBSCRIBE, position: "e:8", recovered: true }),
+  );
   await socket().say(answer(1, { action: "update", data: "b", position: "e:8" }));
   await socket().say(answer(1, { action: "update", data: "c", position: "e:9" }));
 
@@ -180,7 +182,9 @@ test("a broken connection is resumed where it stood", async () => {
     data.push((await people.next()).value.data);
   assert.deepEqual(data, ["a", "b", "c"]);
   assert.notEqual(socket(), first);
-  assert.deepEqual(socket().sent, [{ action, pk: 1, request_id: 1, since: "e:8" }]);
+  assert.deepEqual(socket().sent, [
+    { action: SUBSCRIBE, pk: 1, request_id: 1, since: "e:8" },
+  ]);
 });
 
 test("what cannot be resumed comes as another snapshot", async () => {
@@ -337,7 +341,7 @@ test("several consumers share one socket", async () => {
   await socket().accept();
   await socket().say({ stream: "people", payload: answer(1, { data: "Ann" }) });
   const payload = answer(2, {
-    action: "subscribe_instance",
+    action: SUBSCRIBE,
     data: "r",
     position: "e:1",
   });
