@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from itertools import count
 
 import pytest
@@ -31,6 +32,18 @@ async def next_frames(page: Page) -> None:
     await page.evaluate(
         "new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))"
     )
+
+
+async def preview(site: Site, page: Page) -> Callable[[], None]:
+    """Come back to a page, of which a preview is shown until the result is called."""
+    await page.goto(site.url())
+    await page.click("#go")
+    await page.wait_for_selector("#back")
+    await connected(page)
+    release = site.hold("/")
+    await page.click("#back")
+    await page.wait_for_selector("html[data-turbo-preview] #go")
+    return release
 
 
 async def test_visit_keeps_the_socket(site: Site, page: Page) -> None:
@@ -227,14 +240,8 @@ async def test_snapshot_does_not_claim_to_be_connected(site: Site, page: Page) -
 async def test_preview_is_not_connected(site: Site, page: Page) -> None:
     site.show("/", "chat", body=TO_OTHER)
     site.show("/other", "room", body=TO_HOME)
-    await page.goto(site.url())
-    await page.click("#go")
-    await page.wait_for_selector("#back")
-    await connected(page)
-    release = site.hold("/")
+    release = await preview(site, page)
 
-    await page.click("#back")
-    await page.wait_for_selector("html[data-turbo-preview] #go")
     await site.requested("/", 2)
     assert await attribute(page, "connected") is None
     await site.publish("chat", "one")
@@ -251,14 +258,8 @@ async def test_preview_keeps_the_socket(site: Site, page: Page) -> None:
     site.show("/", "chat", body=TO_OTHER)
     site.show("/other", "room", body=TO_HOME)
     await turn_clock(page)
-    await page.goto(site.url())
-    await page.click("#go")
-    await page.wait_for_selector("#back")
-    await connected(page)
-    release = site.hold("/")
+    release = await preview(site, page)
 
-    await page.click("#back")
-    await page.wait_for_selector("html[data-turbo-preview] #go")
     await let_pass(page, seconds=5)
     release()
     await page.wait_for_selector("html:not([data-turbo-preview])")
@@ -298,14 +299,8 @@ async def test_permanent_source_lives_through_a_preview(site: Site, page: Page) 
     body = f'<div id="widget" data-turbo-permanent>{widget}</div>'
     site.show("/", body=body + TO_OTHER)
     site.show("/other", body=body + TO_HOME)
-    await page.goto(site.url())
-    await page.click("#go")
-    await page.wait_for_selector("#back")
-    await connected(page)
-    release = site.hold("/")
+    release = await preview(site, page)
 
-    await page.click("#back")
-    await page.wait_for_selector("html[data-turbo-preview] #go")
     await site.publish("chat", "one")
     await shows(page, "one")
     release()
