@@ -56,7 +56,7 @@ export class BoundList extends EventTarget {
     return this.#version;
   }
 
-  // Whether all changes up to now are there, and those to come will be.
+  // Whether the list has all changes up to now and gets the next ones.
   get isConnected() {
     return this.#isConnected;
   }

@@ -195,7 +195,7 @@ class Subscription {
   position = null;
   /** @type {Event[]} */
   #events = [];
-  /** @type {Waiting[]} calls of next() without an answer */
+  /** @type {Waiting[]} calls of next() that still wait */
   #waiting = [];
   /** @type {Error | null} */
   #error = null;
@@ -269,7 +269,7 @@ class Subscription {
     this.#serve();
   }
 
-  // Several may wait: each gets the next event, in the order in which they asked.
+  // Several calls of next() may wait. Each gets one event, in the order of the calls.
   #serve() {
     while (this.#waiting.length && (this.#events.length || this.#isDone)) {
       const { resolve, reject } = /** @type {Waiting} */ (this.#waiting.shift());
