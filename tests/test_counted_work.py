@@ -32,7 +32,7 @@ from tests.support.clients import Socket, cookies_of
 from tests.support.servers import PATIENCE, ROOT, channel_layer
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
-from turbo.connections import permissions
+from turbo.connections import permission_questions, permissions
 from turbo.connections.send_buffer import SendBuffer
 from turbo.delivery.broadcast import shut_down
 from turbo.delivery.envelope import Envelope
@@ -47,6 +47,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def _one_visit_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a loaded machine ask no test apart because the others took too long."""
     monkeypatch.setattr(permissions, "TESTING", PATIENCE)
+    monkeypatch.setattr(permission_questions, "QUICK", PATIENCE)
 
 
 class Counting(InMemoryChannelLayer):
