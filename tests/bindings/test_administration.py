@@ -128,7 +128,7 @@ def test_settings_are_checked() -> None:
     assert {unknown.id, hosts.id, backend.id} == {"turbo.E060"}
     assert "has no setting 'WHAT'" in unknown.msg
     assert "pass a list of Redis hosts" in hosts.msg
-    assert "is no Store" in backend.msg
+    assert "is not a Store" in backend.msg
     assert check_store() == []
 
 

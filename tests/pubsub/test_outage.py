@@ -10,8 +10,8 @@ from tests.support.servers import Valkey, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
-DOWN = "Changes are not heard"
-UP = "Changes are heard again."
+DOWN = "Changes cannot be received"
+UP = "Changes are received again."
 
 
 def test_redis_killed_and_restarted(server: PubSubServer, valkey: Valkey) -> None:

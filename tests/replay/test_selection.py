@@ -101,8 +101,8 @@ def test_get_replay_takes_any_backend(settings: Any) -> None:
         ({"REPLAY_BACKEND": REDIS_BACKEND}, "'default' is not one of channels-redis"),
         ({"REPLAY_BACKEND": REDIS_BACKEND, "REPLAY_HOSTS": "x"}, "list of Redis hosts"),
         ({"REPLAY_BACKEND": "turbo.replay.nowhere.Log"}, "turbo.replay.nowhere"),
-        ({"REPLAY_BACKEND": "turbo.conf.Settings"}, "is no ReplayLog"),
-        ({"REPLAY_BACKEND": "turbo.conf.get_settings"}, "is no ReplayLog"),
+        ({"REPLAY_BACKEND": "turbo.conf.Settings"}, "is not a ReplayLog"),
+        ({"REPLAY_BACKEND": "turbo.conf.get_settings"}, "is not a ReplayLog"),
         ({"REPLAY_LENGTH": 0}, "must be positive"),
     ],
 )

@@ -79,7 +79,7 @@ def test_another_is_made_after_a_setting_has_changed(
 
 @pytest.mark.parametrize("path", ["Chooser", "pytest"])
 def test_what_is_no_backend_is_named(path: str) -> None:
-    problem = rf"^TURBO\['SHELF'\] is '{__name__}.{path}', which is no Shelf\.$"
+    problem = rf"^TURBO\['SHELF'\] is '{__name__}.{path}', which is not a Shelf\.$"
 
     with pytest.raises(ConfigurationError, match=problem):
         Chooser(path).selection.get()

@@ -201,7 +201,7 @@ async def test_what_fails_is_logged_and_told(caplog: pytest.LogCaptureFixture) -
     await asyncio.wait_for(told.wait(), PATIENCE)
 
     assert failed == [1]
-    assert "Clients cannot be told of a change." in caplog.text
+    assert "Clients could not be notified of a change." in caplog.text
 
 
 async def test_who_stops_can_go_on() -> None:

@@ -1,1 +1,1 @@
-"""What knows no streams: threads, loops, tasks, queues and clients of Redis."""
+"""Threads, loops, tasks, queues and Redis clients; nothing here knows streams."""

@@ -1,4 +1,4 @@
-"""Which backend a process uses: the one that a setting names, or the one that fits."""
+"""The choice of a backend: the one that a setting names, or a default that fits."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["Selection"]
 
 
 class Backend(Protocol):
-    """What can be selected."""
+    """A backend that can be selected."""
 
-    #: Do several processes see what it holds?
+    #: Whether several processes see what the backend holds.
     supports_processes: ClassVar[bool]
 
 
@@ -29,8 +29,8 @@ class Selection(Generic[B]):
     """
     The backend of this process.
 
-    It is made when it is first asked for, again after the settings have changed, and
-    again in a forked process if it holds what is the parent's.
+    It is made on first use. It is made again after the settings have changed, and in a
+    forked process if the backend does not support several processes.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Selection(Generic[B]):
         self._choose = choose
         self._make = make
         self._backend: B | None = None
-        self._lock = threading.Lock()  # owns the making of _backend
+        self._lock = threading.Lock()  # held while _backend is made
         setting_changed.connect(self._on_setting_changed)
         after_in_child(self._after_fork)
 
     def get(self) -> B:
-        """Return the backend; any thread may ask."""
+        """Return the backend; any thread may call this."""
         backend = self._backend
         if backend is None:
             with self._lock:
@@ -62,7 +62,7 @@ class Selection(Generic[B]):
         return backend
 
     def forget(self) -> None:
-        """Let the next call make another; what one in memory held is lost."""
+        """Make the next call create a new backend; data held in memory is lost."""
         self._backend = None
 
     def _class(self) -> type[B]:
@@ -71,7 +71,7 @@ class Selection(Generic[B]):
         if isinstance(backend_class, type) and issubclass(backend_class, self._base):
             return backend_class
         raise ConfigurationError(
-            f"{self._setting} is {path!r}, which is no {self._base.__name__}."
+            f"{self._setting} is {path!r}, which is not a {self._base.__name__}."
         )
 
     def _on_setting_changed(self, *, setting: str, **kwargs: Any) -> None:
@@ -79,7 +79,7 @@ class Selection(Generic[B]):
             self.forget()
 
     def _after_fork(self) -> None:
-        # A lock may have been held by a thread that is not here.
+        # A thread that does not exist in this process may have held the lock.
         self._lock = threading.Lock()
         if self._backend is not None and not self._backend.supports_processes:
             self.forget()

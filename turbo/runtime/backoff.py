@@ -1,8 +1,8 @@
 """
-Trying again what failed, less and less often, and saying so once.
+Retries with growing pauses, and one log message for each outage.
 
-:class:`Backoff` knows how long to wait, :class:`OutageLog` what is in the log already:
-one line when something is out of reach, one when it is back.
+:class:`Backoff` computes how long to wait. :class:`OutageLog` logs one message when
+something cannot be reached, and one when it can be reached again.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ T = TypeVar("T")
 
 Sleep: TypeAlias = Callable[[float], Awaitable[object]]
 
-#: Seconds to wait after the first failure; each one that follows doubles them.
+#: Seconds to wait after the first failure; each further failure doubles them.
 FIRST = 0.1
-#: Seconds that are never exceeded.
+#: The longest pause, in seconds.
 MOST = 2.0
 
 
 class OutageLog:
     """
-    Whether something is out of reach, as any thread may find out.
+    Logs the beginning and the end of each outage; any thread may use it.
 
-    ``down`` is the line for the log, with ``%(type)s`` and ``%(error)s`` for what was
-    raised, and ``up`` the line for when it is over.
+    ``down`` is the message for the beginning, with ``%(type)s`` and ``%(error)s`` for
+    the exception, and ``up`` the message for the end.
     """
 
     def __init__(self, logger: logging.Logger, *, down: str, up: str) -> None:
@@ -38,10 +38,10 @@ class OutageLog:
         self._logger = logger
         self._down_line = down
         self._up_line = up
-        self._lock = threading.Lock()  # owns what is_down becomes
+        self._lock = threading.Lock()  # held while is_down changes
 
     def down(self, error: Exception) -> bool:
-        """Take note of a failure; return whether it is the first one."""
+        """Note a failure; return whether an outage begins with it."""
         with self._lock:
             if self.is_down:
                 return False
@@ -52,9 +52,10 @@ class OutageLog:
 
     def up(self, *, unless: Callable[[], object] | None = None) -> bool:
         """
-        Take note of a success; return whether that ends an outage.
+        Note a success; return whether it ends an outage.
 
-        ``unless()``, which is asked while nobody can note a failure, may object.
+        The outage goes on if ``unless()`` returns a true value. It is called while the
+        lock is held, so no failure can be noted meanwhile.
         """
         if not self.is_down:
             return False
@@ -69,26 +70,27 @@ class OutageLog:
 
 class Backoff:
     """
-    The pauses of one who tries again.
+    The pauses between attempts.
 
-    After the first ``free`` failures there is none: a connection may have died of age.
+    There is no pause after the first ``free`` failures, because an idle connection may
+    have been closed.
     """
 
     __slots__ = ("_free", "_pause", "_sleep", "failures")
 
     def __init__(self, *, free: int = 0, sleep: Sleep = asyncio.sleep) -> None:
-        #: How often it has failed since it last succeeded.
+        #: The number of failures since the last success.
         self.failures = 0
         self._free = free
         self._pause = FIRST
         self._sleep = sleep
 
     def reset(self) -> None:
-        """Take note of a success."""
+        """Note a success."""
         self.failures, self._pause = 0, FIRST
 
     def fail(self) -> float:
-        """Take note of a failure; return the seconds to wait."""
+        """Note a failure; return the seconds to wait."""
         self.failures += 1
         if self.failures <= self._free:
             return 0.0
@@ -103,9 +105,9 @@ class Backoff:
         fatal: tuple[type[Exception], ...] = (),
     ) -> T:
         """
-        Return what ``attempt()`` returns, however often it fails before.
+        Call ``attempt()`` until it succeeds, and return its result.
 
-        What is ``fatal`` is raised: it would be the same the next time.
+        A ``fatal`` exception is raised, because the next attempt would fail as well.
         """
         while True:
             try:

@@ -1,10 +1,10 @@
 """
-Questions that are asked at the same time are answered in batches.
+Batches of questions that are asked at the same time.
 
-A thousand pages that come back at once would take a thousand visits to the database and
-as many round trips to Redis. Whoever asks while an answer is on its way waits for the
-next one, which is for all who wait. If an answer takes long, the next one does not wait
-for it.
+A thousand pages that reconnect at once would need a thousand database queries and as
+many round trips to Redis. A question that is asked while a batch is being answered
+waits for the next batch, which answers all waiting questions. If a batch takes long,
+the next one starts before it ends.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 K = TypeVar("K", bound=Hashable)
 
-#: Questions answered at once.
+#: The most questions in one batch.
 MOST = 50
-#: Seconds after which those who wait do not wait for the answer on its way any longer.
+#: Seconds after which waiting questions start another batch.
 PATIENCE = 0.1
-#: Answers that may be on their way at once.
+#: The most batches that run at the same time.
 OVERLAPPING = 3
 
 
@@ -39,10 +39,10 @@ def batched(
     answer: Callable[[list[Q]], Awaitable[Sequence[A]]],
 ) -> Callable[[Q], Awaitable[A]]:
     """
-    Let a function that answers many questions be asked one at a time.
+    Turn a function that answers many questions into one that takes a single question.
 
-    It is awaited in no context in particular, for it works for whoever asks. What it
-    raises, everybody gets who waited for that answer.
+    ``answer`` runs in an empty context, because it works for several callers. If it
+    raises an exception, all callers of that batch get it.
     """
     tables = PerLoop(lambda: _Table(answer))
 
@@ -56,7 +56,7 @@ def batched(
 def limited(
     count: int,
 ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
-    """Let so many calls of a coroutine function run at once; others wait outside."""
+    """Let at most ``count`` calls of a coroutine function run at the same time."""
 
     def decorate(work: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         rooms = PerLoop(lambda: asyncio.Semaphore(count))
@@ -74,7 +74,7 @@ def limited(
 async def deduplicated(
     asked: Sequence[Sequence[K]], answer: Callable[[list[K]], Awaitable[Sequence[A]]]
 ) -> list[list[A]]:
-    """Return the answers to lists of questions, of which none is asked twice."""
+    """Return the answers to lists of questions; equal questions are asked once."""
     questions = list(dict.fromkeys(chain.from_iterable(asked)))
     answers = await answer(questions) if questions else []
     known = dict(zip(questions, answers, strict=True))
@@ -82,7 +82,7 @@ async def deduplicated(
 
 
 class _Table(Generic[Q, A]):
-    """Where the questions of one event loop wait."""
+    """The waiting questions of one event loop."""
 
     def __init__(self, answer: Callable[[list[Q]], Awaitable[Sequence[A]]]) -> None:
         self._answer = answer
@@ -121,7 +121,7 @@ class _Table(Generic[Q, A]):
             self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
             if not self._tasks:
                 for _, future in self._take():
-                    future.cancel()  # the loop ends
+                    future.cancel()  # the loop is ending
 
     def _take(self) -> list[tuple[Q, asyncio.Future[A]]]:
         count = min(MOST, len(self._waiting))
@@ -136,8 +136,8 @@ class _Table(Generic[Q, A]):
                     future.set_exception(error)
         else:
             for (_, future), found in zip(asked, answers, strict=True):
-                if not future.done():  # whoever asked may have gone
+                if not future.done():  # the caller may have been cancelled
                     future.set_result(found)
         finally:
             for _, future in asked:
-                future.cancel()  # without effect on those that are done
+                future.cancel()  # has no effect if it is done

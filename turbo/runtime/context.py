@@ -1,8 +1,8 @@
 """
-What belongs to the current request or task: one context variable an idea.
+The state of the current request or task, each in a context variable.
 
-Context variables follow a request through threads and tasks (asgiref carries them
-across), and two requests never see each other's.
+Context variables follow a request through threads and tasks (asgiref copies them), and
+no request sees those of another one.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ _since: ContextVar[str] = ContextVar("turbo_since", default="")
 @dataclass(frozen=True, slots=True)
 class Cause:
     """
-    The change that a broadcast tells of, so that an overtaken one can be recognised.
+    The change that a broadcast reports.
 
-    ``key`` names the object, ``writer`` the thread that changed it, and ``moment`` is
-    a position of the replay log taken before the change was committed.
+    It shows whether a later change has overtaken the broadcast. ``key`` names the
+    object, ``writer`` the thread that changed it, and ``moment`` is a moment of the
+    replay log that was read before the change was committed.
     """
 
     key: str
@@ -64,13 +65,13 @@ def suppress() -> Iterator[None]:
 
 
 def suppressed() -> bool:
-    """Return whether changes are to be passed over."""
+    """Return whether changes are ignored at present."""
     return _suppressed.get()
 
 
 @contextmanager
 def request_scope(request_id: str) -> Iterator[None]:
-    """Mark refreshes sent inside with the id of the request that causes them."""
+    """Mark refreshes sent inside the block with the id of the request."""
     token = _request_id.set(request_id)
     try:
         yield
@@ -79,23 +80,23 @@ def request_scope(request_id: str) -> Iterator[None]:
 
 
 def request_id() -> str:
-    """Return the id of the Turbo request being answered, or ``""``."""
+    """Return the id of the current Turbo request, or ``""``."""
     return _request_id.get()
 
 
 def set_since(moment: str) -> None:
-    """Note where the streams stood before the current request read any data."""
+    """Store a moment from before the current request read any data."""
     _since.set(moment)
 
 
 def current_since() -> str:
-    """Return where the streams stood when the current request began, or ``""``."""
+    """Return the moment at which the current request began, or ``""``."""
     return _since.get()
 
 
 @contextmanager
 def cause_scope(cause: Cause) -> Iterator[None]:
-    """Mark what is broadcast inside as telling of one change."""
+    """Mark messages broadcast inside the block with the change that they report."""
     token = _cause.set(cause)
     try:
         yield
@@ -104,5 +105,5 @@ def cause_scope(cause: Cause) -> Iterator[None]:
 
 
 def cause() -> Cause | None:
-    """Return the change being told of, if any."""
+    """Return the change that is being reported, if any."""
     return _cause.get()

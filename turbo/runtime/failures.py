@@ -1,8 +1,8 @@
 """
-Logging what failed, without filling the log.
+Logging of failures without filling the log.
 
-Most failures can be brought about by a client, again and again. The same one is logged
-once a minute, with the number of those that were not; each is counted.
+Clients can cause most failures again and again. The same failure is logged once a
+minute, with the number of times that it was not logged. The metric counts each one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["FailureLog", "log_failure"]
 logger = logging.getLogger("turbo.failures")
 
 MINUTE = 60.0
-#: Different failures that are remembered; the oldest goes.
+#: How many different failures are remembered; the oldest one is dropped.
 KEPT = 1_000
 
 
@@ -32,7 +32,7 @@ class _Seen:
 
 
 class FailureLog:
-    """What was logged in the last minute."""
+    """A log that repeats the same failure at most once a minute."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -40,7 +40,7 @@ class FailureLog:
         self._lock = threading.Lock()  # owns _seen
 
     def add(self, what: str, error: BaseException) -> None:
-        """Log a failure with its traceback, unless the same one was logged just now."""
+        """Log a failure with its traceback, at most once a minute."""
         metrics.count("failed")
         unsaid = self._unsaid(what, error)
         if unsaid is None:
@@ -54,7 +54,11 @@ class FailureLog:
             self._seen.clear()
 
     def _unsaid(self, what: str, error: BaseException) -> int | None:
-        """Return how many were not logged; ``None`` if this one is not, either."""
+        """
+        Return how many of these failures were not logged before this one.
+
+        Return ``None`` if this one is not to be logged either.
+        """
         key, now = (what, type(error), _place(error)), self._clock()
         with self._lock:
             seen = self._seen.get(key)
@@ -82,5 +86,5 @@ failures = FailureLog()
 
 
 def log_failure(what: str, error: BaseException) -> None:
-    """Log a failure; ``what`` holds nothing that a client chooses."""
+    """Log a failure; ``what`` must not contain anything that a client chooses."""
     failures.add(what, error)

@@ -1,8 +1,8 @@
 """
-What a process forgets when it is forked: the one place that registers for it.
+The registry of callbacks that run in forked processes.
 
-A child has none of its parent's threads, shares its sockets, and finds its locks as
-they were held at that instant.
+A child process has none of its parent's threads and shares its sockets. Its locks are
+held or free as they were at the fork.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def _call_all() -> None:
             continue
         try:
             callback()
-        except Exception:  # the others have to know all the same
-            logger.exception("A forked process cannot let go of its parent's things.")
+        except Exception:  # the other callbacks still have to run
+            logger.exception("A callback failed in a forked process.")
 
 
 os.register_at_fork(after_in_child=_call_all)

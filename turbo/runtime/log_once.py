@@ -1,4 +1,4 @@
-"""What would be logged for each message or connection is logged once a minute."""
+"""A limit for messages that every connection could cause: once a minute."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ __all__ = ["once_a_minute"]
 
 PAUSE = 60.0
 
-#: When each kind was logged last; there are as many as there are calls in the code.
+#: When each kind was last logged; there is one kind for each call in the code.
 _last: dict[str, float] = {}
 
 
 def once_a_minute(kind: str) -> bool:
-    """Return whether nothing of this kind was logged in the last minute."""
+    """Return whether a message of this kind may be logged now."""
     now = time.monotonic()
     if now - _last.get(kind, -PAUSE) < PAUSE:
         return False

@@ -1,11 +1,10 @@
 """
-The event loops of this process, and the one that serves, if any.
+The event loops of this process, and the one that runs the server, if any.
 
-What belongs to a loop is kept in a :class:`PerLoop`: objects of one loop cannot be
-used on another.
+Objects of one loop cannot be used on another one. :class:`PerLoop` keeps them.
 
 ``InMemoryChannelLayer`` is not thread-safe: only the loop whose consumers receive from
-it may send to it. Those who serve say so here, and the publisher asks.
+it may send to it. A server registers its loop here, and the publisher uses that loop.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Seconds after which a loop that has not answered is looked at: it may have ended.
+#: Seconds between two looks at whether a loop that has not answered has ended.
 PATIENCE = 1.0
 
 _loop: asyncio.AbstractEventLoop | None = None
@@ -38,7 +37,7 @@ _expected = False
 
 
 class PerLoop(Generic[T]):
-    """One of a kind for each event loop: made when asked for, gone with its loop."""
+    """One object for each event loop, made on first use and dropped with its loop."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -46,7 +45,7 @@ class PerLoop(Generic[T]):
         self._made = WeakKeyDictionary()
 
     def get(self) -> T:
-        """Return that of the running loop."""
+        """Return the object of the running loop."""
         running = asyncio.get_running_loop()
         found = self._made.get(running)
         if found is None:
@@ -54,22 +53,22 @@ class PerLoop(Generic[T]):
         return found
 
     def forget(self) -> None:
-        """Let the running loop have another one."""
+        """Drop the object of the running loop; the next call makes a new one."""
         self._made.pop(asyncio.get_running_loop(), None)
 
     def values(self) -> list[T]:
-        """Return those of all loops, for any thread."""
+        """Return the objects of all loops; any thread may call this."""
         return list(self._made.values())
 
 
 def expect() -> None:
-    """Note that an ASGI application was made, so that a server is likely to run."""
+    """Note that an ASGI application was made, so a server is likely to run."""
     global _expected
     _expected = True
 
 
 def websocket_application(serve: ASGIApplication, name: str) -> ASGIApplication:
-    """Return an application that serves WebSockets, and says so to whatever is none."""
+    """Return an application that serves WebSockets and rejects other connections."""
     expect()
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,26 +83,26 @@ def websocket_application(serve: ASGIApplication, name: str) -> ASGIApplication:
 
 
 def expected() -> bool:
-    """Return whether a server runs in this process, or is likely to."""
+    """Return whether a server runs in this process or is likely to run."""
     return _expected or loop() is not None
 
 
 def register(serving: asyncio.AbstractEventLoop) -> None:
-    """Note the loop that serves; the last one registered counts."""
+    """Set the loop that runs the server, in place of the one before."""
     global _loop
     _loop = serving
 
 
 def loop() -> asyncio.AbstractEventLoop | None:
-    """Return the loop that serves, or ``None``."""
+    """Return the loop that runs the server, or ``None``."""
     return None if _loop is None or _loop.is_closed() else _loop
 
 
 async def run(call: Callable[[], Coroutine[Any, Any, None]]) -> bool:
     """
-    Await ``call()`` on the loop that serves, from another; return whether one serves.
+    Await ``call()`` on the server's loop, from another loop.
 
-    A loop that ends meanwhile takes the call with it.
+    Return whether there is such a loop. If it ends meanwhile, the call ends as well.
     """
     serving = loop()
     if serving is None:
@@ -134,5 +133,5 @@ async def run(call: Callable[[], Coroutine[Any, Any, None]]) -> bool:
             answer.result()
     finally:
         if work is not None and serving.is_closed():
-            work.close()  # it may not have begun, and will not
+            work.close()  # it may never have begun
     return True

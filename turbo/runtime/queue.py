@@ -1,13 +1,13 @@
 """
-Queues: whoever puts something there goes on, and a task does the work.
+Queues of work that a task does while the code that fills the queue goes on.
 
-* :class:`Queue` is filled by any thread and emptied by one task of a loop, which lives
-  as long as its owner: for what a whole process or loop has one of.
-* :class:`KeyedQueues` belong to a loop and have a task only while something waits: for
-  what there are thousands of.
-* :class:`Queues` are those that the publisher's thread empties beside the broadcasts:
-  what goes elsewhere than to the channel layer has a queue of its own.
-  :func:`turbo.flush` waits until it is empty, and a fork leaves it to the parent.
+* Any thread fills a :class:`Queue`. One task of a loop empties it and lives as long as
+  the queue's owner. Use it where a process or loop needs one queue.
+* :class:`KeyedQueues` belong to a loop and have a task only while items wait. Use them
+  where there are thousands of queues.
+* :class:`Queues` are run by the publisher's thread beside its broadcasts, one for each
+  destination other than the channel layer. :func:`turbo.flush` waits until they are
+  empty. A forked process leaves them to its parent.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ T = TypeVar("T")
 
 class Queue(Generic[T]):
     """
-    What any thread puts here is done in order and in batches, by a loop's one task.
+    A queue that any thread fills and one task of a loop empties, in order, in batches.
 
-    At most ``PUBLISH_QUEUE`` things wait; ``on_full()`` makes room for one more.
-    ``drained()`` is called whenever nothing is left.
+    At most ``PUBLISH_QUEUE`` items wait. ``on_full()`` must make room for one more.
+    ``drained()`` is called whenever the queue has become empty.
     """
 
     def __init__(
@@ -52,16 +52,16 @@ class Queue(Generic[T]):
         self._batch = batch
         self._on_full = on_full
         self._drained = drained
-        # Filled by any thread; the operations of a deque and a dict are atomic.
+        # Any thread fills these; the operations of a deque and a dict are atomic.
         self._items: deque[T] = deque()
         self._first: dict[T, None] = {}
-        # Whether the next one has to wake the task; a stale read only costs a wake-up.
+        # Whether put() has to wake the task; an outdated value only costs a wake-up.
         self._is_idle = True
-        self._busy = 0  # what is being done; owned by the task
+        self._busy = 0  # items in the current batch; owned by the task
         self._wake = asyncio.Event()
 
     def put(self, item: T) -> None:
-        """Queue something, from any thread; never blocks."""
+        """Add an item to the queue, from any thread, without blocking."""
         if len(self._items) >= get_settings().publish_queue:
             self._on_full()
         self._items.append(item)
@@ -71,31 +71,31 @@ class Queue(Generic[T]):
 
     def put_first(self, item: T) -> None:
         """
-        Let ``item`` go before all that waits, however often it is put there.
+        Put ``item`` before all waiting items; a repeated item is put there once.
 
-        It wakes nobody: for who makes room, and for the task itself.
+        This does not wake the task. It is meant for ``on_full()`` and for the task.
         """
         self._first[item] = None
 
     def drop_oldest(self) -> T | None:
-        """Return what waited longest and is not done any more, if anything waits."""
+        """Remove and return the item that waited longest, or ``None``."""
         try:
             return self._items.popleft()
-        except IndexError:  # the task was faster
+        except IndexError:  # the task has taken it
             return None
 
     def clear(self) -> int:
-        """Drop all that waits; return how much that was."""
+        """Drop all waiting items; return their number."""
         count = len(self._items)
         self._items.clear()
         return count
 
     def waiting(self) -> int:
-        """Return how much has not been done yet."""
+        """Return the number of items that have not been done yet."""
         return len(self._items) + len(self._first) + self._busy
 
     async def run(self) -> None:
-        """Do what is queued, until cancelled."""
+        """Do the queued work until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -103,12 +103,12 @@ class Queue(Generic[T]):
                 await self._work(batch)
                 self._busy = 0
             self._is_idle = True
-            if self._items:  # put there between the last look and the line above
+            if self._items:  # added after the last look
                 self._wake.set()
             self._drained()
 
     def _take(self) -> list[T]:
-        # Counted before it is taken, so that who flushes never sees nothing waiting.
+        # Counted before they are taken, so that flush() never sees an empty queue.
         count = min(len(self._items), self._batch)
         self._busy = count
         batch: list[T] = []
@@ -125,9 +125,10 @@ class Queue(Generic[T]):
 
 class KeyedQueues(Generic[K, T]):
     """
-    Work that is done in order for each key, and for the keys beside each other.
+    Queues whose items are done in order for each key; different keys run concurrently.
 
-    ``work`` is given all that waits for its key, ``fail`` what it failed with.
+    ``work`` gets all items that wait for a key, and ``fail`` those for which ``work``
+    raised an exception.
     """
 
     def __init__(
@@ -141,24 +142,24 @@ class KeyedQueues(Generic[K, T]):
         self._tasks: dict[K, asyncio.Task[None]] = {}
 
     def put(self, key: K, item: T) -> None:
-        """Put something on the queue of ``key``; neither blocks nor raises."""
+        """Add an item to the queue of ``key``; this neither blocks nor raises."""
         self._queues.setdefault(key, []).append(item)
         if key not in self._tasks:
-            # Not that of whoever puts it, who may be at work for one client.
+            # Not the caller's context, which may belong to one client.
             loop, context = asyncio.get_running_loop(), Context()
             self._tasks[key] = loop.create_task(self._run(key), context=context)
 
     def last(self, key: K) -> T | None:
-        """Return what was put there last and still waits."""
+        """Return the last item that waits for ``key``, or ``None``."""
         items = self._queues.get(key)
         return items[-1] if items else None
 
     def waiting(self, key: K) -> int:
-        """Return how much waits there."""
+        """Return how many items wait for ``key``."""
         return len(self._queues.get(key, ()))
 
     def stop(self) -> None:
-        """Do nothing more, but for what is put from now on."""
+        """Drop all items and cancel the tasks; items added later are done."""
         tasks, self._tasks = self._tasks, {}
         self._queues.clear()
         for task in tasks.values():
@@ -178,28 +179,28 @@ class KeyedQueues(Generic[K, T]):
         try:
             await self._work(key, items)
         except Exception as error:
-            log_failure("Clients cannot be told of a change.", error)
+            log_failure("Clients could not be notified of a change.", error)
             self._fail(items)
 
 
 class Sender(Protocol):
-    """Who sends messages of one kind, and has a queue for them."""
+    """A sender for messages of one kind, with a queue for them."""
 
     def waiting(self) -> int:
         """Return how many messages have not been sent yet."""
 
     async def work(self) -> None:
-        """Send what is queued, until cancelled; runs on the publisher's loop."""
+        """Send queued messages until cancelled, on the publisher's loop."""
 
 
 S = TypeVar("S", bound=Sender)
 
-#: Makes a sender for a loop; the function given is to be called when it ran empty.
+#: Makes a sender for a loop, which calls the given function when its queue is empty.
 Make: TypeAlias = Callable[[asyncio.AbstractEventLoop, Callable[[], None]], S]
 
 
 class Queues:
-    """The senders of one publisher, made when they are first used."""
+    """The senders of one publisher, made on first use."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, on_empty: Callable[[], None]
@@ -207,7 +208,7 @@ class Queues:
         self._loop = loop
         self._on_empty = on_empty
         self._tasks = Tasks()  # of the loop
-        self._lock = threading.Lock()  # owns the additions to _made
+        self._lock = threading.Lock()  # held while _made grows
         self._made: dict[Make[Sender], Sender] = {}
 
     def get(self, make: Make[S]) -> S:
@@ -223,7 +224,7 @@ class Queues:
         return sum(sender.waiting() for sender in list(self._made.values()))
 
     async def stop(self) -> None:
-        """End them; what waits is lost."""
+        """Stop all senders; waiting messages are lost."""
         await self._tasks.stop()
 
     def _start(self, make: Make[S]) -> S:

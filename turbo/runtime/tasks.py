@@ -1,4 +1,4 @@
-"""Tasks that nobody awaits but somebody owns: kept, logged, and ended together."""
+"""Background tasks that an owner keeps, logs and cancels."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ logger = logging.getLogger("turbo.hub")
 
 R = TypeVar("R")
 
-#: Nobody else may hold a task that goes on when whoever began it has left.
+#: References to detached tasks, because there may be no other ones.
 _detached: set[asyncio.Task[Any]] = set()
 
 
 def detach(
     work: Coroutine[Any, Any, R], *, context: Context | None = None
 ) -> asyncio.Task[R]:
-    """Start what goes on when whoever began it has left."""
+    """Start a task that goes on when its caller is cancelled."""
     task = asyncio.get_running_loop().create_task(work, context=context)
     _detached.add(task)
     task.add_done_callback(_detached.discard)
@@ -34,25 +34,25 @@ class Tasks:
     __slots__ = ("_tasks",)
 
     def __init__(self) -> None:
-        # Most owners, one for each page, never have any.
+        # Every page is an owner, and most of them never have a task.
         self._tasks: set[asyncio.Task[None]] | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Start ``coroutine``; a failure of it is logged, not raised."""
+        """Start ``coroutine``; its exceptions are logged and not raised."""
         task = asyncio.ensure_future(_reported(coroutine))
         if self._tasks is None:
             self._tasks = set()
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        # One that is cancelled before its first step would never have been awaited.
+        # One that is cancelled before its first step would warn otherwise.
         task.add_done_callback(lambda _: coroutine.close())
 
     def repeat(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
-        """Run ``job`` every ``seconds`` until the end."""
+        """Run ``job`` every ``seconds`` until :meth:`stop`."""
         self.run(_every(seconds, job))
 
     async def stop(self, *, grace: float = 0.0) -> None:
-        """Cancel what has not ended within ``grace`` seconds."""
+        """Cancel the tasks that have not ended within ``grace`` seconds."""
         if not self._tasks:
             return
         current = asyncio.current_task()
@@ -74,5 +74,5 @@ async def _reported(work: Awaitable[None]) -> None:
     try:
         await work
     except Exception as error:
-        # Mostly an outage, which whoever talks to Redis all the time reports as such.
+        # Mostly an outage, which the code that uses Redis constantly logs as an error.
         logger.info("Background work failed.", exc_info=error)

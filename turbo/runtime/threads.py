@@ -1,10 +1,10 @@
 """
-Code of the application in threads, in turns.
+Threads that run code of the application for several owners in turns.
 
-A permission test may be slow, and one user may make the server ask a thousand of them.
-They run in a few threads of their own, never two for one owner at a time, and after a
-moment whoever else waits has a turn: who asks for much waits longer, and the others do
-not wait for them.
+A permission test may be slow, and one user may make the server run a thousand of them.
+They run in a few threads of their own, and never two at a time for one owner. After a
+short time another owner gets its turn. So an owner with many tests waits longer and
+does not delay the others.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Seconds after which a thread is given to others who wait.
+#: Seconds after which a thread turns to another owner.
 SLICE = 0.005
 
 _pool: ThreadPoolExecutor | None = None
@@ -51,9 +51,10 @@ _turns: PerLoop[WeakValueDictionary[Hashable, asyncio.Lock]] = PerLoop(
 
 async def in_thread(work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """
-    Return ``work(…)``, called in one of our threads, where it may use the database.
+    Return ``work(…)``, called in one of these threads, where it may use the database.
 
-    A test of the application that runs in a transaction keeps the thread that sees it.
+    In a test that runs in a transaction, ``work`` is called in the test's own thread,
+    because other threads do not see its data.
     """
     call: Callable[P, R] = (
         DatabaseSyncToAsync(work)
@@ -65,7 +66,7 @@ async def in_thread(work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) 
 
 
 def thread_waits() -> bool:
-    """Return whether a thread waits for the running coroutine, perhaps mid-work."""
+    """Return whether a thread is blocked until the running coroutine ends."""
     return _is_of_thread() or bool(getattr(AsyncToSync.executors, "current", None))
 
 
@@ -75,9 +76,10 @@ def _is_of_thread() -> bool:
 
 async def in_turns(owner: Hashable, steps: Iterable[Callable[[], None]]) -> None:
     """
-    Call ``steps`` in order; others may come in between.
+    Call ``steps`` in order; those of other owners may run in between.
 
-    Who is cancelled waits no more, but it is the owner's turn until the thread is done.
+    If the caller is cancelled, it stops waiting, but the owner's turn lasts until the
+    thread has finished the current step.
     """
     left = deque(steps)
     try:
@@ -88,7 +90,7 @@ async def in_turns(owner: Hashable, steps: Iterable[Callable[[], None]]) -> None
 
 
 async def to_its_end(work: Coroutine[Any, Any, R]) -> R:
-    """Return what a coroutine returns, which goes on when who waits is cancelled."""
+    """Return the result of a coroutine that goes on if the caller is cancelled."""
     return await asyncio.shield(detach(work))
 
 
@@ -99,7 +101,7 @@ async def _in_turns(owner: Hashable, left: deque[Callable[[], None]]) -> None:
 
 
 def turn_of(owner: Hashable) -> asyncio.Lock:
-    """Return what is held by whatever is done for an owner at this moment."""
+    """Return the lock that is held while something is done for ``owner``."""
     return _turns.get().setdefault(owner, asyncio.Lock())
 
 
@@ -117,16 +119,17 @@ def _step(left: deque[Callable[[], None]]) -> None:
     while time.monotonic() < end:
         try:
             step = left.popleft()
-        except IndexError:  # all done, or who asked has left
+        except IndexError:  # all done, or the caller was cancelled
             return
         step()
 
 
 def answer_of(asked: Any) -> Any:
     """
-    Return what a plain function has answered; for threads.
+    Return the result of a function, awaited if it is awaitable; for threads.
 
-    A decorator may have made a plain function of a coroutine function.
+    A function may return an awaitable although it is not a coroutine function, because
+    it may be decorated.
     """
     return async_to_sync(_awaited)(asked) if inspect.isawaitable(asked) else asked
 

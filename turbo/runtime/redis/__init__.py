@@ -1,1 +1,1 @@
-"""Clients of Redis, for code with and without a loop; scripts, and subscriptions."""
+"""Redis clients for code with and without an event loop, scripts, subscriptions."""

@@ -2,9 +2,9 @@
 Connections to Redis, kept per event loop.
 
 A connection belongs to the loop that opened it. Each loop gets its own clients, which
-live inside an asynchronous generator: they are closed when the loop shuts down its
-generators, as ``asyncio.run`` does. Until then the generator is kept here, for a log
-may be forgotten before its loops end: the garbage collector cannot close a connection.
+live inside an asynchronous generator. They are closed when the loop shuts down its
+generators, as ``asyncio.run`` does. Until then the generator is kept here: a log may be
+dropped before its loops end, and the garbage collector cannot close connections.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ __all__ = [
     "ScriptCall",
 ]
 
-#: Connections of one loop to one host; further calls wait for a free one.
+#: The most connections of one loop to one host; further calls wait for a free one.
 CONNECTIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptCall:
-    """One run of a script on one host; all its keys lie in one slot."""
+    """One run of a script on one host; all its keys must be in one slot."""
 
     host: int
     script: Script
@@ -44,7 +44,7 @@ class ScriptCall:
     args: tuple[str | int, ...] = ()
 
     def command(self, *, whole: bool) -> tuple[str | int, ...]:
-        """Return the command that names the script, or holds its ``whole`` text."""
+        """Return the command with the script's digest, or with its ``whole`` text."""
         return self.script.command(self.keys, self.args, whole=whole)
 
 
@@ -59,12 +59,12 @@ class RedisClient:
         self, calls: Sequence[ScriptCall], *, once: bool = False
     ) -> list[Any]:
         """
-        Run scripts in one round trip; two where the host did not know one.
+        Run scripts in one round trip, or in two if the host does not know a script.
 
-        What is to run ``once`` is not tried again on a new connection where the host
-        has closed an idle one, and it keeps its order where the host did not know the
-        script: another client may load it half-way, and the later calls would overtake
-        the earlier.
+        With ``once``, the calls are not repeated on a new connection if the host has
+        closed an idle one, and they keep their order if the host does not know the
+        script. Otherwise another client might load the script meanwhile, and later
+        calls would run before earlier ones.
         """
         commands = [call.command(whole=False) for call in calls]
         if once and len(calls) > 1:
@@ -72,7 +72,7 @@ class RedisClient:
         try:
             replies = await self._pipeline(commands)
         except RedisConnectionError:
-            # It takes the use of an idle connection to notice that it was closed.
+            # Only the use of an idle connection shows that it was closed.
             await self._redis.connection_pool.disconnect(inuse_connections=False)
             if once:
                 raise
@@ -90,7 +90,7 @@ class RedisClient:
             return await pipeline.execute(raise_on_error=False)
 
     async def aclose(self) -> None:
-        """Close the connections, those to sentinels too."""
+        """Close the connections, including those to sentinels."""
         pool = self._redis.connection_pool
         manager = getattr(pool, "sentinel_manager", None)
         await pool.disconnect()
@@ -146,17 +146,17 @@ class Clients:
 
     def abandon(self) -> None:
         """
-        Forget all clients, without closing them: this process was forked.
+        Drop all clients in a forked process without closing them.
 
-        It shares its parent's sockets and epoll descriptors, and to close them properly
-        would cut the parent off.
+        The process shares its parent's sockets and epoll descriptors, and closing them
+        properly would disconnect the parent.
         """
         self._lock = threading.Lock()
         self._leases = WeakKeyDictionary()
 
 
 _Lease: TypeAlias = tuple[AsyncGenerator[list[RedisClient], None], list[RedisClient]]
-#: What holds the clients of each loop, until it ends; in a forked process for ever.
+#: The generators that hold the clients: until their loop ends, or forever after a fork.
 _open: dict[AsyncGenerator[list[RedisClient], None], asyncio.AbstractEventLoop] = {}
 
 

@@ -1,4 +1,4 @@
-"""Connections to Redis for code that is not asynchronous, shared by all threads."""
+"""Connections to Redis for synchronous code, shared by all threads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ScriptCommand: TypeAlias = tuple[Script, Sequence[str], Sequence[str | int]]
 
 
 class Host:
-    """One Redis host, and the connections to it."""
+    """One Redis host and the connections to it."""
 
     def __init__(self, address: Mapping[str, Any], *, timeout: float) -> None:
         self._address = address
@@ -31,7 +31,7 @@ class Host:
         after_in_child(self.renew)
 
     def run(self, commands: Sequence[ScriptCommand]) -> list[Any]:
-        """Run scripts in one round trip; two where the host did not know one."""
+        """Run scripts in one round trip, or in two if the host does not know one."""
         replies = self._send(commands, whole=False)
         if places := unknown(replies):
             again = self._send([commands[n] for n in places], whole=True)
@@ -44,7 +44,7 @@ class Host:
         return self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def renew(self) -> None:
-        """Open new connections: in a forked process, the old ones are the parent's."""
+        """Open new connections in a forked process; the old ones are the parent's."""
         self._closing.detach()
         _inherited.append(self._redis)
         self._connect()
@@ -52,7 +52,7 @@ class Host:
     def _connect(self) -> None:
         pool = self._pool()
         self._redis = Redis(connection_pool=pool)
-        # A host that a changed setting leaves behind closes its connections.
+        # Closes the connections when this object is dropped after a change of settings.
         self._closing = finalize(self, pool.disconnect)
         self._closing.atexit = False
 
@@ -65,7 +65,7 @@ class Host:
 
     def _pool(self) -> ConnectionPool:
         options = connection_options(self._address, timeout=self._timeout)
-        options["retry"] = Retry(NoBackoff(), 0)  # not the one for event loops
+        options["retry"] = Retry(NoBackoff(), 0)  # not the asynchronous one
         if "address" in options:
             return ConnectionPool.from_url(options.pop("address"), **options)
         if "master_name" in options:
@@ -81,4 +81,4 @@ def _sentinel_pool(options: dict[str, Any]) -> ConnectionPool:
     return SentinelConnectionPool(name, sentinel, **options)  # type: ignore[no-untyped-call]
 
 
-_inherited: list[object] = []  # kept, for to close them would cut the parent off
+_inherited: list[object] = []  # closing them would disconnect the parent

@@ -1,4 +1,4 @@
-"""The Redis hosts of a setting, given as channels-redis takes them."""
+"""The Redis hosts of a setting, in the format of channels-redis."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["read_hosts"]
 
 
 def read_hosts(given: Sequence[Any] | None, *, owner: str) -> list[dict[str, Any]]:
-    """Return how each host is reached; ``owner`` says whose they are in the error."""
+    """Return the options of each host; an error message begins with ``owner``."""
     try:
         hosts: list[dict[str, Any]] = decode_hosts(given)
     except ValueError as error:

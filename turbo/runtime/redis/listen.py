@@ -1,4 +1,4 @@
-"""The one subscription to Redis of a process that serves sockets."""
+"""The single subscription to Redis of a process that serves sockets."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ __all__ = ["BREAK", "hear"]
 
 logger = logging.getLogger("turbo.pubsub")
 
-#: Seconds of silence after which Redis is asked whether it is there.
+#: Seconds without a message after which Redis is pinged.
 QUIET = 10.0
-#: Seconds that it may take to answer.
+#: Seconds to wait for the answer to a ping.
 PATIENCE = 5.0
 
-#: Yielded instead of a text: the subscription begins now, what came before is missing.
+#: Yielded instead of a text when a subscription begins; earlier messages are missing.
 BREAK = None
 
 
 async def hear(host: Mapping[str, Any], channel: str) -> AsyncIterator[str | None]:
     """
-    Yield what is published on ``channel``, for ever; :data:`BREAK` at each beginning.
+    Yield the messages published on ``channel``, without end.
 
-    When the connection breaks: log once, back off, subscribe again.
+    :data:`BREAK` is yielded whenever the subscription begins. If the connection breaks,
+    this is logged once, and the subscription is made again after a pause.
     """
     outage = OutageLog(
         logger,
-        down="Changes are not heard: %(type)s: %(error)s",
-        up="Changes are heard again.",
+        down="Changes cannot be received: %(type)s: %(error)s",
+        up="Changes are received again.",
     )
     backoff = Backoff()
     while True:

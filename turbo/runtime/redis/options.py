@@ -1,4 +1,4 @@
-"""The options of a connection to Redis, whoever opens it."""
+"""The options that all connections to Redis have in common."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def connection_options(
     host: Mapping[str, Any], *, timeout: float | None = None
 ) -> dict[str, Any]:
     """
-    Return the options of a connection to a host, as ``create_pool`` takes them.
+    Return the options of a connection to a host, in the format of ``create_pool``.
 
-    No wait is longer than ``timeout`` seconds where the host does not say otherwise.
-    No command is repeated behind our back: it might be carried out twice.
+    Timeouts are ``timeout`` seconds unless the host has its own. The client does not
+    repeat commands by itself, because a command might then run twice.
     """
     options = dict(host)
     options.pop("retry_on_timeout", None)
@@ -41,13 +41,13 @@ def connection_options(
 
 
 def is_first_database(hosts: Sequence[Any] | None) -> bool:
-    """Return whether database 0, which everybody has by default, is used on a host."""
+    """Return whether a host uses database 0, which is the default of Redis clients."""
     pools = [create_pool(connection_options(host)) for host in decode_hosts(hosts)]
     return any(not pool.connection_kwargs.get("db") for pool in pools)
 
 
 def _lenient(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Keep lone surrogates both ways; what is no text at all can still be read."""
+    """Keep lone surrogates both ways, and replace bytes that are not UTF-8."""
     try:
         return codecs.lookup_error("surrogatepass")(error)
     except UnicodeError:

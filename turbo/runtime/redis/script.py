@@ -1,4 +1,4 @@
-"""A Lua script, the digest by which Redis knows it, and what comes of running it."""
+"""Lua scripts, the digests by which Redis knows them, and the replies to them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class Script:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        # The digest that Redis prescribes; nothing depends on its strength.
+        # Redis requires SHA-1; security does not depend on it.
         self.sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
     def command(
         self, keys: Sequence[str], args: Sequence[str | int], *, whole: bool
     ) -> tuple[str | int, ...]:
-        """Return the command that names the script, or holds its ``whole`` text."""
+        """Return the command with the script's digest, or with its ``whole`` text."""
         name, text = ("EVAL", self.source) if whole else ("EVALSHA", self.sha)
         return (name, text, len(keys), *keys, *args)
 
 
 def unknown(replies: Sequence[Any]) -> list[int]:
-    """Return the places of those whose script has to be sent whole."""
+    """Return the indexes of the replies that say that the script is unknown."""
     return [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
 
 
