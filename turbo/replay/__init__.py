@@ -1,8 +1,8 @@
 """
-The replay log: the last messages of each stream, so that nothing is missed unnoticed.
+The replay log: it keeps the last messages of each stream, to find what was missed.
 
 ``TURBO["REPLAY_BACKEND"]`` names one of ``turbo.replay.redis.RedisReplay``,
-``turbo.replay.memory.MemoryReplay``, ``turbo.replay.dummy.DummyReplay``, or yours.
+``turbo.replay.memory.MemoryReplay``, ``turbo.replay.dummy.DummyReplay``, or your own.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
-What a replay log is: the last messages of each stream, numbered without a hole.
+The base class of replay logs, which keep the last messages of each stream.
 
-A *position* is ``"<epoch>:<number>"``. Numbers are dense and start at 1; an epoch ends
-when the log cannot prove any more that it has lost nothing, because its server was
+A *position* is ``"<epoch>:<number>"``. Numbers start at 1 and have no holes. An epoch
+ends when the log can no longer prove that it has lost nothing, because its server was
 restarted or emptied. A *moment* (``"@…"``) is a place in all streams at once.
 """
 

@@ -1,4 +1,4 @@
-"""What this process knows of a Redis host's clock between two times of asking."""
+"""An estimate of a Redis host's clock, from the last time it was read."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ __all__ = ["Reading"]
 
 # All times are whole microseconds.
 
-#: By how much two clocks may drift apart: one part in so many.
+#: Two clocks drift apart by at most one part in this number.
 DRIFT = 2_000
-#: Taken off every estimate, for what a slewing clock may do at once.
+#: Subtracted from every estimate, in case a clock is being adjusted.
 MARGIN = 20_000
-#: A reading older than this says nothing any more.
+#: A reading older than this is not used any more.
 LIFETIME = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """
-    One answer of a host: who it is, and how far its clock is ahead of ours.
+    One answer of a host: its identity, and how far its clock is ahead of ours.
 
-    The host looked at its clock somewhere between our asking and its answer's arrival,
-    so its lead over ours lies between ``low`` and ``high``. ``identity`` is lost with
-    the host's data and changes with the host's ``process``.
+    The host read its clock at some time between our request and the arrival of its
+    answer, so its lead over ours lies between ``low`` and ``high``. ``identity``
+    changes when the host loses its data, and when its ``process`` changes.
     """
 
     identity: str
@@ -37,7 +37,7 @@ class Reading:
         cls, identity: str, process: str, clock: int, *, sent: int, received: int
     ) -> Reading:
         """
-        Return the reading of a ``clock`` that was asked for and received by ours.
+        Return a reading of ``clock``; ``sent`` and ``received`` are our own times.
 
         >>> Reading.take("1f0c", "8d7e", 5_000, sent=100, received=140)
         Reading(identity='1f0c', process='8d7e', low=4860, high=4900, taken=140)
@@ -53,7 +53,7 @@ class Reading:
         return now + self.low - (now - self.taken) // DRIFT - MARGIN
 
     def is_behind(self, earlier: Reading) -> bool:
-        """Return whether the clock of the same host was set back in between."""
+        """Return whether the host's clock was set back since ``earlier``."""
         if self.identity != earlier.identity:
             return False
         slack = MARGIN // 2 + (self.taken - earlier.taken) // DRIFT

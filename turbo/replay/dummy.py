@@ -28,7 +28,7 @@ class DummyReplay(LocalReplay):
         super().__init__(length=length, age=age)
 
     def moment(self) -> str:
-        """Return the time of this machine, with which revocations are compared."""
+        """Return the time of this machine; revocations are compared with it."""
         return str(Moment(time.time_ns() // 1_000, ("dummy",)))
 
     def tick(self) -> int:

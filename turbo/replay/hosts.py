@@ -1,7 +1,7 @@
 """
-The Redis hosts of a replay log: which of them keeps what, and what their clocks say.
+The Redis hosts of a replay log and their clocks.
 
-A stream lies on the host that the checksum of its id picks.
+The checksum of a stream's id selects the host that keeps the stream.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from turbo.runtime.redis.aclients import Clients, ScriptCall
 
 __all__ = ["Hosts"]
 
-#: Stands in a moment for a host of which nothing is known.
+#: The identity, in a moment, of a host that has not answered.
 UNKNOWN = "-"
 
 
 class Hosts:
-    """All hosts of one log, and the latest reading of each one's clock."""
+    """All hosts of one log, and the latest reading of each clock."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Hosts:
         self._readings: list[Reading | None] = [None] * len(hosts)
 
     def index(self, key: str) -> int:
-        """Return the host that keeps ``key``."""
+        """Return the index of the host that keeps ``key``."""
         return zlib.crc32(key.encode()) % self._count
 
     def moment(self) -> str:
@@ -56,7 +56,7 @@ class Hosts:
         return str(Moment(min(floors), tuple(identities)))
 
     def vouch(self, moment: Moment, host: int, reading: Reading | None = None) -> bool:
-        """Return whether a host is still what it was at ``moment``, as far as known."""
+        """Return whether a host is known to have the same identity as at ``moment``."""
         reading = reading or self._readings[host]
         known = moment.hosts[host] if len(moment.hosts) == self._count else UNKNOWN
         return reading is not None and reading.identity == known
@@ -64,7 +64,7 @@ class Hosts:
     async def ask(
         self, calls: Sequence[ScriptCall], *, once: bool = False
     ) -> list[Any]:
-        """Return the replies to calls, one round trip to each host they go to."""
+        """Return the replies to calls, with one round trip to each host."""
         clients = await self._clients.get()
 
         async def run(host: int, calls: list[ScriptCall]) -> list[Any]:
@@ -82,7 +82,7 @@ class Hosts:
         """
         Return the replies to calls, and a reading of each host taken after them.
 
-        ``hosts`` are read besides those that the calls go to.
+        ``hosts`` are read in addition to the hosts of the calls.
         """
         clients = await self._clients.get()
         readings: dict[int, Reading] = {}
@@ -102,8 +102,8 @@ class Hosts:
         """
         Read every host's clock.
 
-        A host whose clock was set back gets a new identity: nothing can be proved of
-        the moments before, which are dated in its future.
+        A host whose clock was set back gets a new identity: nothing can be proved about
+        earlier moments, which lie in its future.
         """
         _, readings = await self.ask_and_read([], hosts=range(self._count))
         moved = [host for host, reading in readings.items() if not reading.identity]
@@ -117,7 +117,7 @@ class Hosts:
     def _note(self, host: int, reading: Reading) -> Reading:
         known = self._readings[host]
         if known is not None and reading.is_behind(known):
-            # The next one to sync shall find it too, so it is not kept.
+            # Not kept, so that the next sync() finds this as well.
             return replace(reading, identity="")
         self._readings[host] = reading
         return reading

@@ -1,5 +1,5 @@
 """
-What logs have in common that share nothing with other processes.
+The base class of logs that share nothing with other processes.
 
 Their claims and revocations are values that this process keeps for some seconds.
 """
@@ -45,7 +45,7 @@ class LocalReplay(ReplayLog):
 
     @abstractmethod
     def tick(self) -> int:
-        """Return a time of this log that no moment after now has."""
+        """Return the present time of this log; every later moment is after it."""
 
     async def forbidden(self, keys: Sequence[str]) -> list[int | None]:
         """Return the revocations within this process."""
@@ -53,7 +53,7 @@ class LocalReplay(ReplayLog):
 
 
 class ExpiringKeys:
-    """A bounded mapping whose keys go away; any thread may use it."""
+    """A bounded mapping whose keys expire; any thread may use it."""
 
     def __init__(
         self, *, limit: int = 100_000, clock: Callable[[], float] = time.monotonic
@@ -64,12 +64,12 @@ class ExpiringKeys:
         self._held: dict[str, tuple[int, float]] = {}  # key: value, deadline
 
     def put(self, key: str, value: int, *, seconds: float) -> None:
-        """Keep ``value`` for some seconds, in place of what was kept."""
+        """Keep ``value`` for some seconds, in place of an earlier one."""
         with self._lock:
             self._put(key, value, seconds)
 
     def get(self, key: str) -> int | None:
-        """Return the value kept, or ``None``."""
+        """Return the value, or ``None``."""
         with self._lock:
             value, deadline = self._held.get(key, (0, 0.0))
             return value if deadline > self._clock() else None

@@ -11,11 +11,11 @@ A stream has two keys with one hash tag, so that they lie in one slot of a clust
     turbo:{z7r3…}:log    stream  <time>-<number>  k key, w writer, i token, d data
 
 Times are microseconds of the server's clock and grow with every message of a stream. A
-gap marker has no ``d``. ``turbo:server`` holds a random word, which is lost with the
-data.
+gap marker has no ``d``. ``turbo:server`` holds a random word, which is lost when the
+data are lost.
 
-An epoch ends when ``r`` is not the process that answers: what a server reads back from
-its disk, or a replica takes over, may be older than what it has told others.
+An epoch ends when ``r`` is not the process that answers, because the data that a server
+reads from its disk, or that a replica has, may be older than what was sent to others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from turbo.runtime.redis.script import Script
 
 __all__ = ["APPEND", "CLAIM", "FORBID", "FORBIDDEN", "READ", "SERVER", "TIP"]
 
-# A user who may not ask INFO is served too; then only lost keys end an epoch.
+# A Redis user without the right to INFO can be used; then only lost keys end an epoch.
 _PROCESS = """
 local function process()
     local info = redis.pcall('INFO', 'server')
@@ -36,7 +36,7 @@ local function microseconds()
 end
 """
 
-# KEYS: meta, log. ARGV: an epoch, should a new one begin; milliseconds to keep meta.
+# KEYS: meta, log. ARGV: an epoch, if a new one begins; milliseconds to keep meta.
 _OPEN = (
     _PROCESS
     + """
@@ -136,8 +136,8 @@ return {epoch, tip, overtaken}
 """
 )
 
-# ARGV: …, an epoch ('' for none), a number, a moment ('' for none). With both, what is
-# asked for is what came after the number and not before the moment.
+# ARGV: …, an epoch ('' for none), a number, a moment ('' for none). With both, only
+# messages after the number and not before the moment are read.
 # Returns epoch, tip, whether complete, then the data of each entry up to the tip.
 READ = Script(
     _OPEN
@@ -179,8 +179,8 @@ return redis.call('HMGET', KEYS[1], 'e', 'n', 'r')
 """
 )
 
-# KEYS: the server's word. ARGV: a word, should there be none; '1' to replace it anyway.
-# Returns who answers (the data and the process as one), the process, the time.
+# KEYS: the server's word. ARGV: a word, if there is none; '1' to replace it anyway.
+# Returns the identity (of the data and the process together), the process, the time.
 SERVER = Script(
     _PROCESS
     + """
@@ -196,7 +196,7 @@ return {string.sub(identity, 1, 10), run, microseconds()}
 )
 
 # KEYS: the claim. ARGV: milliseconds.
-# Returns the milliseconds until it is free, 0 for who has just taken it.
+# Returns 0 if the claim succeeds, or else the milliseconds until the key is free.
 CLAIM = Script(
     """
 if redis.call('SET', KEYS[1], '', 'NX', 'PX', ARGV[1]) then

@@ -20,7 +20,7 @@ __all__ = ["MemoryReplay"]
 @dataclass(frozen=True, slots=True)
 class _Held:
     tick: int
-    stored: float  # by the clock that ages entries
+    stored: float  # time of the clock by which entries expire
     entry: Entry
     key: str
     writer: str
@@ -60,10 +60,10 @@ class MemoryReplay(LocalReplay):
         self._limit = streams
         self._clock = clock
         self._identity = secrets.token_hex(5)
-        self._lock = threading.Lock()  # owns all below
+        self._lock = threading.Lock()  # owns all fields below
         self._tick = 0
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
-        self._forgotten = 0  # last tick of the streams forgotten
+        self._forgotten = 0  # last tick of the dropped streams
 
     def moment(self) -> str:
         """Return the number of the next append: ``"@8.1f0c9a7d2e"``."""
@@ -81,7 +81,7 @@ class MemoryReplay(LocalReplay):
             return [self._append(item) for item in appends]
 
     async def read(self, requests: Sequence[tuple[str, str]]) -> list[History]:
-        """Return what happened since each position; never waits."""
+        """Return the history of each stream; never waits."""
         with self._lock:
             return [self._read(stream, since) for stream, since in requests]
 
@@ -160,7 +160,7 @@ class MemoryReplay(LocalReplay):
             return self._last(stream, missed)
         if not self._knows(place.floor):
             return None
-        if missed > len(stream.held):  # unless what was trimmed is not to be seen
+        if missed > len(stream.held):  # the dropped ones may be before the floor
             return self._since_moment(stream, place.floor)
         since = place.floor.time
         return (h for h in self._last(stream, missed) or () if h.tick >= since)

@@ -1,8 +1,8 @@
 """
-What a subscriber says about where it stands. It comes from strangers.
+The positions that subscribers send, which cannot be trusted.
 
-What a subscriber may see at all begins at a moment that the server has signed, so that
-moment is put to whatever the subscriber says: :func:`bounded`.
+A subscriber may only see messages since a moment that the server has signed, so
+:func:`bounded` combines this moment with the position that the subscriber sends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Moment", "Position", "bounded", "earliest", "parse"]
 _MOMENT = re.compile(r"@([0-9]{1,16})((?:\.[0-9a-z-]{1,32}){1,64})", re.ASCII)
 _POSITION = re.compile(rf"([0-9a-z]{{1,32}}):([0-9]{{1,15}})({_MOMENT.pattern})?")
 
-#: What no history can be complete since.
+#: A place since which no history is complete.
 UNKNOWN = "?"
 
 
@@ -39,7 +39,7 @@ class Moment:
 @dataclass(frozen=True, slots=True)
 class Position:
     """
-    A place in one stream, and the moment from which on the stream may be seen.
+    A place in one stream, and the moment since which the stream may be seen.
 
     >>> str(Position("k3f9", 12, Moment(17, ("1f0c",))))
     'k3f9:12@17.1f0c'
@@ -55,7 +55,7 @@ class Position:
 
 def parse(text: str) -> Position | Moment | None:
     """
-    Return the position or moment that ``text`` denotes, ``None`` if it denotes none.
+    Return the position or moment in ``text``, or ``None`` if it is neither.
 
     >>> parse("k3f9:12")
     Position(epoch='k3f9', number=12, floor=None)
@@ -98,7 +98,7 @@ def bounded(since: str, floor: str) -> str:
 
 def earliest(places: Iterable[str]) -> str:
     """
-    Return from where all of several positions, or all of several moments, lie ahead.
+    Return the earliest of several positions, or of several moments.
 
     >>> earliest(["k3f9:12@23.1f0c", "k3f9:19@17.1f0c"]), earliest(["@5.1f0c"])
     ('k3f9:12@17.1f0c', '@5.1f0c')
@@ -121,7 +121,7 @@ def earliest(places: Iterable[str]) -> str:
 
 
 def _first(moments: Sequence[Moment]) -> Moment | None:
-    """Return the first of moments of the same hosts, ``None`` if they are not."""
+    """Return the earliest moment, or ``None`` if the hosts differ."""
     if len({moment.hosts for moment in moments}) != 1:
         return None
     return min(moments, key=lambda moment: moment.time)

@@ -27,9 +27,9 @@ from turbo.runtime.redis.script import Script
 
 __all__ = ["RedisReplay"]
 
-#: Seconds that a stream's epoch outlives its messages, at least.
+#: The fewest seconds that a stream's epoch is kept after its messages.
 DAY = 86_400
-#: How many messages of unknown fate are remembered.
+#: How many messages are remembered that may have been stored.
 DOUBTS = 50_000
 
 
@@ -41,7 +41,7 @@ class RedisReplay(ReplayLog):
     """
     A log on one or several Redis hosts, configured as in channels-redis.
 
-    Needs Redis 6.2 or later, or any Valkey. All keys of a script are in one slot.
+    It needs Redis 6.2 or later, or any Valkey. All keys of a script are in one slot.
     """
 
     supports_processes = True
@@ -67,7 +67,7 @@ class RedisReplay(ReplayLog):
 
     @classmethod
     def options(cls) -> dict[str, Any]:
-        """Return the keyword arguments that the settings give."""
+        """Return the keyword arguments from the settings."""
         settings = get_settings()
         hosts = settings.replay_hosts
         if hosts is None:
@@ -86,7 +86,7 @@ class RedisReplay(ReplayLog):
 
     def moment(self) -> str:
         """
-        Return a time that the clock of every host has passed, estimated.
+        Return an estimated time that the clock of every host has passed.
 
         A host that has not answered for a minute counts as unknown: histories of its
         streams since this moment will be incomplete.
@@ -94,18 +94,18 @@ class RedisReplay(ReplayLog):
         return self._hosts.moment()
 
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
-        """Number and keep messages: a script each, one pipeline a host."""
+        """Number and store messages, with one script each and one pipeline per host."""
         try:
             replies = await self._append(appends)
         except RedisConnectionError:
-            # The connection may have been an idle one that the host has closed.
+            # The host may have closed this idle connection.
             replies = await self._append(appends)
         for item in appends:
             self._doubts.pop(item.token, None)
         return [Appended(epoch, tip, bool(late)) for epoch, tip, late in replies]
 
     async def read(self, requests: Sequence[tuple[str, str]]) -> list[History]:
-        """Return what happened since each position: a script each."""
+        """Return the history of each stream, with one script each."""
         calls = [self._read_call(stream, since) for stream, since in requests]
         replies, readings = await self._hosts.ask_and_read(calls)
         histories = []
@@ -131,7 +131,7 @@ class RedisReplay(ReplayLog):
         ]
 
     async def sync_clock(self) -> None:
-        """Ask every host for its time and who it is, in one round trip."""
+        """Ask every host for its time and identity, in one round trip."""
         await self._hosts.sync()
 
     async def claim(self, key: str, *, seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""Which replay log this process uses."""
+"""The choice of the replay log of this process."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ REDIS = "turbo.replay.redis.RedisReplay"
 
 def get_replay() -> ReplayLog:
     """
-    Return the replay log of this process, as ``TURBO["REPLAY_BACKEND"]`` says.
+    Return the replay log of this process, which ``TURBO["REPLAY_BACKEND"]`` names.
 
-    Without that setting it is the one in Redis where the channel layer is one of
-    channels-redis, on the same hosts, and the one in memory otherwise.
+    Without this setting, it is the log in Redis, on the hosts of the channel layer, if
+    that is one of channels-redis, and otherwise the log in memory.
     """
     return _selection.get()
 
 
 def forget_replay() -> None:
-    """Let the next call make another log; what one in memory held is lost."""
+    """Make the next call create a new log; data held in memory is lost."""
     _selection.forget()
 
 
 def check_replay() -> list[CheckMessage]:
-    """Return what the system checks should say about the replay log."""
+    """Return the messages of the system checks about the replay log."""
     try:
         log = get_replay()
         return [*log.check(), *_check_reach(log)]
@@ -48,8 +48,8 @@ def _check_reach(log: ReplayLog) -> list[CheckMessage]:
     return [
         CheckWarning(
             f"The channel layer reaches other processes, but {type(log).__name__} "
-            f"numbers messages in each of them alone.",
-            hint="Leave TURBO['REPLAY_BACKEND'] out, and the log is kept in Redis.",
+            f"numbers the messages of each process separately.",
+            hint="Remove TURBO['REPLAY_BACKEND'] to keep the log in Redis.",
             id="turbo.W021",
         )
     ]
