@@ -304,8 +304,8 @@ def test_bulk_create_that_ignores_conflicts_tells_of_new_objects_with_keys(
 
     assert heard.actions == [("create", new.pk)]
     assert caplog.messages == [
-        "1 of 1 testapp.Sheet rows are not told of: the database did not return their "
-        "keys."
+        "1 of 1 testapp.Sheet rows are not announced: the database did not return "
+        "their keys."
     ]
 
 

@@ -1,8 +1,8 @@
 """
-The one source of changes: what the models' signals say, told after the commit.
+Changes of models, reported after the commit.
 
-:func:`watch` calls back once per object and transaction, and never for work that was
-rolled back. :class:`ChangesQuerySet` and :func:`announce` speak for the calls for which
+:func:`watch` calls a function once per object and transaction, and never for work that
+was rolled back. :class:`ChangesQuerySet` and :func:`announce` report changes for which
 Django sends no signals.
 """
 

@@ -1,4 +1,4 @@
-"""What no signal says can be said by a call."""
+"""A function that reports changes for which Django sends no signals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def announce(
     """
     if action not in get_args(ChangeAction):
         known = ", ".join(map(repr, get_args(ChangeAction)))
-        raise ValueError(f"{action!r} is no action of a change, which are {known}.")
+        raise ValueError(f"The action of a change is one of {known}, not {action!r}.")
     for instance in [instances] if isinstance(instances, Model) else instances:
         model = type(instance)
         if not has_pk(instance, model):

@@ -1,4 +1,4 @@
-"""The value that a watcher is given, and the image of an instance that it carries."""
+"""The value that a watcher gets, and the copy of the instance in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from turbo.typing import ChangeAction
 
 __all__ = ["ModelChange", "has_pk", "image", "pk_of"]
 
-#: Before 6.0 an UPDATE does not bring back what the database computes.
+#: Before Django 6.0, an UPDATE does not return the values of generated fields.
 _GENERATED_IS_STALE = django.VERSION < (6, 0)
 
 
@@ -60,16 +60,16 @@ class ModelChange:
 
 
 def has_pk(instance: Model, model: type[Model]) -> bool:
-    """Return whether the row of ``model`` has a primary key, every part of it."""
+    """Return whether every part of the primary key of ``model`` has a value."""
     fields = model._meta.pk_fields
     return all(getattr(instance, field.attname) is not None for field in fields)
 
 
 def pk_of(instance: Model, model: type[Model]) -> Any:
     """
-    Return the primary key of the row of ``model``, of the type the database gives.
+    Return the primary key of the row of ``model``, with the type of the database.
 
-    An instance made with ``pk="5"`` keeps the string, and is the same row as 5.
+    An instance made with ``pk="5"`` keeps the string, but it is the same row as 5.
     """
     values = tuple(
         field.to_python(getattr(instance, field.attname))
@@ -80,14 +80,14 @@ def pk_of(instance: Model, model: type[Model]) -> Any:
 
 def image(instance: Model, model: type[Model], *, stored: bool = True) -> Model:
     """
-    Copy ``instance`` as it is now, as a ``model``.
+    Return a copy of ``instance`` as it is now, as an instance of ``model``.
 
-    The caller's own object lives on: it may be given values that are never saved, or
+    The caller's own object may change later: it may get values that are never saved,
     keep those of a savepoint that was rolled back, or lose its key in a delete.
 
-    A subclass with a table of its own becomes its parent's row, a proxy stays what it
-    is. Where the row is still ``stored``, an attribute that holds an expression
-    (``F()``) is left to be read from the database on first use.
+    An instance of a child model with its own table becomes the row of its parent; a
+    proxy stays a proxy. If the row is still ``stored``, attributes that hold an
+    expression (``F()``) are deferred.
     """
     given = type(instance)
     if given._meta.concrete_model is model._meta.concrete_model:
@@ -110,7 +110,7 @@ def image(instance: Model, model: type[Model], *, stored: bool = True) -> Model:
 
 
 def _detach(values: dict[str, Any], model: type[Model], *, stored: bool) -> None:
-    """Copy what can be changed in place; drop what only the database can tell."""
+    """Copy mutable values, and drop those that only the database knows."""
     for field in model._meta.concrete_fields:
         name = field.attname
         if name not in values:

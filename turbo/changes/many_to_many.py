@@ -1,9 +1,9 @@
 """
 Changes of a model's many-to-many fields, which count as updates of its instances.
 
-A field belongs to the model that declares it. Changed from the other side, all the
-instances that gained or lost a relation are updated; so they are when an object of the
-other side is deleted, for which Django sends no ``m2m_changed`` (its ticket 17688).
+A field belongs to the model that declares it. After a change from the other side, all
+instances that gained or lost a relation count as updated. The same holds when an object
+of the other side is deleted; Django sends no ``m2m_changed`` then (its ticket 17688).
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ Field: TypeAlias = "ManyToManyField[Any, Any]"
 
 
 class Affected(NamedTuple):
-    """An instance that gains or loses a relation; ``None`` for the one that is sent."""
+    """
+    An instance that gains or loses a relation.
+
+    ``row`` is ``None`` if it is the instance of the signal.
+    """
 
     target: Target
     row: Model | None
@@ -47,7 +51,7 @@ def many_to_many_fields(model: type[Model]) -> list[Field]:
 
 
 def targets_of(field: Field) -> Iterator[Target]:
-    """Yield the watched models that have ``field``, those that inherit it included."""
+    """Yield the watched models that have or inherit ``field``."""
     for model in concrete_classes(field.model):
         if not model._meta.proxy:
             yield from watchlist.own(model)
@@ -70,8 +74,8 @@ def on_relation(field: Field) -> Callable[..., None]:
     ) -> None:
         here, there = (model, instance) if reverse else (instance, model)
         if not (_is_a(here, field.model) and _is_a(there, field.related_model)):
-            return  # another field has the same table
-        # Before 6.1 a fixture's relations are written as any others.
+            return  # another field uses the same table
+        # Before Django 6.1, the signal does not say that relations are from a fixture.
         raw = raw or bool(peek(using, instance, FROM_FIXTURE))
         if action.startswith("pre_"):
             found = _affected(field, instance, reverse, pk_set, using=using, raw=raw)
@@ -88,7 +92,7 @@ def on_far_delete(field: Field) -> Callable[..., None]:
 
     @guarded
     def receive(instance: Model, using: str, **kwargs: Any) -> None:
-        # Django opens a transaction for the delete: the record waits for its end.
+        # Django opens a transaction for the delete, so the record waits for its end.
         lost = _affected(field, instance, True, None, using=using, raw=False)
         _record(field, instance, lost, using=using, raw=False)
 
@@ -96,7 +100,7 @@ def on_far_delete(field: Field) -> Callable[..., None]:
 
 
 def _is_a(given: Model | type[Model], model: type[Model]) -> bool:
-    """Return whether an instance or a class is one of ``model``, proxies set aside."""
+    """Return whether an instance or class belongs to ``model``, ignoring proxies."""
     cls = given if isinstance(given, type) else type(given)
     return issubclass(cls, model._meta.concrete_model or model)
 
@@ -110,7 +114,7 @@ def _affected(
     using: str,
     raw: bool,
 ) -> list[Affected]:
-    """Return the instances that gain or lose a relation, before it is written."""
+    """Return the instances that are about to gain or lose a relation."""
     found: list[Affected] = []
     if pk_set is not None and not pk_set:
         return found
@@ -136,7 +140,7 @@ def _others(
     *,
     using: str,
 ) -> QuerySet[Model]:
-    """Read the rows with these keys, or all that are related to ``instance``."""
+    """Return the rows with these keys, or all rows related to ``instance``."""
     rows = target.model._base_manager.using(using)
     if pk_set is None:
         return rows.filter(**{field.name: instance})

@@ -1,4 +1,4 @@
-"""A queryset whose bulk operations, for which Django sends no signals, are heard."""
+"""A queryset that announces its bulk operations, for which Django sends no signals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Model)
 
-#: Rows looked for in one query; SQLite's expressions may be no deeper than 1,000.
+#: The most rows in one query; SQLite allows expressions up to a depth of 1,000.
 _BATCH = 200
 
 
@@ -108,7 +108,7 @@ class ChangesQuerySet(QuerySet[M]):
     def update(self, **kwargs: Any) -> int:
         """Update the rows and announce each one, as it is after the update."""
         targets = self._targets()
-        # Django refuses to update a slice or a union, and says so better.
+        # Django rejects the update of a slice or a union with a better message.
         if not targets or self.query.is_sliced or self.query.combinator:
             return super().update(**kwargs)
         self._for_write = True
@@ -120,7 +120,7 @@ class ChangesQuerySet(QuerySet[M]):
         return count
 
     def _targets(self) -> Sequence[Target]:
-        """Return the watched models whose rows a write changes, if anybody hears."""
+        """Return the models whose rows a write changes and whose watches are active."""
         return [t for t in watchlist.targets(self.model) if is_heard(t)]
 
     def _pks(self, objs: Iterable[M]) -> list[Any]:
@@ -128,7 +128,7 @@ class ChangesQuerySet(QuerySet[M]):
 
     def _keys(self) -> list[Any]:
         rows = self.order_by()
-        # It would need a transaction; the UPDATE locks the rows by itself.
+        # This would need a transaction, and the UPDATE locks the rows anyway.
         rows.query.select_for_update = False
         if rows.query.distinct_fields:
             rows = rows.distinct()
@@ -146,7 +146,7 @@ class ChangesQuerySet(QuerySet[M]):
         return self._read(pks) if looks_back else {}
 
     def _matching(self, objs: Sequence[M], names: Collection[str]) -> Mapping[Any, M]:
-        """Return the rows, by key, that agree with one of ``objs`` in all ``names``."""
+        """Return, by key, the rows that equal one of ``objs`` in all ``names``."""
         meta = self.model._meta
         pk = meta.pk.name
         columns: list[Any] = [meta.get_field(pk if n == "pk" else n) for n in names]
@@ -163,7 +163,7 @@ class ChangesQuerySet(QuerySet[M]):
         known = [obj for obj in objs if has_pk(obj, self.model)]
         if len(known) < len(objs):
             logger.warning(
-                "%d of %d %s rows are not told of: the database did not return "
+                "%d of %d %s rows are not announced: the database did not return "
                 "their keys.",
                 len(objs) - len(known),
                 len(objs),

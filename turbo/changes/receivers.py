@@ -29,7 +29,7 @@ __all__ = [
     "on_save",
 ]
 
-#: Kept with an instance that a fixture wrote: its relations come from there as well.
+#: Kept with an instance from a fixture, because its relations are from there as well.
 FROM_FIXTURE = "raw"
 
 _STORED = "stored"
@@ -37,10 +37,10 @@ _STORED = "stored"
 
 def looks_before_save(sender: type[Model], target: Target) -> bool:
     """
-    Return whether the stored row of ``target`` matters to a save of ``sender``.
+    Return whether a save of ``sender`` has to read the stored row of ``target``.
 
-    It does when a watch asks for it, and where a row of a child table can be added to
-    one of its parent table that was there already: that is no creation of the parent.
+    It has to if a watch needs the row. It also has to if a row of a child table may be
+    added to an existing row of its parent table, which does not create the parent.
     """
     return target.looks_back or target.model is not sender._meta.concrete_model
 
@@ -49,7 +49,7 @@ def looks_before_save(sender: type[Model], target: Target) -> bool:
 def before_save(
     sender: type[Model], instance: Model, using: str, raw: bool = False, **kwargs: Any
 ) -> None:
-    """Remember which rows are there, and what the watches make of them."""
+    """Keep the results of the watches' ``before()`` for the rows that exist."""
     stored: dict[type[Model], Before] = {}
     for target in watchlist.targets(sender):
         own = target.model is sender._meta.concrete_model
@@ -73,7 +73,7 @@ def on_save(
     raw: bool = False,
     **kwargs: Any,
 ) -> None:
-    """Record a row written, and those of the parent tables written with it."""
+    """Record the saved row and the rows of parent tables saved with it."""
     stored = take(using, instance, _STORED) or {}
     if raw:
         keep(using, instance, FROM_FIXTURE, True)
@@ -100,7 +100,7 @@ def on_save(
 def before_delete(
     sender: type[Model], instance: Model, using: str, **kwargs: Any
 ) -> None:
-    """Ask the watches what they make of the row while it is there."""
+    """Keep the results of the watches' ``before()`` while the row exists."""
     stored: dict[type[Model], Before] = {}
     for target in filter(is_heard, watchlist.own(sender)):
         row = stored_row(instance, target.model, using)
@@ -111,7 +111,7 @@ def before_delete(
 
 @guarded
 def on_delete(sender: type[Model], instance: Model, using: str, **kwargs: Any) -> None:
-    """Record a row deleted. Django sends a signal for each parent's row as well."""
+    """Record a deleted row. Django sends a signal for each parent's row as well."""
     stored = take(using, instance, _STORED) or {}
     for target in watchlist.own(sender):
         record(

@@ -1,4 +1,4 @@
-"""What every signal does: decide who hears it, and enter a record for them."""
+"""The recording of a change: which watches receive it, and with which values."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 
-#: What watches made of the row as it was before.
+#: The results of the watches' ``before()``.
 Before: TypeAlias = Mapping[Watch, Any]
 
 _ATTRIBUTE = "_turbo_kept"
 
 
 def guarded(receiver: Callable[P, None]) -> Callable[P, None]:
-    """Let no failure of ``receiver`` reach the write that it is told of."""
+    """Log the exceptions of ``receiver``, so that they do not stop the write."""
 
     @functools.wraps(receiver)
     def guard(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -50,13 +50,13 @@ def guarded(receiver: Callable[P, None]) -> Callable[P, None]:
         except Exception:
             instance: Any = kwargs["instance"]
             label = type(instance)._meta.label
-            logger.exception("A change of %s %r is lost.", label, instance.pk)
+            logger.exception("A change of %s %r was lost.", label, instance.pk)
 
     return guard
 
 
 def is_heard(target: Target, *, raw: bool = False) -> bool:
-    """Return whether anybody is to be told of a signal sent now."""
+    """Return whether any watch receives a signal that is sent now."""
     return not suppressed() and any(watch.hears(raw=raw) for watch in target.watches)
 
 
@@ -71,7 +71,7 @@ def record(
     before: Before | None = None,
     raw: bool = False,
 ) -> None:
-    """Tell the watches of ``target`` after the commit, unless it is suppressed now."""
+    """Report a change to the watches after the commit, unless it is suppressed."""
     if not is_heard(target, raw=raw):
         return
     pk = pk_of(instance, target.model)
@@ -99,20 +99,20 @@ def record(
 
 
 def stored_row(instance: Model, model: type[Model], using: str) -> Model | None:
-    """Read the row that ``instance`` is about to change; no query if there is none."""
+    """Return the row that ``instance`` will change; no query if it is a new one."""
     if not has_pk(instance, model):
         return None
     fields = model._meta.pk_fields
     if instance._state.adding and all(
         field.has_default() or field.has_db_default() for field in fields
     ):
-        return None  # save() inserts without looking
+        return None  # save() inserts without an UPDATE
     pk = pk_of(instance, model)
     return model._base_manager.using(using).filter(pk=pk).first()
 
 
 def look_back(target: Target, row: Model) -> Before:
-    """Ask the watches of ``target`` that want it about the row as it is stored."""
+    """Return the results of the watches' ``before()`` for a stored row."""
     return {
         watch: _ask(watch.before, watch.form(row, target.model, stored=False))
         for watch in target.watches
@@ -121,20 +121,20 @@ def look_back(target: Target, row: Model) -> Before:
 
 
 def _ask(function: Callable[..., Any] | None, *args: Any) -> Any:
-    """Call what a watch brought along; its failure is not the writer's."""
+    """Call a function of a watch; log its exceptions, and return ``None`` then."""
     if function is None:
         return None
     try:
         return function(*args)
     except Exception:
-        logger.exception("%r of a watch failed; the change goes without.", function)
+        logger.exception("%r of a watch failed; its value is None.", function)
         return None
 
 
 def names_in(
     model: type[Model], update_fields: Collection[str] | None
 ) -> Collection[str] | None:
-    """Return those of ``update_fields`` that are columns of ``model``."""
+    """Return the ``update_fields`` that are columns of ``model``."""
     if update_fields is None:
         return None
     columns = model._meta.concrete_fields
@@ -144,9 +144,9 @@ def names_in(
 
 def keep(using: str, instance: Model, what: str, value: Any) -> None:
     """
-    Leave ``value`` from a signal before the write for the one after it.
+    Keep ``value`` from a signal before the write for the signal after it.
 
-    It is kept on the connection and goes with the instance, so that a write which fails
+    It is kept on the connection and dropped with the instance, so a write that fails
     leaves nothing behind.
     """
     kept = vars(connections[using]).setdefault(_ATTRIBUTE, {})
@@ -155,12 +155,12 @@ def keep(using: str, instance: Model, what: str, value: Any) -> None:
 
 
 def peek(using: str, instance: Model, what: str) -> Any:
-    """Return what was kept, or ``None``."""
+    """Return the value that was kept, or ``None``."""
     kept = vars(connections[using]).get(_ATTRIBUTE, {})
     return kept.get((id(instance), what), (None, None))[1]
 
 
 def take(using: str, instance: Model, what: str) -> Any:
-    """Return what was kept, or ``None``, and forget it."""
+    """Return the value that was kept, or ``None``, and drop it."""
     kept = vars(connections[using]).get(_ATTRIBUTE, {})
     return kept.pop((id(instance), what), (None, None))[1]

@@ -1,8 +1,8 @@
 """
-Primary keys and columns as JSON, and back: for what leaves a process, or is kept.
+Conversion of primary keys and columns to JSON and back.
 
-A value takes a form that JSON can hold and that its field's ``to_python`` understands,
-with every digit of a time.
+Each value gets a form that JSON can hold and that the field's ``to_python()``
+understands. Times keep all their digits.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 
 M = TypeVar("M", bound=Model)
 
-#: Types of columns whose values need no copy, which is nearly all of them.
+#: Types whose values need no copy; nearly all values of columns have one of them.
 IMMUTABLE = frozenset(
     {
         bool,
@@ -55,19 +55,19 @@ IMMUTABLE = frozenset(
     }
 )
 
-#: Left out of rows unless it is asked for: it is not for the wire.
+#: Not a part of rows unless it is asked for, because clients must not see it.
 SECRET = "password"
 
 
 def dump(value: Any) -> str:
-    """Return compact JSON, in which letters stand as they are."""
+    """Return compact JSON with unescaped Unicode characters."""
     return json.dumps(
         value, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":")
     )
 
 
 def plain(value: Any) -> Any:
-    """Return what JSON can hold and a field's ``to_python`` understands."""
+    """Return a value that JSON can hold and a field's ``to_python()`` understands."""
     match value:
         case None | bool() | int() | str():
             return value
@@ -99,19 +99,19 @@ def pk_text(pk: Any) -> str:
 
 
 def pk_value(model: type[Model], given: Any) -> Any:
-    """Return the primary key that JSON held, of the type that the database gives."""
+    """Return a primary key from JSON, with the type of the database."""
     fields = model._meta.pk_fields
     if len(fields) == 1:
         return fields[0].to_python(given)
     if not isinstance(given, (list, tuple)):
-        raise TypeError(f"A key of {model._meta.label} has several parts: {given!r}")
+        raise TypeError(f"A key of {model._meta.label} is a list, not {given!r}.")
     pairs = zip(fields, given, strict=True)
     return tuple(field.to_python(value) for field, value in pairs)
 
 
 def pk_to_name(pk: Any) -> str:
     """
-    Return a primary key as it stands in the name of a stream.
+    Return a primary key as a part of a stream's name.
 
     >>> pk_to_name(7), pk_to_name("b"), pk_to_name((1, "b"))
     ('7', 'b', '[1,"b"]')
@@ -134,9 +134,9 @@ def write_row(
     instance: Model, model: type[Model], names: Iterable[str] | None = None
 ) -> dict[str, Any]:
     """
-    Return the columns of ``instance`` by attribute, as JSON can hold them.
+    Return the columns of ``instance`` by attribute, with values for JSON.
 
-    What was never loaded stays away. ``names`` chooses fields; the key is always there.
+    Deferred fields are left out. ``names`` selects fields; the key is always there.
     """
     wanted = None if names is None else set(names)
     return {
@@ -154,7 +154,7 @@ def read_row(row: Mapping[str, Any], model: type[M], using: str) -> M:
 
 
 def column_plain(field: Field[Any, Any], instance: Model) -> Any:
-    """Return the value of an instance's column as JSON can hold it."""
+    """Return the value of an instance's column for JSON."""
     value = field.value_from_object(instance)
     if isinstance(field, JSONField):
         encoder = field.encoder or DjangoJSONEncoder
@@ -165,7 +165,7 @@ def column_plain(field: Field[Any, Any], instance: Model) -> Any:
 
 
 def column_value(field: Any, given: Any) -> Any:
-    """Return the value that JSON held, as the database gives it."""
+    """Return a value from JSON, with the type of the database."""
     if given is None or field is None:
         return given
     if isinstance(field, JSONField):

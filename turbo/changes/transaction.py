@@ -1,14 +1,14 @@
 """
-From a signal to the commit: one change per object and transaction.
+The records of a transaction, reported at its commit as one change per object.
 
-Django itself keeps, drops and runs the hooks of ``on_commit``, so a record lives in
-the closure of such a hook and nowhere else. A savepoint that is rolled back takes its
-records with it.
+Django keeps, drops and runs the hooks of ``on_commit``, so the closure of such a hook
+is the only place that holds a record. When a savepoint is rolled back, its records are
+dropped.
 
-At the commit the hooks run one by one, and none sees which of the later ones are still
-there. So an object is told of at the hook of its *last* record, when all that survived
-are known. As that record may be the one that was dropped, a second hook stands beside
-it that no savepoint owns.
+At the commit the hooks run one by one, and none of them knows which later ones still
+exist. So an object is reported by the hook of its *last* record, when all surviving
+records are known. Since that record may have been dropped, there is a second hook
+beside it that does not belong to any savepoint.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ATTRIBUTE = "_turbo_journal"
 
 
 class Heard(NamedTuple):
-    """What one watch keeps of one signal."""
+    """The values that one watch keeps from one signal."""
 
     mark: Any
     before: Any
@@ -45,7 +45,7 @@ class Heard(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Record:
-    """One signal about one row, for those who watched at that moment."""
+    """One signal about one row, for the watches that existed then."""
 
     model: type[Model]
     pk: Any
@@ -57,7 +57,7 @@ class Record:
 
     @property
     def key(self) -> Key:
-        """Return what is the same for all records of one object."""
+        """Return the key that all records of one object share."""
         return self.model, self.pk
 
 
@@ -65,8 +65,8 @@ class Journal:
     """
     The order of one transaction's records; the records themselves are in the hooks.
 
-    The connection holds it weakly and the hooks strongly, so that it ends with them.
-    It belongs to the thread that uses the connection.
+    The connection has a weak reference to it and the hooks have strong ones, so it is
+    dropped with them. It belongs to the thread that uses the connection.
     """
 
     def __init__(self) -> None:
@@ -74,11 +74,11 @@ class Journal:
         self._count = 0
         #: The number of the last record of each object, rolled back or not.
         self._last: dict[Key, int] = {}
-        #: What survived until the commit, by object, in the order of the first record.
+        #: The records that survived until the commit, in the order of the first ones.
         self._committed: OrderedDict[Key, list[Record]] = OrderedDict()
 
     def number(self, record: Record) -> int:
-        """Expect ``record``, and return its number."""
+        """Return the number of a new record."""
         self._count += 1
         self._last[record.key] = self._count
         return self._count
@@ -87,7 +87,7 @@ class Journal:
         return record.key in self._last
 
     def commit(self, number: int, record: Record | None = None) -> None:
-        """Take the surviving record of this number; tell what can change no more."""
+        """Add the surviving record; report the objects whose records are complete."""
         self.closed = True
         if record is not None:
             self._committed.setdefault(record.key, []).append(record)
@@ -99,7 +99,7 @@ class Journal:
 
 
 def enter(connection: BaseDatabaseWrapper, record: Record) -> None:
-    """Tell of ``record`` when the connection's transaction commits, if it does."""
+    """Report ``record`` when the connection's transaction commits."""
     if not connection.in_atomic_block and connection.get_autocommit():
         _tell([record])
         return
@@ -116,8 +116,8 @@ def enter(connection: BaseDatabaseWrapper, record: Record) -> None:
     if connection.in_atomic_block:
         connection.on_commit(commit, robust=True)
     else:
-        # set_autocommit(False): on_commit() refuses, and the save would fail. Hooks run
-        # when autocommit is set again; rollback() drops them.
+        # After set_autocommit(False), on_commit() raises an exception, and the save
+        # would fail. Hooks run when autocommit is set again; rollback() drops them.
         _append(connection, commit)
     if again and connection.savepoint_ids:
         _append(connection, settle)
@@ -133,13 +133,13 @@ def _journal_of(connection: BaseDatabaseWrapper) -> Journal:
 
 
 def _append(connection: BaseDatabaseWrapper, hook: Callable[[], None]) -> None:
-    """Add a hook that no savepoint owns."""
+    """Add a hook that does not belong to any savepoint."""
     hooks: list[Any] = connection.run_on_commit
     hooks.append((set(), hook, True))
 
 
 def _tell(records: Sequence[Record]) -> None:
-    """Call back everybody who watched when one of the object's records was made."""
+    """Call the watches that existed when one of the object's records was made."""
     for watch in dict.fromkeys(watch for record in records for watch in record.heard):
         if watch not in watchlist:
             continue
@@ -150,7 +150,7 @@ def _tell(records: Sequence[Record]) -> None:
         except Exception:
             last = records[-1]
             logger.exception(
-                "The %s of %s %r was committed, and a watcher failed to tell of it.",
+                "The %s of %s %r was committed, but a watcher failed to handle it.",
                 last.action,
                 last.model._meta.label,
                 last.pk,
@@ -158,7 +158,7 @@ def _tell(records: Sequence[Record]) -> None:
 
 
 def _merge(watch: Watch, records: Sequence[Record]) -> ModelChange | None:
-    """Make one change of an object's records: what they come to, taken together."""
+    """Return one change that combines an object's records, or ``None``."""
     first, last = records[0], records[-1]
     existed, exists = first.action != "create", last.action != "delete"
     if not existed and not exists:
@@ -178,7 +178,7 @@ def _merge(watch: Watch, records: Sequence[Record]) -> ModelChange | None:
 
 
 def _merge_fields(records: Sequence[Record]) -> frozenset[str] | None:
-    """Join the names of the changed fields; ``None``, any field, wins."""
+    """Return the names of all changed fields, or ``None`` if any may have changed."""
     names: set[str] = set()
     for record in records:
         if record.action != "update" or record.update_fields is None:

@@ -1,9 +1,9 @@
 """
-Watching a model: connecting receivers to the classes that send its signals.
+The connection of receivers to the classes that send a watched model's signals.
 
-Django compares senders by identity, so a proxy and a child of a table of its own are
-senders beside the model itself, also those whose class is made later. No receiver is
-connected without a sender: one would keep Django from deleting rows of *any* model
+Django compares senders by identity, so proxies and children with their own tables are
+senders beside the model itself, including classes that are made later. No receiver is
+connected without a sender, because Django could then not delete the rows of *any* model
 without loading them.
 """
 
@@ -83,7 +83,7 @@ def _connect_all(model: type[Model]) -> None:
 
 
 def _connect(sender: type[Model], **kwargs: Any) -> None:
-    """Connect what the watches need of ``sender``, and disconnect what they do not."""
+    """Connect the receivers that ``sender`` needs, and disconnect the others."""
     targets = watchlist.targets(sender)
     own = watchlist.own(sender)
     looks = partial(receivers.looks_before_save, sender)
@@ -93,7 +93,7 @@ def _connect(sender: type[Model], **kwargs: Any) -> None:
     looks_back = any(target.looks_back for target in own)
     _wire(pre_delete, receivers.before_delete, sender, wanted=looks_back)
     for field in many_to_many.many_to_many_fields(sender):
-        # The other model, or the table between, may be named but not yet made.
+        # The other model, or the intermediate one, may not exist yet.
         others: Any = field.remote_field.model, field.remote_field.through
         lazy_related_operation(partial(_connect_field, field), sender, *others)
 
@@ -129,11 +129,11 @@ def _wire(
 
 
 def _on_class_prepared(sender: type[Model], **kwargs: Any) -> None:
-    """Connect a class that is made after the watch that covers it."""
+    """Connect a class that is made after a watch that covers it."""
     if watchlist.targets(sender) and not sender._meta.swapped:
         _connect(sender)
     if sender._meta.proxy:
-        for watch in watchlist:  # it may stand for the other side of a relation
+        for watch in watchlist:  # the proxy may be the other side of a relation
             _connect_all(watch.model)
 
 

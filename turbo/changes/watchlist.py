@@ -1,4 +1,4 @@
-"""Who watches which model."""
+"""The watches of all models."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Watch:
         return model is self.model._meta.concrete_model
 
     def form(self, instance: Model, model: type[Model], *, stored: bool) -> Model:
-        """Return ``instance`` as the watched proxy, or as the row of a parent."""
+        """Return ``instance`` as an instance of the watched proxy or parent."""
         wanted = model if self.model._meta.abstract else self.model
         own = type(instance)._meta.concrete_model is model
         if own and isinstance(instance, wanted):
@@ -45,29 +45,33 @@ class Watch:
         return image(instance, wanted, stored=stored)
 
     def hears(self, *, raw: bool) -> bool:
-        """Return whether a signal is heard that comes from a fixture (``raw``)."""
+        """Return whether the watch gets a signal; ``raw`` ones come from fixtures."""
         if not raw:
             return True
         return get_settings().announce_raw if self.raw is None else self.raw
 
 
 class Target(NamedTuple):
-    """A concrete model whose rows a sender writes, and who watches them."""
+    """A concrete model whose rows a sender writes, and its watches."""
 
     model: type[Model]
     watches: tuple[Watch, ...]
 
     @property
     def looks_back(self) -> bool:
-        """Whether anybody asks for the row as it was before."""
+        """Whether a watch needs the row as it was before the write."""
         return any(watch.before for watch in self.watches)
 
 
 class Watchlist:
-    """All watches. Reading takes no lock: what is read is replaced, never changed."""
+    """
+    All watches.
+
+    Reading takes no lock, because the values are replaced and never changed.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # owns the replacing
+        self._lock = threading.Lock()  # held while values are replaced
         self._watches: tuple[Watch, ...] = ()
         self._targets: dict[type[Model], tuple[Target, ...]] = {}
 
@@ -78,13 +82,13 @@ class Watchlist:
         return iter(self._watches)
 
     def add(self, watch: Watch) -> None:
-        """Add a watch; what it watches is told from now on."""
+        """Add a watch; it gets changes from now on."""
         with self._lock:
             self._watches += (watch,)
             self._targets = {}
 
     def remove(self, watch: Watch) -> None:
-        """Remove a watch; it is told nothing from now on."""
+        """Remove a watch; it gets no changes from now on."""
         with self._lock:
             self._watches = tuple(w for w in self._watches if w is not watch)
             self._targets = {}
@@ -93,17 +97,17 @@ class Watchlist:
         """
         Return the watched models whose rows a save of ``sender`` writes.
 
-        Its own concrete model first, if that is watched, then the parents that have
+        Its own concrete model comes first, if it is watched, then the parents with
         tables of their own.
         """
         known = self._targets
         targets = known.get(sender) or tuple(self._find(sender))
-        if targets:  # the classes that migrations make come by once and are not kept
+        if targets:  # classes that migrations make are used once and not kept
             known[sender] = targets
         return targets
 
     def own(self, sender: type[Model]) -> tuple[Target, ...]:
-        """Return the one target that is no parent of ``sender``, or none."""
+        """Return the target that is not a parent of ``sender``, if there is one."""
         targets = self.targets(sender)
         return tuple(t for t in targets if t.model is sender._meta.concrete_model)
 
@@ -120,7 +124,7 @@ watchlist = Watchlist()
 
 
 def concrete_classes(model: type[Model]) -> Iterator[type[Model]]:
-    """Yield ``model`` and its subclasses, those that can send signals."""
+    """Yield those of ``model`` and its subclasses that can send signals."""
     if not (model._meta.abstract or model._meta.swapped):
         yield model
     for subclass in model.__subclasses__():
