@@ -224,7 +224,7 @@ async def test_a_revocation_that_cannot_be_noted_is_told(
 
         assert await denied(socket) == [("denied", "revoked")]
     assert await sync_to_async(turbo.flush)()
-    assert "A revocation cannot be stored" in caplog.text
+    assert "A revocation could not be stored" in caplog.text
 
 
 async def revoke_silently(user: User) -> None:

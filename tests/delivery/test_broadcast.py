@@ -141,8 +141,8 @@ def test_an_outage_is_logged_once_and_what_waited_goes_out(
 
     assert stored() == [str(n) for n in range(50)]
     said = [record.getMessage() for record in caplog.records]
-    assert len([text for text in said if text.startswith("Broadcasts wait")]) == 1
-    assert said[-1] == "Broadcasts go out again."
+    assert len([text for text in said if text.startswith("Broadcasts have")]) == 1
+    assert said[-1] == "Broadcasts are sent again."
 
 
 def test_a_full_queue_drops_the_oldest_and_leaves_a_gap(redis_layer: Any) -> None:
@@ -186,7 +186,7 @@ def test_what_cannot_be_stored_is_dropped_and_leaves_a_gap(
 
         assert stored() == [None, "after"]
         assert metrics.counters()["dropped"] == before + 1
-        assert "1 broadcasts cannot be stored" in caplog.text
+        assert "1 broadcasts could not be stored" in caplog.text
 
 
 def test_what_is_no_string_is_the_callers_error() -> None:
@@ -267,7 +267,7 @@ def test_what_the_layer_refuses_is_tried_again_once_and_then_left_to_the_log(
         assert flush(PATIENCE)
 
         assert (Shaky.failures, stored()) == (0, ["a"])
-        assert caplog.text.count("Broadcasts wait: ConnectionError") == said
+        assert caplog.text.count("have to wait: ConnectionError") == said
         shut_down()
 
 
@@ -332,7 +332,7 @@ def test_a_process_that_nobody_can_hear_says_so_once(
         broadcast(NAME, "a")
         assert flush(PATIENCE)
 
-    said = [r for r in caplog.records if "Nobody can hear this process" in r.message]
+    said = [r for r in caplog.records if "process reach no pages" in r.message]
     assert len(said) == 1
 
 
@@ -397,7 +397,7 @@ def test_a_script_that_ends_while_redis_is_away_waits_for_a_bounded_time(
     )
 
     assert done.returncode == 0, done.stderr
-    assert "Broadcasts wait" in done.stderr
+    assert "Broadcasts have to wait" in done.stderr
 
 
 FORK = """

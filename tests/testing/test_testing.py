@@ -329,7 +329,7 @@ def test_a_failure_says_that_nothing_was_sent() -> None:
 def test_a_failure_shows_the_errors_that_may_be_why() -> None:
     def send() -> None:
         with assert_broadcasts(Announcements):
-            logging.getLogger("turbo.broadcast").error("Broadcasts wait.")
+            logging.getLogger("turbo.broadcast").error("Broadcasts have to wait.")
             transaction.on_commit(lambda: 1 / 0, robust=True)
 
     with pytest.raises(AssertionError) as caught:
@@ -339,7 +339,7 @@ def test_a_failure_shows_the_errors_that_may_be_why() -> None:
     assert lines[1:4] == [
         "Nothing was sent.",
         "Errors meanwhile:",
-        "  Broadcasts wait.",
+        "  Broadcasts have to wait.",
     ]
     assert lines[4].endswith("failed. ZeroDivisionError: division by zero")
 

@@ -1,1 +1,1 @@
-"""The way of a message: from a broadcast over the channel layer to subscribers."""
+"""The delivery of messages, from a broadcast over the channel layer to subscribers."""

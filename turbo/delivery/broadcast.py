@@ -1,11 +1,11 @@
 """
-The single exit: whatever any part of the library sends leaves by :func:`broadcast`.
+The function through which all parts of the library send: :func:`broadcast`.
 
-The caller appends to the publisher's queue and goes on; it opens no connection and
-waits for no network. While the replay log cannot be reached the queue fills up to
-``PUBLISH_QUEUE``. Then the oldest are dropped, counted, and their streams are marked:
-the first thing that such a stream gets when the outage is over is a *gap*, so its
-pages refresh themselves.
+The caller adds a message to the publisher's queue and goes on; it opens no connection
+and does not wait for the network. While the replay log cannot be reached, the queue
+grows up to ``PUBLISH_QUEUE``. Then the oldest messages are dropped and counted. After
+the outage, each stream that lost messages first gets a *gap*, so its pages refresh
+themselves.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from turbo.runtime.forks import after_in_child
 
 __all__ = ["broadcast", "flush", "get_publisher", "moment", "shut_down"]
 
-#: Seconds that the first page of a process waits to learn where the streams stand.
+#: Seconds that the first page of a process waits for a moment of the replay log.
 FIRST_MOMENT_TIMEOUT = 0.25
 
 
@@ -36,14 +36,14 @@ def broadcast(
     name: str, data: str, *, target: str = "", summary: str | None = None
 ) -> None:
     """
-    Send ``data`` to whoever is subscribed to the stream ``name``.
+    Send ``data`` to all subscribers of the stream ``name``.
 
-    ``target`` names what the message overwrites, if anything: two writers that overtake
-    each other there are recognised, as those that change the same object are.
+    ``target`` names what the message overwrites, if anything. The log then recognises
+    writers that overtake each other there, as it does for writers of the same object.
 
-    A message with a ``summary`` is one of many alike (a page refresh): of those that
-    follow each other closely the first goes out at once, and at the end the last, or
-    the summary where they differed.
+    A message with a ``summary``, such as a page refresh, is one of many similar ones.
+    If several follow each other closely, the first is sent at once, and at the end the
+    last, or the summary if they differ.
     """
     if not isinstance(data, str):
         raise TypeError(f"A broadcast is a string, not {data!r}.")
@@ -55,7 +55,7 @@ def broadcast(
 def _message(name: str, data: str, target: str) -> Append:
     try:
         data.encode()
-    except UnicodeEncodeError:  # half a character, which no socket could carry
+    except UnicodeEncodeError:  # a lone surrogate, which no socket can send
         data = data.encode(errors="replace").decode()
     cause = context.cause()
     if cause is None:
@@ -66,9 +66,9 @@ def _message(name: str, data: str, target: str) -> Append:
 
 def moment() -> str:
     """
-    Return where all streams stand now, for a page that begins now.
+    Return the present moment of the replay log, for a page that begins now.
 
-    Costs no network round trip, save the first time in a process.
+    This needs no network round trip, except the first time in a process.
     """
     return get_publisher().first_moment(FIRST_MOMENT_TIMEOUT)
 
@@ -87,7 +87,7 @@ def flush(timeout: float | None = None) -> bool:
 
 
 _publisher: Publisher | None = None
-_lock = threading.Lock()  # owns the creation of _publisher
+_lock = threading.Lock()  # held while _publisher is made
 
 
 def get_publisher() -> Publisher:
@@ -103,8 +103,8 @@ def get_publisher() -> Publisher:
 
 
 def _import_backends() -> None:
-    # In this thread: a process forked while another one imports would wait for ever.
-    # What is wrong with the configuration is the publisher's to tell.
+    # In this thread: a process forked while another thread imports would wait for ever.
+    # The publisher reports errors in the configuration.
     with suppress(Exception):
         get_replay()
         get_channel_layer(get_settings().channel_layer)
@@ -112,9 +112,9 @@ def _import_backends() -> None:
 
 def shut_down(timeout: float = 0.0) -> None:
     """
-    End the publisher, after at most ``timeout`` seconds for what waits.
+    Stop the publisher, after at most ``timeout`` seconds for waiting messages.
 
-    The next broadcast starts another. For tests, which may not leave a thread behind.
+    The next broadcast starts a new one. Tests use this to leave no thread behind.
     """
     global _publisher
     with _lock:
@@ -126,7 +126,7 @@ def shut_down(timeout: float = 0.0) -> None:
 
 @after_in_child
 def _after_fork() -> None:
-    # The parent's thread is not here, and what waits in its queue it sends itself.
+    # The parent's thread does not exist here, and the parent sends its own queue.
     global _publisher, _lock
     _publisher, _lock = None, threading.Lock()
 

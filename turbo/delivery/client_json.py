@@ -1,4 +1,4 @@
-"""What comes in from clients of every kind: JSON, of one object a frame."""
+"""The frames that clients send: each is one JSON object."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def read_json(text: str) -> Any:
     """
     Return the value of a client's JSON.
 
-    Raises :exc:`ValueError` or :exc:`RecursionError` for what is none, and for numbers
-    that Python reads though JSON has none such: what is repeated of them, no browser
-    could read.
+    Raises :exc:`ValueError` or :exc:`RecursionError` if it is not valid. Numbers that
+    Python reads but JSON does not have are not valid either, because browsers could not
+    read a message that repeats them.
 
     >>> read_json('{"n": 1.5}')
     {'n': 1.5}
     >>> read_json('{"n": 1e999}')
     Traceback (most recent call last):
         ...
-    ValueError: 1e999 is no number of JSON.
+    ValueError: 1e999 is not a JSON number.
     """
     return json.loads(text, parse_constant=_refuse_number, parse_float=_finite)
 
@@ -35,12 +35,12 @@ def _finite(text: str) -> float:
 
 
 def _refuse_number(text: str) -> NoReturn:
-    raise ValueError(f"{text:.40} is no number of JSON.")
+    raise ValueError(f"{text:.40} is not a JSON number.")
 
 
 def decode(text: str | None, *, limit: int) -> dict[str, Any]:
     """
-    Return the object that a client's frame holds; ``None`` stands for a binary frame.
+    Return the object in a client's frame; ``None`` stands for a binary frame.
 
     Raises :exc:`~turbo.exceptions.FrameError` for anything else.
     """

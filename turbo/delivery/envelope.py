@@ -1,7 +1,7 @@
 """
-What crosses the channel layer: one message for all that was published together.
+The messages of the channel layer; one holds all messages published together.
 
-The layers pack it with msgpack, so it holds only strings, numbers, lists and ``None``.
+The layers pack them with msgpack, so they hold strings, numbers, lists and ``None``.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Envelope:
     """
     Consecutive messages of one stream; ``None`` among ``data`` marks a gap.
 
-    ``number`` is the place of the first in the epoch; ``0`` says that nothing keeps
-    positions, and the messages can only be passed on.
+    ``number`` is the number of the first message in the epoch. It is ``0`` if the log
+    has no positions; then the messages are only passed on.
     """
 
     sid: str
@@ -52,7 +52,7 @@ class Envelope:
         """
         Return the envelope that :meth:`pack` wrote.
 
-        Anything else raises :exc:`~turbo.delivery.unreadable.Unreadable`.
+        Raises :exc:`~turbo.delivery.unreadable.Unreadable` for anything else.
         """
         match message:
             case {
@@ -78,7 +78,7 @@ def envelopes(
     published: Iterable[tuple[str, str, int, str | None]],
 ) -> list[Envelope]:
     """
-    Return ``(sid, epoch, number, data)`` joined into runs, in the order of the first.
+    Return envelopes of consecutive ``(sid, epoch, number, data)`` messages.
 
     >>> envelopes([("a", "e", 1, "x"), ("b", "e", 7, "y"), ("a", "e", 2, "z")])
     [Envelope(sid='a', epoch='e', number=1, data=('x', 'z')), \

@@ -1,4 +1,4 @@
-"""One message as it goes to subscribers: made once, written to many."""
+"""A message in the form that subscribers get; it is encoded once for all of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ _WHOLE_TEXT = 0x81
 
 class Frame:
     """
-    The text of a frame, and what servers made of it.
+    The text of a frame and its encoded forms.
 
-    ``websocket`` is what goes over a WebSocket that is written to directly. A server
-    that wants another form encodes the first time and finds the result under its own
-    key every further time.
+    ``websocket`` is the form that is written directly to a WebSocket. A server that
+    needs another form encodes it once and finds it under its own key afterwards.
     """
 
     __slots__ = ("_wire", "size", "text", "websocket")
@@ -25,7 +24,7 @@ class Frame:
     def __init__(self, text: str) -> None:
         self.text = text
         self.websocket = text_frame(text)
-        #: What this frame counts for in a subscriber's queue.
+        #: The size of this frame in a subscriber's queue.
         self.size = len(text)
         self._wire: dict[Any, Any] = {}
 
@@ -40,15 +39,15 @@ class Frame:
 
 def text_frame(text: str) -> bytes:
     r"""
-    Return ``text`` as one frame of RFC 6455, as a server sends it: masked by nobody.
+    Return ``text`` as one unmasked frame of RFC 6455, as servers send it.
 
-    Not compressed: the standard leaves that open for each message, also where
-    compression was negotiated.
+    It is not compressed. The standard allows this for each message, even if compression
+    was negotiated.
 
     >>> text_frame("Hi")
     b'\x81\x02Hi'
     """
-    payload = text.encode(errors="replace")  # a lone surrogate has no UTF-8
+    payload = text.encode(errors="replace")  # UTF-8 has no lone surrogates
     size = len(payload)
     if size < 126:
         return bytes((_WHOLE_TEXT, size)) + payload

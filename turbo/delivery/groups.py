@@ -1,8 +1,8 @@
 """
-The groups of the channel layer that one process is a member of.
+The groups of the channel layer that one process has joined.
 
-All streams of a process share one channel, so each group holds one member a process,
-and a message crosses the layer once for each.
+All streams of a process share one channel, so each group has one member per process,
+and the layer carries each message once per process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def get_layer() -> Any:
 
 
 class Groups:
-    """One channel, and the groups that it was added to."""
+    """One channel and the groups that it was added to."""
 
     def __init__(self) -> None:
         self._channel = ""
@@ -46,19 +46,19 @@ class Groups:
         return message
 
     async def join(self, topics: Iterable[Topic]) -> None:
-        """Join the groups of those ``topics`` that have not been joined."""
+        """Join the groups of ``topics`` that have not been joined yet."""
         missing = [topic for topic in topics if not topic.joined]
         await asyncio.gather(*map(self._join, missing))
 
     async def join_again(self, topics: Iterable[Topic]) -> None:
-        """Join all groups again: the layer forgets members by age, and at a restart."""
+        """Join all groups again, because the layer drops old members, or restarted."""
         for topic in topics:
             async with topic.lock:
                 if topic.joined:
                     await self._add(topic)
 
     async def leave(self, topic: Topic) -> None:
-        """Leave a topic's group, unless somebody has come meanwhile."""
+        """Leave a topic's group, unless it has got a subscriber meanwhile."""
         async with topic.lock:
             if topic.idle and topic.joined:
                 topic.joined = False
@@ -78,7 +78,7 @@ class Groups:
 
     async def _own_channel(self) -> str:
         async with self._naming:
-            # Of the layer's own prefix: who waits for one prefix in channels-redis
-            # keeps the channels of any other in the process from being read.
+            # With the layer's own prefix: while channels-redis waits for one prefix, it
+            # does not read channels of other prefixes in this process.
             self._channel = self._channel or await get_layer().new_channel()
         return self._channel

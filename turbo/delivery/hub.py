@@ -1,15 +1,18 @@
 """
-The hub: one a process and event loop, between the channel layer and the subscribers.
+The hub, which passes messages from the channel layer to the subscribers.
 
-It joins each stream's group once, however many pages show the stream; it hands each
-message to all of them without awaiting any; and it makes good what the layer loses:
+Each process has one hub per event loop. It joins the group of each stream once, however
+many pages show the stream, and hands each message to all of them without awaiting any.
+It recovers messages that the layer loses:
 
-* a number is skipped: the hole is read from the replay log at once;
-* the last message is lost: the tips of the log are compared each ``TIP_INTERVAL``;
-* the layer forgets members after ``group_expiry``: they are added again before that;
-* the layer's connection breaks: log once, back off, join again, compare the tips.
+* If a number is missing, the hole is read from the replay log at once.
+* The last message may be lost, so the tips of the log are compared each
+  ``TIP_INTERVAL``.
+* The layer drops members after ``group_expiry``, so they are added again before that.
+* If the layer's connection breaks, the hub logs this once, pauses, joins the groups
+  again, and compares the tips.
 
-Where the log cannot prove that nothing is missing, the subscribers are told of a gap.
+If the log cannot prove that nothing is missing, the subscribers get a gap.
 """
 
 from __future__ import annotations
@@ -42,26 +45,26 @@ __all__ = ["Connection", "Hub", "get_hub", "subscribers"]
 
 logger = logging.getLogger("turbo.hub")
 
-#: Parts into which the connections are divided that are asked again one after another.
+#: The connections are divided into this many parts, which are rechecked in turn.
 PARTS = 16
-#: Seconds for which a page may wait until its process hears revocations.
+#: Seconds that a page may wait until its process receives revocations.
 PATIENCE = 5.0
 
 
 class Connection(Subscriber, Protocol):
-    """A subscriber that is also kept alive and told of revocations."""
+    """A subscriber that also gets pings and revocations."""
 
     def apply_revocation(self, revocation: str | None) -> None:
-        """Apply a revocation of the control stream; ``None``: some were lost."""
+        """Apply a revocation of the control stream; ``None`` if some were lost."""
 
 
 class Hub:
-    """The streams that are shown by the pages which this loop serves."""
+    """The streams of the pages that this loop serves."""
 
     def __init__(self) -> None:
         self._topics: dict[str, Topic] = {}
         self._connections: dict[Connection, None] = {}
-        #: What each subscriber holds, so that to leave costs no more than that.
+        #: The streams of each subscriber, so that leaving needs no search.
         self._held: dict[Subscriber, tuple[str, ...]] = {}
         self._groups = Groups()
         self._jobs = Tasks()
@@ -70,20 +73,20 @@ class Hub:
         self._listens = asyncio.Event()
         self._layer_outage = OutageLog(
             logger,
-            down="The channel layer is out of reach: %(error)r",
+            down="The channel layer cannot be reached: %(error)r",
             up="The channel layer is back.",
         )
         self._part = 0
 
     def connect(self, connection: Connection) -> None:
-        """Take a connection on; the first one starts the hub."""
+        """Add a connection; the first one starts the hub."""
         if not self._connections:
-            # The hub works for all, and for longer than the request that came first.
+            # The hub works for all connections, and longer than the first request.
             Context().run(self._start)
         self._connections[connection] = None
 
     async def disconnect(self, connection: Connection) -> None:
-        """Forget a connection and its subscriptions; the last one ends the hub."""
+        """Remove a connection and its subscriptions; the last one stops the hub."""
         self._connections.pop(connection, None)
         self.unsubscribe(connection, self._held.get(connection, ()))
         if not self._connections:
@@ -92,18 +95,18 @@ class Hub:
 
     def subscribers(self) -> dict[str, int]:
         """Return how many subscribers each stream id has in this process."""
-        topics = list(self._topics.items())  # the asker may be in another thread
+        topics = list(self._topics.items())  # the caller may be in another thread
         return {sid: len(topic.members) for sid, topic in topics}
 
     async def subscribe(
         self, subscriber: Subscriber, wanted: Sequence[tuple[str, str]]
     ) -> list[Arrival]:
         """
-        Subscribe to ``(stream id, since)`` pairs, with one read of the log for all.
+        Subscribe to ``(stream id, since)`` pairs, with one read of the log.
 
-        Live messages follow those of the arrivals without a step in between: send the
-        arrivals before awaiting anything else. Raises what the layer or the log raises
-        when it cannot be reached; nothing is subscribed then.
+        Live messages directly follow those of the arrivals, so send the arrivals before
+        you await anything else. If the layer or the log cannot be reached, its
+        exception is raised, and nothing is subscribed.
         """
         topics = [self._claim(sid) for sid, _ in wanted]
         try:
@@ -128,15 +131,15 @@ class Hub:
 
     async def wait_until_listening(self) -> None:
         """
-        Return when revocations are heard: one that comes before must not be missed.
+        Wait until the hub receives revocations, so that none is missed.
 
-        Raises :exc:`TimeoutError` when that takes too long.
+        Raises :exc:`TimeoutError` if this takes too long.
         """
         async with asyncio.timeout(PATIENCE):
             await self._listens.wait()
 
     def settle(self, arrivals: Iterable[Arrival]) -> None:
-        """Let the live messages flow, once the arrivals have been sent."""
+        """Deliver live messages; call this after the arrivals have been sent."""
         for arrival in arrivals:
             if (topic := self._topics.get(arrival.sid)) is not None:
                 self._repairs.resume(topic)
@@ -209,9 +212,9 @@ class Hub:
             self._repairs.take(topic, [envelope])
 
     async def _survive(self, error: Exception) -> None:
-        """Return when the layer is there again, with nothing lost unnoticed."""
-        # redis-py's own socket timeout ends a quiet receive every few seconds; that is
-        # no outage, but it may have swallowed a message.
+        """Return when the layer can be reached again and lost messages were found."""
+        # redis-py's own socket timeout ends a quiet receive every few seconds. This is
+        # not an outage, but a message may have been lost.
         joined = type(error).__name__ == "TimeoutError"
 
         async def attempt() -> None:
@@ -239,7 +242,7 @@ class Hub:
         await backoff.until_done(attempt)
         self._listens.set()
         if backoff.failures:
-            await self._recheck()  # revocations may have gone unheard
+            await self._recheck()  # revocations may have been missed
 
     def deliver(self, frame: Frame) -> None:
         """Pass a revocation of the control stream on to the connections."""
@@ -249,7 +252,7 @@ class Hub:
         deliver(Frame(PING), list(self._connections))
 
     async def _recheck_part(self) -> None:
-        """Let some ask again: all at once would keep the others waiting."""
+        """Check the permissions of one part again; all at once would take too long."""
         self._part = (self._part + 1) % PARTS
         for connection in list(self._connections):
             if hash(connection) % PARTS == self._part:
@@ -266,18 +269,18 @@ class Hub:
                 drop("revocations", problem)
                 return  # the others do not understand it either
             except Exception:
-                logger.exception("A connection cannot carry out a revocation.")
+                logger.exception("A connection could not apply a revocation.")
                 metrics.count("failed")
 
 
-#: The revocation that asks for every permission again.
+#: The revocation that makes connections check every permission again.
 RECHECK = "{}"
 
 _hubs = PerLoop(Hub)
 
 
 def get_hub() -> Hub:
-    """Return the hub of the running loop; connect before awaiting anything."""
+    """Return the hub of the running loop; call connect() before any ``await``."""
     return _hubs.get()
 
 

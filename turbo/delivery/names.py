@@ -1,11 +1,11 @@
 """
-Names of streams: the plain one, the signed one that a page holds, and the group.
+Names of streams: the plain name, the signed name of a page, and the group's name.
 
-The *name* is ``"<app label>:<class>"``, with the arguments of the stream behind a
+The *name* is ``"<app label>:<class>"``, with the arguments of the stream after a
 second colon: ``"chat:Announcements"``, ``"chat:RoomStream:1"``. The *stream id* is a
-hash of it that fits into every channel layer's rules for group names. The *signed name*
-carries the name, the user for whom it was made, and where the streams stood when the
-request began that it was made for: nothing from before that is replayed to its bearer.
+hash of the name that every channel layer accepts in a group's name. The *signed name*
+holds the name, the user for whom it was made, and the moment at which the request for
+the page began: no earlier messages are replayed to the page.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ CONTROL = "turbo:control"
 @dataclass(frozen=True, slots=True)
 class SignedName:
     """
-    What a verified name says: the stream, for whom, and since when.
+    The content of a verified name: the stream, the user and the moment.
 
-    ``since`` is a moment of the replay log; what else it may be says that the moment
-    was not known.
+    ``since`` is a moment of the replay log; any other value means that the moment was
+    not known.
     """
 
     name: str
@@ -54,7 +54,7 @@ class SignedName:
     since: str
 
     def is_for(self, user: Any) -> bool:
-        """Return whether ``user`` may use it: some are for whoever holds them."""
+        """Return whether ``user`` may use it; names without user are for everybody."""
         return self.user is None or self.user == user_key(user)
 
 
@@ -76,23 +76,23 @@ def group_name(sid: str) -> str:
 
 
 def user_key(user: Any) -> str | None:
-    """Return what identifies a logged-in user, or ``None`` for anybody else."""
+    """Return the key of a logged-in user, or ``None`` for anybody else."""
     if user is None or not getattr(user, "is_authenticated", False):
         return None
     return str(user.pk)
 
 
 def sign(name: str, *, user: Any = None, since: str = "") -> str:
-    """Return ``name`` signed for ``user``, to be put on a page."""
+    """Return ``name`` signed for ``user``, for use on a page."""
     return signing.dumps([name, user_key(user), since], salt=SALT)
 
 
 def verify(signed: str) -> SignedName:
     """
-    Return what a signed name says.
+    Return the content of a signed name.
 
-    Raises :exc:`~turbo.exceptions.NameRefused` when it was not signed here, or is older
-    than ``SIGNED_NAME_MAX_AGE``, or of the form that an older version signed.
+    Raises :exc:`~turbo.exceptions.NameRefused` if it was not signed here, is older than
+    ``SIGNED_NAME_MAX_AGE``, or has the format of an older version.
     """
     try:
         payload = signing.loads(

@@ -1,9 +1,9 @@
 """
 The protocol of one subscriber, without I/O.
 
-:class:`PageProtocol` takes the text of a client's frames in and gives events out; the
-caller acts on them and asks it for the frames that answer. It reads no clock,
-no setting and no socket, so WebSocket and SSE, tests and fuzzers drive the same code.
+:class:`PageProtocol` turns the text of a client's frames into events. The caller acts
+on them and gets the frames for the answer from it. It reads no clock, no setting and no
+socket, so WebSocket and SSE, tests and fuzzers use the same code.
 
 The frames, all JSON objects with a ``type``:
 
@@ -42,23 +42,23 @@ __all__ = [
 
 
 class CloseCode(IntEnum):
-    """Why the server closes a connection; clients act on the number."""
+    """Reasons why the server closes a connection; clients act on the number."""
 
-    #: The process ends; come back after a random moment.
+    #: The process ends. The client reconnects after a random time.
     RESTART = 1012
-    #: A frame was larger than the server takes.
+    #: A frame was larger than the server allows.
     TOO_BIG = 1009
-    #: More was asked for than one may, or the server failed; come back later.
+    #: The client asked for too much, or the server failed. It reconnects later.
     AGAIN = 4013
-    #: The subscriber does not read; come back, what it missed is replayed.
+    #: The client does not read. It reconnects, and missed messages are replayed.
     SLOW = 4008
-    #: The subscriber may not connect; do not come back.
+    #: The client may not connect and must not try again.
     FORBIDDEN = 4403
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one subscriber may ask for."""
+    """The limits of one subscriber."""
 
     frame_bytes: int = 65_536
     streams: int = 100
@@ -67,7 +67,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One stream that a client asks for, and the position at which it stands."""
+    """One stream that a client asks for, and the client's position in it."""
 
     signed: str
     since: str
@@ -75,14 +75,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """The client wants these streams."""
+    """The client asks for these streams."""
 
     wanted: tuple[Wanted, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """The client leaves these subscriptions."""
+    """The client ends these subscriptions."""
 
     ended: tuple[PageSubscription, ...]
     frames: tuple[str, ...]
@@ -90,14 +90,14 @@ class Unsubscribe:
 
 @dataclass(frozen=True, slots=True)
 class Pinged:
-    """The client asks whether anybody is there; answer with ``frame``."""
+    """The client sent a ping; answer with ``frame``."""
 
     frame: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The client's frame makes no sense; answer with ``frame``."""
+    """The client's frame is not valid; answer with ``frame``."""
 
     frame: str
 
@@ -107,7 +107,7 @@ PageEvent: TypeAlias = Subscribe | Unsubscribe | Pinged | Refused
 
 @dataclass(frozen=True, slots=True)
 class PageSubscription:
-    """One accepted name: what the page holds, and the stream that it means."""
+    """One accepted name: the page's signed name, and the stream that it means."""
 
     signed: str
     name: str
@@ -115,13 +115,13 @@ class PageSubscription:
 
 
 def _frame(*, ensure_ascii: bool = True, **fields: Any) -> str:
-    # What a client sent may hold lone surrogates, which only survive as ASCII escapes.
+    # A client's text may hold lone surrogates, which only ASCII escapes can carry.
     return json.dumps(fields, ensure_ascii=ensure_ascii, separators=(",", ":"))
 
 
 PING = _frame(type="ping")
 _PONG = _frame(type="pong")
-#: What a client is told whose frames are read more slowly from now on.
+#: The frame for a client whose frames are read more slowly from now on.
 LIMITED = _frame(
     type="error", reason="limit", detail="Frames come faster than is allowed."
 )
@@ -129,7 +129,7 @@ LIMITED = _frame(
 
 def message_frame(sid: str, *, position: str, data: str | None) -> str:
     """
-    Return the frame that carries one message, the same for every subscriber.
+    Return the frame of one message; it is the same for all subscribers.
 
     >>> message_frame("z7r3", position="k3:8", data="<b>")
     '{"type":"message","stream":"z7r3","position":"k3:8","data":"<b>"}'
@@ -146,18 +146,18 @@ def message_frame(sid: str, *, position: str, data: str | None) -> str:
 @dataclass(slots=True)
 class PageProtocol:
     """
-    The state of one subscriber: which names it holds, within which limits.
+    The state of one subscriber: its names and its limits.
 
-    Feed every frame to :meth:`receive`. For each :class:`Subscribe` event decide about
-    each wanted name, and send what :meth:`accept`, :meth:`deny` or :meth:`retry`
-    returns, in the client's order.
+    Pass every frame to :meth:`receive`. For each :class:`Subscribe` event, decide about
+    each wanted name, and send the result of :meth:`accept`, :meth:`deny` or
+    :meth:`retry`, in the client's order.
     """
 
     limits: Limits = field(default_factory=Limits)
     subscriptions: dict[str, PageSubscription] = field(default_factory=dict)
 
     def receive(self, text: str | None) -> PageEvent:
-        """Return what a frame asks for; ``None`` stands for a binary frame."""
+        """Return the event of a frame; ``None`` stands for a binary frame."""
         try:
             return self._parse(text)
         except FrameError as error:
@@ -168,7 +168,7 @@ class PageProtocol:
     def accept(
         self, subscription: PageSubscription, *, position: str, recovered: bool
     ) -> str:
-        """Take a subscription on, and return the frame that says so."""
+        """Add a subscription, and return the frame that confirms it."""
         self.subscriptions[subscription.signed] = subscription
         return _frame(
             type="subscribed",
@@ -179,17 +179,17 @@ class PageProtocol:
         )
 
     def deny(self, signed: str, *, reason: str) -> str:
-        """Drop a name for good, and return the frame that says so."""
+        """Remove a name, and return the frame that denies it permanently."""
         self.subscriptions.pop(signed, None)
         return _frame(type="denied", name=signed, reason=reason)
 
     def retry(self, signed: str, *, reason: str = "unavailable") -> str:
-        """Drop a name for now, and return the frame that asks to come again."""
+        """Remove a name, and return the frame that asks the client to try again."""
         self.subscriptions.pop(signed, None)
         return _frame(type="retry", name=signed, reason=reason)
 
     def holds(self, sid: str) -> bool:
-        """Return whether any name of this page means the stream ``sid``."""
+        """Return whether a name of this page means the stream ``sid``."""
         return any(s.sid == sid for s in self.subscriptions.values())
 
     def _parse(self, text: str | None) -> PageEvent:

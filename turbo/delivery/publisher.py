@@ -1,10 +1,10 @@
 """
-The background publisher: one thread a process, one event loop for its whole life.
+The background publisher: one thread per process, with one event loop.
 
-It takes what waits in the queue, in order, and
+It takes the waiting messages from the queue, in order, and
 
-1. appends it to the replay log, which numbers each message (one round trip a batch),
-2. sends each stream's run to the stream's group (one ``group_send`` a run).
+1. appends them to the replay log, which numbers them (one round trip per batch),
+2. sends consecutive messages to their stream's group (one ``group_send`` for each run).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ logger = logging.getLogger("turbo.broadcast")
 
 T = TypeVar("T")
 
-#: Messages taken at once.
+#: The most messages in one batch.
 BATCH = 256
 #: Seconds between two readings of the log's clock.
 CLOCK_INTERVAL = 5.0
@@ -49,10 +49,10 @@ CLOCK_INTERVAL = 5.0
 
 class _Loop(asyncio.SelectorEventLoop):
     """
-    A loop that still resolves names while the interpreter shuts down.
+    An event loop that resolves names even while the interpreter shuts down.
 
-    By then the executors that asyncio resolves names in take no more work, and blocking
-    harms nobody in a thread of its own.
+    By then, the executors in which asyncio resolves names take no more work. Blocking
+    does no harm in a thread of its own.
     """
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
@@ -61,16 +61,16 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 class Publisher:
-    """The queue of one process and the thread that empties it."""
+    """The queue of one process, and the thread that empties it."""
 
     def __init__(self) -> None:
-        #: Revocations that have not been noted yet; added to by any thread.
+        #: Revocations that have not been stored yet; any thread may add to it.
         self._unnoted: set[Future[None]] = set()
         self._drained = threading.Condition()
         self._outage = OutageLog(
             logger,
-            down="Broadcasts wait: %(type)s: %(error)s",
-            up="Broadcasts go out again.",
+            down="Broadcasts have to wait: %(type)s: %(error)s",
+            up="Broadcasts are sent again.",
         )
         self._warned = False
         self._loop = _Loop()
@@ -83,7 +83,7 @@ class Publisher:
             drained=self._tell_drained,
         )
         self._throttle = Throttle(self._queue.put)
-        #: What leaves otherwise than through the channel layer.
+        #: Messages for other destinations than the channel layer.
         self.queues = Queues(self._loop, self._tell_drained)
         self._thread = threading.Thread(
             target=self._main, name="turbo-publisher", daemon=True
@@ -91,7 +91,7 @@ class Publisher:
         self._thread.start()
 
     def put(self, message: Append, *, summary: str | None = None) -> None:
-        """Queue a message; never blocks and never raises for want of a network."""
+        """Queue a message; this never blocks or raises if there is no network."""
         if summary is None:
             self._queue.put(message)
         else:
@@ -99,14 +99,14 @@ class Publisher:
 
     def moment(self) -> str:
         """
-        Return where all streams stand, without asking anybody: a page starts here.
+        Return the present moment of the log, without network, for a new page.
 
-        ``"?"`` says that this is not known, because the log has not been reached.
+        It is ``"?"`` if it is not known, because the log could not be reached.
         """
         return get_replay().moment() or "?"
 
     def first_moment(self, timeout: float) -> str:
-        """Return :meth:`moment`, waiting once for the log when it is not known yet."""
+        """Return :meth:`moment`; wait once for the log if it is not known yet."""
         if (moment := self.moment()) != "?" or self._outage.is_down:
             return moment
         future = asyncio.run_coroutine_threadsafe(self._sync_clock(), self._loop)
@@ -115,7 +115,7 @@ class Publisher:
         return self.moment()
 
     def forbid(self, keys: Sequence[str], *, seconds: int) -> None:
-        """Note a revocation in the log; what is broadcast after it waits for that."""
+        """Store a revocation in the log; later broadcasts wait until this is done."""
         note = self._persist(lambda: get_replay().forbid(keys, seconds=seconds))
         future = asyncio.run_coroutine_threadsafe(note, self._loop)
         self._unnoted.add(future)
@@ -127,7 +127,7 @@ class Publisher:
         return own + self._throttle.waiting() + self.queues.waiting()
 
     def flush(self, timeout: float) -> bool:
-        """Return whether the queue ran empty within ``timeout`` seconds."""
+        """Return whether the queue became empty within ``timeout`` seconds."""
         if threading.current_thread() is self._thread:
             return False
         self._loop.call_soon_threadsafe(self._throttle.release)
@@ -146,14 +146,14 @@ class Publisher:
             metrics.count("dropped", sid=dropped.stream)
 
     def stop(self) -> None:
-        """End the thread and close its connections; what waits is lost."""
+        """Stop the thread and close its connections; waiting messages are lost."""
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 
     def _main(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(self._run())
-        # Clients of Redis that changed settings left behind are closed with it.
+        # This also closes Redis clients from before a change of settings.
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
@@ -187,18 +187,18 @@ class Publisher:
     def _noted(self, future: Future[None]) -> None:
         self._unnoted.discard(future)
         if not future.cancelled() and (error := future.exception()):
-            log_failure("A revocation cannot be stored.", error)
+            log_failure("A revocation could not be stored.", error)
         self._tell_drained()
 
     async def _publish(self, batch: list[Append]) -> None:
-        # A page that is told of a revocation must not get in again with its old name.
+        # A page that gets a revocation must not subscribe again with its old name.
         unnoted = map(asyncio.wrap_future, list(self._unnoted))
         await asyncio.gather(*unnoted, return_exceptions=True)
         try:
             appended = await self._persist(lambda: get_replay().append(batch))
         except Exception:
-            # Not an outage: these messages cannot be stored, and never will.
-            logger.exception("%d broadcasts cannot be stored.", len(batch))
+            # This is not an outage: these messages can never be stored.
+            logger.exception("%d broadcasts could not be stored.", len(batch))
             metrics.count("dropped", len(batch))
             for item in batch:
                 self._queue.put_first(Append(item.stream, None))
@@ -211,11 +211,11 @@ class Publisher:
             await self._send(envelope)
         for item, place in zip(batch, appended, strict=True):
             if place.overtaken:
-                # Another writer's newer state may stand before this older one.
+                # A newer state of another writer may have been sent before this one.
                 self._throttle.ask(Append(item.stream, None))
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Return what ``attempt`` returns, however long the log is out of reach."""
+        """Call ``attempt`` until the log can be reached; return its result."""
         return await Backoff(free=1).until_done(
             attempt, outage=self._outage, fatal=(TypeError, ValueError)
         )
@@ -224,10 +224,10 @@ class Publisher:
         try:
             try:
                 await self._group_send(envelope)
-            except Exception:  # again, for a connection that has died of age
+            except Exception:  # an idle connection may have been closed
                 await self._group_send(envelope)
         except Exception as error:
-            # The log has it: the hubs find the hole when they compare tips.
+            # The message is in the log; the hubs find the hole when they compare tips.
             self._outage.down(error)
 
     async def _group_send(self, envelope: Envelope) -> None:
@@ -244,6 +244,7 @@ class Publisher:
         if not self._warned and not loops.expected():
             self._warned = True
             logger.warning(
-                "Nobody can hear this process: InMemoryChannelLayer reaches no other, "
-                "and no server runs here. Use a channel layer of channels_redis."
+                "Broadcasts of this process reach no pages: InMemoryChannelLayer works "
+                "within one process, and no server runs in this one. Use a channel "
+                "layer of channels_redis."
             )

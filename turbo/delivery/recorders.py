@@ -1,9 +1,8 @@
 """
-Those who look on at what is broadcast: the testing kit and the inspector.
+Functions that see every broadcast, for the testing tools and the inspector.
 
-A recorder is called with each stream's name and data, in the thread that broadcasts. If
-one answers ``False`` the broadcast ends there, which is how tests keep theirs to
-themselves.
+A recorder is called with the stream's name and the data, in the thread that broadcasts.
+If it returns ``False``, the message is not sent. Tests use this.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ _recorders: list[Recorder] = []
 
 
 def record(name: str, data: str) -> bool:
-    """Show a broadcast to all recorders; return whether it is to be sent."""
+    """Call all recorders with a broadcast; return whether to send it."""
     answers = [recorder(name, data) for recorder in _recorders]
     return not any(answer is False for answer in answers)
 
 
 @contextmanager
 def recording(recorder: Recorder) -> Iterator[None]:
-    """Let ``recorder`` see every broadcast of this process made meanwhile."""
+    """Call ``recorder`` with every broadcast of this process inside the block."""
     _recorders.append(recorder)
     try:
         yield

@@ -1,9 +1,9 @@
 """
-Repairs: what the channel layer lost is read from the replay log.
+Repairs, which read messages that the channel layer lost from the replay log.
 
-A topic under repair keeps what arrives live until the missing messages are delivered,
-so the order holds. When the log cannot prove that it has all of them, the topic's
-subscribers are told of a gap instead.
+During a repair, a topic keeps live messages until the missing ones are delivered, so
+that the order is right. If the log cannot prove that it has all of them, the topic's
+subscribers get a gap instead.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ class Repairs:
         self._repairing: set[Topic] = set()
 
     def take(self, topic: Topic, envelopes: Iterable[Envelope]) -> None:
-        """Deliver ``envelopes`` in order, repairing where a number is missing."""
+        """Deliver ``envelopes`` in order; start a repair if a number is missing."""
         for envelope in envelopes:
             if topic.take(envelope):
                 self.start([topic])
 
     def resume(self, topic: Topic) -> None:
-        """Deliver what a new topic kept until its position was known."""
+        """Deliver the messages that a new topic kept until its position was known."""
         if topic not in self._repairing:
             self.take(topic, topic.resume())
 
     def start(self, topics: Iterable[Topic]) -> None:
-        """Read what ``topics`` miss, all with one read."""
+        """Read the messages that ``topics`` miss, with one read for all."""
         damaged = [topic for topic in topics if topic not in self._repairing]
         if damaged:
             self._repairing.update(damaged)
@@ -47,7 +47,7 @@ class Repairs:
             self._tasks.run(self._read(damaged))
 
     async def compare_tips(self, topics: Iterable[Topic]) -> None:
-        """Repair those ``topics`` whose last message never arrived."""
+        """Repair the ``topics`` whose last message did not arrive."""
         settled = [topic for topic in topics if topic.settled and topic.epoch]
         if not settled:
             return

@@ -1,9 +1,9 @@
 """
-Of many messages alike the first and the last, never more than one an interval.
+A throttle that sends the first and the last of many similar messages.
 
-Owned by the publisher's loop. All processes together keep to one message of a stream
-within ``REFRESH_INTERVAL``: who wants to send claims the interval in the replay log.
-One that has waited for ``REFRESH_MAX_WAIT`` is sent whatever the others do.
+The publisher's loop owns it. All processes together send at most one such message of a
+stream within ``REFRESH_INTERVAL``: before sending, a process claims the interval in the
+replay log. A message that has waited for ``REFRESH_MAX_WAIT`` is sent in any case.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Throttle"]
 
 
 class Throttle:
-    """The messages that wait for their turn, one a stream."""
+    """The waiting messages, one per stream."""
 
     def __init__(self, send: Callable[[Append], None]) -> None:
         self._send = send
@@ -28,10 +28,10 @@ class Throttle:
 
     def ask(self, message: Append, summary: str | None = None) -> None:
         """
-        Send ``message`` now, or when its stream's turn has come.
+        Send ``message`` now, or when its stream may send again.
 
-        Should another wait already that differs, ``summary`` replaces both; a gap
-        (``None``) stands for everything.
+        If a different message is already waiting, ``summary`` replaces both, or a gap
+        if one of them is a gap.
         """
         sid = message.stream
         waiting = self._pending.get(sid)
@@ -43,16 +43,16 @@ class Throttle:
             self._tasks[sid] = asyncio.ensure_future(self._wait(sid))
 
     def release(self) -> None:
-        """Send everything that waits."""
+        """Send all waiting messages."""
         for sid in list(self._pending):
             self._emit(sid)
 
     def waiting(self) -> int:
-        """Return how many messages wait."""
+        """Return the number of waiting messages."""
         return len(self._pending)
 
     async def stop(self) -> None:
-        """Forget what waits."""
+        """Drop all waiting messages and cancel the tasks."""
         self._pending.clear()
         tasks = list(self._tasks.values())
         for task in tasks:

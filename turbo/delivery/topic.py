@@ -1,8 +1,8 @@
 """
-One stream as one process sees it: its subscribers, and how far they have got.
+One stream in one process: its subscribers and their position.
 
-Everything here is synchronous and runs on the hub's loop, so a message is either before
-or after a subscriber's arrival, never in between.
+:class:`Topic` is synchronous and runs on the hub's loop, so a message comes either
+before or after the arrival of a subscriber.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ __all__ = [
 
 logger = logging.getLogger("turbo.hub")
 
-#: Characters of a history that are encoded before others have a turn.
+#: Characters of a history to encode before other tasks may run.
 TURN = 65_536
 
 
 class Subscriber(Protocol):
-    """Whoever takes frames: a socket, an SSE response, a test."""
+    """An object that takes frames: a socket, an SSE response, a test."""
 
     def deliver(self, frame: Frame) -> None:
         """Take a frame; must neither block nor raise."""
@@ -47,7 +47,7 @@ class Subscriber(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What a new subscriber is told first: where it stands, and what it missed."""
+    """What a new subscriber gets first: its position and the messages it missed."""
 
     sid: str
     position: str
@@ -60,7 +60,7 @@ MissedFrames: TypeAlias = Sequence[tuple[int, Frame]]
 
 
 async def read(wanted: Sequence[tuple[str, str]]) -> list[tuple[History, MissedFrames]]:
-    """Return what the log has for ``(stream id, since)`` pairs, as it is to be sent."""
+    """Return the histories of ``(stream id, since)`` pairs, and their frames."""
     histories: list[History] = await _read(wanted)
     sids = [sid for sid, _ in wanted]
     missed = await encode(zip(sids, histories, strict=True))
@@ -73,7 +73,7 @@ async def _read(pages: list[Sequence[tuple[str, str]]]) -> list[list[History]]:
 
 
 async def encode(histories: Iterable[tuple[str, History]]) -> list[MissedFrames]:
-    """Return the messages in the history of each stream id; others have turns."""
+    """Return the frames of each history; other tasks may run meanwhile."""
     encoded: list[MissedFrames] = []
     size = 0
     for sid, history in histories:
@@ -95,7 +95,7 @@ def _frame(sid: str, entry: Entry, *, epoch: str) -> Frame:
 
 
 def deliver(frame: Frame, subscribers: Collection[Subscriber]) -> None:
-    """Hand a frame to each subscriber; one that fails keeps it from no other."""
+    """Hand a frame to each subscriber, even if one of them fails."""
     problem: Unreadable | None = None
     for subscriber in subscribers:
         try:
@@ -103,7 +103,7 @@ def deliver(frame: Frame, subscribers: Collection[Subscriber]) -> None:
         except Unreadable as error:
             problem = error
         except Exception:
-            logger.exception("A subscriber cannot take a message.")
+            logger.exception("A subscriber could not take a message.")
             metrics.count("failed")
     if problem is not None:
         drop("in a stream", problem)
@@ -128,23 +128,23 @@ class Topic:
     def __init__(self, sid: str) -> None:
         self.sid = sid
         self.members: dict[Subscriber, None] = {}
-        #: Subscribers on their way in; while there are any, live frames are kept.
+        #: Subscribers that are being added; while there are any, live frames are kept.
         self.claims = 0
-        #: Whether the group has been joined; changed only by who holds ``lock``.
+        #: Whether the group has been joined; changed only while ``lock`` is held.
         self.joined = False
         self.lock = asyncio.Lock()
         #: The last message delivered; ``epoch`` is ``None`` until it is known.
         self.epoch: str | None = None
         self.number = 0
-        #: What arrived during a repair, or before the position was known.
+        #: Messages that arrived during a repair, or before the position was known.
         self.backlog: list[Envelope] | None = []
         self._recent: list[tuple[int, Frame]] = []
-        # Subscribers whose history reached further than what has arrived live.
+        # Subscribers whose history is ahead of the live messages.
         self._ahead: dict[Subscriber, int] = {}
 
     @property
     def position(self) -> str:
-        """Return where the stream's subscribers stand."""
+        """Return the position of the stream's subscribers."""
         return f"{self.epoch}:{self.number}" if self.epoch else ""
 
     @property
@@ -154,11 +154,11 @@ class Topic:
 
     @property
     def idle(self) -> bool:
-        """Return whether nobody is, or is about to be, subscribed."""
+        """Return whether there is no subscriber, present or arriving."""
         return not self.members and not self.claims
 
     def take(self, envelope: Envelope) -> bool:
-        """Deliver what arrived from the layer; return whether a repair is needed."""
+        """Deliver messages from the layer; return whether a repair is needed."""
         if self.backlog is not None:
             self.backlog.append(envelope)
             return False
@@ -179,9 +179,9 @@ class Topic:
         self, subscriber: Subscriber, history: History, missed: MissedFrames = ()
     ) -> Arrival:
         """
-        Take a subscriber on, and return what it has missed until this moment.
+        Add a subscriber, and return what it has missed until now.
 
-        ``missed`` is what :func:`read` made of its history.
+        ``missed`` are the frames of its history from :func:`read`.
         """
         if self.epoch is None:
             self.epoch, self.number = history.epoch, history.tip
@@ -199,36 +199,36 @@ class Topic:
         return Arrival(self.sid, position, True, tuple(frame for _, frame in missed))
 
     def drop(self, subscriber: Subscriber) -> None:
-        """Forget a subscriber."""
+        """Remove a subscriber."""
         self.members.pop(subscriber, None)
         self._ahead.pop(subscriber, None)
 
     def hold(self) -> None:
-        """Keep what arrives until :meth:`repair` or :meth:`resume`."""
+        """Keep live messages until :meth:`repair` or :meth:`resume`."""
         if self.backlog is None:
             self.backlog = []
 
     def resume(self) -> list[Envelope]:
-        """Deliver what arrives from now on, and return what was kept until now."""
+        """Deliver live messages from now on, and return those that were kept."""
         backlog, self.backlog = self.backlog or [], None
         return backlog
 
     def misses(self, tip: tuple[str, int] | None) -> bool:
-        """Return whether the log's last message is not the last one delivered."""
+        """Return whether the log's last message has not been delivered."""
         return self.settled and tip != (self.epoch, self.number)
 
     def forget(self) -> None:
-        """Start over: the group was left, so nothing is known of what follows."""
+        """Reset the position, because the group was left."""
         self.epoch, self.number, self.backlog = None, 0, []
 
     def unclaim(self) -> None:
-        """Note that a subscriber on its way has arrived, or given up."""
+        """Note that a subscriber has been added or has failed to arrive."""
         self.claims -= 1
         if not self.claims:
             self._recent.clear()
 
     def repair(self, history: History) -> list[Envelope]:
-        """Deliver what the log has and we have not; return what arrived meanwhile."""
+        """Deliver messages that are only in the log; return those kept meanwhile."""
         if history.complete and history.epoch == self.epoch:
             metrics.count("repaired", self._extend(history.entries))
         elif history.epoch:

@@ -1,9 +1,8 @@
 """
-Messages that nobody understands.
+Messages that cannot be read.
 
 They are malformed, or from a newer version during an upgrade, or from another project
-on the same Redis. Such a message is dropped, counted, and logged once a minute; the
-next one is taken as ever.
+on the same Redis. They are dropped and counted, and logged once a minute.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ __all__ = ["Unreadable", "drop", "is_about_content", "json_object", "require"]
 
 logger = logging.getLogger("turbo.hub")
 
-#: What decoding raises, here and in the channel layers.
+#: The exceptions of decoding, here and in the channel layers.
 _CONTENT_ERRORS = (
     LookupError,
     RecursionError,
@@ -33,26 +32,26 @@ _CONTENT_ERRORS = (
 
 
 class Unreadable(TurboError, ValueError):
-    """A message that this process does not understand."""
+    """A message that this process cannot read."""
 
 
 def drop(kind: str, problem: object) -> None:
-    """Count a message that is passed over, and log it unless that was done lately."""
+    """Count a dropped message, and log it at most once a minute."""
     metrics.count("unreadable")
     if once_a_minute(f"unreadable {kind}"):
         logger.warning(
-            "Messages that cannot be understood are dropped: %s: %.200s", kind, problem
+            "Messages that cannot be read are dropped: %s: %.200s", kind, problem
         )
 
 
 def is_about_content(error: Exception) -> bool:
     """
-    Return whether a channel layer raised ``error`` for what is in a message.
+    Return whether a channel layer raised ``error`` because of a message's content.
 
     >>> is_about_content(KeyError("__asgi_channel__")), is_about_content(OSError())
     (True, False)
     """
-    # Raised where another project encrypts with other keys; not always installed.
+    # Raised if another project encrypts with other keys; not always installed.
     is_encrypted = type(error).__name__ == "InvalidToken"
     return is_encrypted or isinstance(error, _CONTENT_ERRORS)
 
