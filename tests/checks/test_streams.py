@@ -35,7 +35,7 @@ def test_the_streams_of_the_test_app_are_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("boards", "not there"), ("title", "a CharField")]
+    ("name", "kind"), [("boards", "not a field"), ("title", "a CharField")]
 )
 def test_broadcasts_to_names_a_foreign_key(name: str, kind: str) -> None:
     declare(Card, broadcasts_to=name)
@@ -44,7 +44,7 @@ def test_broadcasts_to_names_a_foreign_key(name: str, kind: str) -> None:
         (
             "turbo.E010",
             f"tests:Told.Meta.broadcasts_to is {name!r}. "
-            f"testapp.Card.{name} should be a foreign key, and is {kind}.",
+            f"testapp.Card.{name} should be a foreign key, but it is {kind}.",
         )
     ]
 

@@ -419,8 +419,8 @@ def test_there_is_no_collection_without_refreshes() -> None:
         from_name("testapp:CardStream")
 
     assert str(caught.value) == (
-        "'testapp:CardStream' is the stream of one Card, and none is named. "
-        "For a stream of them all set Meta.refreshes = True."
+        "The stream name 'testapp:CardStream' needs the key of a Card. "
+        "For a stream of all instances, set Meta.refreshes = True."
     )
 
 
@@ -468,11 +468,11 @@ async def test_the_class_says_who_may_hear_of_the_collection() -> None:
 
 def test_parent_field_must_be_a_foreign_key() -> None:
     assert parent_field(Card, "board").name == "board"
-    for name, kind in [("boards", "not there"), ("title", "a CharField")]:
+    for name, kind in [("boards", "not a field"), ("title", "a CharField")]:
         with pytest.raises(ConfigurationError) as caught:
             parent_field(Card, name)
         assert str(caught.value) == (
-            f"testapp.Card.{name} should be a foreign key, and is {kind}."
+            f"testapp.Card.{name} should be a foreign key, but it is {kind}."
         )
 
 

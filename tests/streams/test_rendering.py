@@ -65,8 +65,8 @@ def test_render_refuses_what_is_no_mapping(template: Any) -> None:
         render(template, Context({"name": "Ann"}))
 
     assert str(caught.value) == (
-        "A context is a dict of variables, not 'Context'; flatten() makes one of a "
-        "template's Context."
+        "A context is a dict of variables, not 'Context'. Call flatten() to turn a "
+        "template's Context into a dict."
     )
 
 

@@ -1,10 +1,10 @@
 """
-What a model stream does with no code of its own: two lines in ``Meta``.
+The conventions of model streams, which need no code but two options in ``Meta``.
 
-``Meta.refreshes = True`` lets every page that shows an instance refresh itself whenever
-the instance changes, and every page that shows them all, whenever any does.
-
-``Meta.broadcasts_to = "room"`` keeps the instances on the pages of their room::
+With ``Meta.refreshes = True``, every page that shows an instance refreshes itself when
+the instance changes, and every page that shows all instances when any of them changes.
+``Meta.broadcasts_to = "room"`` keeps the instances up to date on the pages of their
+room::
 
     create   <turbo-stream action="append" target="messages"><template>…</template>
     update   <turbo-stream action="replace" target="message_1"><template>…</template>
@@ -41,7 +41,7 @@ INSERTS = ("append", "prepend", "before", "after")
 
 class ConventionalStream(Stream):
     """
-    What the stream of an instance sends for the options of its ``Meta``.
+    The base class of model streams, which sends what the options of ``Meta`` say.
 
     Each ``get_broadcast_…`` method is one convention, which you can override.
     """
@@ -64,7 +64,7 @@ class ConventionalStream(Stream):
 
     @classmethod
     def follows_conventions(cls) -> bool:
-        """Return whether changes mean anything by the class's ``Meta`` alone."""
+        """Return whether the class's ``Meta`` makes it send something after changes."""
         return cls.options.refreshes or cls.broadcasts()
 
     @classmethod
@@ -83,7 +83,7 @@ class ConventionalStream(Stream):
 
     @classmethod
     def tests_collection(cls) -> bool:
-        """Return whether this class says itself who may hear of all instances."""
+        """Return whether this class has its own ``collection_passes_test()``."""
         default = ConventionalStream.collection_passes_test.__func__  # type: ignore[attr-defined]
         return cls.collection_passes_test.__func__ is not default  # type: ignore[attr-defined]
 
@@ -109,11 +109,11 @@ class ConventionalStream(Stream):
         return dom_id(self.instance)
 
     def follow_conventions(self, change: ModelChange) -> None:
-        """Tell the pages concerned of a change of the instance."""
+        """Send a change of the instance to the pages that show it."""
         after = [] if change.action == "delete" else self._places()
         before: Sequence[Stream] = []
         if change.action != "create":
-            # Nobody looked before what is only announced.
+            # Changes that are only announced have no earlier state.
             before = self._places() if change.before is None else change.before
         if self.options.refreshes:
             self._refresh_all(change, before, after)
@@ -127,7 +127,7 @@ class ConventionalStream(Stream):
         self, change: ModelChange, before: Sequence[Stream], after: Sequence[Stream]
     ) -> None:
         concerned = [*before, *after, self.collection()]
-        if change.action != "create":  # of a new instance there is no page yet
+        if change.action != "create":  # no page shows a new instance yet
             concerned.append(self)
         for stream in _by_name(concerned).values():
             stream.refresh()
@@ -156,7 +156,7 @@ class CollectionStream(Stream):
 
     def __init__(self, stream_class: type[ConventionalStream]) -> None:
         self.stream_class = stream_class
-        # Taken as it is: whoever asks looks whether it is to be awaited.
+        # It may be a coroutine function; the caller awaits its result then.
         self.user_passes_test = stream_class.collection_passes_test  # type: ignore[method-assign]
 
     @property
@@ -165,7 +165,7 @@ class CollectionStream(Stream):
         return self.stream_class.label
 
     def tests_user(self) -> bool:  # type: ignore[override]
-        """Return whether the stream class says who may hear of all instances."""
+        """Return whether the stream class has its own ``collection_passes_test()``."""
         return self.stream_class.tests_collection()
 
 
@@ -178,14 +178,14 @@ def parent_field(model: type[Model], name: str) -> ForeignKey[Any, Any]:
         field = None
     if isinstance(field, ForeignKey):
         return field
-    kind = f"a {type(field).__name__}" if field else "not there"
+    kind = f"a {type(field).__name__}" if field else "not a field"
     raise ConfigurationError(
-        f"{model._meta.label}.{name} should be a foreign key, and is {kind}."
+        f"{model._meta.label}.{name} should be a foreign key, but it is {kind}."
     )
 
 
 def parent_stream_class(field: ForeignKey[Any, Any]) -> Any:
-    """Return the class that is ``.stream`` of the model that ``field`` points to."""
+    """Return the stream class of the model that ``field`` points to."""
     stream_class = getattr(field.related_model, "stream", None)
     if isinstance(stream_class, type) and issubclass(stream_class, ConventionalStream):
         return stream_class
@@ -196,7 +196,7 @@ def parent_stream_class(field: ForeignKey[Any, Any]) -> Any:
 
 
 def parent_streams(instance: Model, name: str) -> Sequence[Stream]:
-    """Return the stream of the instance's parent, without loading that; or nothing."""
+    """Return the stream of the instance's parent, if any, without loading it."""
     field = parent_field(type(instance), name)
     key = getattr(instance, field.attname)
     if key is None:

@@ -1,4 +1,4 @@
-"""The funnel behind all verbs: content and place become one element, which goes out."""
+"""The method behind all verbs: it makes one element of content and place."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What an element carries: a template with its context, a text, or trusted HTML."""
+    """The content of an element: a template with context, a text, or trusted HTML."""
 
     template: Template | None = None
     context: Mapping[str, Any] | None = None
@@ -39,12 +39,12 @@ class Content:
     request: HttpRequest | None = None
 
     def given(self) -> tuple[str, ...]:
-        """Return the names of the contents that were passed."""
+        """Return the names of the arguments for content that were passed."""
         kinds = {"template": self.template, "text": self.text, "html": self.html}
         return tuple(name for name, value in kinds.items() if value is not None)
 
     def render(self) -> SafeString | None:
-        """Return the HTML, or ``None`` when nothing was passed."""
+        """Return the HTML, or ``None`` if no content was passed."""
         if self.template is not None:
             return render(self.template, self.context, request=self.request)
         if self.text is not None:
@@ -55,13 +55,13 @@ class Content:
         """Async version of render()."""
         if self.template is None:
             return self.render()
-        # Templates run queries, which belong to the thread of the synchronous code.
+        # Templates may run queries, which need the thread of the synchronous code.
         return await sync_to_async(self.render, thread_sensitive=True)()
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an element acts, and the attributes that say how."""
+    """The target of an element and its other attributes."""
 
     id: object = None
     selector: object = None
@@ -70,7 +70,7 @@ class Place:
 
     @property
     def target(self) -> str | None:
-        """The id of the element to act on, if it is named by its id."""
+        """The id of the target, if it was given by id."""
         if self.id is None:
             return None
         return dom_id(self.id) if isinstance(self.id, Model) else str(self.id)
@@ -86,14 +86,14 @@ class Place:
         )
 
     def overwritten_by(self, action: str) -> str:
-        """Return the id or selector that ``action`` fills anew, or ``""``."""
+        """Return the id or selector that ``action`` overwrites, or ``""``."""
         if action not in OVERWRITING:
             return ""
         return self.target or str(self.selector)
 
 
 class Emitter(Generic[R]):
-    """What verbs need: the way from an action to whoever is to carry it out."""
+    """The base class of objects with verbs; subclasses define where elements go."""
 
     def _perform(self, action: str, content: Content, place: Place) -> R:
         content, place = self._prepare(action, content, place)
@@ -108,7 +108,7 @@ class Emitter(Generic[R]):
     def _prepare(
         self, action: str, content: Content, place: Place
     ) -> tuple[Content, Place]:
-        """Return the arguments of a verb once they are known to fit each other."""
+        """Return the arguments of a verb; raise an exception if they do not fit."""
         given = content.given()
         if len(given) > 1 or (given and action in CONTENTLESS):
             raise ContentError(action, given)
@@ -119,7 +119,7 @@ class Emitter(Generic[R]):
     def _refresh(
         self, *, method: str | None, scroll: str | None, attributes: Attributes | None
     ) -> R:
-        # The page that made the request has the new state already.
+        # The page that made the request already has the new state.
         cause = {"request-id": request_id() or None}
         extra = {"method": method, "scroll": scroll} | dict(attributes or {})
         return self._emit_refresh(
@@ -129,12 +129,12 @@ class Emitter(Generic[R]):
 
     def _emit(self, html: SafeString, *, target: str = "") -> R:
         """
-        Hand one finished element over; must not wait for anything.
+        Send one finished element; this must not wait for anything.
 
-        ``target`` is the id that it acts on, or ``""``.
+        ``target`` is the id that it overwrites, or ``""``.
         """
         raise NotImplementedError
 
     def _emit_refresh(self, html: SafeString, *, summary: SafeString) -> R:
-        """Hand a page refresh over; ``summary`` stands for it among others alike."""
+        """Send a page refresh; ``summary`` can replace several similar ones."""
         return self._emit(html)

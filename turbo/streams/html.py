@@ -1,13 +1,14 @@
 """
-HTML that Turbo understands, made from strings alone, and the ids in it.
+Functions that return the HTML tags for Turbo, and the ids of elements.
 
-:func:`element` forms the ``<turbo-stream>`` that every verb sends; its siblings form
-the other tags a page needs. Attribute names are checked, attribute values are always
-escaped, and what goes between the tags is taken as it is: it must be safe already.
+:func:`element` returns the ``<turbo-stream>`` that every verb sends; the other
+functions return the other tags that a page needs. Attribute names are checked and
+attribute values are always escaped. The content of a tag is not escaped: it must be
+safe already.
 
-:func:`dom_id` forms the id of an element that shows a model, as Rails does. A row has
-one id wherever it is shown, so a broadcast can say ``id=dom_id(message)`` and the page
-``<li id="{% dom_id message %}">``.
+:func:`dom_id` returns the id of an element that shows a model instance, as Rails does.
+An instance has the same id wherever it is shown, so a broadcast can use
+``id=dom_id(message)`` and the page ``<li id="{% dom_id message %}">``.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ __all__ = [
     "turbo_frame",
 ]
 
-#: Values of attributes: ``None`` and ``False`` leave one out, ``True`` gives no value.
+#: Attributes: ``None`` and ``False`` omit one, ``True`` makes one without a value.
 Attributes: TypeAlias = Mapping[str, object]
 
-#: Turbo's own actions that change something on the page, and so must say where.
+#: Turbo's own actions that need a target.
 TARGETED = frozenset(
     ["append", "prepend", "replace", "update", "before", "after", "remove"]
 )
-#: Turbo's own actions of which the last one decides what the page shows.
+#: Turbo's own actions that overwrite their target.
 OVERWRITING = frozenset(["replace", "update"])
 #: Turbo's own actions that carry no content.
 CONTENTLESS = frozenset(["remove", "refresh"])
@@ -51,8 +52,8 @@ CONTENTLESS = frozenset(["remove", "refresh"])
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _OWN_ATTRIBUTES = frozenset(["action", "target", "targets"])
 
-# Before a capital that follows a small letter or a digit, or begins a word after an
-# acronym: RoomMember, HTTPRequest.
+# Before a capital that follows a small letter or a digit, or that begins a word after
+# an acronym: RoomMember, HTTPRequest.
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -117,8 +118,8 @@ def _attributes(attributes: Attributes) -> str:
         if value is True:
             parts.append(f" {name}")
         elif value is not None and value is not False:
-            # escape() and not conditional_escape(): what is safe as content may
-            # hold quotes, and those end an attribute.
+            # escape() and not conditional_escape(): text that is safe as content may
+            # contain quotes, and those would end the attribute.
             parts.append(f' {name}="{escape(str(value))}"')
     return "".join(parts)
 

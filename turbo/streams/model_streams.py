@@ -1,9 +1,10 @@
 """
-Streams of model instances, and what happens when an instance changes.
+Streams of model instances and their hooks for changes.
 
-``instance.stream`` is a descriptor on the model class: loading rows costs nothing for
-it. A stream class with :meth:`~ModelStream.on_save` or :meth:`~ModelStream.on_delete`
-watches its model; the hooks run once for each object and transaction, after the commit.
+``instance.stream`` is a descriptor on the model class, so it costs nothing when rows
+are loaded. A stream class with :meth:`~ModelStream.on_save` or
+:meth:`~ModelStream.on_delete` watches its model; the hooks run once for each object and
+transaction, after the commit.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class ModelStream(ConventionalStream):
 
     @classmethod
     def watches(cls) -> bool:
-        """Return whether changes of the model mean anything to this stream."""
+        """Return whether this class does anything after changes of the model."""
         hooks = hasattr(cls, "on_save") or hasattr(cls, "on_delete")
         return hooks or cls.follows_conventions()
 
@@ -104,7 +105,11 @@ class ModelStream(ConventionalStream):
 
     @classmethod
     def from_args_text(cls, text: str) -> Stream:
-        """Return the stream whose name ends in ``text``; without it, that of all."""
+        """
+        Return the stream whose name ends in ``text``.
+
+        If ``text`` is empty, this is the stream of all instances.
+        """
         if not text:
             return cls._named_alone()
         model = cls.options.model
@@ -118,8 +123,9 @@ class ModelStream(ConventionalStream):
         if cls.options.refreshes:
             return cls.collection()
         raise ConfigurationError(
-            f"{cls.label!r} is the stream of one {cls.options.model.__name__}, and "
-            f"none is named. For a stream of them all set Meta.refreshes = True."
+            f"The stream name {cls.label!r} needs the key of a "
+            f"{cls.options.model.__name__}. For a stream of all instances, set "
+            f"Meta.refreshes = True."
         )
 
     def args_text(self) -> str:
@@ -167,9 +173,9 @@ class ModelStream(ConventionalStream):
             with cause_scope(cause):
                 cls.changed(change)
         except Exception:
-            # The row is committed and the request goes on, whatever a hook does.
+            # The row is committed, so the request must go on although a hook failed.
             metrics.count("failed")
-            logger.exception("%s failed to tell of %s.", cls.label, cause.key)
+            logger.exception("%s failed to broadcast %s.", cls.label, cause.key)
 
     @classmethod
     def _places_of(cls, stored: Model) -> Sequence[Stream]:
@@ -177,12 +183,12 @@ class ModelStream(ConventionalStream):
 
     @classmethod
     def changed(cls, change: ModelChange) -> None:
-        """Do what ``Meta`` and the hooks say of one change, after its commit."""
+        """Follow ``Meta`` and call the hooks for one change, after its commit."""
         deleted = change.action == "delete"
         needs_row = not deleted and (cls.broadcasts() or hasattr(cls, "on_save"))
         instance = _as_stored(change) if needs_row else change.instance
         if instance is None:
-            return  # deleted since, which is a change of its own
+            return  # deleted since, which is another change
         stream = cls.from_instance(instance)
         if cls.follows_conventions():
             stream.follow_conventions(change)
@@ -196,7 +202,7 @@ class ModelStream(ConventionalStream):
 
 
 def _bind(cls: type[ModelStream]) -> None:
-    """Give the model its attribute, unless something stands there already."""
+    """Set the model's attribute, unless the model already has another one."""
     model, attribute = cls.options.model, cls.options.attribute
     current = inspect.getattr_static(model, attribute, None)
     taken = current is not None and not isinstance(current, StreamDescriptor)
@@ -206,7 +212,7 @@ def _bind(cls: type[ModelStream]) -> None:
 
 
 def _as_stored(change: ModelChange) -> Any:
-    """Return the instance as the database has it: a partial save knows only a part."""
+    """Return the instance with the database's values, also after a partial save."""
     values = vars(change.instance).values()
     if change.update_fields is None and not any(
         hasattr(value, "resolve_expression") for value in values
@@ -239,5 +245,5 @@ def _object_key(change: ModelChange) -> str:
 
 
 def _is_saved(pk: Any) -> bool:
-    # An empty key would be the name of the stream of all.
+    # With an empty key, the name would be that of the stream of all instances.
     return None not in pk if isinstance(pk, tuple) else pk not in (None, "")

@@ -1,4 +1,4 @@
-"""What a stream class says of itself in its ``Meta``."""
+"""The options in the ``Meta`` of a stream class."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ class Options:
     """
     The options of a stream class.
 
-    Only the class's own ``Meta`` counts; to take over that of a base class, inherit it:
-    ``class Meta(Base.Meta)``. ``abstract`` is never inherited.
+    Only the class's own ``Meta`` counts. To use the options of a base class, inherit
+    from its ``Meta``: ``class Meta(Base.Meta)``. ``abstract`` is never inherited.
     """
 
     #: The model whose instances have this stream.
     model: Any = None
-    #: A base for other streams; has no name and no subscribers.
+    #: Whether the class is a base for other streams, without name and subscribers.
     abstract: bool = False
-    #: Where instances of the model carry the stream.
+    #: The attribute of model instances that returns the stream.
     attribute: str = "stream"
-    #: The app in the stream's name, if not the one that the module belongs to.
+    #: The app in the stream's name; by default the app that the module belongs to.
     app_label: str | None = None
     #: Whether every change of the model refreshes the pages that show the stream.
     refreshes: bool = False
-    #: Name of the foreign key to whose stream changes are broadcast.
+    #: The foreign key to the object whose stream gets the changes.
     broadcasts_to: str | None = None
-    #: Template of one object for ``broadcasts_to``; by convention when not given.
+    #: Template of one object for ``broadcasts_to``; the default follows a convention.
     template: str | None = None
     #: Element to which new objects are added for ``broadcasts_to``.
     target: str | None = None

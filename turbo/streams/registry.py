@@ -1,9 +1,9 @@
 """
-The streams that the project declares, by name.
+The registry of stream classes.
 
-A class registers itself when it is defined; :func:`autodiscover` imports the
-``streams`` module of every installed app, so that the classes are defined in each
-process: the server, a shell, a worker.
+A class registers itself when it is defined. :func:`autodiscover` imports the
+``streams`` module of every installed app, so the classes are defined in each process:
+the server, a shell, a worker.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def label_of(cls: type, *, app_label: str | None = None) -> str:
     """
     Return ``"<app label>:<class>"``.
 
-    A class outside any installed app takes the first part of its module's name.
+    For a class outside any installed app, it is the first part of its module's name.
     """
     if app_label is None:
         config = apps.get_containing_app_config(cls.__module__)
@@ -41,7 +41,7 @@ def label_of(cls: type, *, app_label: str | None = None) -> str:
 
 
 def register(cls: type[Stream]) -> None:
-    """Make a stream class known under its label."""
+    """Add a stream class under its label."""
     label = cls.label
     known = _classes.get(label)
     if known is not None and known.__module__ != cls.__module__:
@@ -58,7 +58,7 @@ def stream_classes() -> list[type[Stream]]:
 
 
 def stream_class(label: str) -> type[Stream]:
-    """Return the stream class called ``label``."""
+    """Return the stream class with this label."""
     try:
         return _classes[label]
     except (KeyError, TypeError):
@@ -66,16 +66,16 @@ def stream_class(label: str) -> type[Stream]:
 
 
 def from_name(name: str) -> Stream:
-    """Return the stream that a full name means: ``"chat:RoomStream:1"``."""
+    """Return the stream with a full name: ``"chat:RoomStream:1"``."""
     label, args = _split(name)
     return stream_class(label).from_args_text(args)
 
 
 def resolve(value: Any) -> Stream:
     """
-    Return the stream that a template or a caller means by ``value``.
+    Return the stream that ``value`` stands for.
 
-    That is a stream, a stream class without arguments, a name, or an instance of a
+    ``value`` is a stream, a stream class without arguments, a name, or an instance of a
     model with a stream.
     """
     if isinstance(value, str):

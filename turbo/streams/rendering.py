@@ -1,9 +1,10 @@
 """
-Templates become HTML here and nowhere else.
+The rendering of all templates.
 
-What is broadcast is read by many, so without a request it is rendered in the site's own
-language and time zone, not in those of whoever happened to save. With a request it is
-rendered for that request, as a view would. Errors of a template reach the caller.
+Many people read a broadcast. Without a request, it is therefore rendered in the site's
+own language and time zone, and not in those of the user who saved something. With a
+request, it is rendered for that request, as in a view. The exceptions of templates are
+raised to the caller.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ __all__ = ["BackendTemplate", "Template", "render", "render_text"]
 
 
 class BackendTemplate(Protocol):
-    """What ``get_template()`` returns, whatever the engine."""
+    """A template as ``get_template()`` returns it, of any engine."""
 
     def render(
         self, context: dict[str, Any] | None = None, request: HttpRequest | None = None
     ) -> str:
-        """Return the template rendered."""
+        """Return the rendered template."""
 
 
-#: A template, its name, or several names of which the first that exists counts.
+#: A template, its name, or several names; the first one that exists is used.
 Template: TypeAlias = (
     str | list[str] | tuple[str, ...] | EngineTemplate | BackendTemplate
 )
@@ -62,8 +63,8 @@ def _values(context: Mapping[str, Any] | None) -> dict[str, Any]:
         return {}
     if not isinstance(context, Mapping):
         raise TypeError(
-            f"A context is a dict of variables, not {type(context).__name__!r}; "
-            f"flatten() makes one of a template's Context."
+            f"A context is a dict of variables, not {type(context).__name__!r}. Call "
+            f"flatten() to turn a template's Context into a dict."
         )
     return dict(context)
 

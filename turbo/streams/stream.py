@@ -70,7 +70,7 @@ class Stream(Verbs[None]):
 
     @property
     def stream_name(self) -> str:
-        """Return the name; all who subscribe to the same name get the same messages."""
+        """Return the name; all subscribers to one name get the same messages."""
         args = self.args_text()
         name = f"{self.label}:{args}" if args else self.label
         longest = get_settings().max_name_length
@@ -111,7 +111,7 @@ class Stream(Verbs[None]):
 
     @classmethod
     def tests_user(cls) -> bool:
-        """Return whether this class says itself who may see it."""
+        """Return whether this class has its own ``user_passes_test()``."""
         return cls.user_passes_test is not Stream.user_passes_test
 
     def stream(self, frame: Any) -> None:

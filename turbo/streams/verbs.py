@@ -1,10 +1,9 @@
 """
-The verbs: what can be done to the pages that show something.
+The verbs, which change pages: the methods of streams and of ``TurboRender``.
 
-Each is one line into the funnel of :mod:`turbo.streams.emitter`; both streams and
-:class:`~turbo.shortcuts.TurboRender` have them. Each has a twin for async code, with
-``a`` before its name. Templates may query, so the twins render them in the thread of
-the synchronous code.
+Each verb calls the one method in :mod:`turbo.streams.emitter` and has an async version
+with an ``a`` before its name. Templates may run queries, so the async versions render
+them in the thread of the synchronous code.
 """
 
 from __future__ import annotations
@@ -200,7 +199,7 @@ class Verbs(Emitter[R]):
         attributes: Attributes | None = None,
         request: HttpRequest | None = None,
     ) -> R:
-        """Put content in front of the target."""
+        """Put content before the target."""
         content = Content(template, context, text, html, request)
         place = Place(id, selector, method, attributes)
         return self._perform("before", content, place)
@@ -236,7 +235,7 @@ class Verbs(Emitter[R]):
         attributes: Attributes | None = None,
         request: HttpRequest | None = None,
     ) -> R:
-        """Put content behind the target."""
+        """Put content after the target."""
         content = Content(template, context, text, html, request)
         place = Place(id, selector, method, attributes)
         return self._perform("after", content, place)
@@ -267,7 +266,7 @@ class Verbs(Emitter[R]):
         attributes: Attributes | None = None,
     ) -> R:
         """
-        Take the target away.
+        Remove the target.
 
         Sends ``<turbo-stream action="remove" target="{id}"></turbo-stream>``.
         """
@@ -293,12 +292,12 @@ class Verbs(Emitter[R]):
         attributes: Attributes | None = None,
     ) -> R:
         """
-        Let pages load themselves again and morph into what they get.
+        Make pages load themselves again and morph.
 
-        Sends ``<turbo-stream action="refresh" request-id="…"></turbo-stream>``, with
-        the id of the Turbo request that is being answered, if one is: the page that
-        made it does not refresh. ``method`` (``"morph"``, ``"replace"``) and ``scroll``
-        (``"preserve"``, ``"reset"``) overrule what the page says for itself.
+        Sends ``<turbo-stream action="refresh" request-id="…"></turbo-stream>`` with the
+        id of the current Turbo request, if there is one; the page that made this
+        request does not refresh. ``method`` (``"morph"``, ``"replace"``) and ``scroll``
+        (``"preserve"``, ``"reset"``) override the page's own options.
         """
         return self._refresh(method=method, scroll=scroll, attributes=attributes)
 
@@ -327,15 +326,15 @@ class Verbs(Emitter[R]):
         request: HttpRequest | None = None,
     ) -> R:
         """
-        Let pages do something of your own.
+        Make pages carry out an action of your own.
 
         ``stream.action("notify", text="Saved", attributes={"level": "info"})`` sends::
 
             <turbo-stream action="notify" level="info">\
 <template>Saved</template></turbo-stream>
 
-        The page carries it out with one function of yours,
-        ``Turbo.StreamActions.notify``. A target and content are optional.
+        Define the function ``Turbo.StreamActions.notify`` to carry it out. A target and
+        content are optional.
         """
         content = Content(template, context, text, html, request)
         place = Place(id, selector, method, attributes)
