@@ -24,7 +24,7 @@ MESSAGES = 30
 PACE = 0.03
 #: A message that the slow client does not read.
 BULK = "x" * 60_000
-CLOSED = "does not read and is closed"
+CLOSED = "does not read is closed"
 #: The number of pairs of phases, because other load may disturb some.
 ROUNDS = 5
 

@@ -258,7 +258,7 @@ async def test_a_name_of_which_no_stream_can_be_made_is_logged_once(
     signed = sign("testapp:Counter:[1,2,3]")
 
     assert await reasons([signed, signed]) == ["unknown"] * 2
-    assert caplog.text.count("cannot be made into a stream") == 1
+    assert caplog.text.count("could not be turned into a stream") == 1
 
 
 def test_the_keys_of_a_revocation_go_from_wide_to_narrow() -> None:

@@ -335,7 +335,7 @@ async def test_a_failure_ends_with_its_code(
     server.leave()
 
     assert await server.ended() == [ACCEPT, close(4013)]
-    assert "cannot serve a client" in caplog.text
+    assert "failed to serve a client" in caplog.text
 
 
 async def test_an_endpoint_that_cannot_be_made(

@@ -25,7 +25,7 @@ SMALL = "small" * 50
 #: What the slow client does not read, in pieces: at most so many.
 BULK = "x" * 200_000
 PIECES = 90
-CLOSED = "does not read and is closed"
+CLOSED = "does not read is closed"
 NUMBER = re.compile(rb'"position":"\w+:(\d+)","data"')
 
 

@@ -188,7 +188,7 @@ def test_http_is_told_to_upgrade(server: PubSubServer) -> None:
 
 def test_a_client_that_does_not_read_is_closed(server: PubSubServer) -> None:
     """When more than QUEUE_BYTES wait for it; the others hear everything."""
-    said = "A client does not read"
+    said = "A client that does not read is closed"
     before = server.log().count(said)
     with socket(server) as client, lazy(server) as idle:
         client.next()

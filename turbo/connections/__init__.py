@@ -1,1 +1,1 @@
-"""Sockets and event streams: who is connected, what they may see, what they cost."""
+"""Connections of clients: sockets, event streams, permissions and limits."""

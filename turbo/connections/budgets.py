@@ -1,13 +1,13 @@
 """
-What one connection, and one user over all connections, may ask of this process.
+Budgets of each connection, and of each user over all connections.
 
-Some things have a rate: frames, names, tests, replayed bytes. So many are allowed in a
-minute, all at once or spread over it. Others are held: list views, keys, detached
-actions, subscriptions. So many are allowed at one time.
+Frames, names, tests and replayed bytes have a rate: a number of them is allowed in a
+minute, all at once or spread over it. List views, keys, detached actions and
+subscriptions are held: a number of them is allowed at one time.
 
-A visitor who is not logged in is counted by session, and without a session by
-connection alone, so that nobody can use up what belongs to others. All counts are those
-of one process.
+A visitor who is not logged in is counted by session. Without a session, only the
+connection is counted, so nobody can use up the budget of others. Each process counts
+for itself.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ MINUTE = 60.0
 
 
 class _Account:
-    """What has been used of one set of limits."""
+    """The used parts of one set of limits."""
 
-    # A page has one for as long as it stays, so it is small.
+    # Every connected page has one, so it is small.
     __slots__ = (
         "actions",
         "frames",
@@ -51,11 +51,11 @@ class _Account:
 
     def __init__(self, section: str) -> None:
         self.section = section
-        # When the allowance of a rate will be whole again.
+        # The times at which each allowance will be complete again.
         self.frames = self.names = self.tests = self.replay_bytes = 0.0
-        # How much is held.
+        # The amounts that are held.
         self.actions = self.keys = self.lists = self.subscriptions = self.waiting = 0
-        #: When the last word was said about what.
+        #: When the client was last told about each limit.
         self.told: dict[str, float] | None = None
 
     def limit(self, what: str) -> int | None:
@@ -63,10 +63,10 @@ class _Account:
         return value
 
     def delay(self, what: Rate, amount: int) -> float:
-        """Return the seconds until so much may be spent."""
+        """Return the seconds until ``amount`` may be spent."""
         if (limit := self.limit(what)) is None:
             return 0.0
-        cost = min(amount / limit, 1.0) * MINUTE  # more than a minute's: wait for all
+        cost = min(amount / limit, 1.0) * MINUTE  # at most the whole allowance
         return max(0.0, float(getattr(self, what)) + cost - MINUTE - time.monotonic())
 
     def take(self, what: Rate, amount: int) -> None:
@@ -82,7 +82,7 @@ class _Account:
         setattr(self, what, getattr(self, what) + amount)
 
     def may_tell(self, what: str) -> bool:
-        """Return whether the last word about ``what`` was said a minute ago."""
+        """Return whether the client may be told about ``what``, once a minute."""
         told, now = self.told or {}, time.monotonic()
         if now - told.get(what, -MINUTE) < MINUTE:
             return False
@@ -91,7 +91,7 @@ class _Account:
 
 
 class _UserAccount(_Account):
-    """That of a user; it lives on for as long as it is needed."""
+    """The account of a user; it is kept while it is needed."""
 
     __slots__ = ("connections", "name")
 
@@ -101,7 +101,7 @@ class _UserAccount(_Account):
         self.connections = 0
 
     def is_used(self) -> bool:
-        """Return whether anything is left to be remembered."""
+        """Return whether the account still has to be kept."""
         now = time.monotonic()
         return self.connections > 0 or any(getattr(self, r) > now for r in _RATES)
 
@@ -112,9 +112,9 @@ _HELD: tuple[Held, ...] = get_args(Held)
 
 class ConnectionBudget(_Account):
     """
-    The budget of one connection, with that of its user behind it.
+    The budget of one connection, together with that of its user.
 
-    What is asked must fit into both. Belongs to the event loop of its connection.
+    A request must fit into both. It belongs to the event loop of its connection.
     """
 
     __slots__ = ("_is_closed", "_user")
@@ -126,7 +126,7 @@ class ConnectionBudget(_Account):
         self.identify(scope.get("user"), scope.get("session"))
 
     def identify(self, user: Any, session: Any) -> None:
-        """Count for this user from now on, who may not have been known before."""
+        """Count for this user from now on, who may have been unknown before."""
         if self._is_closed:
             return
         key = None if is_pending(user) else user_key(user)
@@ -140,7 +140,7 @@ class ConnectionBudget(_Account):
             self._user.connections += 1
             for held in _HELD:
                 self._user.change(held, getattr(self, held))
-            # One who was not known before has spent what this connection has.
+            # This connection's spending counts for a user who was unknown before.
             for rate in _RATES:
                 if limit := self.limit(rate):
                     spent = (getattr(self, rate) - time.monotonic()) / MINUTE * limit
@@ -148,11 +148,11 @@ class ConnectionBudget(_Account):
 
     @property
     def owner(self) -> Hashable:
-        """Return what all connections of the user have in common."""
+        """Return a key that all connections of the user share."""
         return self._user.name if self._user else id(self)
 
     def spend(self, what: Rate, amount: int = 1) -> bool:
-        """Take ``amount``, and return whether there was enough left."""
+        """Spend ``amount`` if enough is left, and return whether it was."""
         if enough := self.can_spend(what, amount):
             self.charge(what, amount)
         return enough
@@ -165,12 +165,12 @@ class ConnectionBudget(_Account):
         return True
 
     def charge(self, what: Rate, amount: int) -> None:
-        """Take ``amount``, also where it is more than was left."""
+        """Spend ``amount``, even if it is more than what is left."""
         for account in self._accounts():
             account.take(what, amount)
 
     def hold(self, what: Held, amount: int = 1) -> bool:
-        """Take ``amount`` until it is released, and return whether there was room."""
+        """Hold ``amount`` until it is released; return whether there was room."""
         if not all(account.has_room(what, amount) for account in self._accounts()):
             self._tell(what)
             return False
@@ -179,15 +179,15 @@ class ConnectionBudget(_Account):
         return True
 
     def release(self, what: Held, amount: int = 1) -> None:
-        """Give back what was held."""
+        """Release an amount that was held."""
         for account in self._accounts():
             account.change(what, -amount)
 
     async def next_frame(self, on_limit: Callable[[], None] | None = None) -> None:
         """
-        Return when the client's next frame may be read; others have their turn first.
+        Wait until the client's next frame may be read; other tasks may run first.
 
-        ``on_limit`` is called, once in a minute, when that takes longer.
+        If the client has to wait for its limit, ``on_limit`` is called once a minute.
         """
         await asyncio.sleep(0)
         delay = max(account.delay("frames", 1) for account in self._accounts())
@@ -198,7 +198,7 @@ class ConnectionBudget(_Account):
         self.charge("frames", 1)
 
     def close(self) -> None:
-        """Give back everything: the connection has ended."""
+        """Release everything when the connection has ended."""
         self._is_closed = True
         self._leave_user()
 
@@ -213,7 +213,7 @@ class ConnectionBudget(_Account):
                 account.change(what, -getattr(self, what))
 
     def _tell(self, what: str) -> bool:
-        """Count a refusal; log it, and return true, once in a minute."""
+        """Count and log a refusal; return whether to tell the client, once a minute."""
         metrics.count("limited", what=what)
         user = self._user
         if not (user or self).may_tell(what):
@@ -227,15 +227,15 @@ class ConnectionBudget(_Account):
         return True
 
 
-# Tells when the last word was said about all of those who have no account.
+# When a limit was last logged for connections without an account.
 _strangers = _Account("USER_LIMITS")
-# Accounts of users, by name. Those that are not used go when there are many.
+# Accounts of users, by name. If there are many, unused ones are dropped.
 _accounts: dict[str, _UserAccount] = {}
 _many = 1_024
 
 
 def accounts() -> int:
-    """Return how many users this process keeps count of."""
+    """Return how many users have an account in this process."""
     return len(_accounts)
 
 

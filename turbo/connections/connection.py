@@ -1,8 +1,7 @@
 """
-A connection of the hub: a visitor, a handler of revocations, and a place in the hub.
+The connection of a client to the hub, with its visitor and handler of revocations.
 
-Everything that serves a client has one. The hub keeps it alive and passes revocations
-to it.
+Everything that serves a client has one. The hub sends pings and revocations to it.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ __all__ = ["AdmittedConnection", "LiveConnection", "wait_until_listening"]
 
 H = TypeVar("H")
 
-#: Seconds that a client waits until its process hears revocations.
+#: Seconds that a client waits until its process receives revocations.
 PATIENCE = 2.0
 
 
 async def wait_until_listening() -> None:
-    """Return when revocations are heard; if that takes long, they are asked later."""
-    with suppress(TimeoutError):  # asked again as soon as revocations are heard
+    """Wait until the hub receives revocations, or for ``PATIENCE`` seconds."""
+    with suppress(TimeoutError):  # the hub checks again when it receives them
         async with asyncio.timeout(PATIENCE):
             await get_hub().wait_until_listening()
 
@@ -41,7 +40,7 @@ class LiveConnection(Owner[H]):
 
     __slots__ = ("hub", "revocations", "visitor")
 
-    #: Takes what the hub sends: a frame of a stream, or a ping to all.
+    #: Takes a frame from the hub: of a stream, or a ping to all.
     deliver: Callable[[Frame], None]
 
     def __init__(self, scope: Scope) -> None:
@@ -52,22 +51,22 @@ class LiveConnection(Owner[H]):
 
     @property
     def budget(self) -> ConnectionBudget:
-        """Return what the client may ask for."""
+        """Return the budget of the client."""
         return self.visitor.budget
 
     def apply_revocation(self, revocation: str | None) -> None:
-        """Take a revocation of the control stream."""
+        """Apply a revocation of the control stream."""
         self.revocations.take(revocation)
 
     async def stop(self) -> None:
-        """Leave everything."""
+        """Leave the hub and release everything."""
         await self.revocations.stop()
         self.visitor.budget.close()
         await self.hub.disconnect(self)
 
 
 class AdmittedConnection(LiveConnection["AdmittedConnection"]):
-    """One that is let in as a whole or not at all: what it may lose is to be there."""
+    """A connection with a single permission: to be connected."""
 
     is_admitted = False
 
@@ -76,33 +75,33 @@ class AdmittedConnection(LiveConnection["AdmittedConnection"]):
         self.tasks = Tasks()
 
     async def stop(self) -> None:
-        """Leave everything."""
-        await self.revocations.stop()  # first, for they may begin tasks
+        """Leave the hub and cancel all tasks."""
+        await self.revocations.stop()  # first, because they may start tasks
         await self.tasks.stop()
         await super().stop()
 
     @abstractmethod
     async def may_stay(self) -> bool:
-        """Ask again whether the visitor may be here."""
+        """Return whether the visitor may still be connected."""
 
     @abstractmethod
     def deny(self, reason: Literal["revoked"]) -> None:
-        """Say why the connection ends, and end it."""
+        """Tell the client the reason, and end the connection."""
 
     def held(self) -> Sequence[AdmittedConnection]:
-        """Return the one thing that there is to lose: being let in."""
+        """Return the connection itself, if it has been admitted."""
         return [self] if self.is_admitted else []
 
     async def ended_with(
         self, stream: str, held: Sequence[AdmittedConnection]
     ) -> Sequence[AdmittedConnection]:
-        """Return nothing: what this is about is no stream."""
+        """Return nothing, because this connection has no streams."""
         return []
 
     async def refused(
         self, held: Sequence[AdmittedConnection]
     ) -> Sequence[AdmittedConnection]:
-        """Ask again whether the visitor may be here."""
+        """Return the connection itself if the visitor may not stay."""
         return [] if await self.may_stay() else held
 
     async def end(self, ended: Sequence[AdmittedConnection]) -> None:

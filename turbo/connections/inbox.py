@@ -1,9 +1,9 @@
 """
-The way in from one WebSocket: a frame at a time, and the client's leaving.
+The incoming frames of one WebSocket, one at a time, and its disconnection.
 
-The next frame is taken when the one before is done with, nothing waits on the way out,
-and the client's budget allows it. A client that leaves meanwhile is noticed: by a
-server with the extension ``turbo.transport``, or else by looking at the next message.
+The next frame is read when the one before has been handled, no frame waits to be sent,
+and the client's budget allows it. If the client leaves meanwhile, a server with the
+extension ``turbo.transport`` reports this; otherwise the next message is read ahead.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from turbo.typing import Message, Receive
 
 __all__ = ["NO_CODE", "Inbox"]
 
-#: The code of a client that closed without one.
+#: The code for a client that closed without a code.
 NO_CODE = 1005
-#: Seconds that a frame may take before the next message is looked at.
+#: Seconds that a frame may take before the next message is read ahead.
 PATIENCE = 0.5
 
 
 class Inbox:
     """
-    What one client sends, as long as its connection is read from.
+    The messages of one client, while its connection is read.
 
-    ``on_lost`` is called when the client leaves while it is not waited for: the work
-    for it is to end.
+    ``on_lost`` is called when the client leaves while one of its frames is handled; the
+    work on this frame should end.
     """
 
     __slots__ = (
@@ -92,7 +92,7 @@ class Inbox:
             self._timer = None
 
     def _look_ahead(self) -> None:
-        if self._send_buffer.is_blocked:  # where the server tells that nobody is there
+        if self._send_buffer.is_blocked:  # a lost client makes send() fail
             self._watch()
         elif self._ahead is None:
             self._ahead = asyncio.ensure_future(self._receive())
@@ -100,7 +100,7 @@ class Inbox:
 
     def _look_at(self, ahead: asyncio.Future[Message]) -> None:
         if ahead.cancelled() or ahead.exception() is not None:
-            return  # next() has the same answer
+            return  # next() raises the same exception
         if ahead.result()["type"] == "websocket.disconnect":
             self._lose()
 

@@ -1,4 +1,4 @@
-"""The limits of what clients may ask for: ``CONNECTION_LIMITS`` and ``USER_LIMITS``."""
+"""The limits of clients: ``CONNECTION_LIMITS`` and ``USER_LIMITS``."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ __all__ = [
     "get_limits",
 ]
 
-#: What is counted by the minute.
+#: Limits per minute.
 Rate: TypeAlias = Literal["frames", "names", "tests", "replay_bytes"]
-#: What is counted while it is held.
+#: Limits of what is held at one time.
 Held: TypeAlias = Literal["actions", "keys", "lists", "subscriptions", "waiting"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
-    """Every key of ``TURBO["CONNECTION_LIMITS"]``; ``None`` stands for no limit."""
+    """The keys of ``TURBO["CONNECTION_LIMITS"]``; ``None`` means no limit."""
 
-    #: Frames of a client, in a minute. Further ones are read as time allows.
+    #: Frames of a client, per minute. Further frames are read more slowly.
     frames: int | None = 3_000
-    #: Signed names that are decided, in a minute.
+    #: Signed names to decide on, per minute.
     names: int | None = 1_000
-    #: Permission tests that are asked, in a minute.
+    #: Permission tests, per minute.
     tests: int | None = 600
-    #: Bytes that are sent from the replay log, in a minute.
+    #: Bytes sent from the replay log, per minute.
     replay_bytes: int | None = 16_777_216
-    #: Detached actions that run.
+    #: Running detached actions.
     actions: int | None = 20
     #: Rows that list views remember.
     keys: int | None = 50_000
     #: List views.
     lists: int | None = 20
-    #: Subscriptions; pages have ``MAX_STREAMS``, which is asked first.
+    #: Subscriptions; for pages, ``MAX_STREAMS`` is checked first.
     subscriptions: int | None = 1_000
-    #: Subscriptions that wait to be decided.
+    #: Subscriptions that wait for a decision.
     waiting: int | None = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserLimits(ConnectionLimits):
-    """Every key of ``TURBO["USER_LIMITS"]``; for all connections of one user."""
+    """The keys of ``TURBO["USER_LIMITS"]``, for all connections of one user."""
 
     frames: int | None = 15_000
     names: int | None = 5_000
@@ -64,7 +64,7 @@ class UserLimits(ConnectionLimits):
 
 
 def check_limits() -> None:
-    """Raise :exc:`ConfigurationError` for limits that are none."""
+    """Raise :exc:`ConfigurationError` if a limit is not valid."""
     for name in _SECTIONS:
         limits = get_limits(name)
         for field in fields(limits):

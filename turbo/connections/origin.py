@@ -1,11 +1,11 @@
 """
-From which sites' pages a WebSocket is taken.
+The check of the origin of a WebSocket.
 
-A browser sends its cookies along with a WebSocket to whatever site opens it, and names
-that site in ``Origin``. Here Django's own rule for unsafe requests is applied: it is
-the site that was asked, by scheme, host and port, or one of ``CSRF_TRUSTED_ORIGINS``.
-As a socket can be read and a form cannot, its host must be one of ``ALLOWED_HOSTS``
-besides.
+A page of any site can open a WebSocket. The browser sends its cookies for our site and
+names the page's site in ``Origin``. Django's own rule for unsafe requests is applied
+here: the origin must be our site, by scheme, host and port, or one of
+``CSRF_TRUSTED_ORIGINS``. In addition, its host must be one of ``ALLOWED_HOSTS``,
+because the other site could read the answers of a socket.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class OriginValidator:
         self.required = required
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a connection, or answer 403 and log once a minute why."""
+        """Serve a connection, or answer 403 and log the reason once a minute."""
         problem = self._problem(scope)
         if not problem:
             await self.application(scope, receive, send)
             return
         if once_a_minute("origins"):
-            logger.warning("A WebSocket is refused: %s", problem)
+            logger.warning("A WebSocket was refused: %s", problem)
         if (await receive())["type"] == "websocket.connect":
             await send({"type": "websocket.close"})
 
@@ -58,12 +58,12 @@ class OriginValidator:
         given = request.headers.get("Origin")
         if given is None:
             is_welcome = not self.required or "*" in settings.ALLOWED_HOSTS
-            return "" if is_welcome else "it names no Origin, as every browser does."
+            return "" if is_welcome else "it has no Origin, which every browser sends."
         origin = _parse(given)
         if origin is None:
-            return f"its Origin is {given!r:.200}, which is none."
+            return f"its Origin {given!r:.200} is not valid."
         if not validate_host(origin[1], _allowed_hosts()):
-            return f"its Origin is {given!r:.200}, no host of ALLOWED_HOSTS."
+            return f"its Origin {given!r:.200} is not one of ALLOWED_HOSTS."
         if any(_trusts(trusted, origin) for trusted in settings.CSRF_TRUSTED_ORIGINS):
             return ""
         try:
@@ -73,15 +73,15 @@ class OriginValidator:
         if origin == _parse(own):
             return ""
         return (
-            f"its Origin is {given!r:.200}, and the request came to {own!r:.200}. If a "
-            f"proxy changes scheme, host or port, let it pass them on and set "
-            f"SECURE_PROXY_SSL_HEADER or USE_X_FORWARDED_HOST; if that is another site "
-            f"of yours, add it to CSRF_TRUSTED_ORIGINS."
+            f"its Origin is {given!r:.200}, but the request came to {own!r:.200}. If a "
+            f"proxy changes scheme, host or port, let it pass them on, and set "
+            f"SECURE_PROXY_SSL_HEADER or USE_X_FORWARDED_HOST. If the origin is "
+            f"another site of yours, add it to CSRF_TRUSTED_ORIGINS."
         )
 
 
 def _request(scope: Scope) -> ASGIRequest:
-    """Return the handshake as the HTTP request that it is."""
+    """Return the handshake as an HTTP request."""
     scheme = {"ws": "http", "wss": "https"}.get(scope.get("scheme", ""), "http")
     handshake = {
         "type": "http",
@@ -96,7 +96,7 @@ def _request(scope: Scope) -> ASGIRequest:
 
 def _parse(origin: str) -> tuple[str, str, int | None] | None:
     """
-    Return scheme, host and port; ``None`` for what is no origin.
+    Return scheme, host and port, or ``None`` if it is not an origin.
 
     >>> _parse("https://Chat.example.com"), _parse("http://[::1]:8000")
     (('https', 'chat.example.com', 443), ('http', '[::1]', 8000))
@@ -115,7 +115,7 @@ def _parse(origin: str) -> tuple[str, str, int | None] | None:
 
 
 def _trusts(trusted: str, origin: tuple[str, str, int | None]) -> bool:
-    """Return whether an entry of ``CSRF_TRUSTED_ORIGINS`` means this origin."""
+    """Return whether an entry of ``CSRF_TRUSTED_ORIGINS`` matches the origin."""
     entry = _parse(trusted.replace("://*.", "://.", 1))
     if entry is None:
         return False
@@ -124,7 +124,7 @@ def _trusts(trusted: str, origin: tuple[str, str, int | None]) -> bool:
 
 
 def _allowed_hosts() -> list[str]:
-    """Return what Django itself allows."""
+    """Return the hosts that Django allows."""
     if settings.DEBUG and not settings.ALLOWED_HOSTS:
         return [".localhost", "127.0.0.1", "[::1]"]
     return settings.ALLOWED_HOSTS

@@ -1,8 +1,8 @@
 """
-One subscriber: a socket or an SSE response, with its protocol, its visitor and the hub.
+The connection of one page, over a WebSocket or server-sent events.
 
-What it is told goes through ``emit``, in order; how it is closed is its transport's
-business.
+All frames for the page go through ``emit``, in order. The transport closes the
+connection.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ __all__ = ["PageConnection"]
 
 logger = logging.getLogger("turbo.subscribers")
 
-#: Streams whose histories are read at once.
+#: The most streams whose histories are read at once.
 STREAMS = 10
 
-#: A stream, and the position or moment since which it is asked for.
+#: A stream id, and the position or moment since which messages are wanted.
 _Place: TypeAlias = tuple[str, str]
-#: Places, each with all the names that mean it.
+#: Places, each with all names that mean it.
 _Places: TypeAlias = list[tuple[_Place, list[Allowed]]]
 
 
@@ -69,7 +69,7 @@ class PageConnection(LiveConnection[PageSubscription]):
         super().__init__(scope)
 
     async def receive(self, text: str | None) -> None:
-        """Act on one frame of the client."""
+        """Handle one frame of the client."""
         match self._protocol.receive(text):
             case Subscribe(wanted):
                 await self.subscribe(wanted)
@@ -84,15 +84,15 @@ class PageConnection(LiveConnection[PageSubscription]):
                 self._say([refused.frame])
 
     async def subscribe(self, wanted: Sequence[Wanted]) -> None:
-        """Subscribe to what the user may see of ``wanted``, and say how it went."""
+        """Subscribe to the ``wanted`` streams that the user may see, and answer."""
         async with self.revocations.lock:
-            while wanted:  # anew, if a revocation came meanwhile
+            while wanted:  # again, if a revocation came meanwhile
                 again = await self._subscribe(wanted)
                 wanted = [item for item in wanted if item.signed in again]
             self.visitor.rest()
 
     async def _subscribe(self, wanted: Sequence[Wanted]) -> set[str]:
-        """Return the names that a revocation has come for meanwhile."""
+        """Return the names to ask for again, because a revocation came meanwhile."""
         asked_in, signed = self.revocations.generation, [i.signed for i in wanted]
         try:
             await self.hub.wait_until_listening()
@@ -113,7 +113,7 @@ class PageConnection(LiveConnection[PageSubscription]):
         return again
 
     def apply_revocation(self, revocation: str | None) -> None:
-        """Take a revocation of the control stream."""
+        """Apply a revocation of the control stream."""
         self._has_missed_revocations |= revocation is None
         super().apply_revocation(revocation)
 
@@ -127,9 +127,9 @@ class PageConnection(LiveConnection[PageSubscription]):
         except Exception as error:
             self._postpone([item.signed for item in asked], error)
             return ()
-        # From here to settle() nothing is awaited: arrivals come before live messages.
+        # No await until settle(), so that arrivals are sent before live messages.
         is_current = asked_in == self.revocations.generation
-        if is_current:  # or what was missed may have been said after a revocation
+        if is_current:  # messages must not be replayed after a revocation
             for (_, names), arrival in zip(places, arrivals, strict=True):
                 self._welcome(names, arrival)
         self._leave(asked)
@@ -137,7 +137,7 @@ class PageConnection(LiveConnection[PageSubscription]):
         return () if is_current else [item.signed for item in asked]
 
     def _affordable(self, places: _Places) -> _Places:
-        """Refuse what there may be history of, where enough of it has been sent."""
+        """Refuse places with a history if the limit of replayed bytes is reached."""
         fresh = [(place, names) for place, names in places if not place[1]]
         if len(fresh) == len(places) or self.visitor.budget.can_spend("replay_bytes"):
             return places
@@ -190,13 +190,13 @@ class PageConnection(LiveConnection[PageSubscription]):
         self._leave(held)
 
     def _postpone(self, signed_names: Sequence[str], error: Exception) -> None:
-        logger.info("Subscriptions must wait: %s", error)
+        logger.info("Subscriptions have to wait: %s", error)
         self._refuse(Refusal(name, "unavailable", passes=True) for name in signed_names)
 
     # --- For the handler of revocations
 
     def held(self) -> Sequence[PageSubscription]:
-        """Return what the page is subscribed to."""
+        """Return the subscriptions of the page."""
         return list(self._protocol.subscriptions.values())
 
     async def ended_with(
@@ -208,7 +208,7 @@ class PageConnection(LiveConnection[PageSubscription]):
     async def refused(
         self, held: Sequence[PageSubscription]
     ) -> Sequence[PageSubscription]:
-        """Return what the user may not see any more, or what is not there any more."""
+        """Return the subscriptions that the user may not keep, or that are gone."""
         streams = [from_name(item.name) for item in held]
         reasons = await passes(streams, self.visitor)
         noted = await self._noted(held) if self._has_missed_revocations else ()
@@ -219,28 +219,28 @@ class PageConnection(LiveConnection[PageSubscription]):
         ]
 
     async def _noted(self, held: Sequence[PageSubscription]) -> Collection[str]:
-        """Return the names whose end a lost revocation may have been about."""
-        self._has_missed_revocations = False  # first, for more may be lost meanwhile
+        """Return the names that a lost revocation may have ended."""
+        self._has_missed_revocations = False  # first: more may be lost meanwhile
         try:
             return await revoked([item.signed for item in held], self.visitor)
         except Exception as error:
             self._has_missed_revocations = True
-            logger.info("Revocations are read at the next check: %s", error)
+            logger.info("Revocations will be read at the next check: %s", error)
             return ()
 
     async def end(self, ended: Sequence[PageSubscription]) -> None:
-        """End what was revoked, unless something else has ended it meanwhile."""
+        """End revoked subscriptions that have not ended meanwhile."""
         ended = self._held(item.signed for item in ended)
         self._say(self._protocol.deny(item.signed, reason="revoked") for item in ended)
         self._leave(ended)
 
     def _held(self, signed_names: Iterable[str]) -> list[PageSubscription]:
-        """Return what is subscribed already of what is asked for."""
+        """Return the existing subscriptions with these names."""
         held = self._protocol.subscriptions
         return [held[name] for name in signed_names if name in held]
 
     def _leave(self, ended: Iterable[PageSubscription]) -> None:
-        """Leave the streams of ``ended`` that no name of this page means any more."""
+        """Leave the streams of ``ended`` that no other name of this page means."""
         self.hub.unsubscribe(
             self, [item.sid for item in ended if not self._protocol.holds(item.sid)]
         )
@@ -254,10 +254,10 @@ def _by_place(
     allowed: Iterable[Allowed], since: dict[str, str]
 ) -> Iterator[tuple[_Place, list[Allowed]]]:
     """
-    Yield each stream with the names that mean it, and the earliest of their positions.
+    Yield each stream with the names that mean it, and their earliest position.
 
-    What many names want of one stream is read and sent once. Only moments are kept
-    apart from positions, for nobody can say which of them comes first.
+    So a stream with several names is read and sent once. Moments and positions are
+    separate, because they cannot be compared.
     """
     groups: dict[tuple[str, type], list[tuple[Allowed, str]]] = {}
     for item in allowed:

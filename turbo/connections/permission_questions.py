@@ -1,12 +1,13 @@
 """
-Asking ``user_passes_test``: once for each visitor and stream, in turns.
+Calls of ``user_passes_test()``, one at a time for each visitor and stream, in turns.
 
-Whoever asks the same before a question has begun shares its answer; who asks while it
-is being asked waits for the next, for it may be that something has changed since. So no
-question is asked twice at a time, and no answer is older than its question.
+Callers that ask the same question before its test has begun share the answer. A caller
+that asks while the test runs waits for the next test, because something may have
+changed meanwhile. So no test runs twice at the same time, and no answer is older than
+its question.
 
-A test that takes a moment only needs no turn: it is asked along with whatever else is
-read from the database. Which ones those are, the last time has shown.
+A quick test needs no turn: it runs together with the other database queries. The time
+of earlier calls shows which tests are quick.
 """
 
 from __future__ import annotations
@@ -28,25 +29,25 @@ from turbo.runtime.threads import answer_of, in_turns
 
 __all__ = ["ask", "ask_quickly"]
 
-#: What a page is told that may not see a stream.
+#: The reason for a page that may not see a stream.
 FORBIDDEN = "forbidden"
 
 
 class Tested(Protocol):
-    """What has a permission test: a stream, or the consumer of a binding."""
+    """An object with a permission test: a stream, or the consumer of a binding."""
 
     def user_passes_test(self, user: Any) -> Any:
         """Return whether a user may see it; may be a coroutine function."""
 
 
 class _Question:
-    """Whether a visitor may see a stream."""
+    """The question whether a visitor may see a stream."""
 
     def __init__(self, stream: Tested, user: Any, before: _Question | None) -> None:
         self.has_begun = False
         self.answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._stream, self._user = stream, user
-        self._before = before  # the same question, which is being asked
+        self._before = before  # the same question, whose test runs now
         self._answer = FORBIDDEN
         self._waiting = 0
         self._task: asyncio.Task[None] | None = None
@@ -57,7 +58,7 @@ class _Question:
         return test_waits(self._stream)
 
     def share(self, stream: Tested, user: Any) -> bool:
-        """Ask it of these newer objects; return whether it was early enough."""
+        """Use these newer objects; return whether the test has not begun."""
         with _lock:
             if self.has_begun or self.answer.done():
                 return False
@@ -65,12 +66,12 @@ class _Question:
             return True
 
     def join(self) -> asyncio.Future[str]:
-        """Return the answer, which may be cancelled without harm to others."""
+        """Return the answer; it may be cancelled without effect on other callers."""
         self._waiting += 1
         return asyncio.shield(self.answer)
 
     def leave(self) -> None:
-        """Wait no more. What nobody waits for is not asked, or no further."""
+        """Stop waiting. If nobody waits, the test is not called, or it is cancelled."""
         self._waiting -= 1
         if self._waiting or self.answer.done():
             return
@@ -80,12 +81,12 @@ class _Question:
             self.tell()
 
     def begin(self) -> None:
-        """Ask a coroutine, beside everything else."""
-        work = self.aask()  # for all who ask, and so in nobody's context
+        """Start the test of a coroutine function as a task."""
+        work = self.aask()  # in an empty context, because it works for all callers
         self._task = asyncio.get_running_loop().create_task(work, context=Context())
 
     def ask(self) -> None:
-        """Ask a plain test; for threads."""
+        """Call a synchronous test; for threads."""
         stream, user = self._begin()
         begun = time.monotonic()
         self._answer = _reason(stream, user)
@@ -112,13 +113,13 @@ class _Question:
             return self._stream, self._user
 
     def tell(self) -> None:
-        """Give the answer to all who wait for it; to be called in the loop."""
+        """Give the answer to all waiting callers; call this in the loop."""
         if not self.answer.done():
             self.answer.set_result(self._answer)
 
 
 def test_waits(stream: Tested) -> bool:
-    """Return whether a stream's test is a coroutine."""
+    """Return whether a stream's test is a coroutine function."""
     return inspect.iscoroutinefunction(stream.user_passes_test)
 
 
@@ -138,27 +139,27 @@ def _failed(stream: Tested, error: Exception) -> str:
     return FORBIDDEN
 
 
-#: Seconds after which a test that hangs holds up nobody who asks the same.
+#: Seconds after which a test that hangs no longer delays the same question.
 PATIENCE = 60.0
-#: Seconds within which a test is asked along with others.
+#: Seconds up to which a test counts as quick.
 QUICK = 0.01
-#: What each further test leaves of the time that the slowest one took.
+#: The factor by which each further test reduces the time of the slowest one.
 FORGETTING = 0.9
 
-# What tests of each class of streams take, and when those that run have begun, by class
-# and thread. Any thread writes to them; each entry stands for itself.
+# The times that tests of each class take, and when the running tests began, by class
+# and thread. Any thread may write to them, because the entries are independent.
 _costs: dict[type[Tested], float] = {}
 _begun: dict[tuple[type[Tested], int], float] = {}
-# The questions that have not been answered, by event loop: the latest of each kind.
+# The latest open question of each kind, by event loop.
 _open: PerLoop[dict[tuple[Hashable, str], _Question]] = PerLoop(dict)
-_lock = threading.Lock()  # owns whether a question has begun, and of what it is asked
+_lock = threading.Lock()  # held while a question begins or gets other objects
 
 
 async def ask(streams: Mapping[str, Tested], visitor: Visitor) -> dict[str, str]:
     """
-    Return why ``visitor`` may not see each of ``streams``, by name.
+    Return, by name, the reason why ``visitor`` may not see each of ``streams``.
 
-    ``""`` stands where they may.
+    The reason is ``""`` if the visitor may see the stream.
     """
     new: list[_Question] = []
     asked = {name: _question(name, streams[name], visitor, new) for name in streams}
@@ -178,12 +179,12 @@ async def ask(streams: Mapping[str, Tested], visitor: Visitor) -> dict[str, str]
 
 def ask_quickly(stream: Tested, user: Any) -> str | None:
     """
-    Return why ``user`` may not see ``stream``, ``""`` if they may; for threads.
+    Return why ``user`` may not see ``stream``, or ``""`` if they may; for threads.
 
-    ``None`` says that to ask may take long, and so has to be done apart.
+    Return ``None`` if the test may take long and has to run separately.
     """
     if test_waits(stream):
-        user_key(user)  # looked up here, for where it is asked it cannot be
+        user_key(user)  # loads the user here, because the loop cannot
         return None
     cls, begun = type(stream), time.monotonic()
     if _costs.get(cls, 0.0) > QUICK or any(
@@ -201,7 +202,7 @@ def ask_quickly(stream: Tested, user: Any) -> str | None:
 
 
 def _note_cost(stream: Tested, seconds: float) -> None:
-    """A class with one slow test among many stays slow for the next few dozen."""
+    """Note the time of a test; one slow test counts for the next few dozen."""
     cls = type(stream)
     _costs[cls] = max(seconds, _costs.get(cls, 0.0) * FORGETTING)
 
@@ -209,7 +210,7 @@ def _note_cost(stream: Tested, seconds: float) -> None:
 def _question(
     name: str, stream: Tested, visitor: Visitor, new: list[_Question]
 ) -> _Question:
-    """Return the question to wait for; one that is made is added to ``new``."""
+    """Return the question to wait for; add it to ``new`` if it is a new one."""
     known = _open.get()
     key = visitor.key, name
     question = known.get(key)
@@ -232,7 +233,7 @@ async def _ask_plain(questions: Sequence[_Question], owner: Hashable) -> None:
 
         def step() -> None:
             if question.answer.done():
-                return  # who asked has left
+                return  # all callers have left
             question.ask()
             loop.call_soon_threadsafe(question.tell)
 
@@ -246,5 +247,5 @@ async def _ask_plain(questions: Sequence[_Question], owner: Hashable) -> None:
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
-    # It goes on when the visitor leaves who began it, for others may wait.
+    # It goes on when its first caller is cancelled, because others may wait for it.
     detach(work, context=Context())

@@ -1,10 +1,10 @@
 """
-Permissions: who may subscribe to what.
+Permissions: decisions on who may subscribe to which streams.
 
-All names of one frame are decided together: signatures first, then one visit to the
-database for the user, the instances and the quick tests, then one look-up of
-revocations, then what other tests there are. A stream is asked for once, however many
-names mean it.
+All names of one frame are decided together. The signatures come first, then one visit
+to the database for the user, the instances and the quick tests, then one look-up of
+revocations, and then the other tests. Each stream is tested once, however many names
+mean it.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ __all__ = [
 
 logger = logging.getLogger("turbo.permissions")
 
-#: Seconds of tests within one visit to the database; the others are asked apart.
+#: Seconds of tests within one visit to the database; further tests run separately.
 TESTING = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """A name that admits its bearer, the stream that it means, and since when."""
+    """An accepted name, its stream, and the moment since which it may be seen."""
 
     subscription: PageSubscription
     stream: Stream
@@ -60,9 +60,9 @@ class Allowed:
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """
-    A name that does not, and why: the word that the page is told.
+    A refused name, and the reason that is sent to the page.
 
-    ``passes`` says that it may be asked for again, later.
+    ``passes`` says that the page may ask for it again later.
     """
 
     signed: str
@@ -99,7 +99,7 @@ def _counted(decisions: list[Decision]) -> list[Decision]:
 async def _decide(signed_names: Sequence[str], visitor: Visitor) -> list[Decision]:
     read = [_read(signed) for signed in signed_names]
     claims = [item for item in read if not isinstance(item, Refusal)]
-    # Names of one stream share the object, which may have loaded its instance.
+    # Names of one stream share the stream object, which may have loaded its instance.
     streams = {allowed.subscription.name: allowed.stream for allowed, _ in claims}
     tested = sum(stream.tests_user() for stream in streams.values())
     if tested and not visitor.budget.spend("tests", tested):
@@ -125,12 +125,16 @@ def _decision(allowed: Allowed, reason: str) -> Decision:
     return Refusal(allowed.subscription.signed, reason) if reason else allowed
 
 
-# What waits to be decided is large, and a thousand pages may come back at once.
+# Limited, because a thousand pages may reconnect at once, and their data is large.
 @limited(2 * MOST)
 async def _look_up(
     names: Sequence[SignedName], streams: dict[str, Stream], visitor: Visitor
 ) -> list[str | None]:
-    """Say of each name why not, ``None`` where its test is to be asked apart."""
+    """
+    Return for each name why it is refused, or ``""``.
+
+    ``None`` means that its test has to run separately.
+    """
     found = await _reasons(_Page(streams, visitor, names))
     await visitor.look_up()
     reasons = [
@@ -153,13 +157,13 @@ def _read(signed: str) -> Refusal | tuple[Allowed, SignedName]:
     except UnknownStreamError:
         return Refusal(signed, "unknown")
     except Exception as error:
-        # Signed by us, but the class no longer takes these arguments.
-        log_failure("A signed stream name cannot be made into a stream.", error)
+        # We signed this name, but the class no longer takes these arguments.
+        log_failure("A signed stream name could not be turned into a stream.", error)
         return Refusal(signed, "unknown")
 
 
 def forbidden_keys(name: str | None, user: str | None) -> list[str]:
-    """Return the keys under which a revocation that concerns these is noted."""
+    """Return the keys of the revocations that apply to a stream name and a user."""
     keys = [f"stream={name}"] if name else []
     if user:
         keys += [f"user={user}"]
@@ -174,7 +178,7 @@ async def _forbidden_all(pages: list[list[str]]) -> list[list[int | None]]:
 
 
 async def _revocations(names: Sequence[SignedName], user: Any) -> list[str]:
-    """Say of each name whether it was revoked, for whom it was signed or who asks."""
+    """Return for each name why it was revoked, or ``""``."""
     if not names:
         return []
     asking = user_key(user)
@@ -191,12 +195,12 @@ def _revocation(name: SignedName, revoked: Sequence[int]) -> str:
         return ""
     since = parse(name.since)
     if not isinstance(since, Moment):
-        return "expired"  # from before or after, who knows; the page asks for another
+        return "expired"  # it may be older; the page asks for another name
     return "revoked" if since.time <= max(revoked) else ""
 
 
 async def revoked(signed_names: Sequence[str], visitor: Visitor) -> set[str]:
-    """Return those that were revoked since; of one too old to be read nobody knows."""
+    """Return the names that were revoked; names that cannot be read are left out."""
     read = map(_read, signed_names)
     claims = [item for item in read if not isinstance(item, Refusal)]
     reasons = await _revocations([name for _, name in claims], visitor.user)
@@ -208,7 +212,7 @@ async def revoked(signed_names: Sequence[str], visitor: Visitor) -> set[str]:
 
 
 async def passes(streams: Sequence[Stream], visitor: Visitor) -> list[str]:
-    """Return for each stream why the visitor may not see it, ``""`` if they may."""
+    """Return for each stream why the visitor may not see it, or ``""`` if they may."""
     by_name = {stream.stream_name: stream for stream in streams}
     found = await _reasons(_Page(by_name, visitor))
     apart = {name: by_name[name] for name, why in found.items() if why is None}
@@ -221,14 +225,14 @@ async def passes(streams: Sequence[Stream], visitor: Visitor) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Somebody who asks for streams; ``names`` say for whom those were signed."""
+    """A visitor's request for streams; ``names`` say for whom they were signed."""
 
     streams: dict[str, Stream]
     visitor: Visitor
     names: Sequence[SignedName] = ()
 
     def asks_database(self) -> bool:
-        """Return whether anything about this page has to be looked up."""
+        """Return whether this request needs the database."""
         return bool(self.streams) and (
             is_pending(self.visitor.user)
             or any(isinstance(s, ModelStream) for s in self.streams.values())
@@ -236,15 +240,15 @@ class _Page:
         )
 
     def wanted(self) -> dict[str, Stream]:
-        """Return those streams that were signed for whoever asks."""
+        """Return the streams that were signed for this visitor."""
         if not self.names:
             return self.streams
         theirs = {n.name for n in self.names if n.is_for(self.visitor.user)}
         return {name: s for name, s in self.streams.items() if name in theirs}
 
 
-#: Why a page may not see its streams, by name: ``""`` if it may, ``None`` if a test has
-#: yet to be asked.
+#: Why a page may not see its streams, by name: ``""`` if it may, ``None`` if a test
+#: still has to run.
 _Reasons: TypeAlias = dict[str, str | None]
 
 
@@ -263,8 +267,8 @@ async def _visit_database(pages: list[_Page]) -> list[_Reasons | Exception]:
 
 
 def _visit(pages: list[_Page]) -> list[_Reasons | Exception]:
-    """Fetch at once what the pages need; decide one by one, so none fails another."""
-    # What is missing when these fail, each page asks for itself.
+    """Load objects for all pages together, but decide separately to confine errors."""
+    # If these fail, each page loads what is missing.
     with suppress(Exception):
         load_sessions(page.visitor.user for page in pages)
     with suppress(Exception):

@@ -1,10 +1,10 @@
 """
-Ending subscriptions from the server's side, across all processes.
+Revocations, by which the server ends subscriptions in all processes.
 
-A revocation is a message on the control stream, which every hub hears, with the same
-guarantee as any other: one that the layer lost is read from the replay log. A
-revocation is also noted in the log for as long as signed names live, so that a page
-cannot come back with a name from before.
+A revocation is a message on the control stream, which every hub receives, with the same
+guarantee as other messages: one that the layer lost is read from the replay log. The
+log also stores it for as long as signed names are valid, so that a page cannot
+subscribe again with an earlier name.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ H = TypeVar("H")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revocation:
     """
-    What the connections are to do.
+    The instruction to connections to end subscriptions.
 
-    Those of ``user``, of ``session``, or with a subscription to ``stream`` (an empty
-    one means any) end what matches; with ``recheck`` they only ask again.
+    It applies to the connections of ``user``, to those of ``session``, and to
+    subscriptions to ``stream``; an empty value matches any. With ``recheck``, the
+    connections only check their permissions again.
     """
 
     user: str = ""
@@ -55,13 +56,14 @@ class Revocation:
     recheck: bool = False
 
     @classmethod
-    @lru_cache(maxsize=16)  # every connection asks the same
+    @lru_cache(maxsize=16)  # every connection parses the same text
     def parse(cls, text: str | None) -> Revocation:
         """
-        Return the revocation in a message; ``None`` (lost ones) asks everybody again.
+        Return the revocation in a message.
 
-        So does one of which only keys are there that a later version has added. What
-        is no revocation at all raises :exc:`~turbo.delivery.unreadable.Unreadable`.
+        ``None``, which stands for lost revocations, makes everybody check again. So
+        does a message that has only keys of a later version. Raises
+        :exc:`~turbo.delivery.unreadable.Unreadable` for anything else.
         """
         given = json_object(text) if text else {}
         known = {name: given[name] for name in _TYPES if given.get(name)}
@@ -69,7 +71,7 @@ class Revocation:
         return cls(**known) if known else cls(recheck=True)
 
     def applies_to(self, visitor: Visitor) -> bool:
-        """Return whether a connection of this visitor is meant, or may be."""
+        """Return whether the revocation applies, or may apply, to this visitor."""
         if self.session not in ("", visitor.session_hash):
             return False
         if not self.user or visitor.is_pending:
@@ -77,7 +79,7 @@ class Revocation:
         return self.user == user_key(visitor.user)
 
     def send(self) -> None:
-        """Tell all processes."""
+        """Send the revocation to all processes."""
         values = {
             "user": self.user,
             "session": self.session,
@@ -92,31 +94,31 @@ _TYPES = {"user": str, "session": str, "stream": str, "recheck": bool}
 
 
 class Owner(Protocol[H]):
-    """A connection, as the handler of its revocations sees it."""
+    """The interface of a connection for its handler of revocations."""
 
     __slots__ = ()
 
     def held(self) -> Sequence[H]:
-        """Return what the client is subscribed to."""
+        """Return the client's subscriptions."""
 
     async def ended_with(self, stream: str, held: Sequence[H]) -> Sequence[H]:
-        """Return what ends when access to the stream of this name is revoked."""
+        """Return the subscriptions that end when access to ``stream`` is revoked."""
 
     async def refused(self, held: Sequence[H]) -> Sequence[H]:
-        """Ask again; return what the client may not have any more."""
+        """Check permissions again; return the subscriptions that the client loses."""
 
     async def end(self, ended: Sequence[H]) -> None:
-        """End what was revoked; called, perhaps with nothing, after each revocation."""
+        """End subscriptions; called after each revocation, perhaps with none."""
 
 
 class RevocationHandler(Generic[H]):
     """
-    What becomes of one connection's subscriptions, whatever they are to.
+    Applies revocations to the subscriptions of one connection, of any kind.
 
-    Whoever subscribes holds :attr:`lock` from before the permission is asked until the
-    subscription is held: a revocation that comes meanwhile waits for that, and then
-    finds it. What is held already does not wait. :attr:`generation` tells those who
-    cannot hold it that there was a revocation.
+    Code that subscribes holds :attr:`lock` from before the permission test until the
+    subscription exists. A revocation that comes meanwhile waits for the lock and then
+    finds the subscription; existing subscriptions end without waiting. Code that cannot
+    hold the lock compares :attr:`generation` to find out if there was a revocation.
     """
 
     __slots__ = ("_is_stopped", "_owner", "_tasks", "_visitor", "generation", "lock")
@@ -127,11 +129,11 @@ class RevocationHandler(Generic[H]):
         self._tasks = Tasks()
         self._is_stopped = False
         self.lock = asyncio.Lock()
-        #: Counts the revocations that have come, without those that come every minute.
+        #: The number of revocations so far, without the regular rechecks.
         self.generation = 0
 
     def take(self, text: str | None) -> None:
-        """Take a revocation of the control stream; neither blocks nor raises."""
+        """Apply a revocation of the control stream without blocking."""
         revocation = Revocation.parse(text)
         if self._is_stopped or not revocation.applies_to(self._visitor):
             return
@@ -139,9 +141,9 @@ class RevocationHandler(Generic[H]):
             self.generation += 1
         self._visitor.is_stale = True
         if revocation.session:
-            # It has ended, though the database may not have been told yet.
+            # The session has ended, but the database may not show this yet.
             self._visitor.become(nobody())
-        # Whose user nobody has asked for yet holds nothing that could be ended.
+        # While nobody has looked up the user, there are no subscriptions to end.
         if not self._visitor.is_pending or self.lock.locked():
             if self.lock.locked() and not (
                 revocation.recheck or self._visitor.is_pending
@@ -150,7 +152,7 @@ class RevocationHandler(Generic[H]):
             self._tasks.run(self._carry_out(revocation))
 
     async def stop(self) -> None:
-        """Carry nothing out any more, nor take anything: the connection ends."""
+        """Stop applying revocations, because the connection ends."""
         self._is_stopped = True
         await self._tasks.stop()
 
@@ -200,12 +202,12 @@ def revoke(user: Any = None, stream: Any = None) -> None:
 
 
 def revoke_session(session_key: str | None) -> None:
-    """End the subscriptions of one session: it was logged out."""
+    """End the subscriptions of one session, which was logged out."""
     if session_key:
         Revocation(session=session_hash(session_key)).send()
 
 
 def recheck(user: Any) -> None:
-    """Ask again whether ``user`` may see what they are subscribed to."""
+    """Check again whether ``user`` may see the streams of their subscriptions."""
     if (key := user_key(user)) is not None:
         Revocation(user=key, recheck=True).send()

@@ -1,16 +1,16 @@
 """
-The way out to one WebSocket: as fast as the server takes it, bounded when it does not.
+The bounded buffer of outgoing frames of one WebSocket.
 
 A frame is handed to the server at once, without a task: the coroutine of ASGI's
-``send`` is stepped by hand, and mostly it ends within that step. If it waits instead
-(the client does not read), what remains of it becomes a task and the frames behind it
-queue up, to at most ``QUEUE_BYTES``; past that the subscriber counts as slow and is
-closed.
+``send`` is stepped by hand, and mostly it ends within that step. If it waits instead,
+because the client does not read, the rest of it becomes a task, and later frames wait
+in a queue of at most ``QUEUE_BYTES``. If there are more, the subscriber counts as slow
+and is closed.
 
-A server that offers the extension ``turbo.transport`` is written to directly; it says
-when its buffer is full, when there is room again, and when the client has gone. Where
-something between the server and the consumer has put its own ``send`` in place of the
-server's, frames take that way, so that it sees them.
+Frames are written directly to a server with the extension ``turbo.transport``, which
+reports when its buffer is full, when there is room again, and when the client has gone.
+If middleware has replaced the server's ``send`` with its own, frames go through that,
+so that the middleware sees them.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ __all__ = ["SendBuffer", "Transport"]
 
 class Transport(Protocol):
     """
-    What a server puts at ``scope["extensions"]["turbo.transport"]``.
+    The object that a server puts at ``scope["extensions"]["turbo.transport"]``.
 
-    ``write`` takes a frame at once and returns whether there is room for another; when
-    there was none, ``on_room`` is called as soon as there is.
+    ``write`` takes a frame at once and returns whether there is room for another one.
+    If there is none, the callback of ``on_room`` is called as soon as there is.
     """
 
     #: The server's own ``send``.
@@ -46,17 +46,17 @@ class Transport(Protocol):
         """Write one text frame."""
 
     def on_room(self, callback: Callable[[], None]) -> None:
-        """Call back whenever the buffer has drained."""
+        """Call ``callback()`` whenever the buffer has drained."""
 
     def on_lost(self, callback: Callable[[], None]) -> None:
-        """Call back when the connection is lost."""
+        """Call ``callback()`` when the connection is lost."""
 
     def abort(self) -> None:
-        """Drop the connection with whatever its buffer holds."""
+        """Drop the connection and the content of its buffer."""
 
 
 class SendBuffer:
-    """The frames on their way to one subscriber."""
+    """The outgoing frames of one subscriber."""
 
     __slots__ = (
         "_blocked",
@@ -90,12 +90,12 @@ class SendBuffer:
         self._write: Callable[[Frame], bool] | None = None
         if transport is not None and _inmost(send) == transport.send:
             self._write = transport.write
-        # The way of nearly every frame, so it is one look-up: the transport's write,
-        # while the buffer is open and there is room.
+        # The transport's write, while the buffer is open and there is room. This is one
+        # look-up, because nearly every frame takes this way.
         self._direct: Callable[[Frame], bool] | None = self._write
-        #: Called when the server tells that the client has gone.
+        #: Called when the server reports that the client has gone.
         self.on_lost: Callable[[], None] | None = None
-        # Thousands of connections never need the next three.
+        # Most connections never need the next three.
         self._queue: deque[Frame] | None = None
         self._task: asyncio.Task[None] | None = None
         self._room: asyncio.Event | None = None
@@ -109,7 +109,7 @@ class SendBuffer:
                 transport.on_lost(self._lose)
 
     def put(self, frame: Frame) -> None:
-        """Send ``frame``, now or after those that wait; never blocks, never raises."""
+        """Send ``frame`` after those that wait; this never blocks or raises."""
         direct = self._direct
         if direct is not None:
             if not direct(frame):
@@ -122,7 +122,7 @@ class SendBuffer:
             self._step(frame)
 
     async def ready(self) -> None:
-        """Wait until nothing waits, so that who asks much is answered slowly."""
+        """Wait until no frame waits, to slow down clients that ask for much."""
         while self._blocked:
             if self._room is None:
                 self._room = asyncio.Event()
@@ -130,7 +130,7 @@ class SendBuffer:
 
     @property
     def is_blocked(self) -> bool:
-        """Return whether something waits."""
+        """Return whether the server has no room for another frame."""
         return self._blocked
 
     @property
@@ -140,18 +140,18 @@ class SendBuffer:
 
     @property
     def waiting(self) -> int:
-        """Return the bytes that wait."""
+        """Return the size of the waiting frames."""
         return self._bytes
 
     def shut(self) -> None:
-        """Take nothing more, and forget what waits."""
+        """Take no more frames, and drop those that wait."""
         self._closed = True
         self._direct = None
         self._queue = None
         self._bytes = 0
 
     async def close(self) -> None:
-        """Take nothing more, and let go of whoever waits."""
+        """Take no more frames, and wake all callers of :meth:`ready`."""
         self.shut()
         self._unblock()
         if self._task is not None:
@@ -159,7 +159,7 @@ class SendBuffer:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def abort(self) -> None:
-        """Drop the connection, where the server lets us."""
+        """Drop the connection, if the server supports this."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -190,7 +190,7 @@ class SendBuffer:
         except StopIteration:
             return
         except Exception:
-            self.shut()  # the connection is gone; its receiver hears of it
+            self.shut()  # the connection is lost; receive() reports it
             return
         self._block()
         self._task = asyncio.ensure_future(self._finish(sending, waits_for))
@@ -224,14 +224,14 @@ class SendBuffer:
 
 
 def _inmost(send: Send) -> Send:
-    """Return ``send`` without Channels' sessions, which pass WebSockets on as is."""
+    """Return ``send`` without Channels' session wrappers, which do not change it."""
     while getattr(send, "__func__", None) is InstanceSessionWrapper.send:
         send = send.__self__.real_send  # type: ignore[attr-defined]
     return send
 
 
 def _nothing() -> None:
-    """Do nothing about room: what goes through ``send`` is waited for by its task."""
+    """Do nothing: a task waits for frames that go through ``send``."""
 
 
 def _message(text: str) -> Message:
@@ -240,7 +240,7 @@ def _message(text: str) -> Message:
 
 @coroutine
 def _rest(sending: Generator[Any], waits_for: Any) -> Generator[Any, Any, None]:
-    """Go on with a coroutine that was stepped once and yielded ``waits_for``."""
+    """Continue a coroutine that was stepped once and yielded ``waits_for``."""
     step: Callable[[], Any]
     while True:
         try:

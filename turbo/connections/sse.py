@@ -1,8 +1,8 @@
 """
 Streams over server-sent events, for Turbo's own ``<turbo-stream-source src="…">``.
 
-One stream a response; the id of each event is its position, so that the browser's
-``Last-Event-ID`` resumes where the connection broke. Needs an ASGI server.
+Each response has one stream. The id of each event is its position, so the browser's
+``Last-Event-ID`` resumes where the connection broke. This needs an ASGI server.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from turbo.streams.html import element
 
 __all__ = ["event_stream"]
 
-#: Milliseconds after which a browser comes back.
+#: Milliseconds after which a browser reconnects.
 RETRY = 1_500
-#: The page missed something: it loads itself again.
+#: Makes a page that missed something load itself again.
 _REFRESH = str(element("refresh"))
 
 
@@ -48,8 +48,8 @@ async def event_stream(request: HttpRequest) -> HttpResponseBase:
     """
     Answer ``?stream=<signed name>&since=<position>`` with an event stream.
 
-    A refused name is a 403 with the reason, which ends the browser's attempts; an
-    outage is a 503.
+    The status is 403 for a refused name, with the reason, which makes the browser give
+    up, and 503 for an outage.
     """
     if getattr(request, "scope", None) is None:
         return HttpResponse("Event streams need an ASGI server.", status=501)
@@ -79,10 +79,10 @@ async def event_stream(request: HttpRequest) -> HttpResponseBase:
 
 class _Stream:
     """
-    The content of a response, which ends the subscription when it ends.
+    The content of a response; its end is the end of the subscription.
 
-    The browser may leave before Django has begun with the content, which then is never
-    asked for anything: to let go of it ends the subscription as well.
+    If the browser leaves before Django begins to iterate, the content is never used.
+    Then the subscription ends when this object is garbage collected.
     """
 
     def __init__(self, subscriber: PageConnection, events: _Events) -> None:
@@ -106,7 +106,7 @@ class _Stream:
 
 
 def _stop_soon(loop: asyncio.AbstractEventLoop, subscriber: PageConnection) -> None:
-    """Stop a subscriber from wherever its stream was let go, in any thread."""
+    """Stop a subscriber, from any thread."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(lambda: _stopping.run(subscriber.stop()))
 
@@ -115,8 +115,8 @@ _stopping = Tasks()
 
 
 def _is_cancelled() -> bool:
-    # Django cancels a request whose browser has left, once. A middleware that is not
-    # async swallows that, and the stream would go on for ever with nobody there.
+    # Django cancels a request once when its browser has left. Synchronous middleware
+    # swallows this, and the stream would then go on for ever without a reader.
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
@@ -125,8 +125,8 @@ async def _release_thread() -> None:
     """
     End the thread that Django keeps for this request, and its database connections.
 
-    All that remains to be done needs none. What does later on, such as a middleware
-    that closes something, is given a new one.
+    The stream does not need it. Code that needs a thread later, such as middleware that
+    closes something, gets a new one.
     """
     context = SyncToAsync.thread_sensitive_context.get(None)
     if context is None:
@@ -138,12 +138,12 @@ async def _release_thread() -> None:
         executor.shutdown(wait=False)
 
 
-#: What a subscription is answered with that was not accepted.
+#: The status of the response for a subscription that was not accepted.
 _STATUS = {"denied": 403, "retry": 503}
 
 
 class _Events:
-    """The events on their way to one browser, bounded like any other queue."""
+    """The bounded queue of events for one browser."""
 
     def __init__(self) -> None:
         self._queue: deque[Frame] = deque()
@@ -153,15 +153,15 @@ class _Events:
         self._arrived = asyncio.Event()
 
     def put(self, frame: Frame) -> None:
-        """Take a frame; when too many wait the response ends, to be resumed."""
+        """Add a frame; if too many wait, the response ends, and the browser resumes."""
         self._queue.append(frame)
         self._bytes += frame.size
         self._slow = self._slow or self._bytes > self._limit
         self._arrived.set()
 
     def refusal(self) -> HttpResponse | None:
-        """Return the answer to a subscription that was not accepted."""
-        for frame in self._queue:  # a ping may have been first
+        """Return the response for a subscription that was not accepted, or ``None``."""
+        for frame in self._queue:  # the first one may be a ping
             answer = json.loads(frame.text)
             if (status := _STATUS.get(answer["type"])) is not None:
                 return HttpResponse(answer["reason"], status=status)
@@ -182,7 +182,7 @@ class _Events:
 
 
 def _as_event(text: str) -> str | None:
-    """Return the event that a frame becomes; ``None`` ends the response."""
+    """Return a frame as an event; ``None`` ends the response."""
     frame: dict[str, Any] = json.loads(text)
     match frame["type"]:
         case "message":

@@ -1,8 +1,8 @@
 """
-The text of server-sent events: what an event stream may hold, as strings.
+The text of server-sent events.
 
-Lines end at CR, LF or both, and at nothing else, so data of several lines becomes
-several ``data`` fields, which the browser joins again with LF.
+Lines end only at CR, LF or both. Data with several lines becomes several ``data``
+fields, which the browser joins with LF.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def event(
     r"""
     Return one event.
 
-    ``id`` is what the browser sends back as ``Last-Event-ID`` when it reconnects,
-    ``event`` is the type that it dispatches (``message`` by default), and ``retry_ms``
-    is how long it is to wait before it reconnects.
+    The browser sends ``id`` as ``Last-Event-ID`` when it reconnects, dispatches an
+    event of the type ``event`` (``message`` by default), and waits for ``retry_ms``
+    before it reconnects.
 
     >>> event("<p>a</p>\n<p>b</p>", id="k3:8")
     'id: k3:8\ndata: <p>a</p>\ndata: <p>b</p>\n\n'
@@ -36,7 +36,7 @@ def event(
 
 def retry(milliseconds: int) -> str:
     r"""
-    Return what tells the browser how long to wait before it reconnects.
+    Return the field that tells the browser how long to wait before it reconnects.
 
     >>> retry(1500)
     'retry: 1500\n\n'
@@ -46,7 +46,7 @@ def retry(milliseconds: int) -> str:
 
 def comment(text: str = "") -> str:
     r"""
-    Return a comment: a sign of life that no listener sees.
+    Return a comment, which keeps the connection alive without calling a listener.
 
     >>> comment("ping")
     ': ping\n\n'

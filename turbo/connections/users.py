@@ -1,10 +1,10 @@
 """
-Who is on the other side of a connection, at its start and again later.
+The user of a connection, at its start and later.
 
-Where no middleware has found the user, the session's user is looked up when somebody
-first asks, in the same visit to the database as everything else that is asked there.
-Asked again later, the user is read anew: a session that was ended, a changed password
-or a deactivated account then yield nobody.
+If no middleware has set the user, the session's user is looked up on first use, in the
+same visit to the database as other queries. Later the user is read again: after the end
+of the session, a change of the password or a deactivation of the account, the
+connection has an anonymous user.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def with_visitor(scope: Scope) -> Scope:
 
 
 class _Visitor(SimpleLazyObject):  # type: ignore[type-arg]
-    """The user of a session, looked up when somebody first asks."""
+    """The user of a session, looked up on first use."""
 
     def __init__(self, session: Any) -> None:
         super().__init__(partial(get_user.func, {"session": session}))
@@ -61,17 +61,17 @@ class _Visitor(SimpleLazyObject):  # type: ignore[type-arg]
 
 
 def is_pending(user: Any) -> bool:
-    """Return whether a user has yet to be looked up, which takes the database."""
+    """Return whether the user still has to be looked up in the database."""
     return getattr(user, "_wrapped", None) is empty
 
 
 def load_sessions(users: Iterable[Any]) -> None:
-    """Read the sessions of those who are pending: one query for all in a database."""
+    """Read the sessions of pending users in the database, with one query for all."""
     stores: dict[type[DatabaseStore], list[Any]] = {}
     for user in users:
         if is_pending(user) and isinstance(user, _Visitor):
             store = vars(user)["_turbo_session"]
-            # Another engine that stands on this one may look elsewhere first.
+            # An engine that is based on this one may look elsewhere first.
             if getattr(type(store), "load", None) is DatabaseStore.load:
                 stores.setdefault(type(store), []).append(store)
     for group in stores.values():
@@ -84,27 +84,27 @@ def load_sessions(users: Iterable[Any]) -> None:
 
 
 def scope_user(scope: Scope) -> Any:
-    """Return the user of a connection; anonymous when no middleware found one."""
+    """Return the user of a connection; anonymous if no middleware has set one."""
     user = scope.get("user")
     return nobody() if user is None else user
 
 
 def session_hash(session_key: str | None) -> str:
-    """Return what names a session without giving it away."""
+    """Return a hash that identifies a session without revealing its key."""
     if not session_key:
         return ""
     return hashlib.sha256(f"turbo.session{session_key}".encode()).hexdigest()[:32]
 
 
 def at_rest(session: Any, user: Any) -> tuple[Any, Any]:
-    """Return what a connection has to remember of them once the user is known."""
+    """Return the session and user in the form to keep once the user is known."""
     if is_pending(user) or not isinstance(user, _Visitor):
         return session, user
     return _unread(session), _unwrapped(user)
 
 
 async def reload_user(session: Any, user: Any) -> Any:
-    """Return who the connection's user is by now; those who ask together share it."""
+    """Return the connection's user as of now; concurrent calls share queries."""
     if is_pending(user) or user_key(user) is None:
         return user
     found = await _reload((session, user))
@@ -119,12 +119,12 @@ async def _reload(logins: list[tuple[Any, Any]]) -> list[Any]:
 
 
 def _reload_all(logins: list[tuple[Any, Any]]) -> list[Any]:
-    """Return who each user is by now, or the error; a session is looked at once."""
+    """Return each user as of now, or the exception; each session is read once."""
     visitors: dict[str, _Visitor] = {}
     for session, _ in logins:
         if key := getattr(session, "session_key", None):
             visitors.setdefault(key, _Visitor(_unread(session)))
-    with suppress(Exception):  # what is missing then, each asks for itself
+    with suppress(Exception):  # then each user loads its own session
         load_sessions(visitors.values())
     return [
         _reload_one(visitors.get(getattr(session, "session_key", None) or ""), user)
@@ -136,7 +136,7 @@ def _reload_one(visitor: _Visitor | None, user: Any) -> Any:
     try:
         if visitor is None:
             return _from_database(user)
-        user_key(visitor)  # looks it up
+        user_key(visitor)  # looks up the user
         return _unwrapped(visitor)
     except Exception as error:
         return error
@@ -150,7 +150,7 @@ def _cookies(scope: Scope) -> dict[str, str]:
 
 
 def _from_database(user: Any) -> Any:
-    # Found by other means than a session: a token, say.
+    # The user was not found by a session, but by a token, for example.
     manager = getattr(type(_unwrapped(user)), "_default_manager", None)
     if manager is None:
         return user
@@ -161,14 +161,14 @@ def _from_database(user: Any) -> Any:
 
 
 def _fingerprint(user: Any) -> str:
-    """Return what changes with the password."""
+    """Return a hash that changes with the password."""
     get_hash = getattr(user, "get_session_auth_hash", None)
     return str(get_hash()) if get_hash else ""
 
 
 def nobody() -> Any:
-    """Return the user of whoever has not logged in."""
-    # Models can only be imported once Django is set up, and asgi.py comes before that.
+    """Return an anonymous user."""
+    # asgi.py imports this module before Django is set up and models can be imported.
     from django.contrib.auth.models import AnonymousUser
 
     return AnonymousUser()

@@ -1,5 +1,5 @@
 """
-The visitor at the other end of a connection: a user, a session, and their limits.
+The visitor of a connection: its user, its session, and their limits.
 
 Everything that serves a client has one: pages, event streams, observers, bindings, and
 pub/sub.
@@ -26,7 +26,7 @@ __all__ = ["Visitor"]
 
 
 class Visitor:
-    """Who is there."""
+    """The user and session of one connection."""
 
     __slots__ = ("budget", "is_stale", "session", "user")
 
@@ -34,39 +34,39 @@ class Visitor:
         self.session = scope.get("session")
         self.user = scope_user(scope)
         self.budget = ConnectionBudget(scope)
-        #: Whether something may have happened to the user since they were looked up.
+        #: Whether the user may have changed since the last look-up.
         self.is_stale = False
 
     @property
     def is_pending(self) -> bool:
-        """Return whether the user has yet to be looked up, which takes the database."""
+        """Return whether the user still has to be looked up in the database."""
         return is_pending(self.user)
 
     @property
     def key(self) -> Hashable:
-        """Return what is the same for those who get the same answers."""
+        """Return a key; visitors with the same key get the same answers."""
         session = getattr(self.session, "session_key", None)
         return user_key(self.user), session or id(self.budget)
 
     @property
     def session_hash(self) -> str:
-        """Return what names the session without giving it away."""
+        """Return a hash that identifies the session without revealing its key."""
         return session_hash(getattr(self.session, "session_key", None))
 
     async def look_up(self) -> None:
-        """Find out who the user is."""
+        """Look up the user, unless this was done before."""
         if self.is_pending:
             await in_thread(user_key, self.user)
         self.budget.identify(self.user, self.session)
 
     async def refresh(self) -> bool:
-        """Look up the user, anew if anything has happened; say if it is the same."""
+        """Look up the user if necessary; return whether it is still the same."""
         await self.look_up()
         return not self.is_stale or await self.reload()
 
     async def reload(self) -> bool:
-        """Find out who the user is by now; return whether that is who it was."""
-        self.is_stale = False  # first, for a revocation may come meanwhile
+        """Look up the user again; return whether it is the same user."""
+        self.is_stale = False  # first, because a revocation may come meanwhile
         if self.is_pending:
             return True
         before = user_key(self.user)
@@ -82,10 +82,10 @@ class Visitor:
         return user_key(found) == before
 
     def become(self, user: Any) -> None:
-        """Be somebody else from now on, whom no session names."""
+        """Set another user, without a session."""
         self.user, self.session = user, None
         self.budget.identify(user, None)
 
     def rest(self) -> None:
-        """Forget what is not needed any more once the user is known."""
+        """Drop data that is not needed once the user is known."""
         self.session, self.user = at_rest(self.session, self.user)

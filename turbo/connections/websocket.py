@@ -1,28 +1,27 @@
 """
-The life of a WebSocket, the same for pages, observers, bindings and pub/sub.
+The life cycle of a WebSocket, for pages, observers, bindings and pub/sub.
 
-:class:`WebSocket` is one connection. Its :class:`Endpoint` says what is special about
-it: whom it lets in, what the frames mean, and what is left to clean up. A socket is in
-one of five states::
+:class:`WebSocket` is one connection. Its :class:`Endpoint` decides which clients to
+accept, handles the frames, and cleans up. A socket is in one of five states::
 
     CONNECTING ──accept()──> OPEN ──end()──> CLOSING ──the close frame──> CLOSED
         │                      │                │
         └── the client leaves ─┴────────────────┴──> GONE
 
-* CONNECTING: the client waits. What is sent to it is kept until it is let in.
+* CONNECTING: the client waits. Frames for it are kept until it is accepted.
 * OPEN: frames go both ways.
-* CLOSING: the server has chosen the code to end with: :meth:`WebSocket.end`, a failure,
-  a client that does not read (4008), a server that ends (1012). Only the first code
-  counts. Nothing more is read, and the client may read what goes before.
-  A socket that is refused gets here without having been open.
+* CLOSING: the server has chosen the close code, by :meth:`WebSocket.end`, after a
+  failure, because the client does not read (4008), or because the server ends (1012).
+  Only the first code counts. No more frames are read, and the client may read the
+  frames sent before. A refused socket gets here without having been open.
 * CLOSED: the close frame has been sent, once. Nothing is sent after it.
-* GONE: the client has left. Nobody is told anything.
+* GONE: the client has left. Nothing is sent.
 
-One task serves a connection: it reads a frame, lets the endpoint act on it, and reads
-the next. Whoever ends the connection makes the time limit of this task expire, so that
-it stops waiting. From CLOSING or GONE the task goes on to say the code, if anybody is
-there, and to clean up, whatever happens. Then it gives the client a moment to close its
-side, and drops it.
+One task serves a connection: it reads a frame, lets the endpoint handle it, and reads
+the next one. To end the connection, the time limit of this task is set to expire, so
+that it stops waiting. In CLOSING or GONE, the task sends the code, if the client is
+still there, and always cleans up. Then it gives the client a short time to close its
+side, and drops the connection.
 """
 
 from __future__ import annotations
@@ -50,16 +49,16 @@ __all__ = ["Endpoint", "Link", "SocketState", "WebSocket", "application"]
 
 logger = logging.getLogger("turbo.consumers")
 
-#: Seconds that a client may take to read what goes before the end, or to leave after.
+#: Seconds for a client to read the last frames, and then to leave.
 CLOSE_TIMEOUT = 2.0
-#: Seconds that what runs for a client may go on when it has left.
+#: Seconds that work for a client may go on after it has left.
 LEAVE_TIMEOUT = 1.0
 #: The code of a connection that broke.
 BROKEN = 1006
 
 
 class SocketState(Enum):
-    """Where a socket is in its life."""
+    """The states of a socket."""
 
     CONNECTING = "connecting"
     OPEN = "open"
@@ -69,7 +68,7 @@ class SocketState(Enum):
 
 
 class Link(Protocol):
-    """The way from an endpoint to its client."""
+    """The interface through which an endpoint sends to its client."""
 
     @property
     def put(self) -> Callable[[Frame], None]:
@@ -83,30 +82,30 @@ class Link(Protocol):
         subprotocol: str | None = None,
         headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
-        """Let the client in."""
+        """Accept the client."""
 
     async def close(self, code: int, reason: str = "") -> None:
-        """End the connection, or refuse it; return when the client has been told."""
+        """End or refuse the connection, and wait until the client has been told."""
 
     def end_as_slow(self) -> None:
-        """End the connection because the client lags behind."""
+        """End the connection because the client is too slow."""
 
 
 class Endpoint:
     """
-    Who talks to the client: a consumer, or several behind a multiplexer.
+    The base class of objects that serve a client: a consumer, or a multiplexer.
 
-    All that a socket asks of it is called ``websocket_…``, so that projects can give
-    their consumers methods of whatever other names.
+    All methods that a socket calls begin with ``websocket_``, so that projects can give
+    their consumers methods with any other names.
     """
 
     __slots__ = ()
 
-    #: Whether what runs for a client may go on for a moment when the connection ends.
+    #: Whether work for a client may go on for a short time when the connection ends.
     websocket_finishes: ClassVar[bool] = False
 
     def __init__(self, scope: Scope, socket: WebSocket) -> None:
-        """Take a connection on."""
+        """Begin to serve a connection."""
 
     @classmethod
     def as_asgi(cls) -> ASGIApplication:
@@ -115,27 +114,27 @@ class Endpoint:
 
     @property
     def websocket_budget(self) -> ConnectionBudget:
-        """Return what the client may ask for, once it has connected."""
+        """Return the budget of the client, once it has connected."""
         raise NotImplementedError
 
     async def websocket_prepare(self) -> None:
-        """Wait for what there has to be before the client is let in."""
+        """Wait for anything that is needed before the client is accepted."""
 
     async def websocket_connect(self, message: Message) -> None:
-        """Accept the client, or end the connection."""
+        """Accept the client or end the connection."""
 
     async def websocket_receive(self, message: Message) -> None:
-        """Act on a frame."""
+        """Handle a frame."""
 
     async def websocket_disconnect(self, message: Message) -> None:
-        """Clean up: the connection has ended, wherever it was."""
+        """Clean up after the connection has ended, in any state."""
 
     def websocket_limited(self) -> None:
-        """Say that frames come faster than they are read."""
+        """Tell the client that it sends frames faster than they are read."""
 
     def websocket_failed(self, error: Exception) -> int:
-        """Report a failure, and return the code with which the connection ends."""
-        log_failure(f"{type(self).__qualname__} cannot serve a client.", error)
+        """Log a failure, and return the close code of the connection."""
+        log_failure(f"{type(self).__qualname__} failed to serve a client.", error)
         return CloseCode.AGAIN
 
 
@@ -176,12 +175,12 @@ class WebSocket:
         self._code: int = BROKEN
         self._reason = ""
         self._endpoint: Endpoint | None = None
-        # Expires when nothing more is to be read.
+        # Expires when no more frames are to be read.
         self._limit = asyncio.timeout(None)
-        self._is_acting = False  # the endpoint acts on something
+        self._is_acting = False  # the endpoint handles a message
         self._send_buffer = SendBuffer(scope, send, on_slow=self.end_as_slow)
-        self._early: list[Frame] | None = []  # until the client is let in
-        #: Sends a text frame, now or soon; never blocks, never raises.
+        self._early: list[Frame] | None = []  # until the client is accepted
+        #: Sends a text frame, now or soon; it never blocks or raises.
         self.put: Callable[[Frame], None] = self._early.append
 
     async def serve(self, make: Callable[[Scope, WebSocket], Endpoint]) -> None:
@@ -203,7 +202,7 @@ class WebSocket:
         subprotocol: str | None = None,
         headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
-        """Let the client in, and send what has been put so far."""
+        """Accept the client, and send the frames that were put before."""
         message: Message = {"type": "websocket.accept"}
         if subprotocol is not None:
             message["subprotocol"] = subprotocol
@@ -223,26 +222,26 @@ class WebSocket:
         await self._send({"type": "websocket.send", "bytes": data})
 
     async def ready(self) -> None:
-        """Wait until nothing waits to be sent; others have their turn first."""
+        """Wait until no frame waits to be sent; other tasks may run first."""
         await asyncio.sleep(0)
         await self._send_buffer.ready()
 
     def end(self, code: int, reason: str = "") -> None:
-        """End the connection once the client has read what goes before; or refuse."""
+        """End the connection after the frames sent so far, or refuse it."""
         if self._is_ending:
             return
         self.state, self._code, self._reason = SocketState.CLOSING, code, reason
         if code == CloseCode.SLOW:
             metrics.count("closed_slow")
-            logger.info("A client does not read and is closed: %s", _peer(self._scope))
+            logger.info("A client that does not read is closed: %s", _peer(self._scope))
         self._stop_reading(0.0 if code == CloseCode.SLOW else CLOSE_TIMEOUT)
 
     def end_as_slow(self) -> None:
-        """End the connection: the client does not read, or lags behind."""
+        """End the connection because the client does not read or is too slow."""
         self.end(CloseCode.SLOW)
 
     async def close(self, code: int, reason: str = "") -> None:
-        """End the connection, and return when the client has been told."""
+        """End the connection, and wait until the client has been told."""
         self.end(code, reason)
         await self._say_goodbye()
 
@@ -251,7 +250,7 @@ class WebSocket:
         return self.state not in (SocketState.CONNECTING, SocketState.OPEN)
 
     async def _converse(self, make: Callable[[Scope, WebSocket], Endpoint]) -> None:
-        """Read what the client sends, until either side wants to end."""
+        """Read the client's messages until either side ends the connection."""
         try:
             async with self._limit:
                 self._endpoint = endpoint = make(self._scope, self)
@@ -285,7 +284,7 @@ class WebSocket:
         )
 
     def _lose(self) -> None:
-        """End everything: the client has left while something runs for it."""
+        """End the connection when the client leaves while a frame is handled."""
         self._leave(BROKEN)
         self._stop_reading(LEAVE_TIMEOUT)
 
@@ -296,7 +295,7 @@ class WebSocket:
             self.state = SocketState.GONE
 
     def _stop_reading(self, grace: float) -> None:
-        """Let the time limit expire; one that has expired, or was left, stays so."""
+        """Let the time limit expire, unless it has expired or was left already."""
         endpoint, end = self._endpoint, asyncio.get_running_loop().time()
         if self._is_acting and endpoint is not None and endpoint.websocket_finishes:
             end += grace
@@ -306,11 +305,11 @@ class WebSocket:
     def _code_of(self, error: Exception) -> int:
         if self._endpoint is not None:
             return self._endpoint.websocket_failed(error)
-        log_failure("A WebSocket cannot be served.", error)
+        log_failure("A WebSocket could not be served.", error)
         return CloseCode.AGAIN
 
     async def _say_goodbye(self) -> None:
-        """Tell the client that it is over, once it has read what goes before."""
+        """Send the close frame, once the client has read the frames before it."""
         if self.state is SocketState.CLOSING:
             with suppress(Exception):
                 async with asyncio.timeout(CLOSE_TIMEOUT):
@@ -319,7 +318,7 @@ class WebSocket:
 
     async def _send_close(self) -> None:
         if self.state is not SocketState.CLOSING:
-            return  # whoever has waited beside us was first
+            return  # another task has sent it meanwhile
         self.state = SocketState.CLOSED
         self._send_buffer.shut()
         message: Message = {"type": "websocket.close", "code": int(self._code)}
@@ -337,12 +336,12 @@ class WebSocket:
                 {"type": "websocket.disconnect", "code": int(self._code)}
             )
         except StopConsumer:
-            pass  # what overrides a method of Channels may end like this
+            pass  # methods that override one of Channels may raise this
         except Exception as error:
             log_failure("A consumer failed after its connection had ended.", error)
 
     async def _see_off(self) -> None:
-        """Wait until the client has gone; drop one that stays or does not read."""
+        """Wait until the client has gone; drop it if it stays or does not read."""
         if self.state is SocketState.GONE or self._early is not None:
             return
         has_left = False
