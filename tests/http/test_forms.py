@@ -265,8 +265,8 @@ def test_streams_of_no_model_need_a_template() -> None:
         NamelessForm.as_view()(make(name="Attic"))
 
     assert str(caught.value) == (
-        "NamelessForm answers with streams of no model, so it needs a "
-        "stream_template_name, or get_streams()."
+        "NamelessForm has no model instance that names a template. "
+        "Set stream_template_name, or define get_streams()."
     )
 
 

@@ -1,4 +1,4 @@
-"""Answers over HTTP that Turbo understands, and browsers without it as well."""
+"""HTTP responses for Turbo that also work in browsers without Turbo."""
 
 from __future__ import annotations
 

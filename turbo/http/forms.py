@@ -1,9 +1,9 @@
 """
-Answers over HTTP that Turbo understands, and browsers without it as well.
+Responses to forms that Turbo understands and that also work without Turbo.
 
-Turbo wants the answer to a form to be a redirect with status 303, a page with status
-422 when the form is invalid, or a stream of elements. Nothing here happens by itself: a
-view says so with :func:`turbo_form`, with :func:`respond`, or with a mixin.
+Turbo expects a redirect with status 303, a page with status 422 if the form is invalid,
+or stream elements. Nothing here is automatic: a view uses :func:`turbo_form`,
+:func:`respond`, or a mixin.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def _frames(
     streams: str | SafeHtml | Iterable[SafeHtml],
     context: Mapping[str, Any] | None,
 ) -> Iterable[SafeHtml]:
-    # A safe string is HTML, any other is a template's name.
+    # A safe string is HTML; any other string is the name of a template.
     if isinstance(streams, SafeHtml):
         return [streams]
     if isinstance(streams, str):
@@ -225,8 +225,8 @@ class TurboStreamMixin(TurboFormMixin):
             return self.stream_template_name
         if not isinstance(self.object, Model):
             raise ImproperlyConfigured(
-                f"{type(self).__name__} answers with streams of no model, so it needs "
-                f"a stream_template_name, or get_streams()."
+                f"{type(self).__name__} has no model instance that names a template. "
+                f"Set stream_template_name, or define get_streams()."
             )
         meta = self.object._meta
         name = f"{meta.model_name}{self.stream_template_suffix}"
@@ -259,6 +259,6 @@ class TurboDeleteMixin(TurboStreamMixin):
         return super()._streams(form)
 
     def form_valid(self, form: Any) -> HttpResponseBase:
-        """Delete the object, and answer in the format that was asked for."""
+        """Delete the object, and respond in the format that the client accepts."""
         self._deleted = copy(self.object)
         return super().form_valid(form)

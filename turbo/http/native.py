@@ -76,7 +76,7 @@ def _command(
 
 
 def _referrer(request: HttpRequest) -> str:
-    """Return the address of the page before, unless it is another site's."""
+    """Return the address of the previous page, or ``""`` if it is on another site."""
     referrer: str = request.headers.get("Referer", "")
     ours = url_has_allowed_host_and_scheme(
         referrer, {request.get_host()}, require_https=request.is_secure()
@@ -86,19 +86,19 @@ def _referrer(request: HttpRequest) -> str:
 
 @require_safe
 def recede(request: HttpRequest) -> HttpResponse:
-    """Answer an app that loads the command instead of following it."""
+    """Respond to an app that loads this URL instead of going back."""
     return HttpResponse("Going back…")
 
 
 @require_safe
 def resume(request: HttpRequest) -> HttpResponse:
-    """Answer an app that loads the command instead of following it."""
+    """Respond to an app that loads this URL instead of staying where it is."""
     return HttpResponse("Staying here…")
 
 
 @require_safe
 def refresh(request: HttpRequest) -> HttpResponse:
-    """Answer an app that loads the command instead of following it."""
+    """Respond to an app that loads this URL instead of reloading its screen."""
     return HttpResponse("Loading again…")
 
 

@@ -1,10 +1,10 @@
 """
-The start of a page: where the streams stood before its view read any data.
+The moment at which the request for a page began, before its view read any data.
 
-Django's ``request_started`` comes before everything else; what it is given, the WSGI
-environment or the ASGI scope, becomes part of the request, so that is where the moment
-is noted. (A context variable would not do: Django runs the signal's receivers in tasks
-of their own.)
+Django sends ``request_started`` before everything else. Its argument, the WSGI
+environment or the ASGI scope, becomes a part of the request, so the moment is stored
+there. A context variable would not work, because Django runs the receivers of the
+signal in separate tasks.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _KEY = "turbo.since"
 def note_since(
     *, environ: dict[str, Any] | None = None, scope: Any = None, **kwargs: Any
 ) -> None:
-    """Take the moment; a receiver of ``request_started``."""
+    """Store the moment; a receiver of ``request_started``."""
     carrier = scope if environ is None else environ
     if carrier is not None:
         carrier[_KEY] = moment()
 
 
 def since_of(request: HttpRequest | None) -> str:
-    """Return the moment noted for a request, or ``""``."""
+    """Return the moment of a request, or ``""``."""
     carrier = getattr(request, "scope", None) or getattr(request, "environ", None)
     noted: str = (carrier or {}).get(_KEY, "")
     return noted
