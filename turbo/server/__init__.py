@@ -1,7 +1,7 @@
 """
-The fast way out under uvicorn: prepared frames, written straight to each transport.
+A WebSocket protocol for uvicorn that writes prepared frames directly to transports.
 
-Named on the command line, nothing else changes::
+Name it on the command line; nothing else changes::
 
     uvicorn config.asgi:application --ws turbo.server:WebSocketProtocol
 """

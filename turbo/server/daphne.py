@@ -1,13 +1,13 @@
 """
-Daphne, with ``turbo.transport`` among the extensions of a WebSocket's scope.
+Daphne with the extension ``turbo.transport`` in the scope of WebSockets.
 
-Daphne's own ``send`` takes whatever it is given and keeps it in memory for a client
-that does not read, and its ``receive`` has a queue without an end. Here the transport
-says when its buffer is full, as any Twisted transport does to a registered producer,
-and the socket is read from as :class:`~turbo.server.read_control.ReadControl` says.
+Daphne's own ``send`` keeps all messages in memory for a client that does not read, and
+its ``receive`` has an unbounded queue. Here the transport reports when its buffer is
+full, as every Twisted transport does to a registered producer, and
+:class:`~turbo.server.read_control.ReadControl` decides when the socket is read.
 
-:func:`install` puts it in place for the ``daphne`` command and for ``runserver``, when
-the app is ready. Who starts a server class of their own says so themselves::
+When the app is ready, :func:`install` adds the extension to the ``daphne`` command and
+to ``runserver``. If you start a server class of your own, add it yourself::
 
     server = with_transport(MyServer)(application, endpoints=endpoints)
 """
@@ -30,7 +30,7 @@ from turbo.typing import ASGIApplication, Receive, Scope, Send
 
 __all__ = ["DaphneTransport", "install", "with_transport"]
 
-#: Seconds that a client may take to read what goes before the end.
+#: Seconds for a client to read the last frames.
 GRACE = 2.0
 
 
@@ -52,14 +52,14 @@ def with_transport(server_class: type[Any]) -> type[Any]:
 
 
 class _OffersTransport:
-    """What :func:`with_transport` adds."""
+    """The mixin of :func:`with_transport`."""
 
     connections: dict[Any, dict[str, Any]]
     websocket_connect_timeout: float
 
     @property
     def application(self) -> ASGIApplication:
-        """The project's application; a WebSocket's messages pass its transport."""
+        """The project's application; messages of WebSockets go through a transport."""
         return self._serve
 
     @application.setter
@@ -74,9 +74,9 @@ class _OffersTransport:
         return self._application(scope, receive, send)
 
     def create_application(self, protocol: Any, scope: Scope) -> Any:
-        """Make the application, with the extension in its scope."""
+        """Create the application, with the extension in its scope."""
         if scope["type"] == "websocket":
-            # Daphne itself says so of HTTP only.
+            # Daphne itself sets it for HTTP only.
             scope.setdefault("scheme", _scheme(protocol))
             protocol.__class__ = _controlled(type(protocol))  # type: ignore[arg-type]
             protocol.turbo = DaphneTransport(protocol)
@@ -85,18 +85,18 @@ class _OffersTransport:
         return super().create_application(protocol, scope)  # type: ignore[misc]
 
     def timeout_checker(self) -> None:
-        """Drop those who have not sent their whole request, and look at the others."""
+        """Drop clients that have not sent a complete request; check the others."""
         timeout, now = self.websocket_connect_timeout, time.time()
         for protocol, details in list(self.connections.items()) if timeout else ():
-            # Twisted makes room for a request's body when it has all its headers.
+            # Twisted sets content when the request has all its headers.
             is_half = getattr(protocol, "content", protocol) is None
-            channel = getattr(protocol, "channel", None)  # none if it has left
+            channel = getattr(protocol, "channel", None)  # None if it has left
             if is_half and channel and now - details["connected"] > timeout:
                 channel.transport.abortConnection()
         super().timeout_checker()  # type: ignore[misc]
 
     def kill_all_applications(self) -> Any:
-        """Cancel all applications; those that have ended would stop Daphne from it."""
+        """Cancel all applications; Daphne would fail for those that have ended."""
         for details in self.connections.values():
             if "application_instance" not in details:
                 details["application_instance"] = asyncio.Future()
@@ -106,38 +106,38 @@ class _OffersTransport:
 
 @lru_cache
 def _controlled(protocol_class: type[Any]) -> type[Any]:
-    """Return a subclass of Daphne's protocol that is read from in turns."""
+    """Return a subclass of Daphne's protocol with controlled reading."""
     return type(protocol_class.__name__, (_Controlled, protocol_class), {})
 
 
 class _Controlled:
-    """What a WebSocket of Daphne has besides."""
+    """The mixin for Daphne's WebSocket protocol."""
 
     turbo: DaphneTransport
     state: int
     transport: Any
 
     def dataReceived(self, data: bytes) -> None:
-        """Take what the client has sent, as far as it is its turn."""
+        """Take data from the client, and parse as much as is allowed now."""
         self.turbo.read_control.take(data)
 
     def parse(self, data: bytes) -> None:
-        """Act on what the client has sent."""
+        """Parse data from the client."""
         super().dataReceived(data)  # type: ignore[misc]
 
     def onOpen(self) -> None:
-        """Read what may have come before the acceptance."""
+        """Parse data that came before the acceptance."""
         super().onOpen()  # type: ignore[misc]
         self.turbo.read_control.go_on()
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """Put a frame into the queue; after the close frame nobody waits for any."""
+        """Put a frame into the queue, unless a close frame has been sent."""
         if self.turbo.is_open():
             self.turbo.put(len(payload))
             super().onMessage(payload, isBinary)  # type: ignore[misc]
 
     def onMessageFrameBegin(self, length: int) -> None:
-        """Begin a frame, which may be a fragment of a message."""
+        """Handle the begin of a frame, which may be a fragment of a message."""
         if not self.current_frame.fin:  # type: ignore[attr-defined]
             self.turbo.read_control.count(length)
         super().onMessageFrameBegin(length)  # type: ignore[misc]
@@ -148,24 +148,24 @@ class _Controlled:
         super().onPing(payload)  # type: ignore[misc]
 
     def onPong(self, payload: bytes) -> None:
-        """Note that the client is there."""
+        """Handle a pong."""
         self.turbo.read_control.count()
         super().onPong(payload)  # type: ignore[misc]
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """Tell the application, which takes no ``None`` for a code."""
+        """Tell the application, which needs a code that is not ``None``."""
         super().onClose(  # type: ignore[misc]
             wasClean, NO_CODE if code is None else code, reason
         )
         self.turbo.lose()
 
     def sendCloseFrame(self, *args: Any, **kwargs: Any) -> None:
-        """Close, and read until the client does the same."""
+        """Send a close frame, and read until the client does the same."""
         super().sendCloseFrame(*args, **kwargs)  # type: ignore[misc]
         self.turbo.read_control.go_on()
 
     def dropConnection(self, abort: bool = False) -> None:
-        """Close the socket, without further delay where nobody reads."""
+        """Close the socket; abort it after a short time if the client does not read."""
         has_room = self.turbo.has_room
         super().dropConnection(abort)  # type: ignore[misc]
         if not has_room and not abort:
@@ -174,7 +174,7 @@ class _Controlled:
 
 
 def _scheme(protocol: Any) -> str:
-    """Return ``wss`` where the browser speaks TLS, to Daphne or to its proxy."""
+    """Return ``wss`` if the browser uses TLS, to Daphne or to its proxy."""
     scheme = getattr(protocol, "client_scheme", None)  # with --proxy-headers
     if scheme is None:
         tls = import_module("twisted.internet.interfaces").ISSLTransport

@@ -1,4 +1,4 @@
-"""The way to and from one WebSocket under Daphne: Twisted's push producer."""
+"""The transport of one WebSocket under Daphne, as a push producer of Twisted."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from turbo.typing import Message, Receive, Send
 
 __all__ = ["DaphneTransport"]
 
-#: Frames, and bytes, that the application has yet to take when reading stops.
+#: Reading stops at this number of frames, or bytes, that wait for the application.
 UNTAKEN_FRAMES = 32
 UNTAKEN_BYTES = 65_536
 
 
 class DaphneTransport:
-    """What is found at ``scope["extensions"]["turbo.transport"]``: a push producer."""
+    """The object at ``scope["extensions"]["turbo.transport"]``: a push producer."""
 
     __slots__ = (
         "_bytes",
@@ -39,23 +39,23 @@ class DaphneTransport:
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
         self._transport = protocol.transport
-        # Its class is asked, for TLS passes attributes on to the socket beneath it.
+        # Checks the class, because TLS forwards attributes to the underlying socket.
         self._is_socket = hasattr(type(self._transport), "writeSomeData")
         self._callback: Callable[[], None] | None = None
         self._lost: Callable[[], None] | None = None
         self._room: asyncio.Event | None = None
-        self._frames = self._bytes = 0  # that the application has yet to take
+        self._frames = self._bytes = 0  # that wait for the application
         self.read_control = ReadControl(self)
         self.has_room = True
 
     # --- What comes in
 
     def carry(self, receive: Receive, send: Send) -> None:
-        """Carry the messages of Daphne's own ``receive`` and ``send``."""
+        """Set Daphne's own ``receive`` and ``send``, whose messages go through here."""
         self._receive, self._send = receive, send
 
     async def receive(self) -> Message:
-        """Return the client's next message to the application."""
+        """Return the next message for the application."""
         message = await self._receive()
         if message["type"] == "websocket.receive":
             self._frames -= 1
@@ -64,16 +64,16 @@ class DaphneTransport:
         return message
 
     def put(self, size: int) -> None:
-        """Note that a frame waits for the application."""
+        """Count a frame that waits for the application."""
         self._frames += 1
         self._bytes += size
 
     def parse(self, data: bytes) -> None:
-        """Act on what the client has sent."""
+        """Parse data from the client."""
         self._protocol.parse(data)
 
     def is_open(self) -> bool:
-        """Return whether neither side has begun to close."""
+        """Return whether no side has begun to close."""
         return bool(self._protocol.state == self._protocol.STATE_OPEN)
 
     def is_held(self) -> bool:
@@ -84,11 +84,11 @@ class DaphneTransport:
         return are_many and self.is_open()
 
     def stop_reading(self) -> None:
-        """Leave what comes to the kernel."""
+        """Stop reading from the socket."""
         self._transport.pauseProducing()
 
     def read_on(self) -> None:
-        """Read again."""
+        """Read from the socket again."""
         self._transport.resumeProducing()
 
     def fileno(self) -> int:
@@ -103,7 +103,7 @@ class DaphneTransport:
     # --- What goes out
 
     async def send(self, message: Message) -> None:
-        """Send what the application says, when there is room."""
+        """Send a message of the application when there is room."""
         while not self.has_room:
             if self._room is None:
                 self._room = asyncio.Event()
@@ -118,11 +118,11 @@ class DaphneTransport:
 
     def _write(self, data: bytes) -> None:
         """
-        Write at once if nothing waits before.
+        Write data at once if the buffer is empty.
 
-        Twisted alone would first watch the socket, and write in the loop's next turn;
-        that costs three times as much. It does so with what the kernel does not take,
-        over TLS, and with a socket that is broken, which it then finds out.
+        Twisted would first watch the socket and write in the loop's next iteration,
+        which costs three times as much. Twisted still writes data that the kernel does
+        not take, data for TLS, and data for a broken socket, which it then detects.
         """
         transport = self._transport
         if not self._is_socket or transport._tempDataBuffer or transport.dataBuffer:
@@ -135,10 +135,10 @@ class DaphneTransport:
             transport.write(data[sent:])
 
     def on_room(self, callback: Callable[[], None]) -> None:
-        """Call back whenever the buffer has drained."""
+        """Call ``callback()`` whenever the buffer has drained."""
         self._callback = callback
-        # The request that asked for the upgrade is still registered, and kept alive by
-        # that and by a circle with its channel: three kilobytes that nobody needs.
+        # The request for the upgrade is still registered. The registration and a
+        # reference cycle with its channel keep it alive: three useless kilobytes.
         channel = getattr(self._transport, "producer", None)
         getattr(channel, "requests", []).clear()
         self._protocol.unregisterProducer()
@@ -148,32 +148,32 @@ class DaphneTransport:
             setattr(self._protocol, limit, min(largest_frame(), given or sys.maxsize))
 
     def on_lost(self, callback: Callable[[], None]) -> None:
-        """Call back when the connection is lost."""
+        """Call ``callback()`` when the connection is lost."""
         self._lost = callback
 
     def abort(self) -> None:
-        """Drop the connection with whatever its buffer holds."""
+        """Drop the connection and the content of its buffer."""
         self._protocol.dropConnection(abort=True)
 
     def pauseProducing(self) -> None:
-        """Twisted says that the buffer is full."""
+        """Note that the buffer is full; Twisted calls this."""
         self.has_room = False
         self.read_control.go_on()
 
     def resumeProducing(self) -> None:
-        """Twisted says that the buffer is empty."""
+        """Note that the buffer is empty; Twisted calls this."""
         self._make_room()
         if self._protocol.autoPingTimeoutCall:
-            # The client reads; its pong may be there, and we have not read it.
+            # The client reads, so it is alive; its pong may have come unread.
             self._protocol._cancelAutoPingTimeoutCall()
         if not self.is_open():
-            self._protocol.unregisterProducer()  # or the transport would never close
+            self._protocol.unregisterProducer()  # otherwise the transport never closes
         elif self._callback is not None:
             self._callback()
         self.read_control.go_on()
 
     def stopProducing(self) -> None:
-        """Twisted says that the connection is lost; so does the protocol's end."""
+        """Do nothing: :meth:`lose` is called when the protocol ends."""
 
     def lose(self) -> None:
         """Note that the connection is lost."""

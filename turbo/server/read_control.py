@@ -1,10 +1,10 @@
 """
-When a socket is read from: the half of a server's flow control that faces the client.
+The control of reading from a client's socket.
 
-A client is read from only while nothing waits: no byte on its way out, nothing that the
-application has yet to take. What the server deals with by itself has a rate: pings,
-pongs, fragments. Who is not read from is looked at, for nothing else would tell that it
-has left.
+A socket is read only while no outgoing data waits for the client and no message waits
+for the application. The rate of pings, pongs and fragments, which the server handles by
+itself, is limited. While a socket is not read, it is checked at intervals, because
+nothing else would show that the client has left.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from turbo.conf import get_settings
 
 __all__ = ["ReadControl", "Source", "largest_frame"]
 
-#: Seconds between two looks at a client that is not read from.
+#: Seconds between two checks of a client whose socket is not read.
 TICK = 0.5
-#: Pings, pongs and small fragments of a client, at once; and in that time.
+#: Pings, pongs and small fragments that a client may send at once, and per ``TICK``.
 SMALL, STEADY = 25, 5
-#: Bytes that are parsed before it is asked again whether to go on.
+#: Bytes that are parsed at a time.
 PIECE = 1_024
 
-# Without it (macOS) a client counts as gone when both directions are closed.
+# Without it (macOS), a client counts as gone when both directions are closed.
 _GONE = getattr(select, "POLLRDHUP", 0)
 
 
@@ -32,26 +32,26 @@ class Source(Protocol):
     """A server's side of one connection."""
 
     def parse(self, data: bytes) -> None:
-        """Act on what the client has sent."""
+        """Parse data from the client."""
 
     def is_held(self) -> bool:
         """Return whether the client has to wait."""
 
     def stop_reading(self) -> None:
-        """Leave what comes to the kernel."""
+        """Stop reading from the socket."""
 
     def read_on(self) -> None:
-        """Read again."""
+        """Read from the socket again."""
 
     def fileno(self) -> int:
-        """Return the socket's file descriptor; -1 if it has none any more."""
+        """Return the socket's file descriptor, or -1 if it is closed."""
 
     def hang_up(self) -> None:
         """Drop the connection."""
 
 
 class ReadControl:
-    """What was read from one socket and not yet parsed."""
+    """The data that were read from one socket and not parsed yet."""
 
     __slots__ = (
         "_data",
@@ -68,17 +68,17 @@ class ReadControl:
         self._data = b""
         self._is_closed = False
         self._is_parsing = False
-        self._is_stuck = False  # nothing was read since the last look
+        self._is_stuck = False  # nothing was read since the last check
         self._small = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def take(self, data: bytes) -> None:
-        """Take what was read, and parse as much of it as may be."""
+        """Take data that were read, and parse as much as is allowed now."""
         self._data = self._data + data if self._data else data
         self.go_on()
 
     def go_on(self) -> None:
-        """Parse what may be parsed by now, and read on if there is no more."""
+        """Parse as much as is allowed now, and read on if nothing is left."""
         if self._is_parsing or self._is_closed:
             return
         self._is_parsing = True
@@ -99,13 +99,13 @@ class ReadControl:
             self._source.read_on()
 
     def count(self, size: int = 0) -> None:
-        """Count a frame that the application is not told of, if it is small."""
+        """Count a frame that the server handles by itself, if it is small."""
         if size < PIECE:
             self._small += 1
             self._look_later()
 
     def close(self) -> None:
-        """Forget everything: the connection is lost."""
+        """Drop all data, because the connection is lost."""
         self._is_closed = True
         self._data = b""
         if self._timer is not None:
@@ -132,13 +132,13 @@ class ReadControl:
 
 
 def largest_frame() -> int:
-    """Return the bytes of the largest frame that a server should take."""
-    # A character has up to four bytes, and what is larger is answered by consumers.
+    """Return the size in bytes of the largest frame that a server should accept."""
+    # Consumers count characters, which have up to four bytes, and answer larger frames.
     return 4 * get_settings().max_frame_bytes
 
 
 def _has_left(fileno: int) -> bool:
-    """Return whether the client has closed its end, whatever it sent before."""
+    """Return whether the client has closed its end, even if data are unread."""
     if fileno < 0 or not hasattr(select, "poll"):  # as on Windows
         return False
     poll = select.poll()

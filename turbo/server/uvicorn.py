@@ -1,10 +1,9 @@
 """
-uvicorn's WebSocket protocol, with ``turbo.transport`` among the scope's extensions.
+uvicorn's WebSocket protocol with the extension ``turbo.transport`` in the scope.
 
-A frame is encoded once, however many connections it goes to, and each of them is handed
-the same bytes. All else (the handshake, pings, closing, ASGI's own ``send``) is
-uvicorn's. When the socket is read from says
-:class:`~turbo.server.read_control.ReadControl`.
+Each frame is encoded once, and all connections get the same bytes. uvicorn does
+everything else: the handshake, pings, closing, and ASGI's own ``send``.
+:class:`~turbo.server.read_control.ReadControl` decides when the socket is read.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ __all__ = ["CompressingTransport", "DirectTransport", "WebSocketProtocol"]
 
 #: Characters from which a frame is worth compressing.
 COMPRESS_FROM = 1_024
-#: Seconds that a client may take to read what goes before the end.
+#: Seconds for a client to read the last frames.
 GRACE = 2.0
-#: The close code for text that is no UTF-8.
+#: The close code for text that is not UTF-8.
 NO_TEXT = 1007
-#: A frame that says nothing, as clients send it.
+#: An empty pong frame, as clients send it.
 EMPTY_PONG = b"\x8a\x80\0\0\0\0"
 
-# Without context takeover a compressed frame depends on nothing that was sent before,
-# so that it too is the same for every connection.
+# Without context takeover, a compressed frame does not depend on earlier frames, so it
+# is the same for every connection.
 _DEFLATE = ServerPerMessageDeflateFactory(
     server_no_context_takeover=True,
     client_no_context_takeover=True,
@@ -50,11 +49,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     _direct: DirectTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection over from uvicorn's HTTP protocol."""
+        """Take over the connection from uvicorn's HTTP protocol."""
         super().connection_made(transport)
         self._read_control = ReadControl(self)
-        # Room means an empty buffer: what is sent then goes straight to the kernel.
-        # A limit of 0 would be reached by an empty buffer, where there is TLS.
+        # There is room if the buffer is empty: then data go directly to the kernel.
+        # With TLS, an empty buffer would already reach a limit of 0.
         self.transport.set_write_buffer_limits(high=1, low=0)
         if self.conn.available_extensions:
             self.conn.available_extensions = [_DEFLATE]
@@ -68,23 +67,23 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         return super().run_asgi()
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
-        """Wait no longer for a client that does not read what the application said."""
+        """Drop a client that does not read the last messages within a short time."""
         super().on_task_complete(task)
         if not self.writable.is_set():
             self.loop.call_later(GRACE, self.transport.abort)
 
     def keepalive_timeout(self) -> None:
-        """Drop a client that answers no ping, whatever its buffer holds."""
+        """Drop a client that answers no ping, even if its buffer is not empty."""
         super().keepalive_timeout()
         self.loop.call_later(GRACE, self.transport.abort)
 
     def shutdown(self) -> None:
-        """Close with 1012, and without further delay where nobody reads."""
+        """Close with 1012; abort after a short time if the client does not read."""
         super().shutdown()
         self.loop.call_later(GRACE, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of what belonged to the connection."""
+        """Release everything that belongs to the connection."""
         super().connection_lost(exc)
         self._read_control.close()
         if self._direct is not None:
@@ -94,7 +93,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     # --- What goes out
 
     def pause_writing(self) -> None:
-        """Note that the transport's buffer is full, and do not read either."""
+        """Note that the transport's buffer is full, and stop reading."""
         super().pause_writing()
         if self._direct is not None:
             self._direct.has_room = False
@@ -104,7 +103,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Note that the transport's buffer is empty again."""
         super().resume_writing()
         if self.pong_timer is not None and self.ping_timeout is not None:
-            # The client reads; its pong may be there, and we have not read it.
+            # The client reads, so it is alive; its pong may have come unread.
             self.pong_timer.cancel()
             self.pong_timer = self.loop.call_later(
                 self.ping_timeout, self.keepalive_timeout
@@ -114,28 +113,28 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._read_control.go_on()
 
     async def send(self, message: Any) -> None:
-        """Send what the application says."""
+        """Send a message of the application."""
         await super().send(message)
         if message["type"] == "websocket.accept" and self._direct is not None:
             self._direct.limit_frames()
-        # uvicorn reads on after the acceptance and the close.
+        # uvicorn resumes reading after the acceptance and the close.
         self._read_control.go_on()
 
     # --- What comes in
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client has sent, as far as it is its turn."""
+        """Take data from the client, and parse as much as is allowed now."""
         self._read_control.take(data)
 
     async def receive(self) -> Any:
-        """Return the client's next message to the application."""
+        """Return the next message for the application."""
         message = await self.queue.get()
         self.read_paused = self.read_paused and not self.queue.empty()
         self._read_control.go_on()
         return message
 
     def send_receive_event_to_app(self) -> None:
-        """Pass a message on; uvicorn would log a traceback for text that is none."""
+        """Pass on a message; close if its text is not UTF-8, without a traceback."""
         if self.curr_msg_data_type == "text" and not self.close_sent:
             try:
                 b"".join(self.frames).decode()
@@ -152,17 +151,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().handle_ping()
 
     def handle_pong(self, event: WireFrame) -> None:
-        """Note that the client is there."""
+        """Handle a pong."""
         self._read_control.count()
         super().handle_pong(event)
 
     def handle_cont(self, event: WireFrame) -> None:
-        """Add to a message in fragments."""
+        """Handle a fragment of a message."""
         self._read_control.count(len(event.data))
         super().handle_cont(event)
 
     def parse(self, data: bytes) -> None:
-        """Act on what the client has sent."""
+        """Parse data from the client."""
         super().data_received(data)
 
     def is_held(self) -> bool:
@@ -175,12 +174,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         )
 
     def stop_reading(self) -> None:
-        """Leave what comes to the kernel."""
+        """Stop reading from the socket."""
         if not self.transport.is_closing():
             self.transport.pause_reading()
 
     def read_on(self) -> None:
-        """Read again."""
+        """Read from the socket again."""
         if not self.transport.is_closing():
             self.transport.resume_reading()
 
@@ -195,7 +194,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
 
 class DirectTransport:
-    """What is found at ``scope["extensions"]["turbo.transport"]``."""
+    """The object at ``scope["extensions"]["turbo.transport"]``."""
 
     __slots__ = (
         "_callback",
@@ -223,25 +222,25 @@ class DirectTransport:
         return self.has_room
 
     def on_room(self, callback: Callable[[], None]) -> None:
-        """Call back whenever the buffer has drained."""
+        """Call ``callback()`` whenever the buffer has drained."""
         self._callback = callback
 
     def on_lost(self, callback: Callable[[], None]) -> None:
-        """Call back when the connection is lost."""
+        """Call ``callback()`` when the connection is lost."""
         self._lost = callback
 
     def abort(self) -> None:
-        """Drop the connection with whatever its buffer holds."""
+        """Drop the connection and the content of its buffer."""
         self._transport.abort()
 
     def make_room(self) -> None:
-        """Note that the buffer has drained, and say so."""
+        """Note that the buffer has drained, and call the callback."""
         self.has_room = True
         if self._callback is not None:
             self._callback()
 
     def lose(self) -> None:
-        """Note that the connection is lost: what is written from now on is not."""
+        """Note that the connection is lost; later frames are dropped."""
         self._write = _forget
         self.has_room = True
         self._callback = None
@@ -249,18 +248,18 @@ class DirectTransport:
             self._lost()
 
     def limit_frames(self) -> None:
-        """Take no larger frames than consumers of this package do, once inflated."""
+        """Set the limit of inflated frames to that of this package's consumers."""
         if self._callback is None:
-            return  # the consumer is another's
+            return  # another application serves this socket
         limit, given = largest_frame(), self._connection.max_message_size
         self._connection.max_message_size = min(limit, given or limit)
-        # The next frame is waited for with the limit from before: this is it.
+        # The parser already waits for a frame with the old limit; feed it one.
         self._connection.receive_data(EMPTY_PONG)
         self._connection.events_received()
 
 
 class CompressingTransport(DirectTransport):
-    """The same where the client offered compression: longer frames are compressed."""
+    """A transport for clients with compression; it compresses longer frames."""
 
     __slots__ = ()
 
@@ -279,11 +278,11 @@ class CompressingTransport(DirectTransport):
             whole = WireFrame(Opcode.TEXT, text.encode(errors="replace"))
             return whole.serialize(mask=False, extensions=extensions)
 
-        # The window's size is all that two clients may have negotiated differently.
+        # Clients can only differ in the size of the window that they negotiated.
         bits = tuple(getattr(item, "local_max_window_bits", 0) for item in extensions)
         encoded: bytes = frame.wire(("websocket", *bits), encode)
         return encoded
 
 
 def _forget(data: object) -> None:
-    """Take what nobody is there to receive."""
+    """Drop data for a lost connection."""
