@@ -147,7 +147,7 @@ def test_the_settings_of_the_deployment_how_to_are_good() -> None:
         assert ids(**overrides) == []
 
 
-HOSTS = ("turbo.W015", "ALLOWED_HOSTS has '*', so a WebSocket")
+HOSTS = ("turbo.W015", "ALLOWED_HOSTS has '*', so WebSockets are")
 LAYER = ("turbo.W022", "The prefix of the channel layer")
 REPLAY = ("turbo.W022", "The prefix of the replay log")
 

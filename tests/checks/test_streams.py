@@ -73,7 +73,7 @@ def test_the_template_is_there() -> None:
     assert told() == [
         (
             "turbo.E013",
-            "tests:Told broadcasts 'testapp/none.html', which does not load. "
+            "tests:Told broadcasts 'testapp/none.html', which cannot be loaded. "
             "TemplateDoesNotExist: testapp/none.html",
         )
     ]
@@ -92,7 +92,10 @@ def test_an_option_without_effect(
 
     [name] = options
     assert told() == [
-        ("turbo.W014", f"tests:Told.Meta.{name} has no effect: nothing is inserted.")
+        (
+            "turbo.W014",
+            f"tests:Told.Meta.{name} has no effect, because nothing is inserted.",
+        )
     ]
 
 
@@ -135,7 +138,8 @@ def test_two_streams_for_one_attribute() -> None:
 
     assert error.id == "turbo.E005"
     assert error.msg == (
-        "tests:Second and testapp:RoomStream both want to be testapp.Room.stream."
+        "tests:Second and testapp:RoomStream both use the attribute "
+        "testapp.Room.stream."
     )
 
 
@@ -146,7 +150,8 @@ def test_a_model_field_in_the_way() -> None:
 
     assert error.id == "turbo.E006"
     assert error.msg == (
-        "testapp.Tag has a CharField called 'name', where tests:Named wants to be."
+        "tests:Named cannot use the attribute testapp.Tag.name, which already exists "
+        "(CharField)."
     )
 
 
@@ -155,7 +160,7 @@ def test_another_attribute_in_the_way() -> None:
 
     (error,) = check_streams()
 
-    assert error.msg.startswith("testapp.Tag has a attribute called 'save'")
+    assert error.msg.startswith("tests:Saved cannot use the attribute testapp.Tag.save")
 
 
 def test_streams_that_everybody_may_see_are_told_before_deployment() -> None:

@@ -44,7 +44,7 @@ def test_production_settings_pass_the_deployment_checks(demo):
 def test_the_deployment_checks_look_at_hosts(demo):
     printed = manage(demo, "check", "--deploy", **PRODUCTION | {"ALLOWED_HOSTS": "*"})
 
-    assert "?: (turbo.W015) ALLOWED_HOSTS has '*', so a WebSocket is taken" in printed
+    assert "?: (turbo.W015) ALLOWED_HOSTS has '*', so WebSockets are" in printed
     assert "System check identified 1 issue (0 silenced)." in printed
 
 

@@ -1,1 +1,1 @@
-"""System checks, and what ``manage.py turbo_doctor`` looks at."""
+"""System checks, and the checks of ``manage.py turbo_doctor``."""

@@ -10,7 +10,7 @@ __all__ = ["Finding"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The severity of a result, its text, and a hint how to fix it."""
+    """The severity of a result, its text, and a hint on how to fix it."""
 
     decision: Literal["ok", "warning", "failure"]
     text: str

@@ -1,4 +1,4 @@
-"""System checks of what a project sets, with an id and a hint each."""
+"""System checks of the settings, each with an id and a hint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from turbo.runtime.redis.options import is_first_database
 
 __all__ = ["check_reach", "check_setup"]
 
-#: What channels-redis takes where no prefix is given.
+#: The default prefix of channels-redis.
 LAYER_PREFIX = "asgi"
 
 
@@ -42,19 +42,19 @@ def check_setup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_reach(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check, before deployment, which hosts are served and who may share the Redis."""
+    """Check, before deployment, the allowed hosts and the prefixes in Redis."""
     try:
         return [*_check_hosts(), *_check_layer_prefix(), *_check_replay_prefix()]
     except (ConfigurationError, ImportError, TypeError, ValueError):
-        return []  # check_setup says what is wrong with the settings
+        return []  # check_setup() reports errors in the settings
 
 
 def _check_hosts() -> Iterator[CheckMessage]:
     if "*" in settings.ALLOWED_HOSTS and getattr(settings, "ASGI_APPLICATION", None):
         yield Warning(
-            "ALLOWED_HOSTS has '*', so a WebSocket is taken from every site whose name "
-            "leads to this server, and from programs that name no Origin.",
-            hint="Name the hosts of this site in ALLOWED_HOSTS.",
+            "ALLOWED_HOSTS has '*', so WebSockets are accepted from every site whose "
+            "domain points to this server, and from programs that send no Origin.",
+            hint="List the hosts of this site in ALLOWED_HOSTS.",
             id="turbo.W015",
         )
 
@@ -63,14 +63,14 @@ def _check_layer_prefix() -> Iterator[CheckMessage]:
     config = layer_config().get("CONFIG", {})
     if not layer_is_redis() or config.get("prefix", LAYER_PREFIX) != LAYER_PREFIX:
         return
-    # Pub/sub of Redis knows no databases.
+    # Pub/sub of Redis has no databases.
     if layer_is_of("channels_redis.pubsub") or is_first_database(layer_hosts()):
         yield Warning(
             f"The prefix of the channel layer is {LAYER_PREFIX!r}, the default. "
-            f"Another project on the same Redis may have it too, and both would hear "
+            f"If another project on the same Redis also has it, both projects get "
             f"each other's messages.",
-            hint='Give the layer a "prefix" of this project in its CONFIG, or silence '
-            "the check if no other project uses that Redis.",
+            hint='Set "prefix" in the CONFIG of the layer to a name of this project, '
+            "or silence the check if no other project uses that Redis.",
             id="turbo.W022",
         )
 
@@ -81,8 +81,8 @@ def _check_replay_prefix() -> Iterator[CheckMessage]:
         return
     if is_first_database(RedisReplay.options()["hosts"]):
         yield Warning(
-            f"The prefix of the replay log is {prefix!r}, the default. Another project "
-            f"in the same Redis database may have it too, and both would read each "
+            f"The prefix of the replay log is {prefix!r}, the default. If another "
+            f"project in the same Redis database also has it, both projects read each "
             f"other's messages and revocations.",
             hint="Set TURBO['REPLAY_PREFIX'] to a name of this project, or silence the "
             "check if no other project uses that Redis.",
@@ -123,9 +123,9 @@ def _check_timeouts(hosts: Sequence[Any]) -> Iterator[CheckMessage]:
         not isinstance(host, dict) or "socket_timeout" not in host for host in hosts
     ):
         yield Warning(
-            "RedisChannelLayer waits 5 s for a message, and so does redis-py before it "
-            "gives up: quiet connections end with TimeoutError.",
-            hint='Give each host as {"address": "redis://…", "socket_timeout": None}.',
+            "RedisChannelLayer waits 5 s for a message, and the timeout of redis-py is "
+            "also 5 s, so quiet connections end with TimeoutError.",
+            hint='Write each host as {"address": "redis://…", "socket_timeout": None}.',
             id="turbo.W008",
         )
 

@@ -1,4 +1,4 @@
-"""System checks of the declared streams, with an id and a hint each."""
+"""System checks of the declared streams, each with an id and a hint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["check_permissions", "check_streams"]
 
 
 def check_streams(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check that the declared streams do not stand in each other's way."""
+    """Check the declarations of the model streams."""
     streams = [cls for cls in stream_classes() if issubclass(cls, ModelStream)]
     checks = (
         _check_attribute,
@@ -34,11 +34,12 @@ def check_streams(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_permissions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check, before deployment, that every model stream says who may see it."""
+    """Check, before deployment, that every model stream has a permission test."""
     return [
         Warning(
-            f"{cls.label} does not say who may see it: everybody may.",
-            hint="Define user_passes_test(self, user), if only to return True.",
+            f"{cls.label} does not define who may see it, so everybody may.",
+            hint="Define user_passes_test(self, user); return True if everybody may "
+            "see it.",
             obj=cls,
             id="turbo.W007",
         )
@@ -53,9 +54,9 @@ def _check_attribute(cls: type[ModelStream]) -> Iterator[CheckMessage]:
     if isinstance(current, StreamDescriptor):
         if current.stream_class is not cls:
             yield Error(
-                f"{cls.label} and {current.stream_class.label} both want to be "
+                f"{cls.label} and {current.stream_class.label} both use the attribute "
                 f"{model._meta.label}.{attribute}.",
-                hint="Give one of them a Meta.attribute of its own.",
+                hint="Give one of them another Meta.attribute.",
                 obj=cls,
                 id="turbo.E005",
             )
@@ -65,8 +66,8 @@ def _check_attribute(cls: type[ModelStream]) -> Iterator[CheckMessage]:
     except FieldDoesNotExist:
         kind = "attribute"
     yield Error(
-        f"{model._meta.label} has a {kind} called {attribute!r}, where {cls.label} "
-        f"wants to be.",
+        f"{cls.label} cannot use the attribute {model._meta.label}.{attribute}, which "
+        f"already exists ({kind}).",
         hint="Give the stream another Meta.attribute.",
         obj=cls,
         id="turbo.E006",
@@ -82,13 +83,13 @@ def _check_parent(cls: type[ModelStream]) -> Iterator[CheckMessage]:
     except ConfigurationError as error:
         yield Error(
             f"{cls.label}.Meta.broadcasts_to is {name!r}. {error}",
-            hint="Name a foreign key, or define get_broadcast_streams(self).",
+            hint="Set it to a foreign key, or define get_broadcast_streams(self).",
             obj=cls,
             id="turbo.E010",
         )
         return
     if isinstance(field.related_model, str):
-        return  # of an abstract model: each that inherits it has its own
+        return  # the model is abstract; each of its children has a field of its own
     try:
         parent_stream_class(field)
     except ConfigurationError as error:
@@ -115,15 +116,15 @@ def _check_template(cls: type[ModelStream]) -> Iterator[CheckMessage]:
     if own or cls.options.refreshes or not cls.broadcasts():
         return
     if cls.options.model._meta.abstract:
-        return  # each model has its own
+        return  # each child of the model has its own template
     name = str(cls.from_instance(cls.options.model()).get_broadcast_template())
     try:
         get_template(name)
     except (TemplateDoesNotExist, TemplateSyntaxError) as error:
         problem = f"{type(error).__name__}: {error}"
         yield Error(
-            f"{cls.label} broadcasts {name!r}, which does not load. {problem}",
-            hint="Write that template, or name another in Meta.template.",
+            f"{cls.label} broadcasts {name!r}, which cannot be loaded. {problem}",
+            hint="Create this template, or set Meta.template to another one.",
             obj=cls,
             id="turbo.E013",
         )
@@ -136,7 +137,7 @@ def _check_unused(cls: type[ModelStream]) -> Iterator[CheckMessage]:
     for name in ("template", "target", "inserts_by"):
         if getattr(cls.options, name) != getattr(defaults, name):
             yield Warning(
-                f"{cls.label}.Meta.{name} has no effect: nothing is inserted.",
+                f"{cls.label}.Meta.{name} has no effect, because nothing is inserted.",
                 hint="Set Meta.broadcasts_to, without Meta.refreshes.",
                 obj=cls,
                 id="turbo.W014",

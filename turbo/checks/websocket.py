@@ -1,4 +1,4 @@
-"""Open a WebSocket at the ASGI application, as a page does at a server."""
+"""A check that opens a WebSocket of the ASGI application, as a page does."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ class _Socket:
         await asyncio.gather(self._serving, return_exceptions=True)
 
     def say(self, message: Message) -> None:
-        """Send to the application."""
+        """Send a message to the application."""
         self._incoming.put_nowait(message)
 
     async def answer(self) -> Message:
-        """Return the next message of the application, if any, or raise its error."""
+        """Return the next message of the application, or raise its exception."""
         coming = asyncio.ensure_future(self._outgoing.get())
         waiting = {coming, self._serving}
         await asyncio.wait(
