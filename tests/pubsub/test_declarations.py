@@ -55,7 +55,7 @@ def test_the_defaults() -> None:
     ("settings", "words"),
     [
         ({"PROT": 1}, "no setting 'PROT'"),
-        ({"ACCESS": "friends"}, "'friends', which is none of 'anyone'"),
+        ({"ACCESS": "friends"}, "'friends', which is not one of 'anyone'"),
         ({"EXTRA_MODELS": "one"}, "is a list of dotted paths"),
         ({"REDIS_HOSTS": "redis://x"}, "must pass a list"),
     ],
@@ -93,10 +93,10 @@ def test_without_redis_there_is_a_warning() -> None:
     ("paths", "words"),
     [
         (["no.Where"], "No module named 'no'"),
-        (["turbo.pubsub.conf.PubSubSettings"], "It is no ModelListenConfig."),
+        (["turbo.pubsub.conf.PubSubSettings"], "It is not a ModelListenConfig."),
         (["turbo.pubsub.ModelListenConfig"], "It has no model_path"),
         (["tests.pubsub.shop.listening.NowhereListenConfig"], "Nowhere"),
-        (["tests.pubsub.shop.listening.ToppingListenConfig"], "listenable already"),
+        (["tests.pubsub.shop.listening.ToppingListenConfig"], "already listenable"),
         ([CRATE, CRATE], "listed twice"),
     ],
 )
@@ -179,7 +179,7 @@ def test_fields_and_serializers_that_are_not_there() -> None:
         ("turbo.E034", Topping),
         ("turbo.E035", Pizza),
     }
-    assert any("no 'colour'" in message.msg for message in messages)
+    assert any("name 'colour'" in message.msg for message in messages)
 
 
 def test_before_deployment_each_model_says_who_is_told() -> None:

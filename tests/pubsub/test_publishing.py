@@ -296,7 +296,7 @@ def test_redis_killed_and_restarted(
     assert get_ident() not in connects
     assert len(toppings) == 50
     assert len(errors(caplog)) == 1
-    assert "Pub/sub messages go out again." in caplog.messages
+    assert "Pub/sub messages are sent again." in caplog.messages
 
 
 def test_redis_frozen_holds_up_no_save(valkey: Valkey) -> None:
@@ -367,7 +367,7 @@ def test_without_redis_one_line_says_so(caplog: pytest.LogCaptureFixture) -> Non
         Topping.objects.create(name="misconfigured")
         assert turbo.flush(PATIENCE)
 
-    said = [text for text in caplog.messages if text.startswith("Nothing is published")]
+    said = [text for text in caplog.messages if text.startswith("No changes are")]
     assert len(said) == 1
 
 

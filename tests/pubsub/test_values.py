@@ -165,7 +165,7 @@ async def test_tokens_of_another_kind(caplog: pytest.LogCaptureFixture) -> None:
         assert await user_of_token("bad", 1) is None
         assert await user_of_token("broken", 1) is None
 
-    assert "A token cannot be checked" in caplog.text
+    assert "A token could not be checked" in caplog.text
 
 
 async def test_no_greetings_without_hello_messages() -> None:

@@ -1,4 +1,4 @@
-"""Who may connect, and what they are told first."""
+"""Access of clients to ``pubsub_server``, and their first messages."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from turbo.typing import Scope
 
 __all__ = ["greetings", "may_connect", "query_token", "user_of_token"]
 
-#: The URL's parameter with the token, if ``QUERY_TOKEN`` is on.
+#: The parameter of the URL with the token, if ``QUERY_TOKEN`` is on.
 QUERY_PARAMETER = "token"
 
 
 async def may_connect(user: Any, session: Any) -> bool:
-    """Return whether ``ACCESS`` lets this user in, or whoever has this session."""
+    """Return whether ``ACCESS`` allows this user or this session to connect."""
     access = get_pubsub_settings().access
     if access == "session" and not user.is_authenticated:
         return await in_thread(_is_kept, session)
@@ -52,7 +52,7 @@ _TESTS: dict[Access, Callable[[Any], bool]] = {
 
 
 def query_token(scope: Scope) -> str | None:
-    """Return the token in the URL, if it may stand there."""
+    """Return the token in the URL, if this is allowed and it has one."""
     if not get_pubsub_settings().query_token:
         return None
     text: str = scope.get("query_string", b"").decode("latin-1")
@@ -69,7 +69,7 @@ async def user_of_token(token: str, owner: Hashable) -> Any:
         else:
             user = await in_turn(owner, ask, token)
     except Exception as error:
-        log_failure("A token cannot be checked, and is refused.", error)
+        log_failure("A token could not be checked; it is refused.", error)
         return None
     return user if getattr(user, "is_authenticated", False) else None
 
@@ -88,5 +88,5 @@ def _greetings(paths: Sequence[str], user: Any) -> list[str]:
             if message is not None:
                 frames.append(to_json(message))
         except Exception as error:
-            log_failure(f"The hello message {path!r} failed, and is left out.", error)
+            log_failure(f"The hello message {path!r} failed; it is left out.", error)
     return frames

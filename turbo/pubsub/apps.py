@@ -12,7 +12,7 @@ __all__ = ["PubSubConfig"]
 
 
 class PubSubConfig(AppConfig):
-    """Listens to the listenable models, in every process: each may change them."""
+    """Watches the listenable models in every process, because each may change them."""
 
     name = "turbo.pubsub"
     label = "turbo_pubsub"

@@ -14,10 +14,10 @@ __all__ = ["get_application"]
 
 def get_application() -> ProtocolTypeRouter:
     """
-    Return the whole stack: a WebSocket on every path, behind log-in and origin check.
+    Return an application with a WebSocket on every path, and sessions.
 
-    The page of another site cannot use its visitor's session. Programs that are no
-    browsers name no origin, and are welcome.
+    Pages of other sites cannot use their visitors' sessions, because the origin is
+    checked. Programs other than browsers send no origin and are accepted.
     """
     consumer = AuthMiddlewareStack(PubSubConsumer.as_asgi())
     websocket = OriginValidator(consumer, required=False)

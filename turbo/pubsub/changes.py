@@ -1,7 +1,7 @@
 """
-Changes as clients are told of them: each instance is read once, and serialised once.
+Changes in the form that clients get; each instance is read and serialised once.
 
-Reading is for threads.
+Call these functions in threads.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["PublishedChange", "read_changes"]
 
 
 class PublishedChange:
-    """One change of a row, for all who may be told of it."""
+    """One change of a row, for all users who may see it."""
 
     def __init__(
         self, listening: Listening, item: Announcement, instance: Model
@@ -37,11 +37,11 @@ class PublishedChange:
         self._frame: Frame | None = None
 
     def admits(self, user: Any) -> bool:
-        """Return whether a user may be told; a failure admits nobody."""
+        """Return whether a user may get the change; nobody may if the test fails."""
         return self._listening.admits(self._instance, user)
 
     def frame(self) -> Frame:
-        """Return the frame, the same for all; it is made for the first who gets it."""
+        """Return the frame, which is made once for all users."""
         with self._lock:
             if self._frame is None:
                 text = _text(self._listening, self._item, self._instance)
@@ -50,13 +50,13 @@ class PublishedChange:
 
 
 def read_changes(announcements: Sequence[Announcement]) -> list[PublishedChange]:
-    """Return what there is to tell, in order."""
+    """Return the changes for clients, in order."""
     known = [(find(item.label), item) for item in announcements]
     rows = _read([(listening, item) for listening, item in known if listening])
     return [
         PublishedChange(listening, item, instance)
         for listening, item in known
-        # Not a model of ours, or deleted since; the delete follows.
+        # Skips unknown models and rows deleted since, whose delete follows.
         if listening is not None and (instance := rows.get(_key(item))) is not None
     ]
 
@@ -66,7 +66,7 @@ def _key(item: Announcement) -> tuple[str, str, str, bool]:
 
 
 def _read(known: Sequence[tuple[Listening, Announcement]]) -> dict[Any, Model]:
-    """Return the instances: those that are there by one query for each model."""
+    """Return the instances; existing ones are read with one query for each model."""
     found: dict[Any, Model] = {}
     wanted: dict[tuple[type[Model], str], dict[Any, Announcement]] = {}
     for listening, item in known:

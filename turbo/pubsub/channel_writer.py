@@ -1,9 +1,9 @@
 """
-The way to Redis: what is announced waits here for the publisher's thread.
+The queue of messages that the publisher's thread publishes in Redis.
 
-While Redis is out of reach the queue fills up to ``PUBLISH_QUEUE``, then the oldest are
-dropped. What was published and not acknowledged is sent again and recognised there:
-each message has a number, and the script passes over those that it has seen.
+While Redis cannot be reached, the queue grows up to ``PUBLISH_QUEUE``. Then the oldest
+messages are dropped. Messages that were published but not acknowledged are sent again.
+Each message has a number, and the script skips those that it has seen.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ __all__ = ["ChannelWriter", "send", "server_channel"]
 
 logger = logging.getLogger("turbo.pubsub")
 
-#: Posts published with one call.
+#: The most posts published with one call.
 BATCH = 64
-#: Seconds for which Redis remembers what a process published last.
+#: Seconds for which Redis keeps the number of a process's last message.
 MEMORY = 3_600
 
 # KEYS: the number of the last message of a process. ARGV: seconds to keep it, then
@@ -52,12 +52,12 @@ return 1
 """)
 
 
-#: What goes to each of several channels, together.
+#: Pairs of a channel and a text that are published together.
 Post: TypeAlias = tuple[tuple[str, str], ...]
 
 
 def send(announcement: Announcement) -> None:
-    """Publish soon; never blocks and opens no connection."""
+    """Queue an announcement; this does not block or open a connection."""
     message = announcement.message()
     posts = [(channel, message) for channel in announcement.channels()]
     post = (*posts, (server_channel(), announcement.pack()))
@@ -65,12 +65,12 @@ def send(announcement: Announcement) -> None:
 
 
 def server_channel() -> str:
-    """Return the channel on which ``pubsub_server`` is told."""
+    """Return the channel for ``pubsub_server``."""
     return f"{get_settings().replay_prefix}:pubsub"
 
 
 class ChannelWriter:
-    """The queue of one process, emptied by the publisher's loop."""
+    """The queue of one process, which the publisher's loop empties."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, on_empty: Callable[[], None]
@@ -82,15 +82,15 @@ class ChannelWriter:
             on_full=self._drop_oldest,
             drained=on_empty,
         )
-        # The loop's own:
+        # Only used on the loop:
         self._key = secrets.token_hex(8)
         self._number = 0
         self._host: Mapping[str, Any] | None = None
         self._clients: Clients | None = None
         self._outage = OutageLog(
             logger,
-            down="Pub/sub messages wait: %(type)s: %(error)s",
-            up="Pub/sub messages go out again.",
+            down="Pub/sub messages have to wait: %(type)s: %(error)s",
+            up="Pub/sub messages are sent again.",
         )
         self._warned = False
 
@@ -103,7 +103,7 @@ class ChannelWriter:
         return self._queue.waiting()
 
     async def work(self) -> None:
-        """Publish what is queued, in order, until cancelled."""
+        """Publish queued posts, in order, until cancelled."""
         try:
             await self._queue.run()
         finally:
@@ -126,7 +126,7 @@ class ChannelWriter:
         await Backoff().until_done(attempt, outage=self._outage)
 
     def _host_in_force(self) -> Mapping[str, Any] | None:
-        """Return where to publish; say once that there is no such place."""
+        """Return the host to publish on; log once if there is none."""
         try:
             host = redis_host()
             problem = "The channel layer is not in Redis, and there are no REDIS_HOSTS."
@@ -134,11 +134,11 @@ class ChannelWriter:
             host, problem = None, str(error)
         if host is None and not self._warned:
             self._warned = True
-            logger.warning("Nothing is published on Redis channels: %s", problem)
+            logger.warning("No changes are published on Redis channels: %s", problem)
         return host
 
     async def _use(self, host: Mapping[str, Any] | None) -> None:
-        """Talk to this host from now on; settings may change in tests."""
+        """Use this host from now on; settings may change in tests."""
         if host == self._host:
             return
         self._host, old = host, self._clients

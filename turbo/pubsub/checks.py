@@ -34,12 +34,12 @@ def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]
 
 
 def check_declarations(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check that every listenable model can be asked what it declares."""
+    """Check the declarations of all listenable models."""
     return [message for item in _all() for message in _check(item)]
 
 
 def check_access(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check, before deployment, that models say who is told if anyone may connect."""
+    """Check, before deployment, that models restrict access if anyone may connect."""
     try:
         if get_pubsub_settings().access != "anyone":
             return []
@@ -48,7 +48,7 @@ def check_access(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     default: Any = Listenable.has_access
     return [
         CheckWarning(
-            f"Everybody who can reach pubsub_server is told of {item.label}.",
+            f"Everybody who can reach pubsub_server receives changes of {item.label}.",
             hint="Define has_access(instance, user), or set TURBO['PUBSUB']['ACCESS'].",
             obj=item.model,
             id="turbo.W032",
@@ -64,7 +64,7 @@ def _all() -> Iterator[Listening | str]:
     try:
         yield from extra_listenings()
     except ConfigurationError:
-        return  # check_settings says why
+        return  # check_settings() reports it
 
 
 def _no_redis() -> CheckMessage:
@@ -84,7 +84,7 @@ def _check_paths(settings: PubSubSettings) -> Iterator[CheckMessage]:
             usable = False
         if not usable:
             yield Error(
-                f"TURBO['PUBSUB'] names {path!r}, which is no function.",
+                f"TURBO['PUBSUB'] names {path!r}, which is not a function.",
                 hint="Correct AUTHENTICATE or HELLO_MESSAGES.",
                 id="turbo.E031",
             )
@@ -128,7 +128,7 @@ def _check_serializer(item: Listening) -> Iterator[CheckMessage]:
     if not usable:
         yield Error(
             f"{item.label} has no usable serializer_class.",
-            hint="Give a serializer of Django REST framework, or its dotted path.",
+            hint="Set a serializer of Django REST framework, or its dotted path.",
             obj=item.model,
             id="turbo.E035",
         )
@@ -142,8 +142,9 @@ def _check_fields(item: Listening) -> Iterator[CheckMessage]:
             item.model._meta.get_field(name)
         except FieldDoesNotExist:
             yield Error(
-                f"{item.label} has no {name!r}, which its serializer_fields name.",
-                hint="Name fields, properties or methods of the model, or 'pk'.",
+                f"serializer_fields of {item.label} name {name!r}, which it does not "
+                f"have.",
+                hint="Use fields, properties or methods of the model, or 'pk'.",
                 obj=item.model,
                 id="turbo.E034",
             )

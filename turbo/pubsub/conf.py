@@ -12,7 +12,7 @@ from turbo.runtime.redis.hosts import read_hosts
 
 __all__ = ["Access", "PubSubSettings", "get_pubsub_settings", "redis_host"]
 
-#: Who may connect to ``pubsub_server``, from everybody to hardly anybody.
+#: Who may connect to ``pubsub_server``; each value allows fewer than the one before.
 Access: TypeAlias = Literal["anyone", "session", "authenticated", "staff", "superuser"]
 
 _PATHS = ("extra_models", "hello_messages")
@@ -30,26 +30,26 @@ class PubSubSettings:
     ping_interval: float = 30.0
     #: Dotted paths of ``ModelListenConfig`` classes, for models of other apps.
     extra_models: Sequence[str] = ()
-    #: Dotted paths of functions that return what a client is told first.
+    #: Dotted paths of functions that return the first messages for a client.
     hello_messages: Sequence[str] = ()
     #: Who may connect.
     access: Access = "anyone"
     #: Dotted path of the function that returns the user of a token.
     authenticate: str = "turbo.pubsub.tokens.authenticate"
-    #: Seconds for which a token of ``make_token`` admits its bearer.
+    #: Seconds for which a token of ``make_token`` is valid.
     token_max_age: int = 86_400
-    #: Seconds that a client without a session may take to send its token.
+    #: Seconds within which a client without a session must send its token.
     token_timeout: float = 10.0
-    #: Whether a token may also stand in the URL, where logs and proxies see it.
+    #: Whether a token may also be in the URL, where logs and proxies can see it.
     query_token: bool = False
-    #: Redis hosts, the first of which is used; ``None`` takes the channel layer's.
+    #: Redis hosts, of which the first is used; ``None`` uses the channel layer's.
     redis_hosts: Any = None
 
 
 def _validate(settings: PubSubSettings) -> PubSubSettings:
     if settings.access not in get_args(Access):
         raise ConfigurationError(
-            f"TURBO['PUBSUB']['ACCESS'] is {settings.access!r}, which is none of "
+            f"TURBO['PUBSUB']['ACCESS'] is {settings.access!r}, which is not one of "
             f"{', '.join(map(repr, get_args(Access)))}."
         )
     for name in _PATHS:
@@ -67,9 +67,9 @@ get_pubsub_settings = section_reader("PUBSUB", PubSubSettings, _validate)
 
 def redis_host() -> Mapping[str, Any] | None:
     """
-    Return how to reach the Redis that carries the messages; ``None`` if there is none.
+    Return the options of the Redis host for the messages, or ``None``.
 
-    Of several hosts the first one: whoever subscribes needs to know one address.
+    If there are several, it is the first one, so subscribers need only one address.
     """
     hosts = get_pubsub_settings().redis_hosts
     if hosts is None:

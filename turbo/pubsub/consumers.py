@@ -49,21 +49,21 @@ class PubSubConsumer(AdmittedConnection, Endpoint):
         self._scope = scope
         self._socket = socket
         self._fan_out: FanOut | None = None
-        self._early: list[Frame] | None = []  # until it has been greeted
+        self._early: list[Frame] | None = []  # until the hello messages are sent
 
     @property
     def websocket_budget(self) -> ConnectionBudget:
-        """Return what the client may ask for."""
+        """Return the budget of the client."""
         return self.budget
 
     async def websocket_prepare(self) -> None:
-        """Wait a moment until changes and revocations are heard."""
+        """Wait for a short time until changes and revocations are received."""
         self._fan_out = get_fan_out()
         await self._fan_out.open(PATIENCE)
         await wait_until_listening()
 
     async def websocket_connect(self, message: Message) -> None:
-        """Accept the connection, when it is known whom to tell of what comes."""
+        """Accept the client, after its permission is known."""
         token = query_token(self._scope)
         has_room, admitted = self.budget.hold("subscriptions"), False
         if has_room and token is None:
@@ -80,7 +80,7 @@ class PubSubConsumer(AdmittedConnection, Endpoint):
             self.tasks.run(self._wait_for_token())
 
     async def websocket_receive(self, message: Message) -> None:
-        """Act on a frame."""
+        """Handle a frame."""
         match receive(message.get("text"), limit=get_settings().max_frame_bytes):
             case Authenticate(token):
                 await self._authenticate(token)
@@ -99,7 +99,7 @@ class PubSubConsumer(AdmittedConnection, Endpoint):
             await self._fan_out.close()
 
     def tell(self, frame: Frame) -> None:
-        """Send a frame, once the client has been greeted."""
+        """Send a frame, after the hello messages."""
         if self._early is None:
             self._socket.put(frame)
             return
@@ -108,10 +108,10 @@ class PubSubConsumer(AdmittedConnection, Endpoint):
             self._end(CloseCode.SLOW)
 
     def deliver(self, frame: Frame) -> None:
-        """Leave out the hub's pings: the server sends those of WebSocket itself."""
+        """Ignore the hub's pings, because the server sends pings of WebSocket."""
 
     def websocket_limited(self) -> None:
-        """Say that frames come faster than they are read."""
+        """Tell the client that it sends frames faster than they are read."""
         self._socket.put(Frame(LIMITED))
 
     async def _authenticate(self, token: str) -> None:
@@ -124,12 +124,12 @@ class PubSubConsumer(AdmittedConnection, Endpoint):
             self.deny("token")
             return
         async with self.revocations.lock:
-            # What is decided for whom it was before is not for whom it is now.
+            # Decisions for the previous user do not apply to the new one.
             misses = get_fan_out().dismiss(self)
-            self.visitor.become(user)  # the session, if any, is another user's
-            # Something may have happened to the user while the token was looked at.
+            self.visitor.become(user)  # a session would be another user's
+            # The user may have changed while the token was checked.
             admitted = await self.visitor.reload() and await self._admit()
-        budget.release("subscriptions")  # it counts for the bearer of the token now
+        budget.release("subscriptions")  # it now counts for the token's user
         if not admitted:
             self.deny("forbidden")
             return
@@ -142,7 +142,7 @@ class PubSubConsumer(AdmittedConnection, Endpoint):
             self._socket.put(Frame(GAP_FRAME))
 
     async def _admit(self) -> bool:
-        """Let the visitor in, or not; then every change is theirs to hear."""
+        """Admit the visitor if this is allowed; return whether it is."""
         self.is_admitted = await self.visitor.refresh() and await self.may_stay()
         if self.is_admitted:
             get_fan_out().admit(self)
@@ -163,11 +163,11 @@ class PubSubConsumer(AdmittedConnection, Endpoint):
             self.deny("timeout")
 
     async def may_stay(self) -> bool:
-        """Ask whether the visitor may be here."""
+        """Return whether the visitor may be connected."""
         return await may_connect(self.visitor.user, self.visitor.session)
 
     def deny(self, reason: Denial) -> None:
-        """Say why the connection ends, and end it."""
+        """Tell the client the reason, and end the connection."""
         metrics.count("refused")
         self._socket.put(Frame(denied(reason)))
         self._end(CloseCode.FORBIDDEN)

@@ -1,4 +1,4 @@
-"""What clients get as ``data`` when only the names of attributes are given."""
+"""The ``data`` for clients if a model declares only names of attributes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def values_of(instance: Model, names: Iterable[str]) -> dict[str, Any]:
     """
     Return attributes of an instance by name: ``{"pk": 1, "name": "Gouda"}``.
 
-    A related object is its key, related objects are a list of keys, a file is its URL,
-    and a method is called.
+    The value of a related object is its key, that of several is a list of keys, and
+    that of a file is its URL. Methods are called.
     """
     return {name: _value(instance, name) for name in names}
 

@@ -1,5 +1,5 @@
 """
-How a model is declared listenable: by a mixin of its own, or by a class that names it.
+Declarations of listenable models, by a mixin or by a class that names the model.
 
 ::
 
@@ -27,20 +27,20 @@ APP = "turbo.pubsub"
 
 class Listenable:
     """
-    What can be said about a listenable model.
+    The options of a listenable model.
 
-    The methods are asked with the class (a mixin's model) or an instance (a
-    ``ModelListenConfig``) in front, so class methods, static methods and plain methods
-    of a config all do.
+    The methods are called on the class (a model with the mixin) or on an instance (of a
+    ``ModelListenConfig``), so they can be class methods, static methods, or plain
+    methods of a config.
     """
 
     #: Attributes that clients of ``pubsub_server`` get as ``data``; ``pk`` is the key.
     serializer_fields: Sequence[str] = ("pk",)
-    #: A serializer of Django REST framework to make ``data`` instead, or the dotted
-    #: path of one: serializers import models, so models cannot import serializers.
+    #: A serializer of Django REST framework that makes ``data`` instead, or its dotted
+    #: path, because serializers import models, so models cannot import serializers.
     serializer_class: Any = None
-    #: Columns of a deleted row that reach ``pubsub_server``; ``None`` stands for all
-    #: but those called ``password``.
+    #: Columns of a deleted row that are sent to ``pubsub_server``; ``None`` means all
+    #: except those called ``password``.
     deleted_fields: Sequence[str] | None = None
 
     @classmethod
@@ -48,18 +48,18 @@ class Listenable:
         """
         Return whether a change is published.
 
-        ``action`` is ``"created"``, ``"saved"`` or ``"deleted"``. Asked after the
-        commit, by the process that made the change.
+        ``action`` is ``"created"``, ``"saved"`` or ``"deleted"``. The process that made
+        the change calls this after the commit.
         """
         return True
 
     @classmethod
     def has_access(cls, instance: Any, user: Any) -> bool:
         """
-        Return whether ``user`` is told of a change of ``instance``.
+        Return whether ``user`` receives a change of ``instance``.
 
-        Asked by ``pubsub_server``, once for each change and user. ``user`` may be
-        anonymous. After a delete ``instance`` holds the columns that the row had.
+        ``pubsub_server`` calls this once for each change and user. ``user`` may be
+        anonymous. After a delete, ``instance`` has the columns that the row had.
         """
         return True
 
@@ -69,14 +69,14 @@ class ListenableModelMixin(Listenable):
 
 
 class ModelListenConfig(Listenable):
-    """Make the model of another app listenable; listed in ``EXTRA_MODELS``."""
+    """Makes a model of another app listenable. List it in ``EXTRA_MODELS``."""
 
     #: ``"app.Model"``
     model_path: str = ""
 
 
 def check_installed(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check that somebody listens to the models that say that they are listenable."""
+    """Check that the app is installed if there are listenable models."""
     if apps.is_installed(APP):
         return []
     models = [m for m in apps.get_models() if issubclass(m, ListenableModelMixin)]
@@ -92,5 +92,5 @@ def check_installed(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage
     ]
 
 
-# Here and not in the app's ready(): what is to be found is that the app is missing.
+# Not in the app's ready(), because the check finds out that the app is missing.
 register(check_installed)

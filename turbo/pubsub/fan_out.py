@@ -1,9 +1,9 @@
 """
-The fan-out: one a process and event loop, between Redis and the sockets.
+The fan-out, which passes changes from Redis to the sockets.
 
-It has one subscription, reads each change once, lets the readers decide, and hands the
-same frame to all sockets of a user without awaiting any. Where changes may be missing
-it says ``{"type":"gap"}`` to everybody.
+Each process has one per event loop. It has one subscription, reads each change once,
+lets the readers decide, and hands the same frame to all sockets of a user without
+awaiting any. If changes may be missing, it sends ``{"type":"gap"}`` to everybody.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ __all__ = ["FanOut", "get_fan_out"]
 
 logger = logging.getLogger("turbo.pubsub")
 
-#: Changes decided together.
+#: The most changes that are decided together.
 BATCH = 64
-#: Seconds after which users who wait do not wait for the one who is asked about.
+#: Seconds after which a slow test of one user no longer delays the other users.
 PATIENCE = 0.1
-#: Threads that ask at once about users who were quick so far.
+#: Threads that decide at the same time for users whose tests have been quick.
 VISITS = 3
 
 
 class FanOut:
-    """The sockets of one loop, and what they are told."""
+    """The sockets of one loop, and their changes."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -56,24 +56,24 @@ class FanOut:
         self._jobs = Tasks()
 
     async def open(self, patience: float) -> None:
-        """Take a connection on; return when changes are heard, or ``patience`` ends."""
+        """Add a connection; wait up to ``patience`` seconds for the subscription."""
         self._guests += 1
         if self._guests == 1:
             self._jobs.run(self._listen())
             self._jobs.run(self._queue.run())
-        with suppress(TimeoutError):  # it is told of a gap as soon as they are heard
+        with suppress(TimeoutError):  # then it gets a gap when the subscription begins
             async with asyncio.timeout(patience):
                 await self._ready.wait()
 
     async def close(self) -> None:
-        """Forget a connection; the last one ends the subscription."""
+        """Remove a connection; the last one ends the subscription."""
         self._guests -= 1
         if not self._guests:
             _fan_outs.forget()
             await self._jobs.stop()
 
     def admit(self, listener: Listener) -> None:
-        """Tell a socket of every change from now on that its user may see."""
+        """Send a socket every change from now on that its user may see."""
         key = user_key(listener.visitor.user)
         reader = self._readers.get(key)
         if reader is None:
@@ -84,7 +84,7 @@ class FanOut:
         self._listeners[listener] = reader
 
     def dismiss(self, listener: Listener) -> bool:
-        """Tell a socket nothing more; return whether something was on its way."""
+        """Send a socket no more changes; return whether it may have missed one."""
         reader = self._listeners.pop(listener, None)
         if reader is None:
             return False
@@ -93,7 +93,7 @@ class FanOut:
         return reader.is_behind or bool(self._queue.waiting())
 
     def _forget_unused(self, reader: Reader) -> None:
-        # Who leaves and comes back while they are asked about is not asked beside that.
+        # A busy reader is kept, so that no user who reconnects is tested twice at once.
         if not reader.listeners and not reader.is_busy:
             self._readers.pop(reader.key, None)
 
@@ -101,7 +101,7 @@ class FanOut:
         host = redis_host()
         if host is None:
             logger.error(
-                "No change is heard: the channel layer is not in Redis, and "
+                "No changes are received: the channel layer is not in Redis, and "
                 "TURBO['PUBSUB'] has no REDIS_HOSTS."
             )
             self._ready.set()
@@ -130,10 +130,10 @@ class FanOut:
         try:
             changes = await in_thread(read_changes, announcements)
         except Exception as error:
-            log_failure("Changes cannot be told.", error)
+            log_failure("Changes could not be read for clients.", error)
             self._miss()
             return
-        for reader in list(self._readers.values()):  # one that is ended leaves
+        for reader in list(self._readers.values()):  # closing sockets removes readers
             reader.put(changes)
         await self._decide()
 
@@ -142,7 +142,7 @@ class FanOut:
             reader.miss()
 
     async def _decide(self) -> None:
-        """Ask about all users; those that take long are not waited for."""
+        """Decide for all users, without waiting for those with slow tests."""
         idle = [reader for reader in self._readers.values() if not reader.is_busy]
         for reader in idle:
             if reader.is_slow:
@@ -157,7 +157,7 @@ class FanOut:
                 visits, timeout=PATIENCE, return_when=first
             )
             if not done and not quick:
-                return  # they finish by themselves
+                return  # the running visits finish by themselves
 
     def _visit(self, readers: deque[Reader]) -> None:
         while readers:
@@ -191,5 +191,5 @@ _fan_outs = PerLoop(FanOut)
 
 
 def get_fan_out() -> FanOut:
-    """Return the fan-out of the running loop; open a connection before awaiting."""
+    """Return the fan-out of the running loop; call open() before any ``await``."""
     return _fan_outs.get()

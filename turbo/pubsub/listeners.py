@@ -1,8 +1,9 @@
 """
-The users who listen, and what each of them is told.
+The users who listen, and the changes for each of them.
 
-``has_access`` is asked once for each change and user. Mostly one visit to a thread asks
-for all users; one whose answers take long is asked apart, and the others go on.
+``has_access()`` is called once for each change and user. Mostly, one visit to a thread
+decides for all users. Users with slow tests are decided separately, so that they do not
+delay the others.
 """
 
 from __future__ import annotations
@@ -21,46 +22,46 @@ from turbo.pubsub.protocol import GAP_FRAME
 
 __all__ = ["Listener", "Reader"]
 
-#: Changes that may wait for one user, who is told of a gap if there are more.
+#: The most changes that wait for one user; if there are more, the user gets a gap.
 MOST = 1_000
-#: Seconds of asking after which a user is asked apart from the others.
+#: Seconds of tests after which a user is decided separately.
 QUICK = 0.05
 
 
 class Listener(Protocol):
-    """A socket that has been let in."""
+    """A socket that has been admitted."""
 
     visitor: Visitor
 
     def tell(self, frame: Frame) -> None:
-        """Take a frame; never blocks."""
+        """Take a frame without blocking."""
 
 
 class Reader:
-    """One user, on however many sockets; whoever is not logged in is one, too."""
+    """One user with all their sockets; all anonymous users share one reader."""
 
     def __init__(self, key: str | None, owner: Hashable) -> None:
         self.key = key
-        #: What all connections of the user have in common.
+        #: A key that all connections of the user share.
         self.owner = owner
         self.listeners: dict[Listener, None] = {}
-        #: Whether a thread is at work on it.
+        #: Whether a thread is deciding for this user.
         self.is_busy = False
         self.is_slow = False
         self._waiting: deque[PublishedChange] = deque()
         self._misses = False
-        # What is decided at the moment; a thread owns it while this is busy.
+        # The current decisions; a thread owns them while the reader is busy.
         self._user: Any = None
         self._batch: Sequence[PublishedChange] = ()
         self._frames: list[Frame] = []
 
     @property
     def is_behind(self) -> bool:
-        """Return whether something has yet to be told."""
+        """Return whether changes still have to be decided or sent."""
         return self.is_busy or bool(self._waiting)
 
     def put(self, changes: Sequence[PublishedChange]) -> None:
-        """Take what there is to tell; the user is asked about soon."""
+        """Add changes that are to be decided."""
         if not self.listeners:
             return
         if len(self._waiting) + len(changes) > MOST:
@@ -71,13 +72,13 @@ class Reader:
             self._waiting.extend(changes)
 
     def miss(self) -> None:
-        """Say that changes may be missing, after what is decided at the moment."""
+        """Send a gap after the current decisions, because changes may be missing."""
         self._misses = True
         if not self.is_busy:
             self.finish()
 
     def begin(self) -> bool:
-        """Take what waits, to be decided in a thread; return whether there is any."""
+        """Take the waiting changes for a thread; return whether there are any."""
         if not self.listeners:
             self._waiting.clear()
         if self.is_busy or not self._waiting:
@@ -89,18 +90,18 @@ class Reader:
         return True
 
     def steps(self) -> Iterable[Callable[[], None]]:
-        """Return what decides, change by change; for threads."""
+        """Return functions that decide one change each; for threads."""
         return [partial(self._decide, change) for change in self._batch]
 
     def decide(self) -> None:
-        """Decide everything at once; for threads."""
+        """Decide all changes; for threads."""
         begun = time.monotonic()
         for step in self.steps():
             step()
         self.is_slow = time.monotonic() - begun > QUICK
 
     def finish(self) -> None:
-        """Tell what was decided."""
+        """Send the allowed changes."""
         frames, self._frames, self._batch = self._frames, [], ()
         if self._misses:
             self._misses = False

@@ -1,7 +1,7 @@
 """
-What is said of one change: the message on the channels, and what the server is told.
+The messages about one change, on the channels and to the server.
 
-The message is the same on three channels, so that a subscriber hears what it wants::
+The message is the same on three channels, so that a subscriber can choose::
 
     django                          everything
     django:shop-Topping             one model
@@ -24,13 +24,13 @@ __all__ = ["GAP", "Announcement", "PublishedAction", "to_json"]
 
 PublishedAction: TypeAlias = Literal["created", "saved", "deleted"]
 
-#: Told to the server instead of an announcement: some could not be kept.
+#: Sent to the server instead of announcements that had to be dropped.
 GAP = "{}"
 
 
 def to_json(value: Any) -> str:
     r"""
-    Return ``value`` as JSON in ASCII, which holds whatever a database holds.
+    Return ``value`` as ASCII JSON, which can hold all text of a database.
 
     >>> to_json({"pk": 1, "name": "Crème"})
     '{"pk":1,"name":"Cr\\u00e8me"}'
@@ -79,7 +79,7 @@ class Announcement:
 
     def pack(self) -> str:
         """
-        Return what the server is told, beside the channels.
+        Return the message for the server.
 
         >>> Announcement(app="shop", model="Topping", action="saved", pk=7).pack()
         '{"app":"shop","model":"Topping","action":"saved","pk":7,"using":"default",\
@@ -90,10 +90,10 @@ class Announcement:
     @classmethod
     def unpack(cls, text: str) -> Announcement | None:
         """
-        Return what :meth:`pack` wrote; ``None`` stands for :data:`GAP`.
+        Return the announcement that :meth:`pack` wrote, or ``None`` for :data:`GAP`.
 
-        Keys of later versions are passed over; without the known ones it raises
-        :exc:`~turbo.delivery.unreadable.Unreadable`.
+        Keys of later versions are ignored. Raises
+        :exc:`~turbo.delivery.unreadable.Unreadable` if known keys are missing.
         """
         given = json_object(text)
         if not given:

@@ -35,7 +35,7 @@ __all__ = [
 MAX_TOKEN = 8_192
 
 AUTHENTICATED = to_json({"type": "authenticated"})
-#: Changes may be missing: what was shown is to be read anew.
+#: Changes may be missing, so the client has to read its data again.
 GAP_FRAME = to_json({"type": "gap"})
 PONG = to_json({"type": "pong"})
 #: The client asks for more than its budget.
@@ -47,20 +47,20 @@ LIMIT = to_json(
     }
 )
 
-#: Why a client is not told anything (any more).
+#: Why a client may not receive changes.
 Denial: TypeAlias = Literal["forbidden", "revoked", "timeout", "token"]
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticate:
-    """The client says who it is."""
+    """The client sends its token."""
 
     token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """The client asks whether anybody is there."""
+    """The client sends a ping."""
 
 
 ClientEvent: TypeAlias = Authenticate | Ping | Refused
@@ -78,7 +78,7 @@ def denied(reason: Denial) -> str:
 
 def receive(text: str | None, *, limit: int) -> ClientEvent:
     """
-    Return what a frame asks for; ``None`` stands for a binary frame.
+    Return the event of a frame; ``None`` stands for a binary frame.
 
     >>> receive('{"type":"sing"}', limit=100)
     Refused(frame='{"type":"error","reason":"unknown_type","detail":\

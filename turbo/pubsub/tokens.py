@@ -1,8 +1,8 @@
 """
-Who a token belongs to.
+Tokens of clients of ``pubsub_server``.
 
-``TURBO["PUBSUB"]["AUTHENTICATE"]`` names the function that is asked; this one reads the
-tokens of :func:`make_token`.
+``TURBO["PUBSUB"]["AUTHENTICATE"]`` names the function that returns the user of a token.
+The default, :func:`authenticate`, reads the tokens of :func:`make_token`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def make_token(user: Any) -> str:
 
 
 def authenticate(token: str) -> Any:
-    """Return the user of a token; ``None`` where it is forged, too old, or nobody's."""
+    """Return the user of a token, or ``None`` if it is forged, too old or nobody's."""
     try:
         age = get_pubsub_settings().token_max_age
         pk, fingerprint = signing.loads(token, salt=SALT, max_age=age)

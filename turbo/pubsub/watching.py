@@ -1,4 +1,4 @@
-"""Which models are listened to, and what their declarations say."""
+"""The watched models and their declarations."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ACTIONS: dict[ChangeAction, PublishedAction] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listening:
-    """One listenable model, and who answers for it: the model itself, or a config."""
+    """One listenable model, and its declaration: the model itself or a config."""
 
     model: type[Model]
     declaration: Any
@@ -56,7 +56,7 @@ class Listening:
         return self.model._meta.label
 
     def announcement(self, change: ModelChange) -> Announcement | None:
-        """Return what is to be published of a change, if anything is."""
+        """Return the announcement of a change, or ``None`` if it is not published."""
         action = ACTIONS[change.action]
         if not _answer(self.declaration.should_notify(change.instance, action)):
             return None
@@ -74,7 +74,7 @@ class Listening:
         )
 
     def admits(self, instance: Model, user: Any) -> bool:
-        """Return whether a user may be told; a failure admits nobody."""
+        """Return whether a user may get a change; nobody may if the test fails."""
         try:
             return _answer(self.declaration.has_access(instance, user))
         except Exception as error:
@@ -82,7 +82,7 @@ class Listening:
             return False
 
     def data(self, instance: Model) -> Any:
-        """Return what clients are told of ``instance``."""
+        """Return the data of ``instance`` for clients."""
         serializer_class = self.serializer_class
         if serializer_class is not None:
             return serializer_class(instance).data
@@ -90,7 +90,7 @@ class Listening:
 
     @property
     def serializer_class(self) -> Any:
-        """The serializer, looked up where it is given as a dotted path."""
+        """The serializer, imported if it is given as a dotted path."""
         given = self.declaration.serializer_class
         return import_string(given) if isinstance(given, str) else given
 
@@ -104,14 +104,14 @@ def _answer(answer: Any) -> bool:
 
 
 def listenings() -> Iterator[Listening]:
-    """Yield the models that the mixin makes listenable; a proxy is its model."""
+    """Yield the models with the mixin, without proxies of such models."""
     for model in apps.get_models():
         if _has_mixin(model):
             yield Listening(model, model)
 
 
 def extra_listenings() -> list[Listening | str]:
-    """Return those of ``EXTRA_MODELS``; a text says what is wrong with an entry."""
+    """Return the models in ``EXTRA_MODELS``, with texts for invalid entries."""
     found: dict[str, Listening] = {}
     result: list[Listening | str] = []
     for path in get_pubsub_settings().extra_models:
@@ -129,12 +129,12 @@ def extra_listenings() -> list[Listening | str]:
 def _extra(path: str) -> Listening:
     config = import_string(path)
     if not (isinstance(config, type) and issubclass(config, ModelListenConfig)):
-        raise ConfigurationError("It is no ModelListenConfig.")
+        raise ConfigurationError("It is not a ModelListenConfig.")
     if not config.model_path:
-        raise ConfigurationError('It has no model_path, say "auth.User".')
+        raise ConfigurationError('It has no model_path, such as "auth.User".')
     model: Any = apps.get_model(config.model_path)
     if issubclass(model, ListenableModelMixin):
-        raise ConfigurationError(f"{model._meta.label} is listenable already.")
+        raise ConfigurationError(f"{model._meta.label} is already listenable.")
     return Listening(model, config())
 
 
@@ -146,10 +146,10 @@ def _has_mixin(model: type[Model]) -> bool:
 
 
 class _Watched:
-    """The models listened to in this process, by label."""
+    """The watched models of this process, by label."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # owns the changes of _watches
+        self._lock = threading.Lock()  # held while _watches changes
         self._watches: dict[str, tuple[Listening, Watch]] = {}
 
     def find(self, label: str) -> Listening | None:
@@ -178,12 +178,12 @@ _watched = _Watched()
 
 
 def find(label: str) -> Listening | None:
-    """Return the model called ``"shop.Topping"``, if it is listened to."""
+    """Return the model with the label ``"shop.Topping"``, if it is watched."""
     return _watched.find(label)
 
 
 def listen() -> None:
-    """Listen to all listenable models, those made later included."""
+    """Watch all listenable models, including those that are made later."""
     class_prepared.connect(_on_class_prepared, dispatch_uid="turbo.pubsub")
     setting_changed.connect(_on_setting_changed, dispatch_uid="turbo.pubsub")
     for listening in listenings():
@@ -196,12 +196,12 @@ def listen() -> None:
         if isinstance(item, Listening):
             _watched.add(item)
         else:
-            # The system checks say so too, but a server makes none.
+            # The system checks report it too, but a server runs none.
             logger.error(item)
 
 
 def _on_class_prepared(sender: type[Model], **kwargs: Any) -> None:
-    # The models that migrations work with belong to apps of their own.
+    # Models of migrations belong to another registry of apps.
     if sender._meta.apps is apps and _has_mixin(sender):
         _watched.add(Listening(sender, sender))
 

@@ -12,7 +12,7 @@ from turbo.pubsub.asgi import get_application
 from turbo.pubsub.conf import PubSubSettings, get_pubsub_settings, redis_host
 from turbo.server.daphne import with_transport
 
-#: Seconds that a client has to answer a ping.
+#: Seconds within which a client must answer a ping.
 PING_TIMEOUT = 30
 #: Daphne's value for no timeout.
 NO_TIMEOUT = -1
