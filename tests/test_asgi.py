@@ -94,7 +94,7 @@ async def test_a_path_that_leads_nowhere_is_refused_and_logged_once_a_minute(
         assert not await connects(application, place, "http://testserver")
 
     assert [record.getMessage() for record in caplog.records] == [
-        "A WebSocket is refused: no consumer is at '/nowhere/'."
+        "A WebSocket was refused: no consumer is at '/nowhere/'."
     ]
 
 

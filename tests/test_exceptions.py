@@ -20,8 +20,8 @@ from turbo.exceptions import (
 TEXTS = [
     (
         UnsavedInstanceError("chat.Room"),
-        "This chat.Room instance has no primary key, so nobody can be subscribed to "
-        "its stream. Save it first.",
+        "This chat.Room instance has no primary key, so it has no stream. "
+        "Save it first.",
     ),
     (
         TargetError("append"),

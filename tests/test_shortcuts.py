@@ -197,7 +197,7 @@ def test_a_frame_takes_no_content_besides_its_own(
         render_frame_string("x").append(**arguments)
 
     assert str(caught.value) == (
-        f"'append' was given what it has rendered and {given}: pass one content only."
+        f"'append' was given rendered content and {given}: pass only one of them."
     )
 
 
@@ -213,8 +213,8 @@ def test_a_frame_without_action_is_refused(use: Any) -> None:
         use(render_frame_string("x"))
 
     assert str(caught.value) == (
-        "Nothing is to be done with this content yet. Call a verb first: append(), "
-        "replace(), update() and so on."
+        "This content has no action yet. Call a verb first: append(), replace(), "
+        "update() and so on."
     )
     assert isinstance(caught.value, ValueError)
 

@@ -187,8 +187,8 @@ def test_subscribe_to_an_instance_that_was_never_saved() -> None:
         page("{% turbo_subscribe it %}", it=room(None).news_stream)
 
     assert str(caught.value) == (
-        "This testapp.Room instance has no primary key, so nobody can be subscribed to "
-        "its stream. Save it first."
+        "This testapp.Room instance has no primary key, so it has no stream. "
+        "Save it first."
     )
 
 

@@ -1,4 +1,4 @@
-"""The Django app: what is connected when the project starts."""
+"""The Django app, which connects signals and checks when the project starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["TurboConfig"]
 
 
 class TurboConfig(AppConfig):
-    """Discovers the streams, and watches requests and log-ins."""
+    """Discovers the streams, and connects checks and receivers of signals."""
 
     name = "turbo"
     verbose_name = "Turbo Streams"

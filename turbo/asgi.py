@@ -1,5 +1,5 @@
 """
-The whole ASGI stack in one line.
+The ASGI application of a project.
 
 ``asgi.py`` of a project::
 
@@ -61,18 +61,18 @@ def get_application(
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse what asks for a path that leads nowhere; anybody can, so log it rarely."""
+    """Refuse a WebSocket for an unknown path; log it at most once a minute."""
     if once_a_minute("unknown path"):
         path = scope["path"]
-        logger.warning("A WebSocket is refused: no consumer is at %r.", f"{path:.200}")
+        logger.warning("A WebSocket was refused: no consumer is at %r.", f"{path:.200}")
     await send({"type": "websocket.close"})
 
 
 def _straight(streams: URLPattern, router: ASGIApplication) -> ASGIApplication:
     """
-    Take what asks for the streams there without the router.
+    Return an application that calls the consumer of the streams without the router.
 
-    A page stays for hours, and so would the router's copy of its scope.
+    The router would keep a copy of the scope for as long as a page is connected.
     """
     path = "/" + str(streams.pattern)
     consumer: Any = streams.callback

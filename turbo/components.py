@@ -1,5 +1,5 @@
 """
-Components: streams with a template, shown and kept up to date by one tag.
+Components: streams with a template, which one tag shows and keeps up to date.
 
 ``{% turbo_component "chat:AnnouncementBanner" %}`` puts the component on a page;
 ``AnnouncementBanner().render(text="Back at noon")`` changes it on every page::
@@ -28,7 +28,7 @@ __all__ = ["BaseComponent", "BroadcastComponent", "UserBroadcastComponent"]
 
 
 class BaseComponent(Stream):
-    """A stream with a template, shown in an element whose id is the stream's name."""
+    """A stream with a template, in an element whose id is the stream's name."""
 
     class Meta:
         abstract = True
@@ -61,7 +61,7 @@ class BaseComponent(Stream):
         *,
         request: HttpRequest | None = None,
     ) -> SafeString:
-        """Return the HTML for a new page, whose variables the template gets as well."""
+        """Return the HTML for a new page; ``context`` has the page's variables."""
         variables = {**self.get_context(), **(context or {})}
         return render(self._template(), variables, request=request)
 
@@ -99,7 +99,7 @@ class UserBroadcastComponent(BaseComponent):
 
     @cached_property
     def user(self) -> Any:
-        """The user: as given, or from the database when only the key was."""
+        """The given user, or the user from the database if only the key was given."""
         key: Any = self.user_pk
         return get_user_model()._base_manager.get(pk=key)
 
@@ -112,5 +112,5 @@ class UserBroadcastComponent(BaseComponent):
         return self.user_pk is not None
 
     def user_passes_test(self, user: Any) -> bool:
-        """Return whether it is this component's user."""
+        """Return whether ``user`` is the user of this component."""
         return self.is_live() and user_key(user) == str(self.user_pk)

@@ -1,9 +1,9 @@
 """
-The settings: one dict, ``TURBO``, read as one frozen object, and a section of it each.
+The settings: the dict ``TURBO`` as a frozen object, with one object for each section.
 
-Nothing is read at import time: :func:`get_settings`, and what :func:`section_reader`
-returns, read on the first call and again after ``setting_changed``, so
-``override_settings(TURBO={…})`` works in tests.
+Nothing is read at import time. :func:`get_settings` and the functions that
+:func:`section_reader` returns read the settings on the first call and again after
+``setting_changed``, so ``override_settings(TURBO={…})`` works in tests.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Every key of ``TURBO``, in lower case, with its default."""
+    """The keys of ``TURBO``, in lower case, with their defaults."""
 
-    #: Alias in ``CHANNEL_LAYERS`` that carries the broadcasts.
+    #: Alias in ``CHANNEL_LAYERS`` of the layer for broadcasts.
     channel_layer: str = "default"
-    #: Path of the WebSocket, as the page is told it.
+    #: Path of the WebSocket, which pages connect to.
     websocket_path: str = "/ws/"
-    #: Path below which ``turbo.urls`` is included is reversed; this is the fallback.
+    #: Path of event streams, if the URL of ``turbo.urls`` cannot be reversed.
     sse_path: str = "/turbo/sse/"
-    #: Seconds for which a signed name admits its bearer.
+    #: Seconds for which a signed name is valid.
     signed_name_max_age: int = 86_400
     #: Seconds between two tests of streams that override ``user_passes_test``.
     recheck_interval: float = 60.0
-    #: Threads in which permission tests are asked that take long.
+    #: Threads for permission tests that take long.
     permission_threads: int = 4
     #: Bytes that may wait for one subscriber before it is closed as slow.
     queue_bytes: int = 1_048_576
@@ -58,9 +58,9 @@ class Settings:
     max_streams: int = 100
     #: Characters of a stream's name.
     max_name_length: int = 512
-    #: Dotted path of the replay log; ``None`` chooses by the channel layer.
+    #: Dotted path of the replay log; the default depends on the channel layer.
     replay_backend: str | None = None
-    #: Redis hosts of the replay log; ``None`` takes the channel layer's.
+    #: Redis hosts of the replay log; ``None`` uses the channel layer's.
     replay_hosts: Any = None
     #: Messages kept per stream.
     replay_length: int = 100
@@ -68,23 +68,23 @@ class Settings:
     replay_age: int = 300
     #: Prefix of every Redis key.
     replay_prefix: str = "turbo"
-    #: Seconds between two comparisons of what was seen with what was sent.
+    #: Seconds between two comparisons of received messages with sent ones.
     tip_interval: float = 15.0
-    #: Broadcasts that may wait for the channel layer before the oldest is dropped.
+    #: The most broadcasts that wait; if there are more, the oldest is dropped.
     publish_queue: int = 10_000
-    #: Seconds that a process waits at its end for broadcasts not yet sent.
+    #: Seconds that a process waits at its end for unsent broadcasts.
     flush_timeout: float = 5.0
-    #: Seconds between two signs of life on an idle connection.
+    #: Seconds between two pings of an idle connection.
     heartbeat: float = 25.0
     #: Seconds between two page refreshes of one stream.
     refresh_interval: float = 0.5
-    #: Seconds after which a refresh goes out however many more are asked for.
+    #: The longest time in seconds that a refresh waits for further ones.
     refresh_max_wait: float = 2.0
-    #: Whether fixtures (``raw=True``) are changes like any other.
+    #: Whether fixtures (``raw=True``) count as changes.
     announce_raw: bool = False
-    #: See ``turbo.connections.limits``: what one connection may ask for.
+    #: The limits of one connection; see ``turbo.connections.limits``.
     connection_limits: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
-    #: See ``turbo.connections.limits``: what one user may ask for over all connections.
+    #: The limits of one user over all connections; see ``turbo.connections.limits``.
     user_limits: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
     #: See ``turbo.observers``.
     observers: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
@@ -96,7 +96,7 @@ class Settings:
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """Return the settings in force."""
+    """Return the current settings."""
     return _read("TURBO", getattr(django_settings, "TURBO", {}), Settings)
 
 
@@ -106,8 +106,8 @@ def section_reader(
     """
     Return a function that returns ``TURBO[key]``, a dict, as an object of a dataclass.
 
-    It reads once, and again after ``setting_changed``. ``convert`` checks what was
-    given, or replaces it by what is used.
+    The function reads the setting once, and again after ``setting_changed``.
+    ``convert`` checks the object or replaces it.
     """
 
     @lru_cache(maxsize=1)
@@ -120,11 +120,11 @@ def section_reader(
     return read
 
 
-_readers: list[Any] = [get_settings]  # each has the cache of lru_cache
+_readers: list[Any] = [get_settings]  # decorated with lru_cache
 
 
 def _read(name: str, given: Mapping[str, Any], cls: type[T]) -> T:
-    """Return ``given`` as an object of a dataclass, which says what may be given."""
+    """Return ``given`` as an object of a dataclass, whose fields are the valid keys."""
     known = {f.name.upper(): f.name for f in fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(given.keys() - known.keys())
     if unknown:
@@ -136,24 +136,24 @@ def _read(name: str, given: Mapping[str, Any], cls: type[T]) -> T:
 
 
 def layer_config() -> Mapping[str, Any]:
-    """Return the entry of ``CHANNEL_LAYERS`` that carries the broadcasts."""
+    """Return the entry of ``CHANNEL_LAYERS`` for broadcasts."""
     layers = getattr(django_settings, "CHANNEL_LAYERS", {})
     config: Mapping[str, Any] = layers.get(get_settings().channel_layer, _EMPTY)
     return config
 
 
 def layer_hosts() -> Any:
-    """Return the Redis hosts of that layer, as they are given; ``None`` if none are."""
+    """Return the Redis hosts in the layer's options, unchanged, or ``None``."""
     return layer_config().get("CONFIG", {}).get("hosts")
 
 
 def layer_is_redis() -> bool:
-    """Return whether that layer is of channels-redis, or derived from one."""
+    """Return whether the layer is one of channels-redis or a subclass of one."""
     return layer_is_of("channels_redis.")
 
 
 def layer_is_of(prefix: str) -> bool:
-    """Return whether the layer's class, or one it derives from, is of such a module."""
+    """Return whether the layer's class, or a base of it, is in such a module."""
     layer = layer_config().get("BACKEND")
     if layer is None:
         return False

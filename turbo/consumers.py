@@ -1,16 +1,17 @@
 """
-The WebSocket that pages open.
+The consumer of the WebSockets of pages.
 
 :class:`TurboStreamsConsumer` is a plain ASGI application, so that no message passes
-through Channels' per-connection dispatch. It works alone under ``ProtocolTypeRouter``::
+through Channels' per-connection dispatch. It works directly under
+``ProtocolTypeRouter``::
 
     application = ProtocolTypeRouter({
         "http": get_asgi_application(),
         "websocket": TurboStreamsConsumer.as_asgi(),
     })
 
-It finds the user of a session by itself, in the visit to the database that the first
-subscriptions need anyway. A user whom a middleware around it has found is taken.
+It looks up the user of a session by itself, in the same visit to the database that the
+first subscriptions need. If middleware has set a user, it uses that one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["TurboStreamsConsumer"]
 
 
 class TurboStreamsConsumer(Endpoint):
-    """The page at the other end of one WebSocket."""
+    """The server's side of one page's WebSocket."""
 
     __slots__ = ("_scope", "_socket", "_subscriber")
 
@@ -38,18 +39,18 @@ class TurboStreamsConsumer(Endpoint):
 
     @property
     def websocket_budget(self) -> ConnectionBudget:
-        """Return what the page may ask for."""
+        """Return the budget of the page."""
         assert self._subscriber is not None
         return self._subscriber.budget
 
     async def websocket_connect(self, message: Message) -> None:
-        """Let every page in: its names say what it may see."""
+        """Accept every page; its signed names decide what it may see."""
         await self._socket.accept()
         scope = with_visitor(self._scope)
         self._subscriber = PageConnection(scope, self._socket.put)
 
     async def websocket_receive(self, message: Message) -> None:
-        """Act on a frame."""
+        """Handle a frame."""
         assert self._subscriber is not None
         await self._subscriber.receive(message.get("text"))
 
@@ -59,5 +60,5 @@ class TurboStreamsConsumer(Endpoint):
             await self._subscriber.stop()
 
     def websocket_limited(self) -> None:
-        """Say that frames come faster than they are read."""
+        """Tell the client that it sends frames faster than they are read."""
         self._socket.put(Frame(LIMITED))

@@ -1,5 +1,5 @@
 """
-What can go wrong, as a tree.
+The exceptions of this library, as a tree.
 
 * :exc:`TurboError`
     * :exc:`ConfigurationError` (and ``ImproperlyConfigured``)
@@ -50,8 +50,8 @@ class UnsavedInstanceError(TurboError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"This {self.model_label} instance has no primary key, so nobody can be "
-            f"subscribed to its stream. Save it first."
+            f"This {self.model_label} instance has no primary key, so it has no "
+            f"stream. Save it first."
         )
 
 
@@ -100,7 +100,7 @@ class ContentError(TurboError, TypeError):
         given = " and ".join(self.given)
         if len(self.given) == 1:
             return f"{self.action!r} takes no content, but was given {given}."
-        return f"{self.action!r} was given {given}: pass one content only."
+        return f"{self.action!r} was given {given}: pass only one of them."
 
 
 class NoActionError(TurboError, ValueError):
@@ -108,8 +108,8 @@ class NoActionError(TurboError, ValueError):
 
     def __str__(self) -> str:
         return (
-            "Nothing is to be done with this content yet. Call a verb first: "
-            "append(), replace(), update() and so on."
+            "This content has no action yet. Call a verb first: append(), replace(), "
+            "update() and so on."
         )
 
 

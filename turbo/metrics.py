@@ -1,14 +1,14 @@
 """
-Numbers that one can watch.
+Counters and gauges of this process.
 
-:func:`counters` returns what this process has counted since it started, and the signal
-:data:`counted` is sent at each count, so that a metrics client is three lines::
+:func:`counters` returns the counts since the process started. The signal
+:data:`counted` is sent at each count, so a metrics client needs only three lines::
 
     @receiver(turbo.metrics.counted)
     def to_statsd(name, value, **kwargs):
         statsd.incr(f"turbo.{name}", value)
 
-A fan-out counts once, with the number of subscribers that it reached.
+Messages to many subscribers are counted once, with the number of subscribers.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from django.dispatch import Signal
 
 __all__ = ["GAUGES", "NAMES", "count", "counted", "counters", "gauge"]
 
-#: Everything that is counted, with what it means.
+#: The counters and their meanings.
 NAMES = {
     "published": "messages handed to the channel layer",
     "delivered": "messages written to subscribers, counted per subscriber",
-    "replayed": "messages sent from the replay log to one that asked for them",
+    "replayed": "messages sent from the replay log to a subscriber that missed them",
     "repaired": "messages that the layer lost and the replay log restored",
     "gaps": "times that a subscriber was told to refresh its page",
     "granted": "subscriptions allowed",
     "refused": "subscriptions denied",
     "revoked": "subscriptions ended by the server",
     "limited": "times that a client asked for more than its budget",
-    "bad_frames": "frames from clients that made no sense",
-    "unreadable": "messages between processes that were dropped, not understood",
+    "bad_frames": "frames from clients that were not valid",
+    "unreadable": "messages between processes that could not be read and were dropped",
     "closed_slow": "connections closed because they did not read",
     "dropped": "messages that were dropped before they reached the layer",
-    "failed": "hooks, templates and publications that raised",
+    "failed": "hooks, templates and publications that raised an exception",
 }
 
-#: What :func:`counters` reports besides, as it stands at the moment.
+#: The gauges and their meanings.
 GAUGES = {
     "queue": "broadcasts that wait to be published",
     "subscribers": "subscriptions that this process serves",
-    "streams": "streams that they belong to",
+    "streams": "streams with subscriptions in this process",
 }
 
-#: Sent with ``name`` and ``value`` whenever something is counted; some counts come with
-#: details, for the inspector and others who look closer.
+#: Sent with ``name`` and ``value`` at each count; some counts also have details, which
+#: the inspector shows.
 counted = Signal()
 
 _lock = Lock()  # owns _values
@@ -77,5 +77,5 @@ def counters() -> dict[str, int]:
     """
     with _lock:
         values = dict(_values)
-    idle = dict.fromkeys(GAUGES, 0)  # who serves or broadcasts nothing reads nothing
+    idle = dict.fromkeys(GAUGES, 0)  # for gauges that are not set
     return values | idle | {name: read() for name, read in _gauges.items()}

@@ -1,4 +1,4 @@
-"""``request.turbo``: what a request says of itself when Turbo makes it."""
+"""The middleware that sets ``request.turbo``."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = ["TurboDetails", "TurboMiddleware"]
 
 GetResponse: TypeAlias = Callable[[HttpRequest], Any]
 
-# What a page can give a <turbo-frame> for an id, less what could be markup.
+# The ids that a <turbo-frame> can have, without characters of markup.
 _FRAME_ID = re.compile(r"[^\s<>\"'&`\x00-\x1f\x7f]{1,256}")
-# It goes out with refreshes to everybody, so it is kept short and plain.
+# The id is sent with refreshes to everybody, so it must be short and plain.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -95,7 +95,7 @@ class TurboDetails:
         )
 
     def patch_vary(self, response: HttpResponseBase) -> HttpResponseBase:
-        """Name in ``Vary`` every header that was looked at."""
+        """Add to ``Vary`` every header that was read."""
         if self._read:
             patch_vary_headers(response, list(self._read))
         return response
@@ -121,7 +121,7 @@ class TurboMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Give the request its ``turbo``, and return the response of the view."""
+        """Set ``request.turbo``, and return the response of the view."""
         if self._is_async:
             return self.__acall__(request)
         details = self._begin(request, since_of(request) or moment())
@@ -142,7 +142,7 @@ class TurboMiddleware:
 
 
 async def _amoment() -> str:
-    # Only the first request of a process may have to wait, and not in this loop.
+    # Only the first request of a process may have to wait, in a thread.
     known = get_publisher().moment()
     return (
         known if known != "?" else await sync_to_async(moment, thread_sensitive=False)()

@@ -1,4 +1,4 @@
-"""Where the WebSocket lives, for ``URLRouter``."""
+"""The URL pattern of the WebSocket, for ``URLRouter``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ websocket_urlpatterns: list[URLPattern]
 
 
 def get_websocket_urlpatterns() -> list[URLPattern]:
-    """Return the one pattern, at ``TURBO["WEBSOCKET_PATH"]``."""
+    """Return the pattern for ``TURBO["WEBSOCKET_PATH"]``, in a list."""
     route = get_settings().websocket_path.lstrip("/")
     view: Any = TurboStreamsConsumer.as_asgi()
     return [path(route, view, name="turbo-websocket")]
 
 
 def __getattr__(name: str) -> Any:
-    # Settings are read when the patterns are asked for, not when this is imported.
+    # Settings are read when the patterns are used, not when this module is imported.
     if name == "websocket_urlpatterns":
         return get_websocket_urlpatterns()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

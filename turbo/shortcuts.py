@@ -1,4 +1,4 @@
-"""What a view renders and answers: :class:`TurboRender`, :class:`TurboResponse`."""
+"""Shortcuts for views: :class:`TurboRender`, :class:`TurboResponse` and functions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
     "render_frame_string",
 ]
 
-#: The media type by which Turbo knows a response made of ``<turbo-stream>`` elements.
+#: The media type of a response of ``<turbo-stream>`` elements.
 STREAM_CONTENT_TYPE = "text/vnd.turbo-stream.html"
 
 R = TypeVar("R", covariant=True)
@@ -35,14 +35,14 @@ R = TypeVar("R", covariant=True)
 
 @runtime_checkable
 class SafeHtml(Protocol):
-    """What vouches for its own HTML: a safe string, or a :class:`TurboRender`."""
+    """An object with safe HTML: a safe string, or a :class:`TurboRender`."""
 
     def __html__(self) -> str:
         """Return the HTML."""
 
 
 class Streaming(Protocol[R]):
-    """Whatever a :class:`TurboRender` can be sent to: a stream."""
+    """An object that takes a :class:`TurboRender`: a stream."""
 
     def stream(self, frame: Any) -> R:
         """Send the frame's elements."""
@@ -99,7 +99,7 @@ class TurboRender(Verbs["TurboRender"]):
         if content.given() == ("template",) and place.id is place.selector is None:
             content, place = Content(), replace(place, selector=content.template)
         if content.given():
-            raise ContentError(action, ("what it has rendered", *content.given()))
+            raise ContentError(action, ("rendered content", *content.given()))
         return Content(html=self._content), place
 
     def _emit(self, html: SafeString, *, target: str = "") -> TurboRender:

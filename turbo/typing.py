@@ -1,4 +1,4 @@
-"""Type aliases of the ASGI messages and of what users hand in."""
+"""Type aliases for ASGI and for arguments."""
 
 from __future__ import annotations
 

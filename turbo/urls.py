@@ -1,5 +1,5 @@
 """
-Where event streams live, and the commands of native apps::
+The URLs of event streams and of the commands of native apps::
 
     path("turbo/", include("turbo.urls")),
 """

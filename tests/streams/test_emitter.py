@@ -135,12 +135,12 @@ async def test_performing_in_a_coroutine_does_the_same() -> None:
         (
             "notify",
             Content("t.html", {}, "x"),
-            "'notify' was given template and text: pass one content only.",
+            "'notify' was given template and text: pass only one of them.",
         ),
         (
             "update",
             Content("t.html", {}, "x", "y"),
-            "'update' was given template and text and html: pass one content only.",
+            "'update' was given template and text and html: pass only one of them.",
         ),
         (
             "remove",
