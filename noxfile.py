@@ -195,7 +195,7 @@ def package(session: nox.Session) -> None:
 
 @nox.session
 def audit(session: nox.Session) -> None:
-    """Look for known holes in what is installed, and in the lowest versions allowed."""
+    """Look for known vulnerabilities in the installed and the lowest versions."""
     session.install(*CHECKOUT, "pip-audit>=2.10")
     freeze = ("python", "-m", "pip", "freeze", "--exclude-editable")
     installed = str(session.run(*freeze, silent=True))

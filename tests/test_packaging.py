@@ -146,7 +146,7 @@ def extras() -> list[Requirement]:
 
 
 def test_the_lowest_versions_are_those_of_the_documentation() -> None:
-    """Its table says for each of them which holes the older ones have."""
+    """The table names the vulnerabilities of the older ones."""
     rows = re.findall(
         r"   \* - ``([\w-]+)``\n     - ([\d., ]+)\n     - (.+)", SECURITY.read_text()
     )
@@ -158,13 +158,13 @@ def test_the_lowest_versions_are_those_of_the_documentation() -> None:
         first, *others = lowest
         allowed = specifiers[name]
         assert f">={first}" in map(str, allowed)
-        for version in others:  # of later series, which began with holes
+        for version in others:  # of later series, whose first releases have some
             series, _, patch = version.rpartition(".")
             earlier = [series, *(f"{series}.{n}" for n in range(int(patch)))]
             assert allowed.contains(version)
             assert list(allowed.filter(earlier)) == []
-    for name, _, holes in rows:
-        assert re.search(r"CVE-\d{4}-\d+|GHSA-|none known", holes), name
+    for name, _, vulnerabilities in rows:
+        assert re.search(r"CVE-\d{4}-\d+|GHSA-|none known", vulnerabilities), name
 
 
 def test_sdist_holds_turbo(distributions: Path, build_hook: ModuleType) -> None:
