@@ -120,10 +120,10 @@ class Emitter(Generic[R]):
         self, *, method: str | None, scroll: str | None, attributes: Attributes | None
     ) -> R:
         # The page that made the request already has the new state.
-        cause = {"request-id": request_id() or None}
+        request = {"request-id": request_id() or None}
         extra = {"method": method, "scroll": scroll} | dict(attributes or {})
         return self._emit_refresh(
-            element("refresh", attributes=cause | extra),
+            element("refresh", attributes=request | extra),
             summary=element("refresh", attributes=extra),
         )
 
