@@ -14,10 +14,11 @@ Messages to many subscribers are counted once, with the number of subscribers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
 from typing import Any
 
 from django.dispatch import Signal
+
+from turbo.runtime.forks import Lock
 
 __all__ = ["GAUGES", "NAMES", "count", "counted", "counters", "gauge"]
 

@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import re
+import signal
+import threading
 import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from tests.support.rooms import modules
+from tests.support.servers import PATIENCE
+from turbo import metrics
+from turbo.connections import permission_questions
 from turbo.runtime import forks
+from turbo.runtime.backoff import OutageLog
+from turbo.runtime.failures import FailureLog
+
+#: Modules whose locks a child leaves behind, and what it makes in their place.
+LEFT_BEHIND = {
+    "bindings.store.memory": "another store",
+    "delivery.publisher": "another publisher",
+    "pubsub.changes": "other objects",
+    "replay.local": "another log",
+    "replay.memory": "another log",
+    "runtime.queue": "another publisher",
+}
+
+REGISTERED = forks._callbacks
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +109,81 @@ def test_one_that_fails_does_not_stop_the_others(
 
     assert said == ["last"]
     assert [record.name for record in caplog.records] == ["turbo.failures"]
+
+
+@contextmanager
+def held_by_a_thread(lock: Any) -> Iterator[None]:
+    """Let a thread that no child has hold a lock meanwhile."""
+    has_it, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            has_it.set()
+            may_end.wait(PATIENCE)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert has_it.wait(PATIENCE)
+    yield
+    may_end.set()
+    thread.join()
+
+
+OUTAGE = OutageLog(logging.getLogger("tests"), down="down", up="up")
+FAILURES = FailureLog()
+
+
+@pytest.mark.parametrize(
+    ("owner", "work"),
+    [
+        (metrics, lambda: metrics.count("failed")),
+        (FAILURES, lambda: FAILURES.add("Nothing works.", ValueError())),
+        (OUTAGE, lambda: OUTAGE.down(ValueError())),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_does_not_wait_for_a_thread_of_its_parent(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, work: Callable[[], object]
+) -> None:
+    """Regression: what held a lock at that instant held it for ever in the child."""
+    monkeypatch.setattr(forks, "_callbacks", dict(REGISTERED))
+    said: list[str] = []
+
+    def work_in_child() -> None:
+        signal.alarm(round(PATIENCE))  # waiting for the lock has no other end
+        work()
+        said.append("done")
+
+    forks.after_in_child(work_in_child)
+
+    with held_by_a_thread(owner._lock):
+        assert said_in_child(said) == "done"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_test_that_runs_in_the_parent_is_not_slow_in_a_child(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Regression: its class was asked apart from then on, as slow ones are."""
+    monkeypatch.setattr(forks, "_callbacks", dict(REGISTERED))
+    said: list[str] = []
+    running = {(Thing, 1): 0.0}
+    monkeypatch.setattr(permission_questions, "_begun", running)
+    forks.after_in_child(lambda: said.append(f"{len(running)} run"))
+
+    assert said_in_child(said) == "0 run"
+    assert len(running) == 1
+
+
+def test_every_other_lock_is_renewed() -> None:
+    """A lock that a child goes on with is one of ``forks``."""
+    locking = {
+        name
+        for name, path in modules().items()
+        if re.search(r"\bthreading\.(R?Lock|Condition)\(", path.read_text())
+    }
+
+    assert locking == {"runtime.forks", *LEFT_BEHIND}
 
 
 def test_nothing_else_registers_for_forks() -> None:

@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "turbo"
 #: A module imports from its own room and from rooms to its left.
 ROOMS: tuple[tuple[str, ...], ...] = (
     ("exceptions", "typing"),
-    ("conf", "metrics"),
-    ("runtime",),
+    ("conf",),
+    ("metrics", "runtime"),
     ("replay", "changes"),
     ("delivery",),
     ("streams", "components"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from django.db.models import Model
 
 from turbo.changes.change import ModelChange, image
 from turbo.conf import get_settings
+from turbo.runtime.forks import Lock
 
 __all__ = ["Target", "Watch", "Watchlist", "concrete_classes", "watchlist"]
 
@@ -71,7 +71,7 @@ class Watchlist:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # held while values are replaced
+        self._lock = Lock()  # held while values are replaced
         self._watches: tuple[Watch, ...] = ()
         self._targets: dict[type[Model], tuple[Target, ...]] = {}
 

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from turbo.connections.visitor import Visitor
 from turbo.delivery.names import user_key
 from turbo.runtime.failures import log_failure
+from turbo.runtime.forks import Lock, after_in_child
 from turbo.runtime.loops import PerLoop
 from turbo.runtime.tasks import detach
 from turbo.runtime.threads import answer_of, in_turns
@@ -152,7 +153,13 @@ _costs: dict[type[Tested], float] = {}
 _begun: dict[tuple[type[Tested], int], float] = {}
 # The latest open question of each kind, by event loop.
 _open: PerLoop[dict[tuple[Hashable, str], _Question]] = PerLoop(dict)
-_lock = threading.Lock()  # held while a question begins or gets other objects
+_lock = Lock()  # held while a question begins or gets other objects
+
+
+@after_in_child
+def _after_fork() -> None:
+    # Tests that ran in the parent never end here, and would count as slow.
+    _begun.clear()
 
 
 async def ask(streams: Mapping[str, Tested], visitor: Visitor) -> dict[str, str]:

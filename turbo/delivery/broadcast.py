@@ -11,7 +11,6 @@ themselves.
 from __future__ import annotations
 
 import atexit
-import threading
 from contextlib import suppress
 
 from channels.layers import get_channel_layer
@@ -24,7 +23,7 @@ from turbo.delivery.recorders import record
 from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.runtime import context
-from turbo.runtime.forks import after_in_child
+from turbo.runtime.forks import Lock, after_in_child
 
 __all__ = ["broadcast", "flush", "get_publisher", "moment", "shut_down"]
 
@@ -87,7 +86,7 @@ def flush(timeout: float | None = None) -> bool:
 
 
 _publisher: Publisher | None = None
-_lock = threading.Lock()  # held while _publisher is made
+_lock = Lock()  # held while _publisher is made
 
 
 def get_publisher() -> Publisher:
@@ -127,8 +126,8 @@ def shut_down(timeout: float = 0.0) -> None:
 @after_in_child
 def _after_fork() -> None:
     # The parent's thread does not exist here, and the parent sends its own queue.
-    global _publisher, _lock
-    _publisher, _lock = None, threading.Lock()
+    global _publisher
+    _publisher = None
 
 
 atexit.register(flush)

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Any
 
 from django.core import signing
@@ -23,6 +22,7 @@ from turbo.delivery.names import CONTROL, SALT, stream_id
 from turbo.delivery.recorders import recording
 from turbo.inspector.streams import Inspection
 from turbo.metrics import NAMES, counted
+from turbo.runtime.forks import Lock
 
 __all__ = ["Broadcast", "Incident", "InspectorHistory", "history"]
 

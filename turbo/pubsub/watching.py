@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ from turbo.pubsub.data import values_of
 from turbo.pubsub.declarations import ListenableModelMixin, ModelListenConfig
 from turbo.pubsub.message import Announcement, PublishedAction
 from turbo.runtime.failures import log_failure
+from turbo.runtime.forks import Lock
 from turbo.typing import ChangeAction
 
 __all__ = [
@@ -149,7 +149,7 @@ class _Watched:
     """The watched models of this process, by label."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # held while _watches changes
+        self._lock = Lock()  # held while _watches changes
         self._watches: dict[str, tuple[Listening, Watch]] = {}
 
     def find(self, label: str) -> Listening | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -10,7 +9,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from turbo.exceptions import ConfigurationError
-from turbo.runtime.forks import after_in_child
+from turbo.runtime.forks import Lock, after_in_child
 
 __all__ = ["Selection"]
 
@@ -47,7 +46,7 @@ class Selection(Generic[B]):
         self._choose = choose
         self._make = make
         self._backend: B | None = None
-        self._lock = threading.Lock()  # held while _backend is made
+        self._lock = Lock()  # held while _backend is made
         setting_changed.connect(self._on_setting_changed)
         after_in_child(self._after_fork)
 
@@ -79,7 +78,5 @@ class Selection(Generic[B]):
             self.forget()
 
     def _after_fork(self) -> None:
-        # A thread that does not exist in this process may have held the lock.
-        self._lock = threading.Lock()
         if self._backend is not None and not self._backend.supports_processes:
             self.forget()

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias, TypeVar
+
+from turbo.runtime.forks import Lock
 
 __all__ = ["Backoff", "OutageLog"]
 
@@ -38,7 +39,7 @@ class OutageLog:
         self._logger = logger
         self._down_line = down
         self._up_line = up
-        self._lock = threading.Lock()  # held while is_down changes
+        self._lock = Lock()  # held while is_down changes
 
     def down(self, error: Exception) -> bool:
         """Note a failure; return whether an outage begins with it."""

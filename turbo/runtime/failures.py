@@ -8,13 +8,13 @@ minute, with the number of times that it was not logged. The metric counts each 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from turbo import metrics
+from turbo.runtime.forks import Lock
 
 __all__ = ["FailureLog", "log_failure"]
 
@@ -37,7 +37,7 @@ class FailureLog:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seen: OrderedDict[Hashable, _Seen] = OrderedDict()
-        self._lock = threading.Lock()  # owns _seen
+        self._lock = Lock()  # owns _seen
 
     def add(self, what: str, error: BaseException) -> None:
         """Log a failure with its traceback, at most once a minute."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import threading
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 from weakref import ReferenceType, WeakMethod
 
-__all__ = ["after_in_child"]
+__all__ = ["Lock", "after_in_child"]
 
 logger = logging.getLogger("turbo.failures")
 
@@ -37,6 +38,29 @@ def after_in_child(callback: Callback) -> Callback:
     else:
         _callbacks[callback] = None
     return callback
+
+
+class Lock:
+    """
+    A lock that nobody holds in a forked process, whoever held it in the parent.
+
+    It must not be held by the thread that forks.
+    """
+
+    __slots__ = ("__weakref__", "_lock")
+
+    def __init__(self) -> None:
+        self._renew()
+        after_in_child(self._renew)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._lock.release()
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
 
 
 def _forget(method: ReferenceType[Callable[[], None]]) -> None:

@@ -12,7 +12,6 @@ database.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -30,7 +29,7 @@ from turbo.bindings.cache.snapshot import Snapshot
 from turbo.bindings.conf import get_binding_settings
 from turbo.bindings.store import Applied, Listed, Slot, State, Store, Ticket
 from turbo.changes.rows import pk_text
-from turbo.runtime.forks import after_in_child
+from turbo.runtime.forks import Lock
 
 __all__ = [
     "fill",
@@ -47,7 +46,7 @@ __all__ = [
 ATTEMPTS = 3
 
 _copies: OrderedDict[Slot, Snapshot] = OrderedDict()
-_lock = threading.Lock()  # owns _copies
+_lock = Lock()  # owns _copies
 
 
 def read(declaration: Declaration) -> Snapshot:
@@ -212,12 +211,6 @@ def _after_commit(
 def _forget(*, setting: str, **kwargs: object) -> None:
     if setting in {"TURBO", "CHANNEL_LAYERS", "DATABASES"}:
         forget_copies()
-
-
-@after_in_child
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()
 
 
 setting_changed.connect(_forget, dispatch_uid="turbo.bindings.reading")

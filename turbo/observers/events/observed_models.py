@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 from django.db.models import Model
@@ -10,6 +9,7 @@ from django.db.models import Model
 from turbo.changes import ModelChange, Watch, watch
 from turbo.delivery.broadcast import broadcast
 from turbo.observers.wire.notice import ChangeNotice, instance_stream, model_stream
+from turbo.runtime.forks import Lock
 
 __all__ = [
     "observe_instances",
@@ -29,7 +29,7 @@ class _Source:
 
 
 _sources: dict[type[Model], _Source] = {}
-_lock = threading.Lock()  # owns _sources
+_lock = Lock()  # owns _sources
 
 
 def observe_instances(model: type[Model]) -> None:

@@ -10,7 +10,6 @@ dropped before its loops end, and the garbage collector cannot close connections
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -20,7 +19,7 @@ from channels_redis.utils import create_pool
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from turbo.runtime.forks import after_in_child
+from turbo.runtime.forks import Lock, after_in_child
 from turbo.runtime.redis.options import connection_options
 from turbo.runtime.redis.script import Script, results, unknown
 
@@ -103,7 +102,7 @@ class Clients:
 
     def __init__(self, hosts: Sequence[Mapping[str, Any]]) -> None:
         self._hosts = [connection_options(host) for host in hosts]
-        self._lock = threading.Lock()  # owns _leases
+        self._lock = Lock()  # owns _leases
         self._leases: WeakKeyDictionary[asyncio.AbstractEventLoop, _Lease] = (
             WeakKeyDictionary()
         )
@@ -151,7 +150,6 @@ class Clients:
         The process shares its parent's sockets and epoll descriptors, and closing them
         properly would disconnect the parent.
         """
-        self._lock = threading.Lock()
         self._leases = WeakKeyDictionary()
 
 
