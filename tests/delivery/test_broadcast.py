@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from channels.layers import BaseChannelLayer, InMemoryChannelLayer, get_channel_layer
@@ -187,6 +187,100 @@ def test_what_cannot_be_stored_is_dropped_and_leaves_a_gap(
         assert stored() == [None, "after"]
         assert metrics.counters()["dropped"] == before + 1
         assert "1 broadcasts could not be stored" in caplog.text
+
+
+class Unusable(MemoryReplay):
+    """A log that can store nothing at all, until it is repaired."""
+
+    is_repaired = False
+    refused: ClassVar[list[str | None]] = []
+
+    async def append(self, appends: Any) -> Any:
+        if not Unusable.is_repaired:
+            Unusable.refused += [item.data for item in appends]
+            raise ValueError("There is no such place.")
+        return await super().append(appends)
+
+    async def sync_clock(self) -> None:
+        if not Unusable.is_repaired:
+            raise ValueError("There is no such place.")
+
+    async def forbid(self, keys: Any, *, seconds: int) -> None:
+        if not Unusable.is_repaired:
+            raise ValueError("There is no such place.")
+        await super().forbid(keys, seconds=seconds)
+
+
+@pytest.fixture
+def unusable_log(settings: Any) -> Iterator[None]:
+    Unusable.is_repaired, Unusable.refused[:] = False, []
+    settings.TURBO = {"REPLAY_BACKEND": f"{__name__}.Unusable"}
+    yield
+    shut_down()
+
+
+def test_a_log_that_stores_not_even_a_gap_is_waited_for(
+    unusable_log: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Regression: the publisher's thread did nothing else, and could not be ended."""
+    broadcast(NAME, "a")
+    wait_until(lambda: None in Unusable.refused)
+    assert set(Unusable.refused) == {"a", None}
+    Unusable.is_repaired = True
+
+    broadcast(NAME, "b")
+    assert flush(PATIENCE)
+
+    assert stored() == [None, "b"]
+    assert caplog.text.count("Broadcasts wait: ValueError") == 1
+
+
+def test_a_revocation_is_noted_as_soon_as_the_log_can(unusable_log: None) -> None:
+    """Regression: it was lost, and flush() waited for it for ever."""
+    get_publisher().forbid(["user=1"], seconds=60)
+    wait_until(lambda: get_publisher()._outage.is_down)
+    Unusable.is_repaired = True
+
+    assert flush(PATIENCE)
+    assert asyncio.run(get_replay().forbidden(["user=1"])) != [None]
+
+
+def test_what_an_ended_publisher_has_left_is_not_counted(unusable_log: None) -> None:
+    """Regression: a forked process told of its parent's queue until it broadcast."""
+    broadcast(NAME, "a")
+    wait_until(lambda: get_publisher()._outage.is_down)
+    assert metrics.counters()["queue"] == 1
+
+    shut_down()
+
+    assert metrics.counters()["queue"] == 0
+
+
+class Uncountable(MemoryReplay):
+    """A log that once answers what nobody has foreseen."""
+
+    async def append(self, appends: Any) -> Any:
+        places = await super().append(appends)
+        return [] if any(item.data == "odd" for item in appends) else places
+
+
+def test_the_publisher_survives_what_nobody_has_foreseen(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Regression: its task ended with a line at INFO, and nothing was sent any more."""
+    settings.TURBO = {"REPLAY_BACKEND": f"{__name__}.Uncountable"}
+    before = metrics.counters()["failed"]
+    broadcast(NAME, "odd")
+    assert flush(PATIENCE)
+    broadcast(NAME, "even")
+    assert flush(PATIENCE)
+
+    assert stored() == ["odd", "even"]
+    assert metrics.counters()["failed"] == before + 1
+    [record] = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert record.exc_info
+    assert record.exc_info[0] is ValueError
+    shut_down()
 
 
 def test_what_is_no_string_is_the_callers_error() -> None:

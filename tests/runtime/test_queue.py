@@ -11,6 +11,7 @@ import pytest
 from django.test import override_settings
 
 from tests.support.servers import PATIENCE
+from turbo import metrics
 from turbo.runtime.queue import KeyedQueues, Queue, Queues
 from turbo.runtime.tasks import Tasks
 
@@ -146,6 +147,40 @@ async def test_a_task_may_leave_itself_something_to_do_first() -> None:
     await tasks.stop()
 
     assert batches == [["a"], ["a was lost", "b"]]
+
+
+async def test_a_batch_that_fails_keeps_nothing_else_from_being_done(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Regression: the task ended, with one line at INFO."""
+    done, failed = [], []
+    drained = asyncio.Event()
+
+    async def work(batch: list[str]) -> None:
+        if batch == ["bad"]:
+            raise LookupError("a bug")
+        done.extend(batch)
+
+    queue: Queue[str] = Queue(
+        asyncio.get_running_loop(),
+        work,
+        batch=1,
+        on_full=lambda: None,
+        drained=drained.set,
+        fail=failed.extend,
+    )
+    before = metrics.counters()["failed"]
+    tasks = Tasks()
+    tasks.run(queue.run())
+    for item in ("good", "bad", "better"):
+        queue.put(item)
+    await asyncio.wait_for(drained.wait(), PATIENCE)
+    await tasks.stop()
+
+    assert (done, failed, queue.waiting()) == (["good", "better"], ["bad"], 0)
+    assert metrics.counters()["failed"] == before + 1
+    [record] = caplog.records
+    assert (record.levelname, record.exc_info[0]) == ("ERROR", LookupError)  # type: ignore[index]
 
 
 async def test_what_waits_can_be_dropped() -> None:

@@ -97,7 +97,6 @@ def get_publisher() -> Publisher:
         with _lock:
             if _publisher is None:
                 _publisher = Publisher()
-                metrics.gauge("queue", _publisher.waiting)
     return _publisher
 
 
@@ -130,4 +129,10 @@ def _after_fork() -> None:
     _publisher = None
 
 
+def _waiting() -> int:
+    publisher = _publisher
+    return 0 if publisher is None else publisher.waiting()
+
+
 atexit.register(flush)
+metrics.gauge("queue", _waiting)

@@ -15,7 +15,6 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -43,6 +42,8 @@ T = TypeVar("T")
 
 #: The most messages in one batch.
 BATCH = 256
+#: Errors of the log that come from what is to be stored, and would come again.
+UNSTORABLE = (TypeError, ValueError)
 #: Seconds between two readings of the log's clock.
 CLOCK_INTERVAL = 5.0
 
@@ -65,7 +66,7 @@ class Publisher:
 
     def __init__(self) -> None:
         #: Revocations that have not been stored yet; any thread may add to it.
-        self._unnoted: set[Future[None]] = set()
+        self._unnoted: set[asyncio.Event] = set()
         self._drained = threading.Condition()
         self._outage = OutageLog(
             logger,
@@ -75,6 +76,7 @@ class Publisher:
         self._warned = False
         self._loop = _Loop()
         self._stopping = asyncio.Event()
+        self._tasks = Tasks()  # of the loop
         self._queue: Queue[Append] = Queue(
             self._loop,
             self._publish,
@@ -116,10 +118,11 @@ class Publisher:
 
     def forbid(self, keys: Sequence[str], *, seconds: int) -> None:
         """Store a revocation in the log; later broadcasts wait until this is done."""
-        note = self._persist(lambda: get_replay().forbid(keys, seconds=seconds))
-        future = asyncio.run_coroutine_threadsafe(note, self._loop)
-        self._unnoted.add(future)
-        future.add_done_callback(self._noted)
+        is_noted = asyncio.Event()
+        self._unnoted.add(is_noted)
+        self._loop.call_soon_threadsafe(
+            lambda: self._tasks.run(self._forbid(keys, seconds, is_noted))
+        )
 
     def waiting(self) -> int:
         """Return how many messages have not been sent yet."""
@@ -158,11 +161,10 @@ class Publisher:
         self._loop.close()
 
     async def _run(self) -> None:
-        tasks = Tasks()
-        tasks.run(self._queue.run())
-        tasks.run(self._keep_clock())
+        self._tasks.run(self._queue.run())
+        self._tasks.run(self._keep_clock())
         await self._stopping.wait()
-        await tasks.stop()
+        await self._tasks.stop()
         await self.queues.stop()
         await self._throttle.stop()
         await get_replay().aclose()
@@ -184,18 +186,17 @@ class Publisher:
         with self._drained:
             self._drained.notify_all()
 
-    def _noted(self, future: Future[None]) -> None:
-        self._unnoted.discard(future)
-        if not future.cancelled() and (error := future.exception()):
-            log_failure("A revocation could not be stored.", error)
-        self._tell_drained()
-
     async def _publish(self, batch: list[Append]) -> None:
         # A page that gets a revocation must not subscribe again with its old name.
-        unnoted = map(asyncio.wrap_future, list(self._unnoted))
-        await asyncio.gather(*unnoted, return_exceptions=True)
+        for is_noted in list(self._unnoted):
+            await is_noted.wait()
+        # A gap has no content that could be wrong, so its errors are an outage.
+        has_content = any(item.data is not None for item in batch)
         try:
-            appended = await self._persist(lambda: get_replay().append(batch))
+            appended = await self._persist(
+                lambda: get_replay().append(batch),
+                fatal=UNSTORABLE if has_content else (),
+            )
         except Exception:
             # This is not an outage: these messages can never be stored.
             logger.exception("%d broadcasts could not be stored.", len(batch))
@@ -214,10 +215,25 @@ class Publisher:
                 # A newer state of another writer may have been sent before this one.
                 self._throttle.ask(Append(item.stream, None))
 
-    async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def _forbid(
+        self, keys: Sequence[str], seconds: int, is_noted: asyncio.Event
+    ) -> None:
+        try:
+            await self._persist(
+                lambda: get_replay().forbid(keys, seconds=seconds), fatal=UNSTORABLE
+            )
+        except Exception as error:
+            log_failure("A revocation could not be stored.", error)
+        self._unnoted.discard(is_noted)
+        is_noted.set()
+        self._tell_drained()
+
+    async def _persist(
+        self, attempt: Callable[[], Awaitable[T]], *, fatal: tuple[type[Exception], ...]
+    ) -> T:
         """Call ``attempt`` until the log can be reached; return its result."""
         return await Backoff(free=1).until_done(
-            attempt, outage=self._outage, fatal=(TypeError, ValueError)
+            attempt, outage=self._outage, fatal=fatal
         )
 
     async def _send(self, envelope: Envelope) -> None:

@@ -50,7 +50,11 @@ class FanOut:
         self._listeners: dict[Listener, Reader] = {}
         # ``None`` stands for changes that are missing.
         self._queue: Queue[Announcement | None] = Queue(
-            self._loop, self._tell, batch=BATCH, on_full=self._drop_all
+            self._loop,
+            self._tell,
+            batch=BATCH,
+            on_full=self._drop_all,
+            fail=lambda _: self._miss(),
         )
         self._ready = asyncio.Event()
         self._jobs = Tasks()

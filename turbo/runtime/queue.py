@@ -35,7 +35,8 @@ class Queue(Generic[T]):
     A queue that any thread fills and one task of a loop empties, in order, in batches.
 
     At most ``PUBLISH_QUEUE`` items wait. ``on_full()`` must make room for one more.
-    ``drained()`` is called whenever the queue has become empty.
+    ``drained()`` is called whenever the queue has become empty. A batch that fails is
+    logged and passed to ``fail()``, and the next one follows.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Queue(Generic[T]):
         batch: int,
         on_full: Callable[[], None],
         drained: Callable[[], None] = lambda: None,
+        fail: Callable[[list[T]], None] = lambda batch: None,
     ) -> None:
         self._loop = loop
         self._work = work
         self._batch = batch
         self._on_full = on_full
         self._drained = drained
+        self._fail = fail
         # Any thread fills these; the operations of a deque and a dict are atomic.
         self._items: deque[T] = deque()
         self._first: dict[T, None] = {}
@@ -100,12 +103,19 @@ class Queue(Generic[T]):
             await self._wake.wait()
             self._wake.clear()
             while batch := self._take():
-                await self._work(batch)
+                await self._attempt(batch)
                 self._busy = 0
             self._is_idle = True
             if self._items:  # added after the last look
                 self._wake.set()
             self._drained()
+
+    async def _attempt(self, batch: list[T]) -> None:
+        try:
+            await self._work(batch)
+        except Exception as error:  # the task has to go on with what follows
+            log_failure("A queue could not process its items.", error)
+            self._fail(batch)
 
     def _take(self) -> list[T]:
         # Counted before they are taken, so that flush() never sees an empty queue.
