@@ -138,12 +138,11 @@ class BindingClient(AdmittedConnection):
             try:
                 caught = await catch_up(self._binding, since, self.budget.owner)
             except BaseException:
-                self._sequence.start(since)
+                self._go_on(before, was_lost)
                 raise
             if is_asked and not self.budget.spend("replay_bytes", caught.size):
                 self._say_limit()
-                self._pass_on(self._sequence.start(before))
-                self._sequence.is_lost |= was_lost
+                self._go_on(before, was_lost)
                 return False
             self._is_telling = True
             try:
@@ -155,6 +154,11 @@ class BindingClient(AdmittedConnection):
             self.tasks.run(self._await_store())
         self._heal()
         return True
+
+    def _go_on(self, version: Version | None, was_lost: bool) -> None:
+        """Tell what follows the version that the client had before."""
+        self._sequence.is_lost |= was_lost
+        self._pass_on(self._sequence.start(version))
 
     async def _tell(
         self, caught: Caught, since: Version | None, *, confirm: bool
@@ -201,6 +205,7 @@ class BindingClient(AdmittedConnection):
                 await self._catch_up(self._sequence.version)
         finally:
             self._is_healing = False
+        self._heal()  # of what was lost meanwhile
 
     async def _stay(self) -> None:
         state = await stay(self._binding)

@@ -41,12 +41,12 @@ class ChangeSequence:
         return len(waiting) >= LIMIT or sum(map(len, waiting)) > size
 
     def stop(self) -> None:
-        """Pass nothing on until :meth:`start`."""
-        self.version = None
+        """Pass nothing on until :meth:`start`; the log is read from here on."""
+        self.version, self.is_lost = None, False
 
     def start(self, version: Version | None) -> list[VersionedChange]:
         """Go on from the client's new version; return the changes that follow it."""
-        self.version, self.is_lost = version, False
+        self.version = version
         if version is None:
             return []
         self._early = {
