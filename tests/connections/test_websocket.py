@@ -422,3 +422,28 @@ async def test_but_not_for_ever(
 
     await server.ended()
     assert made[0].left == [code or 1006]
+
+
+async def test_who_was_refused_is_not_let_in_afterwards() -> None:
+    """Regression: the endpoint let in, late, whom something else had refused."""
+
+    class Late(Finishing):
+        async def websocket_connect(self, message: Any) -> None:
+            await self.socket.close(4403)
+            await self.socket.accept()
+            await self.socket.send_bytes(b"hello")
+
+    server = Server(Late)
+
+    assert await server.ended() == [close(4403)]
+
+
+async def test_no_bytes_follow_the_close_frame(serve: Serve) -> None:
+    server = serve()
+    server.say(frame("close"))
+    server.leave()
+    await server.ended()
+
+    await server.socket.send_bytes(b"late")
+
+    assert server.sent[-1] == close(4000, reason="enough")

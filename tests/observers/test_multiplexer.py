@@ -167,6 +167,51 @@ async def test_one_that_leaves_refuses_what_is_asked_of_it_later() -> None:
     assert listed["payload"]["response_status"] == 200
 
 
+class LeavingConsumer(PersonConsumer):
+    @action()
+    async def leave(self, **kwargs: Any) -> Any:
+        await self.close()
+        return None, 200
+
+
+class UndecidedConsumer(AsyncAPIConsumer):
+    async def connect(self) -> None:
+        await self.close()
+        await self.accept()
+
+
+class Ending(Multiplexer):
+    consumers: ClassVar = {
+        "leaving": LeavingConsumer,
+        "people": PersonConsumer,
+        "undecided": UndecidedConsumer,
+    }
+
+
+async def test_one_that_leaves_tells_of_no_event_later(layer: str) -> None:
+    """Regression: its subscriptions went on."""
+    ann = await Person.objects.acreate(name="Ann")
+    given = {"action": "subscribe_instance", "request_id": 1, "pk": ann.pk}
+    async with Client(Ending) as client:
+        for stream in ("leaving", "people"):
+            await ask(client, stream, **given)
+        await ask(client, "leaving", action="leave", request_id=2)
+        await ann.asave()
+        event = await client.next()
+        await ann.asave()
+        next_event = await client.next()
+
+    assert [event["stream"], next_event["stream"]] == ["people", "people"]
+
+
+async def test_one_that_was_refused_is_not_accepted_afterwards() -> None:
+    """Regression: a revocation while it connected was undone by its ``accept()``."""
+    async with Client(Ending) as client:
+        answer = await ask(client, "undecided", action="ping", request_id=1)
+
+    assert answer["payload"]["response_status"] == 403
+
+
 @pytest.mark.parametrize(
     ("text", "stream", "status", "error"),
     [

@@ -203,6 +203,8 @@ class WebSocket:
         headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
         """Accept the client, and send the frames that were put before."""
+        if self._is_over:
+            return
         message: Message = {"type": "websocket.accept"}
         if subprotocol is not None:
             message["subprotocol"] = subprotocol
@@ -217,9 +219,10 @@ class WebSocket:
             self.put(frame)
 
     async def send_bytes(self, data: bytes) -> None:
-        """Send a binary frame."""
+        """Send a binary frame, unless the connection is over."""
         await self._send_buffer.ready()
-        await self._send({"type": "websocket.send", "bytes": data})
+        if not self._is_over:
+            await self._send({"type": "websocket.send", "bytes": data})
 
     async def ready(self) -> None:
         """Wait until no frame waits to be sent; other tasks may run first."""
@@ -248,6 +251,10 @@ class WebSocket:
     @property
     def _is_ending(self) -> bool:
         return self.state not in (SocketState.CONNECTING, SocketState.OPEN)
+
+    @property
+    def _is_over(self) -> bool:
+        return self.state in (SocketState.CLOSED, SocketState.GONE)
 
     async def _converse(self, make: Callable[[Scope, WebSocket], Endpoint]) -> None:
         """Read the client's messages until either side ends the connection."""

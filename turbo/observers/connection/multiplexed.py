@@ -54,6 +54,7 @@ class MultiplexedConnection:
     ) -> None:
         self.name = name
         self.open = False
+        self._is_closed = False
         self._endpoint = endpoint
         self._socket = socket
         self._waiting: asyncio.Queue[Any] = asyncio.Queue(WAITING)
@@ -109,12 +110,13 @@ class MultiplexedConnection:
         subprotocol: str | None = None,
         headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
-        """Let the client use this consumer."""
-        self.open = True
+        """Let the client use this consumer, unless it was refused before."""
+        self.open = not self._is_closed
 
     async def close(self, code: int, reason: str = "") -> None:
-        """Refuse all further messages of the client to this consumer."""
-        self.open = False
+        """Refuse all further messages of the client, and send it no more events."""
+        self.open, self._is_closed = False, True
+        self._endpoint.subscriptions.close()
 
     def end_as_slow(self) -> None:
         """End the whole connection, because its client is too slow."""
