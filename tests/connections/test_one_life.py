@@ -14,6 +14,7 @@ from tests.bindings.app.models import Product
 from tests.connections.test_send_buffer import settle
 from tests.support.servers import PATIENCE
 from turbo.bindings import Binding, BindingConsumer
+from turbo.connections.page import PageConnection
 from turbo.connections.revocation import RevocationHandler
 from turbo.connections.visitor import Visitor
 from turbo.consumers import TurboStreamsConsumer
@@ -180,6 +181,32 @@ class Holder:
         return []
 
     async def end(self, ended: Sequence[str]) -> None: ...
+
+
+@pytest.mark.parametrize("kind", [PageConnection, PubSubConsumer])
+async def test_one_whose_end_is_cancelled_leaves_the_hub(kind: Any) -> None:
+    """Regression: the hub kept it for ever."""
+    started, may_end = asyncio.Event(), asyncio.Event()
+
+    async def stubborn() -> None:
+        try:
+            started.set()
+            await asyncio.Event().wait()
+        finally:
+            await may_end.wait()
+
+    connection = kind({"user": AnonymousUser()}, list[Any]().append)
+    hub = connection.hub
+    connection.revocations._tasks.run(stubborn())
+    await started.wait()
+    ending = asyncio.ensure_future(connection.stop())
+    await settle()
+    ending.cancel()
+    await settle()
+    may_end.set()
+    await asyncio.gather(ending, return_exceptions=True)
+
+    assert hub._connections == {}
 
 
 async def test_a_connection_that_is_ending_applies_no_revocation() -> None:

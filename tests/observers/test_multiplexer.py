@@ -13,10 +13,12 @@ from django.contrib.auth.models import User
 from rest_framework import permissions as drf
 
 import turbo
+from tests.connections.test_websocket import Server
 from tests.observers.app.consumers import PersonConsumer, TokenConsumer
 from tests.observers.app.models import Person, Token
 from tests.observers.clients import Client
 from tests.support.servers import PATIENCE
+from turbo.delivery.hub import get_hub
 from turbo.observers import AsyncAPIConsumer, IsAuthenticated, Multiplexer, action
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -210,6 +212,38 @@ async def test_one_that_was_refused_is_not_accepted_afterwards() -> None:
         answer = await ask(client, "undecided", action="ping", request_id=1)
 
     assert answer["payload"]["response_status"] == 403
+
+
+async def test_one_whose_end_is_cancelled_keeps_no_other_from_ending() -> None:
+    """Regression: the hub kept the others for ever."""
+    hangs = asyncio.Event()
+    left: list[int] = []
+
+    class Hanging(AsyncAPIConsumer):
+        async def disconnect(self, code: int) -> None:
+            hangs.set()
+            await asyncio.Event().wait()
+
+    class Noting(AsyncAPIConsumer):
+        async def disconnect(self, code: int) -> None:
+            left.append(code)
+
+    class Both(Multiplexer):
+        consumers: ClassVar = {"hanging": Hanging, "noting": Noting}
+
+    def make(scope: Any, socket: Any) -> Both:
+        endpoint = Both()
+        endpoint.attach(scope, socket)
+        return endpoint
+
+    server = Server(make)
+    hub = get_hub()
+    server.leave(code=1001)
+    await asyncio.wait_for(hangs.wait(), PATIENCE)
+    server.task.cancel()
+    await server.ended()
+
+    assert (left, hub._connections) == ([1001], {})
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,11 @@ class LiveConnection(Owner[H]):
 
     async def stop(self) -> None:
         """Leave the hub and release everything."""
-        await self.revocations.stop()
-        self.visitor.budget.close()
-        await self.hub.disconnect(self)
+        try:
+            await self.revocations.stop()
+        finally:
+            self.visitor.budget.close()
+            await self.hub.disconnect(self)
 
 
 class AdmittedConnection(LiveConnection["AdmittedConnection"]):
@@ -76,9 +78,11 @@ class AdmittedConnection(LiveConnection["AdmittedConnection"]):
 
     async def stop(self) -> None:
         """Leave the hub and cancel all tasks."""
-        await self.revocations.stop()  # first, because they may start tasks
-        await self.tasks.stop()
-        await super().stop()
+        try:
+            await self.revocations.stop()  # first, because they may start tasks
+            await self.tasks.stop()
+        finally:
+            await super().stop()
 
     @abstractmethod
     async def may_stay(self) -> bool:

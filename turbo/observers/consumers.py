@@ -86,8 +86,8 @@ class AsyncAPIConsumer(JsonConnection):
     async def websocket_disconnect(self, message: Message) -> None:
         """End the subscriptions, the tasks and the groups."""
         self.subscriptions.close()
-        await self.revocations.stop()
         try:
+            await self.revocations.stop()
             await super().websocket_disconnect(message)
         finally:
             await self._live.stop()

@@ -16,6 +16,7 @@ Each consumer has its own permissions, errors and queue.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
 from rest_framework.exceptions import APIException, NotFound, ParseError
@@ -81,9 +82,10 @@ class Multiplexer(Application):
 
     async def websocket_disconnect(self, message: Message) -> None:
         """Disconnect from every consumer."""
-        for connection in self._connections.values():
-            await connection.hang_up(message)
-        self._budget.close()
+        async with AsyncExitStack() as stack:  # each, also if one is cancelled
+            stack.callback(self._budget.close)
+            for connection in reversed(self._connections.values()):
+                stack.push_async_callback(connection.hang_up, message)
 
     def websocket_limited(self) -> None:
         """Tell the client that it sends faster than its frames are read."""

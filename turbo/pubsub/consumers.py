@@ -94,9 +94,11 @@ class PubSubConsumer(AdmittedConnection, Endpoint):
         """Leave the fan-out and the hub."""
         if self._fan_out is not None:
             self._fan_out.dismiss(self)
-        await self.stop()
-        if self._fan_out is not None:
-            await self._fan_out.close()
+        try:
+            await self.stop()
+        finally:
+            if self._fan_out is not None:
+                await self._fan_out.close()
 
     def tell(self, frame: Frame) -> None:
         """Send a frame, after the hello messages."""

@@ -136,9 +136,9 @@ class JsonConnection(Application):
     async def websocket_disconnect(self, message: Message) -> None:
         """End the subscriptions, the tasks and the groups."""
         self.subscriptions.close()
-        await self.tasks.stop()
-        await self.turns.close()
         try:
+            await self.tasks.stop()
+            await self.turns.close()
             await self.disconnect(message["code"])
         finally:
             await self._layer_groups.close()

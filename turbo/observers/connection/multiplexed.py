@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from channels.exceptions import StopConsumer
 from rest_framework.exceptions import APIException, PermissionDenied
 
 from turbo.connections.websocket import Link
@@ -68,7 +69,7 @@ class MultiplexedConnection:
         try:
             await self._endpoint.websocket_connect(message)
         except Exception as error:
-            self.open = False
+            self._end()
             self._log(error)
         if self.open:
             self._task = asyncio.ensure_future(self._work())
@@ -83,13 +84,12 @@ class MultiplexedConnection:
     async def hang_up(self, message: Message) -> None:
         """Let the consumer handle that the client has disconnected."""
         self.open = False
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
         try:
-            await self._endpoint.websocket_disconnect(message)
-        except Exception as error:
-            self._log(error)
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
+        finally:
+            await self._clean_up(message)
 
     # --- For the consumer
 
@@ -115,12 +115,23 @@ class MultiplexedConnection:
 
     async def close(self, code: int, reason: str = "") -> None:
         """Refuse all further messages of the client, and send it no more events."""
-        self.open, self._is_closed = False, True
-        self._endpoint.subscriptions.close()
+        self._end()
 
     def end_as_slow(self) -> None:
         """End the whole connection, because its client is too slow."""
         self._socket.end_as_slow()
+
+    def _end(self) -> None:
+        self.open, self._is_closed = False, True
+        self._endpoint.subscriptions.close()
+
+    async def _clean_up(self, message: Message) -> None:
+        try:
+            await self._endpoint.websocket_disconnect(message)
+        except StopConsumer:
+            pass  # what overrides a method of Channels may end like this
+        except Exception as error:
+            self._log(error)
 
     async def _work(self) -> None:
         while True:
