@@ -6,12 +6,15 @@ import datetime
 import json
 import uuid
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import models
 from django.test import override_settings
+from django.test.utils import isolate_apps
 
 from tests.pubsub.serving import user
 from tests.pubsub.shop.models import Crate, Pizza, Topping
@@ -19,9 +22,11 @@ from turbo.changes.rows import pk_value, read_row, write_row
 from turbo.pubsub import make_token
 from turbo.pubsub.access import greetings, may_connect, user_of_token
 from turbo.pubsub.data import values_of
-from turbo.pubsub.message import to_json
+from turbo.pubsub.declarations import ListenableModelMixin
+from turbo.pubsub.message import Announcement, to_json
 from turbo.pubsub.protocol import Authenticate, Ping, receive
 from turbo.pubsub.tokens import authenticate
+from turbo.pubsub.watching import Listening
 
 NOON = datetime.datetime(2026, 1, 2, 12, 0, 0, 123456, tzinfo=datetime.UTC)
 
@@ -170,3 +175,25 @@ async def test_tokens_of_another_kind(caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_no_greetings_without_hello_messages() -> None:
     assert await greetings(AnonymousUser(), 1) == []
+
+
+@isolate_apps("tests.pubsub.shop")
+def test_a_key_arrives_with_all_its_digits() -> None:
+    """Regression: the last three were cut off, and the row was never found."""
+
+    class Baking(ListenableModelMixin, models.Model):
+        at = models.DateTimeField(primary_key=True)
+
+        class Meta:
+            app_label = "shop"
+
+    change: Any = SimpleNamespace(
+        action="update", instance=Baking(at=NOON), pk=NOON, using="default"
+    )
+    told = Listening(Baking, Baking).announcement(change)
+    assert told is not None
+
+    arrived = Announcement.unpack(told.pack())
+
+    assert arrived is not None
+    assert pk_value(Baking, arrived.pk) == NOON

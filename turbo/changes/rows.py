@@ -12,7 +12,7 @@ import decimal
 import json
 import math
 import uuid
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -77,6 +77,8 @@ def plain(value: Any) -> Any:
             return value.isoformat()
         case datetime.timedelta():
             return duration_string(value)
+        case bytes() | memoryview():
+            return b64encode(value).decode()
         case tuple() | list():
             return [plain(item) for item in value]
         case dict():
@@ -102,11 +104,17 @@ def pk_value(model: type[Model], given: Any) -> Any:
     """Return a primary key from JSON, with the type of the database."""
     fields = model._meta.pk_fields
     if len(fields) == 1:
-        return fields[0].to_python(given)
+        return _key_part(fields[0], given)
     if not isinstance(given, (list, tuple)):
         raise TypeError(f"A key of {model._meta.label} is a list, not {given!r}.")
     pairs = zip(fields, given, strict=True)
-    return tuple(field.to_python(value) for field, value in pairs)
+    return tuple(_key_part(field, value) for field, value in pairs)
+
+
+def _key_part(field: Any, given: Any) -> Any:
+    if isinstance(field, BinaryField) and isinstance(given, str):
+        return b64decode(given, validate=True)
+    return field.to_python(given)
 
 
 def pk_to_name(pk: Any) -> str:
@@ -117,8 +125,8 @@ def pk_to_name(pk: Any) -> str:
     ('7', 'b', '[1,"b"]')
     """
     if isinstance(pk, tuple):
-        return json.dumps(pk, cls=DjangoJSONEncoder, separators=(",", ":"))
-    return str(pk)
+        return json.dumps(plain(pk), separators=(",", ":"))
+    return str(plain(pk) if isinstance(pk, (bytes, memoryview)) else pk)
 
 
 def pk_from_name(model: type[Model], text: str) -> Any:
@@ -159,7 +167,7 @@ def column_plain(field: Field[Any, Any], instance: Model) -> Any:
     if isinstance(field, JSONField):
         encoder = field.encoder or DjangoJSONEncoder
         return json.loads(json.dumps(value, cls=encoder))
-    if type(value) in IMMUTABLE and not isinstance(field, BinaryField):
+    if type(value) in IMMUTABLE:
         return plain(value)
     return field.value_to_string(instance)
 

@@ -15,7 +15,7 @@ from django.db.models.signals import class_prepared
 from django.utils.module_loading import import_string
 
 from turbo.changes import ModelChange, Watch, watch
-from turbo.changes.rows import write_row
+from turbo.changes.rows import plain, write_row
 from turbo.exceptions import ConfigurationError
 from turbo.pubsub.channel_writer import send
 from turbo.pubsub.conf import get_pubsub_settings
@@ -68,7 +68,7 @@ class Listening:
             app=self.model._meta.app_label,
             model=self.model._meta.object_name or "",
             action=action,
-            pk=change.pk,
+            pk=plain(change.pk),
             using=change.using,
             row=row,
         )

@@ -25,7 +25,7 @@ from django.db import connections
 from django.db.models import Model
 
 from turbo.changes import ModelChange
-from turbo.changes.rows import pk_value
+from turbo.changes.rows import pk_value, plain
 from turbo.delivery.frame import Frame
 from turbo.delivery.unreadable import Unreadable, drop, json_object, require
 from turbo.observers.wire.replies import encode
@@ -126,7 +126,7 @@ class ChangeNotice:
         values: dict[str, Any] = {
             "action": self.action,
             "model": self.model,
-            "pk": self.pk,
+            "pk": plain(self.pk),
             "using": self.using,
             "origin": this_moment(),
         }
@@ -191,7 +191,7 @@ def key_of(pk: Any) -> str:
     >>> key_of(5), key_of(uuid.UUID(int=5)), key_of((1, "a"))
     ('5', '"00000000-0000-0000-0000-000000000005"', '[1,"a"]')
     """
-    return encode(pk)
+    return encode(plain(pk))
 
 
 def _is_relation(change: ModelChange) -> bool:
