@@ -38,6 +38,7 @@ class Layer(InMemoryChannelLayer):  # type: ignore[misc]
         self.errors: list[Exception] = []
         self.down = False
         self.refused = 0
+        self.broken: Exception | None = None
 
     async def group_add(self, group: str, channel: str) -> None:
         if self.down:
@@ -47,6 +48,8 @@ class Layer(InMemoryChannelLayer):  # type: ignore[misc]
         await super().group_add(group, channel)
 
     async def receive(self, channel: str) -> Any:
+        if self.broken is not None:
+            raise self.broken
         message = await super().receive(channel)
         if self.errors:
             raise self.errors.pop(0)
@@ -325,6 +328,22 @@ async def test_an_outage_is_logged_once_and_survived(
     said = [r.getMessage() for r in caplog.records if r.name == "turbo.hub"]
     assert len([text for text in said if "be reached" in text]) == 1
     assert said[-1] == "The channel layer is back."
+
+
+@pytest.mark.parametrize("error", [PermissionError("no"), ValueError("no address")])
+async def test_a_layer_that_gives_nothing_is_asked_less_often_and_told_of(
+    page: Page, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """Regression: it was asked without a pause, so that nobody else had a turn."""
+    await subscribe(page)
+    layer().broken = error
+    await publish("a")
+
+    await until(lambda: "Nothing can be received" in caplog.text)
+    layer().broken = None
+    await publish("b")
+
+    await page.until("a", "b")
 
 
 async def test_a_quiet_connection_that_timed_out_is_no_outage(

@@ -35,9 +35,9 @@ from turbo.delivery.protocol import PING
 from turbo.delivery.repair import Repairs
 from turbo.delivery.topic import Arrival, Subscriber, Topic, deliver, read
 from turbo.delivery.unreadable import Unreadable, drop, is_about_content
-from turbo.exceptions import ConfigurationError
 from turbo.runtime import loops
 from turbo.runtime.backoff import Backoff, OutageLog
+from turbo.runtime.failures import log_failure
 from turbo.runtime.loops import PerLoop
 from turbo.runtime.tasks import Tasks
 
@@ -49,6 +49,10 @@ logger = logging.getLogger("turbo.hub")
 PARTS = 16
 #: Seconds that a page may wait until its process receives revocations.
 PATIENCE = 5.0
+#: Failures to receive, one right after the other, that are no reason to wait.
+IN_A_ROW = 100
+#: Seconds after which a failure does not follow right after the one before.
+QUIET = 1.0
 
 
 class Connection(Subscriber, Protocol):
@@ -188,18 +192,24 @@ class Hub:
         await self._tasks.stop(grace=2.0)
 
     async def _listen(self) -> None:
+        backoff = Backoff(free=IN_A_ROW)
+        loop = asyncio.get_running_loop()
         while True:
+            begun = loop.time()
             try:
                 message = await self._groups.receive()
-            except ConfigurationError as error:
-                await self._survive(error)
             except Exception as error:
+                if loop.time() - begun > QUIET:
+                    backoff.reset()  # it could be waited for
                 if is_about_content(error):
                     drop("on the channel layer", repr(error))
-                    await asyncio.sleep(0)
                 else:
                     await self._survive(error)
+                if pause := backoff.fail():
+                    log_failure("Nothing can be received from the layer.", error)
+                await asyncio.sleep(pause)
             else:
+                backoff.reset()
                 self._take(message)
 
     def _take(self, message: Any) -> None:
