@@ -6,9 +6,10 @@ import asyncio
 import threading
 
 import pytest
+from django.test import override_settings
 
 from tests.support.servers import PATIENCE
-from turbo.runtime.threads import in_turn
+from turbo.runtime.threads import in_thread, in_turn
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,3 +39,15 @@ async def test_an_owner_who_leaves_keeps_the_turn_until_the_thread_is_done() -> 
 
     assert at_work == []
     assert await in_turn("eve", at_work.copy) == []
+
+
+async def test_there_are_as_many_threads_as_the_setting_says_now() -> None:
+    """Regression: there were as many as it had said when the first was needed."""
+    everybody_is_there = threading.Barrier(6)
+    await in_thread(threading.get_ident)
+
+    with override_settings(TURBO={"PERMISSION_THREADS": 6}):
+        meeting = [in_thread(everybody_is_there.wait, PATIENCE) for _ in range(6)]
+        places = await asyncio.gather(*meeting)
+
+    assert sorted(places) == [0, 1, 2, 3, 4, 5]

@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 
 from asgiref.sync import AsyncToSync, async_to_sync
 from channels.db import DatabaseSyncToAsync
+from django.core.signals import setting_changed
 
 from turbo.conf import get_settings
 from turbo.runtime.forks import after_in_child
@@ -150,3 +151,12 @@ def _threads() -> ThreadPoolExecutor:
 def _after_fork() -> None:
     global _pool
     _pool = None
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    global _pool
+    if setting == "TURBO":
+        _pool = None  # its threads end when they have done what was asked of them
+
+
+setting_changed.connect(_forget, dispatch_uid="turbo.threads")
