@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import pytest
 from asgiref.sync import sync_to_async
 from channels.exceptions import AcceptConnection, DenyConnection, StopConsumer
-from channels.layers import get_channel_layer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 from channels.testing import ApplicationCommunicator, WebsocketCommunicator
 from django.test import override_settings
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 import turbo
 from tests.observers.app.consumers import PersonConsumer
@@ -316,3 +317,70 @@ async def test_an_end_without_a_code_is_a_normal_one() -> None:
 
         end = await client.communicator.receive_output(PATIENCE)
         assert end == {"type": "websocket.close", "code": 1000}
+
+
+class Quiet(InMemoryChannelLayer):  # type: ignore[misc]
+    """A layer whose client ends a wait again and again, as that of Redis does."""
+
+    timeouts = 0
+    refusals = 0
+
+    async def group_add(self, group: str, channel: str) -> None:
+        if channel in Quiet.of_consumers and Quiet.refusals:
+            Quiet.refusals -= 1
+            raise ConnectionError("not yet")
+        await super().group_add(group, channel)
+
+    async def receive(self, channel: str) -> Any:
+        if channel in Quiet.of_consumers and Quiet.timeouts:
+            Quiet.timeouts -= 1
+            raise RedisTimeoutError("Timeout reading from socket")
+        return await super().receive(channel)
+
+    of_consumers: ClassVar[set[str]] = set()
+
+
+async def test_a_quiet_channel_is_waited_for_without_a_pause(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Regression: each wait that Redis' client ended was followed by a longer pause."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.Quiet"}}
+
+    class Consumer(TalkingConsumer):
+        async def connect(self) -> None:
+            await super().connect()
+            Quiet.of_consumers.add(self.channel_name)
+            Quiet.timeouts = 1_000
+
+    caplog.set_level(logging.INFO, "turbo.observers")
+    async with Client(Consumer) as client:
+        await client.send(action="say", room="everybody", text="all")
+        assert (await client.next())["said"] == "all"
+
+    assert Quiet.timeouts == 0
+    assert "out of reach" not in caplog.text
+
+
+async def test_a_group_is_joined_again_however_often_that_fails(settings: Any) -> None:
+    """Regression: one that could not be joined at once was left for an hour."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.Quiet"}}
+    channels: list[str] = []
+
+    class Consumer(TalkingConsumer):
+        async def connect(self) -> None:
+            await super().connect()
+            channels.append(self.channel_name)
+
+    async with Client(Consumer) as client:
+        the_layer: Any = get_channel_layer()
+        Quiet.of_consumers.update(channels)
+        Quiet.timeouts = Quiet.refusals = 1
+        the_layer.groups.pop("everybody")
+        message = {"type": "room.said", "text": "wake", "by": ""}
+        await the_layer.send(channels[0], message)
+        assert (await client.next())["said"] == "wake"
+        async with asyncio.timeout(PATIENCE):
+            while "everybody" not in the_layer.groups:  # noqa: ASYNC110 - tells nobody
+                await asyncio.sleep(0.01)
+        await client.send(action="say", room="everybody", text="all")
+        assert (await client.next())["said"] == "all"

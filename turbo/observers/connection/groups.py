@@ -85,18 +85,18 @@ class LayerGroups:
                     drop("on the channel of a consumer", repr(error))
                     await asyncio.sleep(0)
                     continue
-                if not isinstance(error, TimeoutError):
+                # That of Redis' client is another class, and only says: all is quiet.
+                if type(error).__name__ != "TimeoutError":
                     logger.info("A consumer's channel is out of reach: %s", error)
                     await asyncio.sleep(backoff.fail())
-                await self._join_again()
+                await Backoff().until_done(self._join_again)
             else:
                 backoff.reset()
                 self._dispatch(message)
 
     async def _join_again(self) -> None:
-        with suppress(Exception):
-            for name in list(self.names):
-                await self.layer.group_add(name, self.channel)
+        for name in list(self.names):
+            await self.layer.group_add(name, self.channel)
 
     def _dispatch(self, message: Any) -> None:
         kind = message.get("type") if isinstance(message, dict) else None
