@@ -205,11 +205,6 @@ class Unusable(MemoryReplay):
         if not Unusable.is_repaired:
             raise ValueError("There is no such place.")
 
-    async def forbid(self, keys: Any, *, seconds: int) -> None:
-        if not Unusable.is_repaired:
-            raise ValueError("There is no such place.")
-        await super().forbid(keys, seconds=seconds)
-
 
 @pytest.fixture
 def unusable_log(settings: Any) -> Iterator[None]:
@@ -232,17 +227,7 @@ def test_a_log_that_stores_not_even_a_gap_is_waited_for(
     assert flush(PATIENCE)
 
     assert stored() == [None, "b"]
-    assert caplog.text.count("Broadcasts wait: ValueError") == 1
-
-
-def test_a_revocation_is_noted_as_soon_as_the_log_can(unusable_log: None) -> None:
-    """Regression: it was lost, and flush() waited for it for ever."""
-    get_publisher().forbid(["user=1"], seconds=60)
-    wait_until(lambda: get_publisher()._outage.is_down)
-    Unusable.is_repaired = True
-
-    assert flush(PATIENCE)
-    assert asyncio.run(get_replay().forbidden(["user=1"])) != [None]
+    assert caplog.text.count("Broadcasts have to wait: ValueError") == 1
 
 
 def test_what_an_ended_publisher_has_left_is_not_counted(unusable_log: None) -> None:
