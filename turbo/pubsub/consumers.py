@@ -59,8 +59,8 @@ class PubSubConsumer(AdmittedConnection, Endpoint):
     async def websocket_prepare(self) -> None:
         """Wait for a short time until changes and revocations are received."""
         self._fan_out = get_fan_out()
-        await self._fan_out.open(PATIENCE)
-        await wait_until_listening()
+        # At the same time, because a server ends a handshake after a few seconds.
+        await asyncio.gather(self._fan_out.open(PATIENCE), wait_until_listening())
 
     async def websocket_connect(self, message: Message) -> None:
         """Accept the client, after its permission is known."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from turbo import metrics
 from turbo.bindings.binding import Binding
 from turbo.bindings.cache.notify import group_stream_name, parse_told, stream_name
 from turbo.bindings.cache.outage import is_reachable
 from turbo.bindings.clients.catch_up import Caught, catch_up, stay
-from turbo.bindings.clients.consumer_interface import ConsumerInterface
 from turbo.bindings.clients.sequence import ChangeSequence, VersionedChange
 from turbo.bindings.messages import (
     Signal,
@@ -39,6 +38,22 @@ logger = logging.getLogger("turbo.bindings")
 PATIENCE = 0.05
 #: Seconds between two attempts to subscribe, or to reach the store.
 PAUSE = 1.0
+
+
+class ConsumerInterface(Protocol):
+    """The attributes and methods of a consumer that a client uses."""
+
+    event: str
+    page_size: int
+
+    def get_groups(self) -> Sequence[str]:
+        """Return the groups that its clients belong to."""
+
+    def tests_user(self) -> bool:
+        """Return whether the consumer tests its users."""
+
+    def user_passes_test(self, user: Any) -> Any:
+        """Return whether a user may listen; may be a coroutine function."""
 
 
 class BindingClient(AdmittedConnection):
