@@ -142,7 +142,7 @@ class AsyncAPIConsumer(JsonConnection):
         """
         Run a coroutine in the background, until the client disconnects.
 
-        If too many are running already, it raises :exc:`TooMany`, which clients get as
+        If too many are running already, it raises ``TooMany``, which clients get as
         the status 429.
         """
         if not self.visitor.budget.hold("actions"):
