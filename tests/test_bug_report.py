@@ -17,6 +17,8 @@ import pytest
 from tests.support.documents import DOCS, ROOT
 from tests.support.servers import PATIENCE
 
+pytestmark = pytest.mark.processes
+
 SOURCE = (ROOT / "bug_report.py").read_text()
 REFERENCE = "\n".join(page.read_text() for page in DOCS.glob("reference/*.rst"))
 
