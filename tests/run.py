@@ -3,7 +3,7 @@ Run the tests: ``python3 tests/run.py [--fast | --coverage | arguments of pytest
 
 Needs Python 3.11 and pip; everything else is installed into ``.venv-test``, a database
 and a Redis-compatible server included. Without arguments the whole suite runs.
-``--fast`` runs what needs neither servers nor a browser, in the rooms that all others
+``--fast`` runs what needs neither web servers nor a browser, in the rooms that all others
 stand on, in less than a minute. ``--coverage`` runs everything, takes half as long
 again, and measures the coverage of the rooms up to ``connections``.
 """

@@ -18,7 +18,7 @@ from typing import Any
 
 from django.dispatch import Signal
 
-from turbo.runtime.forks import Lock
+from turbo.runtime.forks import Lock, after_in_child
 
 __all__ = ["GAUGES", "NAMES", "count", "counted", "counters", "gauge"]
 
@@ -62,6 +62,12 @@ def count(name: str, value: int = 1, **details: Any) -> None:
         _values[name] += value
     if counted.receivers:
         counted.send_robust(sender=None, name=name, value=value, **details)
+
+
+@after_in_child
+def _after_fork() -> None:
+    for name in _values:  # the parent counted these, and reports them itself
+        _values[name] = 0
 
 
 def gauge(name: str, read: Callable[[], int]) -> None:

@@ -175,6 +175,18 @@ def test_a_test_that_runs_in_the_parent_is_not_slow_in_a_child(
     assert len(running) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_counts_from_nought(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its parent has counted would be summed up twice."""
+    monkeypatch.setattr(forks, "_callbacks", dict(REGISTERED))
+    metrics.count("gaps", 3)
+    said: list[str] = []
+    forks.after_in_child(lambda: said.append(str(metrics.counters()["gaps"])))
+
+    assert said_in_child(said) == "0"
+    assert metrics.counters()["gaps"] >= 3
+
+
 def test_every_other_lock_is_renewed() -> None:
     """A lock that a child goes on with is one of ``forks``."""
     locking = {
