@@ -9,6 +9,7 @@ import pytest
 from django.test import override_settings
 
 from tests.support.servers import PATIENCE
+from turbo.runtime import threads
 from turbo.runtime.threads import in_thread, in_turn
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,8 +42,12 @@ async def test_an_owner_who_leaves_keeps_the_turn_until_the_thread_is_done() -> 
     assert await in_turn("eve", at_work.copy) == []
 
 
-async def test_there_are_as_many_threads_as_the_setting_says_now() -> None:
+async def test_there_are_as_many_threads_as_the_setting_says_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Regression: there were as many as it had said when the first was needed."""
+    # Those of other tests stay: a database in memory is only closed with its thread.
+    monkeypatch.setattr(threads, "_pool", None)
     everybody_is_there = threading.Barrier(6)
     await in_thread(threading.get_ident)
 

@@ -20,7 +20,6 @@ from weakref import WeakValueDictionary
 
 from asgiref.sync import AsyncToSync, async_to_sync
 from channels.db import DatabaseSyncToAsync
-from django.core.signals import setting_changed
 
 from turbo.conf import get_settings
 from turbo.runtime.forks import after_in_child
@@ -43,7 +42,8 @@ R = TypeVar("R")
 #: Seconds after which a thread turns to another owner.
 SLICE = 0.005
 
-_pool: ThreadPoolExecutor | None = None
+#: The threads, and how many there may be.
+_pool: tuple[ThreadPoolExecutor, int] | None = None
 # The turns of each owner, by event loop.
 _turns: PerLoop[WeakValueDictionary[Hashable, asyncio.Lock]] = PerLoop(
     WeakValueDictionary
@@ -141,22 +141,13 @@ async def _awaited(answer: Awaitable[Any]) -> Any:
 
 def _threads() -> ThreadPoolExecutor:
     global _pool
-    if _pool is None:
-        count = get_settings().permission_threads
-        _pool = ThreadPoolExecutor(count, thread_name_prefix="turbo-permissions")
-    return _pool
+    count = get_settings().permission_threads
+    if _pool is None or _pool[1] != count:
+        _pool = ThreadPoolExecutor(count, thread_name_prefix="turbo-permissions"), count
+    return _pool[0]
 
 
 @after_in_child
 def _after_fork() -> None:
     global _pool
     _pool = None
-
-
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    global _pool
-    if setting == "TURBO":
-        _pool = None  # its threads end when they have done what was asked of them
-
-
-setting_changed.connect(_forget, dispatch_uid="turbo.threads")
