@@ -177,9 +177,20 @@ def docs(session: nox.Session) -> None:
     session.run("sphinx-build", *strict, "-b", "html", "docs", "docs/_build/html")
 
 
+#: Starts a site with what has no extra requirements.
+START = """
+import django, turbo
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["daphne", "turbo", "turbo.bindings", "turbo.pubsub"])
+django.setup()
+from turbo.asgi import get_application
+print(get_application(), turbo.__file__)
+"""
+
+
 @nox.session(reuse_venv=False)
 def package(session: nox.Session) -> None:
-    """Build what is published into dist/, install it from there and import it."""
+    """Build what is published into dist/; start it, and the sample chat, from there."""
     session.install("build", "twine")
     dist = ROOT / "dist"
     shutil.rmtree(dist, ignore_errors=True)
@@ -189,8 +200,10 @@ def package(session: nox.Session) -> None:
     session.install(wheel)
     session.chdir(dist)
     session.run("python", "-m", "pip", "check")
-    session.run("python", "-c", "import turbo; print(turbo.__file__)")
+    session.run("python", "-c", START)
     session.run("python", "-m", "zipfile", "--list", wheel)
+    session.install(f"{wheel}[rest]")  # what the sample chat installs
+    session.run("python", str(ROOT / "sample_chat" / "manage.py"), "check")
 
 
 @nox.session

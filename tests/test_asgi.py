@@ -13,6 +13,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.test import override_settings
 from django.urls import path
 
+from tests.support.rooms import modules
 from tests.support.servers import PATIENCE, ROOT
 from turbo import routing
 from turbo.asgi import get_application
@@ -152,3 +153,43 @@ def test_importing_turbo_loads_no_redis_no_daphne_and_no_rest_framework() -> Non
     )
 
     assert done.stdout == "[]\n", done.stderr
+
+
+#: What only extras bring, and Daphne's and Channels' other requirements do not.
+EXTRAS = ["rest_framework", "uvicorn", "websockets"]
+#: What needs one of them, beside the observers.
+LEFT_OUT = ["bindings.overrides", "bindings.viewsets", "server.uvicorn"]
+APPS = ["daphne", "turbo", "turbo.bindings", "turbo.pubsub", "turbo.inspector"]
+
+
+def test_what_needs_no_extra_works_without_them() -> None:
+    """Regression: the app could not start where uvicorn was not installed."""
+    code = f"""
+import importlib, sys
+sys.modules.update(dict.fromkeys({EXTRAS}))  # as if they were not installed
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS={APPS},
+    ROOT_URLCONF="turbo.urls",
+    SECRET_KEY="secret",
+    CHANNEL_LAYERS={{"default": {{"BACKEND": "channels.layers.InMemoryChannelLayer"}}}},
+)
+import django
+django.setup()
+from turbo.asgi import get_application
+get_application()
+from django.core.management import call_command
+call_command("check")
+for name in {sorted(modules())}:
+    try:
+        importlib.import_module(f"turbo.{{name}}".strip("."))
+    except ImportError:
+        print(name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+
+    needing = [name for name in done.stdout.split() if name not in LEFT_OUT]
+    assert done.returncode == 0, done.stderr
+    assert [name for name in needing if not name.startswith("observers")] == []

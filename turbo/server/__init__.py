@@ -8,6 +8,17 @@ Name it on the command line; nothing else changes::
 
 from __future__ import annotations
 
-from turbo.server.uvicorn import WebSocketProtocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from turbo.server.uvicorn import WebSocketProtocol
 
 __all__ = ["WebSocketProtocol"]
+
+
+def __getattr__(name: str) -> Any:
+    # Load uvicorn only in projects that use it; the rest of the package needs none.
+    if name == "WebSocketProtocol":
+        return import_module("turbo.server.uvicorn").WebSocketProtocol
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
