@@ -339,7 +339,7 @@ async def test_a_layer_that_gives_nothing_is_asked_less_often_and_told_of(
     layer().broken = error
     await publish("a")
 
-    await until(lambda: "Nothing can be received" in caplog.text)
+    await until(lambda: "The channel layer cannot be read" in caplog.text)
     layer().broken = None
     await publish("b")
 

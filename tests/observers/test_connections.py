@@ -20,7 +20,7 @@ from tests.observers.app.consumers import PersonConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
 from tests.support.servers import PATIENCE
-from turbo.delivery.hub import get_hub
+from turbo.delivery.hub import IN_A_ROW, get_hub
 from turbo.exceptions import ConfigurationError
 from turbo.observers import AsyncAPIConsumer, action, model_observer
 
@@ -340,6 +340,18 @@ class Quiet(InMemoryChannelLayer):  # type: ignore[misc]
     of_consumers: ClassVar[set[str]] = set()
 
 
+class Garbled(InMemoryChannelLayer):  # type: ignore[misc]
+    """A layer on whose consumers' channels nothing can be read."""
+
+    attempts = 0
+
+    async def receive(self, channel: str) -> Any:
+        if channel in self.groups.get("everybody", {}):
+            Garbled.attempts += 1
+            raise ValueError("garbled")
+        return await super().receive(channel)
+
+
 async def test_a_quiet_channel_is_waited_for_without_a_pause(
     settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -359,6 +371,23 @@ async def test_a_quiet_channel_is_waited_for_without_a_pause(
 
     assert Quiet.timeouts == 0
     assert "out of reach" not in caplog.text
+
+
+async def test_a_channel_with_nothing_readable_is_asked_less_often(
+    settings: Any,
+) -> None:
+    """Regression: it was asked again in every turn of the loop."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.Garbled"}}
+    Garbled.attempts = 0
+
+    async with Client(TalkingConsumer):
+        async with asyncio.timeout(PATIENCE):
+            while Garbled.attempts <= IN_A_ROW:  # noqa: ASYNC110 - tells nobody
+                await asyncio.sleep(0)
+        for _ in range(1_000):
+            await asyncio.sleep(0)
+
+    assert Garbled.attempts < 2 * IN_A_ROW
 
 
 async def test_a_group_is_joined_again_however_often_that_fails(settings: Any) -> None:

@@ -49,9 +49,9 @@ logger = logging.getLogger("turbo.hub")
 PARTS = 16
 #: Seconds that a page may wait until its process receives revocations.
 PATIENCE = 5.0
-#: Failures to receive, one right after the other, that are no reason to wait.
+#: Failures to receive in a row after which the next attempts are delayed.
 IN_A_ROW = 100
-#: Seconds after which a failure does not follow right after the one before.
+#: Seconds after which a failure does not count as one in a row.
 QUIET = 1.0
 
 
@@ -200,13 +200,13 @@ class Hub:
                 message = await self._groups.receive()
             except Exception as error:
                 if loop.time() - begun > QUIET:
-                    backoff.reset()  # it could be waited for
+                    backoff.reset()  # receive() has waited, as it should
                 if is_about_content(error):
                     drop("on the channel layer", repr(error))
                 else:
                     await self._survive(error)
                 if pause := backoff.fail():
-                    log_failure("Nothing can be received from the layer.", error)
+                    log_failure("The channel layer cannot be read.", error)
                 await asyncio.sleep(pause)
             else:
                 backoff.reset()

@@ -171,7 +171,7 @@ class BindingClient(AdmittedConnection):
         return True
 
     def _go_on(self, version: Version | None, was_lost: bool) -> None:
-        """Tell what follows the version that the client had before."""
+        """Send the changes that follow the version that the client had before."""
         self._sequence.is_lost |= was_lost
         self._pass_on(self._sequence.start(version))
 
@@ -220,7 +220,7 @@ class BindingClient(AdmittedConnection):
                 await self._catch_up(self._sequence.version)
         finally:
             self._is_healing = False
-        self._heal()  # of what was lost meanwhile
+        self._heal()  # more may have been lost meanwhile
 
     async def _stay(self) -> None:
         state = await stay(self._binding)

@@ -16,6 +16,7 @@ from typing import Any
 from channels.layers import get_channel_layer
 
 from turbo.conf import get_settings
+from turbo.delivery.hub import IN_A_ROW
 from turbo.delivery.unreadable import drop, is_about_content
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.backoff import Backoff
@@ -75,7 +76,7 @@ class LayerGroups:
                 await self.remove(name)
 
     async def _listen(self) -> None:
-        backoff = Backoff()
+        backoff, unreadable = Backoff(), Backoff(free=IN_A_ROW)
         while True:
             try:
                 async with asyncio.timeout(JOIN_AGAIN):
@@ -83,15 +84,16 @@ class LayerGroups:
             except Exception as error:
                 if is_about_content(error):
                     drop("on the channel of a consumer", repr(error))
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(unreadable.fail())
                     continue
-                # That of Redis' client is another class, and only says: all is quiet.
+                # The timeout of Redis' client, another class, is no outage either.
                 if type(error).__name__ != "TimeoutError":
                     logger.info("A consumer's channel is out of reach: %s", error)
                     await asyncio.sleep(backoff.fail())
                 await Backoff().until_done(self._join_again)
             else:
                 backoff.reset()
+                unreadable.reset()
                 self._dispatch(message)
 
     async def _join_again(self) -> None:
