@@ -61,7 +61,7 @@ class BaseComponent(Stream):
         *,
         request: HttpRequest | None = None,
     ) -> SafeString:
-        """Return the HTML for a new page; ``context`` has the page's variables."""
+        """Return the HTML for a new page; the template also gets its ``context``."""
         variables = {**self.get_context(), **(context or {})}
         return render(self._template(), variables, request=request)
 

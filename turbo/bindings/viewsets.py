@@ -59,7 +59,7 @@ class PreconditionFailed(APIException):
     default_code = "precondition_failed"
 
 
-#: Methods that make the response; if none is overridden, it shows nothing else.
+#: Methods that make a response of rows; an overridden one may add something else.
 _MAKING = (
     "dispatch",
     "finalize_response",

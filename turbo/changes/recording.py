@@ -99,7 +99,7 @@ def record(
 
 
 def stored_row(instance: Model, model: type[Model], using: str) -> Model | None:
-    """Return the row that ``instance`` will change; no query if it is a new one."""
+    """Return the row that ``instance`` will change; no query if there can be none."""
     if not has_pk(instance, model):
         return None
     fields = model._meta.pk_fields

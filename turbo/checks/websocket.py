@@ -84,7 +84,11 @@ class _Socket:
         self._incoming.put_nowait(message)
 
     async def answer(self) -> Message:
-        """Return the next message of the application, or raise its exception."""
+        """
+        Return the next message of the application, or raise its exception.
+
+        The message has an empty type if there is none in time.
+        """
         coming = asyncio.ensure_future(self._outgoing.get())
         waiting = {coming, self._serving}
         await asyncio.wait(

@@ -63,7 +63,7 @@ class OriginValidator:
         if origin is None:
             return f"its Origin {given!r:.200} is not valid."
         if not validate_host(origin[1], _allowed_hosts()):
-            return f"its Origin {given!r:.200} is not one of ALLOWED_HOSTS."
+            return f"the host of its Origin {given!r:.200} is not in ALLOWED_HOSTS."
         if any(_trusts(trusted, origin) for trusted in settings.CSRF_TRUSTED_ORIGINS):
             return ""
         try:

@@ -129,7 +129,7 @@ class PageConnection(LiveConnection[PageSubscription]):
             return ()
         # No await until settle(), so that arrivals are sent before live messages.
         is_current = asked_in == self.revocations.generation
-        if is_current:  # messages must not be replayed after a revocation
+        if is_current:  # otherwise some messages may be from after the revocation
             for (_, names), arrival in zip(places, arrivals, strict=True):
                 self._welcome(names, arrival)
         self._leave(asked)
@@ -208,7 +208,7 @@ class PageConnection(LiveConnection[PageSubscription]):
     async def refused(
         self, held: Sequence[PageSubscription]
     ) -> Sequence[PageSubscription]:
-        """Return the subscriptions that the user may not keep, or that are gone."""
+        """Return subscriptions that the user may not keep, or whose object is gone."""
         streams = [from_name(item.name) for item in held]
         reasons = await passes(streams, self.visitor)
         noted = await self._noted(held) if self._has_missed_revocations else ()

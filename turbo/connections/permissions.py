@@ -178,7 +178,11 @@ async def _forbidden_all(pages: list[list[str]]) -> list[list[int | None]]:
 
 
 async def _revocations(names: Sequence[SignedName], user: Any) -> list[str]:
-    """Return for each name why it was revoked, or ``""``."""
+    """
+    Return for each name why it was revoked, or ``""``.
+
+    A revocation applies to the user for whom a name was signed, or else to ``user``.
+    """
     if not names:
         return []
     asking = user_key(user)
@@ -195,7 +199,7 @@ def _revocation(name: SignedName, revoked: Sequence[int]) -> str:
         return ""
     since = parse(name.since)
     if not isinstance(since, Moment):
-        return "expired"  # it may be older; the page asks for another name
+        return "expired"  # it may be from before; the page asks for another name
     return "revoked" if since.time <= max(revoked) else ""
 
 

@@ -45,9 +45,9 @@ class Revocation:
     """
     The instruction to connections to end subscriptions.
 
-    It applies to the connections of ``user``, to those of ``session``, and to
-    subscriptions to ``stream``; an empty value matches any. With ``recheck``, the
-    connections only check their permissions again.
+    It applies to subscriptions that match ``user``, ``session`` and ``stream``; an
+    empty value matches all. With ``recheck``, the connections only check their
+    permissions again.
     """
 
     user: str = ""

@@ -224,7 +224,7 @@ class SendBuffer:
 
 
 def _inmost(send: Send) -> Send:
-    """Return ``send`` without Channels' session wrappers, which do not change it."""
+    """Return ``send`` without Channels' session wrappers, which act on HTTP only."""
     while getattr(send, "__func__", None) is InstanceSessionWrapper.send:
         send = send.__self__.real_send  # type: ignore[attr-defined]
     return send

@@ -23,8 +23,8 @@ class Envelope:
     """
     Consecutive messages of one stream; ``None`` among ``data`` marks a gap.
 
-    ``number`` is the number of the first message in the epoch. It is ``0`` if the log
-    has no positions; then the messages are only passed on.
+    ``number`` is the number, within the epoch, of the envelope's first message. It is
+    ``0`` if the log has no positions; then the messages are only passed on.
     """
 
     sid: str
@@ -78,7 +78,9 @@ def envelopes(
     published: Iterable[tuple[str, str, int, str | None]],
 ) -> list[Envelope]:
     """
-    Return envelopes of consecutive ``(sid, epoch, number, data)`` messages.
+    Return ``(sid, epoch, number, data)`` messages in envelopes of consecutive ones.
+
+    The envelopes are in the order of their first messages.
 
     >>> envelopes([("a", "e", 1, "x"), ("b", "e", 7, "y"), ("a", "e", 2, "z")])
     [Envelope(sid='a', epoch='e', number=1, data=('x', 'z')), \

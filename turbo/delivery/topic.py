@@ -214,7 +214,7 @@ class Topic:
         return backlog
 
     def misses(self, tip: tuple[str, int] | None) -> bool:
-        """Return whether the log's last message has not been delivered."""
+        """Return whether the log's last message is not the last one delivered."""
         return self.settled and tip != (self.epoch, self.number)
 
     def forget(self) -> None:

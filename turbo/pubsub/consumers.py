@@ -63,7 +63,7 @@ class PubSubConsumer(AdmittedConnection, Endpoint):
         await asyncio.gather(self._fan_out.open(PATIENCE), wait_until_listening())
 
     async def websocket_connect(self, message: Message) -> None:
-        """Accept the client, after its permission is known."""
+        """Accept the client; without a token in the URL, test its session first."""
         token = query_token(self._scope)
         has_room, admitted = self.budget.hold("subscriptions"), False
         if has_room and token is None:

@@ -118,7 +118,7 @@ class Queue(Generic[T]):
             self._fail(batch)
 
     def _take(self) -> list[T]:
-        # Counted before they are taken, so that flush() never sees an empty queue.
+        # Counted before they are taken, so that flush() does not miss items in work.
         count = min(len(self._items), self._batch)
         self._busy = count
         batch: list[T] = []

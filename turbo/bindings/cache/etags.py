@@ -77,7 +77,8 @@ class ETags:
         response.headers["ETag"] = self.etag
         if self.unchanged_since is None:
             return
-        # The date must not lie in the future; clients ask again for a newer copy.
+        # The date must not lie in the future. It may be earlier than unchanged_since;
+        # then the copy does not count as valid, and clients load it again.
         since = min(self.unchanged_since, math.floor(self.now))
         response.headers["Last-Modified"] = http_date(since)
 

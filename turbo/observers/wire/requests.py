@@ -99,7 +99,7 @@ def text_of(message: Mapping[str, Any]) -> str:
 
 
 def check_request_id(value: Any) -> None:
-    """Raise an error unless ``value`` is short, because every event repeats it."""
+    """Raise an error unless ``value`` is a number or short: every event repeats it."""
     if isinstance(value, str) and len(value) <= MAX_REQUEST_ID:
         return
     if value is None or isinstance(value, (int, float)):

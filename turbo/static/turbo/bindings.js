@@ -15,7 +15,8 @@
 // missed.
 //
 // Events: "change" (detail: action, key, value, index; action "sync" means all rows),
-// "connected", "disconnected", "denied" (detail: reason), "message" (all others).
+// "connected", "disconnected", "denied" (detail: reason), "message" (detail: action and
+// payload of any other message).
 
 // Django finds imports by the semicolon when it hashes the names of files.
 import { ReconnectingSocket, socketAddress } from "./socket.js";
