@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
+from unittest.mock import AsyncMock
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
@@ -183,9 +185,8 @@ class Holder:
     async def end(self, ended: Sequence[str]) -> None: ...
 
 
-@pytest.mark.parametrize("kind", [PageConnection, PubSubConsumer])
-async def test_one_whose_end_is_cancelled_leaves_the_hub(kind: Any) -> None:
-    """Regression: the hub kept it for ever."""
+async def cancelled_half_way(revocations: Any, end: Callable[[], Any]) -> None:
+    """End what applies a revocation that takes its time, and cancel that."""
     started, may_end = asyncio.Event(), asyncio.Event()
 
     async def stubborn() -> None:
@@ -195,18 +196,63 @@ async def test_one_whose_end_is_cancelled_leaves_the_hub(kind: Any) -> None:
         finally:
             await may_end.wait()
 
-    connection = kind({"user": AnonymousUser()}, list[Any]().append)
-    hub = connection.hub
-    connection.revocations._tasks.run(stubborn())
+    revocations._tasks.run(stubborn())
     await started.wait()
-    ending = asyncio.ensure_future(connection.stop())
+    ending = asyncio.ensure_future(end())
     await settle()
     ending.cancel()
     await settle()
     may_end.set()
     await asyncio.gather(ending, return_exceptions=True)
 
+
+@pytest.mark.parametrize("kind", [PageConnection, PubSubConsumer])
+async def test_one_whose_end_is_cancelled_leaves_the_hub(kind: Any) -> None:
+    """Regression: the hub kept it for ever."""
+    connection = kind({"user": AnonymousUser()}, list[Any]().append)
+    hub = connection.hub
+
+    await cancelled_half_way(connection.revocations, connection.stop)
+
     assert hub._connections == {}
+
+
+async def test_one_whose_end_is_cancelled_cancels_its_tasks() -> None:
+    """Regression: they went on when the connection was gone."""
+    connection: Any = PubSubConsumer({"user": AnonymousUser()}, AsyncMock())
+    waiting = asyncio.Event().wait()
+    connection.tasks.run(waiting)
+
+    await cancelled_half_way(connection.revocations, connection.stop)
+
+    assert inspect.getcoroutinestate(waiting) == inspect.CORO_CLOSED
+
+
+async def test_an_observer_whose_end_is_cancelled_ends_all_else() -> None:
+    """Regression: its channel was read for ever, and its tasks went on."""
+    left: list[int] = []
+
+    class Consumer(AsyncAPIConsumer):
+        groups = ("everybody",)
+
+        async def disconnect(self, code: int) -> None:
+            left.append(code)
+
+    consumer = Consumer()
+    consumer.attach({"type": "websocket", "user": AnonymousUser()}, AsyncMock())
+    await consumer.websocket_connect({"type": "websocket.connect"})
+    waiting: Any = asyncio.Event().wait()
+    consumer.run_detached(waiting)
+    reading: Any = consumer._layer_groups._task
+    end = {"type": "websocket.disconnect", "code": 1001}
+
+    await cancelled_half_way(
+        consumer.revocations, partial(consumer.websocket_disconnect, end)
+    )
+
+    assert left == [1001]
+    assert reading.done()
+    assert inspect.getcoroutinestate(waiting) == inspect.CORO_CLOSED
 
 
 async def test_a_connection_that_is_ending_applies_no_revocation() -> None:

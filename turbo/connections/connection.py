@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Literal, TypeVar
 
 from turbo.connections.budgets import ConnectionBudget
@@ -78,11 +78,10 @@ class AdmittedConnection(LiveConnection["AdmittedConnection"]):
 
     async def stop(self) -> None:
         """Leave the hub and cancel all tasks."""
-        try:
+        async with AsyncExitStack() as stack:  # all of it, even if cancelled half-way
+            stack.push_async_callback(super().stop)
+            stack.push_async_callback(self.tasks.stop)
             await self.revocations.stop()  # first, because they may start tasks
-            await self.tasks.stop()
-        finally:
-            await super().stop()
 
     @abstractmethod
     async def may_stay(self) -> bool:

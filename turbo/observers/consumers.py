@@ -18,6 +18,7 @@ Errors are answered in the same envelope, and the connection stays open.
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, ClassVar
 
@@ -86,11 +87,10 @@ class AsyncAPIConsumer(JsonConnection):
     async def websocket_disconnect(self, message: Message) -> None:
         """End the subscriptions, the tasks and the groups."""
         self.subscriptions.close()
-        try:
+        async with AsyncExitStack() as stack:  # all of it, even if cancelled half-way
+            stack.push_async_callback(self._live.stop)
+            stack.push_async_callback(super().websocket_disconnect, message)
             await self.revocations.stop()
-            await super().websocket_disconnect(message)
-        finally:
-            await self._live.stop()
 
     async def websocket_connect(self, message: Message) -> None:
         """Check the permissions, and accept or refuse the client."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
+from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
 from channels.exceptions import AcceptConnection, DenyConnection
@@ -136,12 +137,11 @@ class JsonConnection(Application):
     async def websocket_disconnect(self, message: Message) -> None:
         """End the subscriptions, the tasks and the groups."""
         self.subscriptions.close()
-        try:
+        async with AsyncExitStack() as stack:  # all of it, even if cancelled half-way
+            stack.push_async_callback(self._layer_groups.close)
+            stack.push_async_callback(self.disconnect, message["code"])
+            stack.push_async_callback(self.turns.close)
             await self.tasks.stop()
-            await self.turns.close()
-            await self.disconnect(message["code"])
-        finally:
-            await self._layer_groups.close()
 
     # --- Receive
 
