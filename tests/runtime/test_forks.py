@@ -19,6 +19,7 @@ from tests.support.rooms import modules
 from tests.support.servers import PATIENCE
 from turbo import metrics
 from turbo.connections import permission_questions
+from turbo.replay.dummy import DummyReplay
 from turbo.runtime import forks
 from turbo.runtime.backoff import OutageLog
 from turbo.runtime.failures import FailureLog
@@ -28,7 +29,6 @@ LEFT_BEHIND = {
     "bindings.store.memory": "another store",
     "delivery.publisher": "another publisher",
     "pubsub.changes": "other objects",
-    "replay.local": "another log",
     "replay.memory": "another log",
     "runtime.queue": "another publisher",
 }
@@ -131,6 +131,8 @@ def held_by_a_thread(lock: Any) -> Iterator[None]:
 
 OUTAGE = OutageLog(logging.getLogger("tests"), down="down", up="up")
 FAILURES = FailureLog()
+DUMMY: Any = DummyReplay()
+FORBIDDEN = DUMMY._forbidden  # a child goes on with the log of its parent
 
 
 @pytest.mark.parametrize(
@@ -139,6 +141,7 @@ FAILURES = FailureLog()
         (metrics, lambda: metrics.count("failed")),
         (FAILURES, lambda: FAILURES.add("Nothing works.", ValueError())),
         (OUTAGE, lambda: OUTAGE.down(ValueError())),
+        (FORBIDDEN, lambda: FORBIDDEN.get("stream=room")),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

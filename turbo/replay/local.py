@@ -6,12 +6,12 @@ Their claims and revocations are values that this process keeps for some seconds
 
 from __future__ import annotations
 
-import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
 from turbo.replay.base import ReplayLog
+from turbo.runtime.forks import Lock
 
 __all__ = ["ExpiringKeys", "LocalReplay"]
 
@@ -60,7 +60,7 @@ class ExpiringKeys:
     ) -> None:
         self._limit = limit
         self._clock = clock
-        self._lock = threading.Lock()  # owns _held
+        self._lock = Lock()  # owns _held
         self._held: dict[str, tuple[int, float]] = {}  # key: value, deadline
 
     def put(self, key: str, value: int, *, seconds: float) -> None:
