@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytest
@@ -13,14 +15,15 @@ from django.conf import settings as django_settings
 from tests.bindings.app.models import Product
 from tests.bindings.clients import Talk
 from tests.bindings.conftest import Bind
-from tests.support.servers import PATIENCE
+from tests.support.servers import PATIENCE, wait_until
 from turbo.bindings import BindingConsumer
 from turbo.bindings.cache.notify import stream_name, tell_unknown
 from turbo.bindings.cache.reading import forget_copies
+from turbo.bindings.clients.client import PATIENCE as PAUSE_AT_FIRST
 from turbo.bindings.clients.sequence import ChangeSequence
 from turbo.bindings.store.memory import MemoryStore
 from turbo.bindings.store.versions import Version
-from turbo.delivery.broadcast import shut_down
+from turbo.delivery.broadcast import broadcast, shut_down
 from turbo.delivery.frame import Frame
 from turbo.delivery.hub import get_hub
 from turbo.delivery.names import stream_id
@@ -105,3 +108,31 @@ async def test_what_comes_while_a_client_cannot_catch_up_is_told(
 
     assert (told["action"], told["keys"]) == ("create", [first.pk])
     assert (after["action"], after["keys"]) == ("create", [second.pk])
+
+
+async def test_what_the_store_does_not_have_is_asked_for_less_and_less_often(
+    bind: Bind, failing_store: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: a client asked for it twenty times a second."""
+    asked: list[float] = []
+    read = MemoryStore.read
+
+    def noting(store: MemoryStore, slot: Any, known: Any = None) -> Any:
+        if known is not None:
+            asked.append(time.monotonic())
+        return read(store, slot, known)
+
+    monkeypatch.setattr(MemoryStore, "read", noting)
+    binding = bind(Product)
+    consumer = type("Consumer", (BindingConsumer,), {"binding": binding})
+
+    async with Talk(consumer) as talk:
+        version = Version.parse((await talk.synced())[-1]["version"])
+        assert version is not None
+        far = Version(version.epoch, version.number + 5)
+        broadcast(stream_name(binding().slot), f'{far} {{"action":"delete","pk":1}}')
+        await asyncio.to_thread(wait_until, lambda: len(asked) >= 5)
+
+    # No pause is shorter than asked for, however busy the machine is.
+    pauses = [later - earlier for earlier, later in pairwise(asked)]
+    assert pauses[3] > 4 * PAUSE_AT_FIRST

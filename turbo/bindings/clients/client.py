@@ -36,7 +36,8 @@ logger = logging.getLogger("turbo.bindings")
 
 #: Seconds to wait for a change of another process that is late.
 PATIENCE = 0.05
-#: Seconds between two attempts to subscribe, or to reach the store.
+#: Seconds between two attempts to subscribe, or to reach the store; and the longest
+#: pause before a change that the store does not have is asked for again.
 PAUSE = 1.0
 
 
@@ -213,14 +214,20 @@ class BindingClient(AdmittedConnection):
             self.tasks.run(self._ask_for_missing())
 
     async def _ask_for_missing(self) -> None:
+        pause = PATIENCE
         try:
-            if not self._sequence.is_lost:
-                await asyncio.sleep(PATIENCE)
-            if self._sequence.is_stuck:
-                await self._catch_up(self._sequence.version)
+            while self._sequence.is_stuck:  # more may be lost meanwhile
+                if not self._sequence.is_lost:
+                    await asyncio.sleep(pause)
+                if not self._sequence.is_stuck:
+                    break
+                before = self._sequence.version
+                await self._catch_up(before)
+                # If the store has lost the changes, it will not have them soon.
+                is_new = self._sequence.version != before
+                pause = PATIENCE if is_new else min(2 * pause, PAUSE)
         finally:
             self._is_healing = False
-        self._heal()  # more may have been lost meanwhile
 
     async def _stay(self) -> None:
         state = await stay(self._binding)
