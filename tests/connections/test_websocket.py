@@ -314,6 +314,33 @@ async def test_a_server_that_ends_says_so_once(serve: Serve, made: list[Echo]) -
     assert (server.task.cancelled(), made[0].left) == (True, [1012])
 
 
+async def test_the_endpoint_cleans_up_even_if_the_server_cancels_twice(
+    serve: Serve, made: list[Echo]
+) -> None:
+    """Regression: it did not if the second time came while the last frames ended."""
+    server = serve()
+    ending = asyncio.Event()
+
+    async def hold(message: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await asyncio.Event().wait()
+
+    await settle()
+    server.socket._send_buffer._send = hold
+    server.say(frame("hello"))
+    await settle()
+
+    server.task.cancel()
+    await asyncio.wait_for(ending.wait(), PATIENCE)
+    server.task.cancel()
+
+    await server.ended()
+    assert made[0].left == [1012]
+
+
 async def test_one_that_ends_while_another_code_is_said(serve: Serve) -> None:
     """The code stays what it was, and is said without waiting for the client."""
     server = serve()

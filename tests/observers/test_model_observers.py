@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -241,6 +242,22 @@ async def test_a_failing_handler_harms_nobody_else(
         assert await other.next() == {"pk": ann.pk}
         assert await failing.nothing()
     assert "a bug" in caplog.text
+
+
+def test_a_deleted_object_that_cannot_be_serialised_is_told_by_its_key() -> None:
+    """Also by one of bytes: regression, such a deletion was lost."""
+
+    class Consumer(AsyncAPIConsumer):
+        @model_observer(Person)
+        async def changes(self, message: Any, **kwargs: Any) -> None: ...
+
+        @changes.serializer
+        def changes(self, instance: Any, action: Any, **kwargs: Any) -> Any:
+            raise ValueError("gone")
+
+    body = Consumer.changes._body_of_gone(SimpleNamespace(pk=b"\xff"))
+
+    assert body == {"pk": "/w=="}
 
 
 async def test_a_failing_serializer_is_an_error_event(

@@ -193,8 +193,10 @@ class WebSocket:
             await self._send_close()
             raise
         finally:
-            await self._send_buffer.close()
-            await self._clean_up()
+            try:
+                await self._send_buffer.close()
+            finally:
+                await self._clean_up()
         await self._see_off()
 
     async def accept(

@@ -98,7 +98,8 @@ class LayerGroups:
 
     async def _join_again(self) -> None:
         for name in list(self.names):
-            await self.layer.group_add(name, self.channel)
+            if name in self.names:  # unless the consumer has left it meanwhile
+                await self.layer.group_add(name, self.channel)
 
     def _dispatch(self, message: Any) -> None:
         kind = message.get("type") if isinstance(message, dict) else None

@@ -41,6 +41,7 @@ from django.db.models import Model
 
 from turbo import metrics
 from turbo.changes import ModelChange, watch
+from turbo.changes.rows import plain
 from turbo.delivery.broadcast import broadcast
 from turbo.delivery.unreadable import Unreadable, drop
 from turbo.observers.events.handlers import BaseObserver, ObservedEvent
@@ -170,7 +171,7 @@ class ModelObserver(BaseObserver):
         except Exception:
             logger.exception("%s cannot serialise a deleted object.", self.id)
             metrics.count("failed")
-            return {"pk": instance.pk}
+            return {"pk": plain(instance.pk)}
 
     # --- In the processes that run the handlers
 
