@@ -343,6 +343,18 @@ describe("coming back", () => {
     assert.equal(stage.sockets[0].isClosed, true);
     assert.equal(stage.sockets.length, 2);
   });
+
+  test("a clock that is set back does not hide a subscription without an answer", async (t) => {
+    stage.attach("a~1", "@0.h");
+    await stage.socket.accept();
+    const { now } = Date;
+    t.mock.method(Date, "now", () => now() - 3_600_000);
+
+    await stage.pass(2_500);
+
+    const asked = stage.socket.sent.filter(({ type }) => type === "subscribe");
+    assert.equal(asked.length, 2);
+  });
 });
 
 describe("the page's life", () => {

@@ -258,7 +258,7 @@ export class ReconnectingSocket {
  *
  * @param {number} moment
  */
-const distance = (moment) => Math.abs(Date.now() - moment);
+export const distance = (moment) => Math.abs(Date.now() - moment);
 
 // The defaults for the owner's callbacks.
 const OWNER = {

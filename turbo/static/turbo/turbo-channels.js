@@ -24,7 +24,7 @@
 // is that of a request from this page.
 
 // Django finds imports by the semicolon when it hashes the names of files.
-import { DEFAULTS, ReconnectingSocket, socketAddress } from "./socket.js";
+import { DEFAULTS, ReconnectingSocket, distance, socketAddress } from "./socket.js";
 
 const TAG = "turbo-channels-stream-source";
 const LINGER = 300; // ms to keep a stream without elements: Turbo moves elements
@@ -265,9 +265,10 @@ export class Connection {
 
   // Repeat requests that were not answered. After the second one, replace the socket.
   #askAgain() {
-    const since = Date.now() - this.#options.patience;
+    const { patience } = this.#options;
     /** @param {Subscription} subscription */
-    const isLate = ({ asked, askedAt }) => asked !== null && askedAt <= since;
+    const isLate = ({ asked, askedAt }) =>
+      asked !== null && distance(askedAt) >= patience;
     const late = [...this.#subscriptions.values()].filter(isLate);
     if (late.some(({ tries }) => tries > 0)) return this.#socket.giveUp();
     for (const subscription of late) {
@@ -645,7 +646,7 @@ class Refresher {
 
   get #rounds() {
     const { rounds, at } = recall() ?? this.#history;
-    return Date.now() - at < CALM ? rounds : 0;
+    return distance(at) < CALM ? rounds : 0;
   }
 
   set #rounds(rounds) {
