@@ -8,18 +8,12 @@ import pytest
 from django.test import override_settings
 
 from tests.fuzz.world import World
-from tests.support.servers import PATIENCE, channel_layer
+from tests.support.servers import channel_layer
 from turbo.bindings.cache.reading import forget_copies
 from turbo.delivery.broadcast import shut_down
 
 #: Rates would soon refuse what a search sends; they have tests of their own.
 WITHOUT_RATES = {"FRAMES": None, "NAMES": None, "TESTS": None, "REPLAY_BYTES": None}
-
-#: A search fails if an error is logged; a busy machine must not be the reason.
-REDIS_THAT_IS_NEVER_LATE = {
-    "socket_connect_timeout": PATIENCE,
-    "socket_timeout": PATIENCE,
-}
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -27,11 +21,8 @@ def layer(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each kind of replay log and store, for a test that asks for it."""
     kind: str = request.param
     url = "" if kind == "memory" else request.getfixturevalue("valkey").url
-    layers = channel_layer(kind, url)
-    for host in layers.get("CONFIG", {}).get("hosts", ()):
-        host |= REDIS_THAT_IS_NEVER_LATE
     with override_settings(
-        CHANNEL_LAYERS={"default": layers},
+        CHANNEL_LAYERS={"default": channel_layer(kind, url)},
         TURBO={"CONNECTION_LIMITS": WITHOUT_RATES, "USER_LIMITS": WITHOUT_RATES},
     ):
         yield kind
