@@ -80,7 +80,12 @@ def channel_layer(kind: str, url: str = "") -> dict[str, Any]:
         "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
     }[kind]
     # The default time-out of redis-py is as long as the layer's blocking read.
-    host = {"address": url, "socket_timeout": None}
+    # On a busy machine it may take seconds to connect, which is no outage.
+    host = {
+        "address": url,
+        "socket_timeout": None,
+        "socket_connect_timeout": PATIENCE,
+    }
     return {"BACKEND": backend, "CONFIG": {"hosts": [host]}}
 
 
