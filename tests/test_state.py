@@ -34,6 +34,7 @@ KEPT: dict[str, str] = {
     "bindings.store.selection:_selection": "the store of the process",
     "delivery.broadcast:_publisher": "the one publisher thread",
     "delivery.broadcast:_lock": "owns the making of the publisher",
+    "delivery.broadcast:_calls": "the order in which a thread called",
     "inspector.history:history": "what the inspector shows of this process",
     "metrics:_gauges": "who can be asked for a number",
     "metrics:_lock": "owns the counters",
@@ -58,6 +59,7 @@ KEPT: dict[str, str] = {
     "runtime.threads:_turns": "whose turn it is, for each owner",
     # What a request or a task carries along.
     "inspector.panel:_current": "the panel that a request is shown in",
+    "runtime.context:_immediate": "whether broadcasts wait for transactions",
     "observers.connection.after_reply:_current": "what follows the reply",
     "observers.permissions:_about_event": "whether a permission is for an event",
     "runtime.context:_cause": "the change that is told of",

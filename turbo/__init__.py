@@ -7,7 +7,7 @@ from turbo.changes import ChangesQuerySet, announce
 from turbo.connections.revocation import revoke
 from turbo.delivery.broadcast import flush
 from turbo.metrics import counters
-from turbo.runtime.context import suppress
+from turbo.runtime.context import immediately, suppress
 from turbo.shortcuts import (
     TurboRender,
     TurboResponse,
@@ -30,6 +30,7 @@ __all__ = [
     "components",
     "counters",
     "flush",
+    "immediately",
     "remove_frame",
     "render_frame",
     "render_frame_string",

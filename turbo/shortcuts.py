@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from django.http import HttpRequest, HttpResponse
-from django.utils.safestring import SafeString, mark_safe
 
 from turbo.exceptions import ContentError, NoActionError
-from turbo.streams.emitter import Content, Place
+from turbo.streams.emitter import Content, Elements, Place
 from turbo.streams.html import CONTENTLESS
 from turbo.streams.rendering import Template, render, render_text
 from turbo.streams.verbs import Verbs
@@ -69,7 +68,7 @@ class TurboRender(Verbs["TurboRender"]):
 
     def __init__(self, text: object = None) -> None:
         self._content = None if text is None else render_text(text)
-        self._elements = mark_safe("")
+        self._elements = Elements()
 
     def __str__(self) -> str:
         if not self._elements:
@@ -102,9 +101,9 @@ class TurboRender(Verbs["TurboRender"]):
             raise ContentError(action, ("rendered content", *content.given()))
         return Content(html=self._content), place
 
-    def _emit(self, html: SafeString, *, target: str = "") -> TurboRender:
+    def _emit(self, elements: Elements) -> TurboRender:
         frame = copy(self)
-        frame._elements = self._elements + html
+        frame._elements = self._elements.followed_by(elements)
         return frame
 
 

@@ -7,7 +7,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -42,6 +42,17 @@ _OWN_SIGNALS = (pre_save, post_save, pre_delete, post_delete)
 @pytest.fixture
 def listen() -> Iterator[Listen]:
     yield from listening()
+
+
+@contextmanager
+def by_hand() -> Iterator[None]:
+    """Commit and roll back by hand."""
+    transaction.set_autocommit(False)
+    try:
+        yield
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
 
 
 def fail(*args: Any) -> None:
@@ -468,7 +479,7 @@ def test_nothing_of_a_rolled_back_transaction_is_kept(listen: Listen) -> None:
 
     assert [ref() for ref in kept] == [None]
     assert connection.run_on_commit == []
-    assert vars(connections["default"])["_turbo_journal"]() is None
+    assert vars(connections["default"])["_turbo_journal"] is None
 
 
 # --- Databases, threads, manual transactions
@@ -511,23 +522,67 @@ def test_each_thread_commits_for_itself(listen: Listen) -> None:
 
 
 @real_commits
-def test_a_transaction_managed_by_hand_is_told_of_when_autocommit_returns(
+def test_a_transaction_managed_by_hand_is_told_of_at_its_commit(
     listen: Listen,
 ) -> None:
     heard = listen(Room)
 
-    transaction.set_autocommit(False)
-    try:
-        room = Room.objects.create(name="dropped")
+    with by_hand():
+        Room.objects.create(name="dropped")
         transaction.rollback()
         room = Room.objects.create(name="kept")
         room.save()
-        transaction.commit()
         assert heard == []
-    finally:
+        transaction.commit()
+        committed = list(heard)
+        Room.objects.create(name="dropped later")
+        transaction.rollback()
+
+    assert [(c.action, c.instance.name) for c in committed] == [("create", "kept")]
+    assert heard == committed
+
+
+@real_commits
+def test_a_watcher_of_a_commit_by_hand_reads_and_writes_outside_a_transaction(
+    listen: Listen,
+) -> None:
+    tagged = listen(Tagged)
+
+    def answer(change: ModelChange) -> None:
+        assert Room.objects.filter(pk=change.pk).exists()
+        assert not connection.in_atomic_block
+        Tagged.objects.create(name="answer")
+
+    answering = watch(Room, answer)
+    with by_hand():
+        Room.objects.create(name="Lobby")
+        transaction.commit()
+        assert not transaction.get_autocommit()
+        transaction.rollback()
+    answering.stop()
+
+    assert [c.instance.name for c in tagged] == ["answer"]
+    assert Tagged.objects.count() == 1
+
+
+@real_commits
+def test_a_hook_of_a_block_in_a_transaction_by_hand_waits_as_in_django(
+    listen: Listen,
+) -> None:
+    heard: list[str] = []
+    rooms = listen(Room)
+
+    with by_hand():
+        with transaction.atomic():
+            Room.objects.create(name="Lobby")
+            transaction.on_commit(lambda: heard.append("hook"))
+        assert rooms == []
+        transaction.commit()
+        assert len(rooms) == 1
+        assert heard == []
         transaction.set_autocommit(True)
 
-    assert [(c.action, c.instance.name) for c in heard] == [("create", "kept")]
+    assert heard == ["hook"]
 
 
 @real_commits
@@ -649,18 +704,64 @@ def test_a_failing_callback_is_logged_and_the_others_are_called(
 
 
 @real_commits
-def test_a_hook_of_somebody_else_that_fails_loses_only_what_comes_after(
-    listen: Listen,
-) -> None:
+def test_a_hook_of_the_application_that_fails_loses_nothing(listen: Listen) -> None:
     heard = listen(Room)
 
-    with suppress(RuntimeError), transaction.atomic():
+    @transaction.atomic
+    def work() -> None:
         Room.objects.create(name="before")
         transaction.on_commit(fail)
         Room.objects.create(name="after")
+        transaction.on_commit(fail)
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        work()
     Room.objects.create(name="later")
 
-    assert [c.instance.name for c in heard] == ["before", "later"]
+    assert [c.instance.name for c in heard] == ["before", "after", "later"]
+
+
+@real_commits
+def test_changes_are_told_between_the_hooks_of_the_application(listen: Listen) -> None:
+    order: list[str] = []
+    watching = watch(Room, lambda change: order.append(change.instance.name))
+
+    with transaction.atomic():
+        transaction.on_commit(lambda: order.append("hook 1"))
+        lobby = Room.objects.create(name="Lobby")
+        transaction.on_commit(lambda: order.append("hook 2"))
+        Room.objects.create(name="Cellar")
+        lobby.save()
+    watching.stop()
+
+    assert order == ["hook 1", "Lobby", "hook 2", "Cellar"]
+
+
+@real_commits
+@pytest.mark.parametrize("atomic", [False, True])
+def test_a_callback_that_changes_an_object_is_not_followed_by_an_older_state(
+    listen: Listen, atomic: bool
+) -> None:
+    heard = listen(Room)
+    cellar = Room.objects.create(name="Cellar")
+
+    def rename(change: ModelChange) -> None:
+        if change.instance.name == "Lobby":
+            with transaction.atomic() if atomic else nullcontext():
+                Room.objects.filter(pk=cellar.pk).first().save()
+
+    renaming = watch(Room, rename)
+    with transaction.atomic():
+        Room.objects.create(name="Lobby")
+        cellar.name = "Attic"
+        cellar.save()
+    renaming.stop()
+
+    assert [(c.action, c.instance.name) for c in heard] == [
+        ("create", "Cellar"),
+        ("create", "Lobby"),
+        ("update", "Attic"),
+    ]
 
 
 @real_commits

@@ -13,6 +13,7 @@ import pytest
 from channels.layers import BaseChannelLayer, InMemoryChannelLayer, get_channel_layer
 from django.test import override_settings
 
+import turbo
 from tests.support.connects import counting_connects
 from tests.support.servers import PATIENCE, ROOT, channel_layer, wait_until
 from turbo import metrics
@@ -23,7 +24,7 @@ from turbo.delivery.recorders import recording
 from turbo.replay import get_replay
 from turbo.replay.memory import MemoryReplay
 from turbo.runtime import loops
-from turbo.runtime.context import Cause, cause_scope
+from turbo.runtime.context import Cause, cause_scope, request_scope
 
 NAME = "tests:Stream"
 SID = stream_id(NAME)
@@ -38,14 +39,14 @@ def redis_layer(valkey: Any) -> Iterator[Any]:
         shut_down(5)
 
 
-def stored() -> list[str | None]:
+def stored(sid: str = SID) -> list[str | None]:
     """Return what the log holds for the stream."""
 
     async def read() -> list[str | None]:
-        (tip,) = await get_replay().tips([SID])
+        (tip,) = await get_replay().tips([sid])
         assert tip is not None
         first = max(0, tip[1] - 100)
-        (history,) = await get_replay().read([(SID, f"{tip[0]}:{first}")])
+        (history,) = await get_replay().read([(sid, f"{tip[0]}:{first}")])
         await get_replay().aclose()
         return [entry.data for entry in history.entries]
 
@@ -301,14 +302,57 @@ def test_two_objects_that_overwrite_one_target_are_overtaken_too(
     early = get_replay().moment()
 
     with cause_scope(Cause("a.B:1", "other", early)):
-        broadcast(NAME, "newer", target="count")
+        broadcast(NAME, "newer", targets=["count"])
     with cause_scope(Cause("a.B:2", "me", early)):
-        broadcast(NAME, "older", target="count")
+        broadcast(NAME, "older", targets=["count"])
     with cause_scope(Cause("a.B:3", "me", early)):
-        broadcast(NAME, "elsewhere", target="total")
+        broadcast(NAME, "elsewhere", targets=["total"])
     assert flush(PATIENCE)
 
     assert stored() == ["newer", "older", "elsewhere", None]
+
+
+class Passing(turbo.Stream):
+    """A stream whose own methods see what it sends."""
+
+    class Meta:
+        app_label = "tests"
+
+    def stream(self, frame: Any) -> None:
+        super().stream(frame)
+
+    def stream_raw(self, text: str) -> None:
+        super().stream_raw(text)
+
+
+def test_verbs_of_a_stream_that_overrides_them_are_overtaken_too(
+    redis_layer: Any,
+) -> None:
+    moment()
+    early = get_replay().moment()
+
+    with cause_scope(Cause("a.B:1", "other", early)):
+        Passing().update(text="newer", id="count")
+    with cause_scope(Cause("a.B:1", "me", early)):
+        Passing().update(text="elsewhere", id="total")
+        Passing().update(text="older", id="count")
+    assert flush(PATIENCE)
+
+    targets = [text and text.split('"')[3] for text in stored(Passing().stream_id)]
+    assert targets == ["count", "total", "count", None]
+
+
+def test_many_refreshes_of_a_stream_that_overrides_them_are_sent_first_and_last(
+    redis_layer: Any,
+) -> None:
+    with override_settings(TURBO={"REFRESH_INTERVAL": 600, "REFRESH_MAX_WAIT": 600}):
+        moment()
+        for n in range(100):
+            with request_scope(str(n)):
+                Passing().refresh()
+        assert flush(PATIENCE)
+
+        assert len(stored(Passing().stream_id)) <= 2
 
 
 def test_many_alike_are_sent_first_and_last(redis_layer: Any) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from django.template import Template
 from django.test import RequestFactory
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import mark_safe
 
 from tests.testapp.models import Room
 from turbo.exceptions import ContentError
 from turbo.runtime.context import request_scope
-from turbo.streams.emitter import Content, Emitter, Place
+from turbo.streams.emitter import Content, Elements, Emitter, Place
 from turbo.streams.html import Attributes
 
 
@@ -21,10 +21,12 @@ class Sender(Emitter[None]):
     """Keeps what it is to send."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[str, str]] = []
+        self.sent: list[tuple[str, tuple[str, ...]]] = []
+        self.summaries: list[str | None] = []
 
-    def _emit(self, html: SafeString, *, target: str = "") -> None:
-        self.sent.append((html, target))
+    def _emit(self, elements: Elements) -> None:
+        self.sent.append((elements, elements.targets))
+        self.summaries.append(elements.summary)
 
 
 def room() -> Room:
@@ -104,7 +106,7 @@ def test_performing_hands_over_what_is_overwritten() -> None:
     sender._perform("update", Content(text="b"), Place(id="x"))
     sender._perform("replace", Content(text="c"), Place(selector=".x"))
 
-    assert [target for _, target in sender.sent] == ["", "x", ".x"]
+    assert [target for _, target in sender.sent] == [(), ("x",), (".x",)]
     assert sender.sent[0][0] == (
         '<turbo-stream action="append" target="x"><template>a</template></turbo-stream>'
     )
@@ -174,7 +176,7 @@ def test_a_custom_action_needs_no_content() -> None:
 
     sender._perform("ring", Content(), Place())
 
-    assert sender.sent == [('<turbo-stream action="ring"></turbo-stream>', "")]
+    assert sender.sent == [('<turbo-stream action="ring"></turbo-stream>', ())]
 
 
 def test_an_emitter_must_say_how_it_emits() -> None:
@@ -185,24 +187,18 @@ def test_an_emitter_must_say_how_it_emits() -> None:
 
 
 def test_a_refresh_names_its_request_and_its_summary_does_not() -> None:
-    class Refresher(Sender):
-        def _emit_refresh(self, html: SafeString, *, summary: SafeString) -> None:
-            super()._emit_refresh(html, summary=summary)
-            self.sent.append((summary, ""))
-
-    refresher = Refresher()
+    sender = Sender()
 
     with request_scope("a1"):
-        refresher._refresh(method="morph", scroll=None, attributes={"data-x": 1})
+        sender._refresh(method="morph", scroll=None, attributes={"data-x": 1})
 
-    assert refresher.sent == [
+    assert sender.sent == [
         (
             '<turbo-stream action="refresh" request-id="a1" method="morph" data-x="1">'
             "</turbo-stream>",
-            "",
-        ),
-        (
-            '<turbo-stream action="refresh" method="morph" data-x="1"></turbo-stream>',
-            "",
-        ),
+            (),
+        )
+    ]
+    assert sender.summaries == [
+        '<turbo-stream action="refresh" method="morph" data-x="1"></turbo-stream>'
     ]

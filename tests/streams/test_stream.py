@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
@@ -87,6 +88,59 @@ async def test_frames_and_raw_text_go_out_as_they_are(sent: list[Any]) -> None:
     assert [data for _, data in sent] == [str(frame)] * 2 + [
         "<turbo-stream></turbo-stream>"
     ] * 2
+
+
+class Filtered(Announcements):
+    """Keeps what passes through the two methods that everything passes through."""
+
+    def __init__(self) -> None:
+        self.passed: list[tuple[str, str]] = []
+
+    def stream(self, frame: Any) -> None:
+        self.passed.append(("stream", str(frame)))
+        super().stream(frame)
+
+    def stream_raw(self, text: str) -> None:
+        self.passed.append(("stream_raw", text))
+        super().stream_raw(text.replace("secret", "…"))
+
+
+#: How each way to broadcast is called; the names are those of the methods.
+WAYS: dict[str, dict[str, Any]] = {
+    **{
+        verb: {"text": "secret", "id": "x"}
+        for verb in ("append", "prepend", "replace", "update", "before", "after")
+    },
+    "remove": {"id": "secret"},
+    "refresh": {"attributes": {"data-x": "secret"}},
+    "action": {"name": "secret"},
+    "stream": {"frame": turbo.remove_frame(id="secret")},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_all_that_is_sent_passes_through_the_documented_methods(
+    way: str, sent: list[Any]
+) -> None:
+    stream = Filtered()
+
+    getattr(stream, way)(**WAYS[way])
+    await getattr(stream, f"a{way}")(**WAYS[way])
+
+    [(_, html), *_] = stream.passed
+    assert "secret" in html
+    assert stream.passed == [("stream", html), ("stream_raw", html)] * 2
+    assert [data for _, data in sent] == [html.replace("secret", "…")] * 2
+
+
+def test_a_method_that_is_patched_catches_what_the_verbs_send(sent: list[Any]) -> None:
+    with mock.patch.object(turbo.Stream, "stream_raw") as stream_raw:
+        Announcements().remove(id="x")
+
+    stream_raw.assert_called_once_with(
+        '<turbo-stream action="remove" target="x"></turbo-stream>'
+    )
+    assert sent == []
 
 
 def test_a_template_that_is_unknown_is_the_callers_error(sent: list[Any]) -> None:

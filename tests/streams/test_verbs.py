@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from django.template import TemplateDoesNotExist
 from django.test import RequestFactory
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import mark_safe
 
 from turbo.exceptions import ActionError, TargetError
 from turbo.runtime.context import request_scope
+from turbo.streams.emitter import Elements
 from turbo.streams.verbs import Verbs
 
 CONTENT_VERBS = ["append", "prepend", "replace", "update", "before", "after"]
@@ -22,20 +23,13 @@ class Recorder(Verbs[str]):
     """Answers every verb with its element."""
 
     def __init__(self) -> None:
-        self.targets: list[str] = []
-        self.summaries: list[str] = []
+        self.targets: list[tuple[str, ...]] = []
+        self.summaries: list[str | None] = []
 
-    def _emit(self, html: SafeString, *, target: str = "") -> str:
-        self.targets.append(target)
-        return str(html)
-
-
-class RefreshRecorder(Recorder):
-    """Keeps the summaries of refreshes as well."""
-
-    def _emit_refresh(self, html: SafeString, *, summary: SafeString) -> str:
-        self.summaries.append(str(summary))
-        return super()._emit_refresh(html, summary=summary)
+    def _emit(self, elements: Elements) -> str:
+        self.targets.append(elements.targets)
+        self.summaries.append(elements.summary)
+        return elements
 
 
 async def call(verb: str, *args: Any, **kwargs: Any) -> str:
@@ -150,7 +144,7 @@ async def test_refresh_says_how() -> None:
 
 
 async def test_refresh_names_the_request_that_causes_it() -> None:
-    recorder = RefreshRecorder()
+    recorder = Recorder()
 
     with request_scope("3f-a1"):
         html = recorder.refresh(method="morph")

@@ -108,6 +108,12 @@ def components(user: AbstractBaseUser) -> None:
     Inbox(user).render({"count": 3})
 
 
+@turbo.immediately()
+def progress(stream: turbo.Stream) -> None:
+    with turbo.immediately():
+        stream.refresh()
+
+
 @turbo.suppress()
 def seed() -> None:
     with turbo.suppress():

@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any, Generic, Protocol, TypeVar
 
 from turbo import metrics
+from turbo.changes.transaction import Outcome, after_transactions
 from turbo.conf import get_settings
 from turbo.connections.permissions import forbidden_keys
 from turbo.connections.users import nobody, session_hash
@@ -180,7 +181,9 @@ class RevocationHandler(Generic[H]):
 
 def revoke(user: Any = None, stream: Any = None) -> None:
     """
-    End subscriptions now, in all processes, and refuse names signed before now.
+    End subscriptions in all processes, and refuse names signed before now.
+
+    Inside a transaction, this waits for the commit; *now* is the time of the commit.
 
     Pass ``user`` to end all subscriptions of a user, ``stream`` (a stream, an instance,
     or a name) to end those of all users to it, or both. The pages get ``denied`` and do
@@ -197,14 +200,23 @@ def revoke(user: Any = None, stream: Any = None) -> None:
         raise ValueError("revoke() needs a user who can log in, not an anonymous one.")
     name = resolve(stream).stream_name if stream is not None else None
     noted = forbidden_keys(name, key)[-1]
-    get_publisher().forbid([noted], seconds=get_settings().signed_name_max_age)
-    Revocation(user=key or "", stream=name or "").send()
+    revocation = Revocation(user=key or "", stream=name or "")
+
+    def act(outcome: Outcome) -> None:
+        if outcome != "rolled back":
+            seconds = get_settings().signed_name_max_age
+            get_publisher().forbid([noted], seconds=seconds)
+            revocation.send()
+
+    after_transactions(act)
 
 
 def revoke_session(session_key: str | None) -> None:
     """End the subscriptions of one session, which was logged out."""
     if session_key:
-        Revocation(session=session_hash(session_key)).send()
+        revocation = Revocation(session=session_hash(session_key))
+        # The session may have ended although the transaction was rolled back.
+        after_transactions(lambda outcome: revocation.send())
 
 
 def recheck(user: Any) -> None:

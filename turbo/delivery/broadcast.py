@@ -6,16 +6,23 @@ and does not wait for the network. While the replay log cannot be reached, the q
 grows up to ``PUBLISH_QUEUE``. Then the oldest messages are dropped and counted. After
 the outage, each stream that lost messages first gets a *gap*, so its pages refresh
 themselves.
+
+Inside a transaction, a message waits for the commit.
 """
 
 from __future__ import annotations
 
 import atexit
+import threading
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 
 from channels.layers import get_channel_layer
 
 from turbo import metrics
+from turbo.changes.transaction import Outcome, open_transactions, wait
 from turbo.conf import get_settings
 from turbo.delivery.names import stream_id
 from turbo.delivery.publisher import Publisher
@@ -32,12 +39,15 @@ FIRST_MOMENT_TIMEOUT = 0.25
 
 
 def broadcast(
-    name: str, data: str, *, target: str = "", summary: str | None = None
+    name: str, data: str, *, targets: Sequence[str] = (), summary: str | None = None
 ) -> None:
     """
     Send ``data`` to all subscribers of the stream ``name``.
 
-    ``target`` names what the message overwrites, if anything. The log then recognises
+    If this thread has transactions open, it is sent after their commit, and not if they
+    are rolled back. If only some of several databases commit, the stream gets a gap.
+
+    ``targets`` name what the message overwrites, if anything. The log then recognises
     writers that overtake each other there, as it does for writers of the same object.
 
     A message with a ``summary``, such as a page refresh, is one of many similar ones.
@@ -46,21 +56,59 @@ def broadcast(
     """
     if not isinstance(data, str):
         raise TypeError(f"A broadcast is a string, not {data!r}.")
-    if not record(name, data):
-        return
-    get_publisher().put(_message(name, data, target), summary=summary)
+    order = _calls.made = _calls.made + 1
+    transactions = open_transactions()
+    message = _message(name, data, targets, waits=bool(transactions))
+    if transactions:
+        wait(transactions, partial(_settle, name, message, summary, order))
+    else:
+        _send(name, message, summary, order)
 
 
-def _message(name: str, data: str, target: str) -> Append:
+def _message(name: str, data: str, targets: Sequence[str], *, waits: bool) -> Append:
     try:
         data.encode()
     except UnicodeEncodeError:  # a lone surrogate, which no socket can send
         data = data.encode(errors="replace").decode()
-    cause = context.cause()
-    if cause is None:
-        return Append(stream_id(name), data)
-    key = f"{cause.key}\n#{target}" if target else cause.key
-    return Append(stream_id(name), data, key, cause.writer, cause.moment)
+    sid, keys = stream_id(name), [f"#{target}" for target in targets]
+    if cause := context.cause():
+        key = "\n".join([cause.key, *keys])
+        return Append(sid, data, key, cause.writer, cause.moment)
+    if not keys:
+        return Append(sid, data)
+    moment = (get_replay().moment() or "?") if waits else ""
+    return Append(sid, data, "\n".join(keys), context.writer(), moment)
+
+
+def _settle(
+    name: str, message: Append, summary: str | None, order: int, outcome: Outcome
+) -> None:
+    if outcome == "committed":
+        _send(name, message, summary, order)
+    elif outcome == "partly committed":
+        get_publisher().put(Append(message.stream, None))
+
+
+def _send(name: str, message: Append, summary: str | None, order: int) -> None:
+    data = message.data
+    assert data is not None, "a gap is sent by the publisher"
+    if not record(name, data):
+        return
+    if order < _calls.sent and message.moment:
+        # Something that this thread rendered later has gone out before it.
+        message = replace(message, writer=f"{message.writer}:{order}")
+    _calls.sent = max(order, _calls.sent)
+    get_publisher().put(message, summary=summary)
+
+
+class _Calls(threading.local):
+    """The calls of one thread: how many, and the last one that was sent."""
+
+    made = 0
+    sent = 0
+
+
+_calls = _Calls()
 
 
 def moment() -> str:

@@ -7,6 +7,8 @@ no request sees those of another one.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,14 +19,19 @@ __all__ = [
     "cause",
     "cause_scope",
     "current_since",
+    "immediately",
+    "is_immediate",
     "request_id",
     "request_scope",
     "set_since",
     "suppress",
     "suppressed",
+    "writer",
 ]
 
+_PROCESS = os.urandom(6).hex()
 _suppressed: ContextVar[bool] = ContextVar("turbo_suppressed", default=False)
+_immediate: ContextVar[bool] = ContextVar("turbo_immediate", default=False)
 _request_id: ContextVar[str] = ContextVar("turbo_request_id", default="")
 _since: ContextVar[str] = ContextVar("turbo_since", default="")
 
@@ -47,6 +54,11 @@ class Cause:
 _cause: ContextVar[Cause | None] = ContextVar("turbo_cause", default=None)
 
 
+def writer() -> str:
+    """Return a name of this thread that no other one has, in any process."""
+    return f"{_PROCESS}{os.getpid()}.{threading.get_ident()}"
+
+
 @contextmanager
 def suppress() -> Iterator[None]:
     """
@@ -67,6 +79,28 @@ def suppress() -> Iterator[None]:
 def suppressed() -> bool:
     """Return whether changes are ignored at present."""
     return _suppressed.get()
+
+
+@contextmanager
+def immediately() -> Iterator[None]:
+    """
+    Send broadcasts at once, and not after the commit; also a decorator.
+
+    Use it for what is true whether or not the transaction commits::
+
+        with turbo.immediately():
+            job.stream.update(text="Importing…", id="state")
+    """
+    token = _immediate.set(True)
+    try:
+        yield
+    finally:
+        _immediate.reset(token)
+
+
+def is_immediate() -> bool:
+    """Return whether broadcasts do not wait for transactions at present."""
+    return _immediate.get()
 
 
 @contextmanager

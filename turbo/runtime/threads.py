@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
-from asgiref.sync import AsyncToSync, async_to_sync
+from asgiref.sync import AsyncToSync, async_to_sync, sync_to_async
 from channels.db import DatabaseSyncToAsync
 
 from turbo.conf import get_settings
@@ -31,6 +31,7 @@ __all__ = [
     "in_thread",
     "in_turn",
     "in_turns",
+    "in_waiting_thread",
     "thread_waits",
     "to_its_end",
     "turn_of",
@@ -69,6 +70,20 @@ async def in_thread(work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) 
 def thread_waits() -> bool:
     """Return whether a thread is blocked until the running coroutine ends."""
     return _is_of_thread() or bool(getattr(AsyncToSync.executors, "current", None))
+
+
+async def in_waiting_thread(
+    work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+) -> R:
+    """
+    Return ``work(…)``, called in the thread that waits for this coroutine, if one does.
+
+    That thread may have transactions open.
+    """
+    if not thread_waits():
+        return work(*args, **kwargs)
+    result: R = await sync_to_async(work, thread_sensitive=True)(*args, **kwargs)
+    return result
 
 
 def _is_of_thread() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db.models import Model
@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from turbo.exceptions import ContentError
 from turbo.runtime.context import request_id
+from turbo.runtime.threads import in_waiting_thread
 from turbo.streams.html import (
     CONTENTLESS,
     OVERWRITING,
@@ -23,7 +24,7 @@ from turbo.streams.html import (
 )
 from turbo.streams.rendering import Template, render, render_text
 
-__all__ = ["Content", "Emitter", "Place"]
+__all__ = ["Content", "Elements", "Emitter", "Place"]
 
 R = TypeVar("R")
 
@@ -53,9 +54,6 @@ class Content:
 
     async def arender(self) -> SafeString | None:
         """Async version of render()."""
-        if self.template is None:
-            return self.render()
-        # Templates may run queries, which need the thread of the synchronous code.
         return await sync_to_async(self.render, thread_sensitive=True)()
 
 
@@ -85,11 +83,36 @@ class Place:
             attributes={"method": self.method} | dict(self.attributes or {}),
         )
 
-    def overwritten_by(self, action: str) -> str:
-        """Return the id or selector that ``action`` overwrites, or ``""``."""
+    def overwritten_by(self, action: str) -> tuple[str, ...]:
+        """Return the id or selector that ``action`` overwrites, if it does."""
         if action not in OVERWRITING:
-            return ""
-        return self.target or str(self.selector)
+            return ()
+        return (self.target or str(self.selector),)
+
+
+class Elements(SafeString):
+    """
+    Finished elements, and what a broadcast of them needs to know.
+
+    ``targets`` are the ids that they overwrite. A ``summary`` can replace several
+    similar broadcasts.
+    """
+
+    targets: tuple[str, ...] = ()
+    summary: SafeString | None = None
+
+    @classmethod
+    def of(
+        cls, html: SafeString, *targets: str, summary: SafeString | None = None
+    ) -> Self:
+        """Return the elements in ``html``."""
+        elements = cls(html)
+        elements.targets, elements.summary = targets, summary
+        return elements
+
+    def followed_by(self, other: Elements) -> Elements:
+        """Return these elements and then the ``other`` ones."""
+        return Elements.of(self + other, *self.targets, *other.targets)
 
 
 class Emitter(Generic[R]):
@@ -98,12 +121,14 @@ class Emitter(Generic[R]):
     def _perform(self, action: str, content: Content, place: Place) -> R:
         content, place = self._prepare(action, content, place)
         html = place.element(action, content.render())
-        return self._emit(html, target=place.overwritten_by(action))
+        return self._emit(Elements.of(html, *place.overwritten_by(action)))
 
     async def _aperform(self, action: str, content: Content, place: Place) -> R:
-        content, place = self._prepare(action, content, place)
-        html = place.element(action, await content.arender())
-        return self._emit(html, target=place.overwritten_by(action))
+        if content.template is None:
+            return await in_waiting_thread(self._perform, action, content, place)
+        # Templates may run queries, which need the thread of the synchronous code.
+        perform = sync_to_async(self._perform, thread_sensitive=True)
+        return await perform(action, content, place)
 
     def _prepare(
         self, action: str, content: Content, place: Place
@@ -122,19 +147,10 @@ class Emitter(Generic[R]):
         # The page that made the request already has the new state.
         request = {"request-id": request_id() or None}
         extra = {"method": method, "scroll": scroll} | dict(attributes or {})
-        return self._emit_refresh(
-            element("refresh", attributes=request | extra),
-            summary=element("refresh", attributes=extra),
-        )
+        refresh = element("refresh", attributes=request | extra)
+        summary = element("refresh", attributes=extra)
+        return self._emit(Elements.of(refresh, summary=summary))
 
-    def _emit(self, html: SafeString, *, target: str = "") -> R:
-        """
-        Send one finished element; this must not wait for anything.
-
-        ``target`` is the id that it overwrites, or ``""``.
-        """
+    def _emit(self, elements: Elements) -> R:
+        """Send finished elements; this must not wait for anything."""
         raise NotImplementedError
-
-    def _emit_refresh(self, html: SafeString, *, summary: SafeString) -> R:
-        """Send a page refresh; ``summary`` can replace several similar ones."""
-        return self._emit(html)

@@ -45,7 +45,7 @@ TARGETED = frozenset(
     ["append", "prepend", "replace", "update", "before", "after", "remove"]
 )
 #: Turbo's own actions that overwrite their target.
-OVERWRITING = frozenset(["replace", "update"])
+OVERWRITING = frozenset(["remove", "replace", "update"])
 #: Turbo's own actions that carry no content.
 CONTENTLESS = frozenset(["remove", "refresh"])
 

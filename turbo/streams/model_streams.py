@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
-import threading
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Self
@@ -26,7 +24,7 @@ from turbo.changes import ModelChange, watch
 from turbo.changes.rows import pk_from_name, pk_to_name
 from turbo.exceptions import ConfigurationError, UnsavedInstanceError
 from turbo.replay import get_replay
-from turbo.runtime.context import Cause, cause_scope
+from turbo.runtime.context import Cause, cause_scope, writer
 from turbo.streams.conventions import ConventionalStream
 from turbo.streams.stream import Stream
 
@@ -168,7 +166,7 @@ class ModelStream(ConventionalStream):
 
     @classmethod
     def _changed(cls, change: ModelChange) -> None:
-        cause = Cause(_object_key(change), _writer(), change.mark or "")
+        cause = Cause(_object_key(change), writer(), change.mark or "?")
         try:
             with cause_scope(cause):
                 cls.changed(change)
@@ -231,13 +229,6 @@ def _call(hook: Any, *args: Any, **kwargs: Any) -> None:
 
 def _moment() -> str:
     return get_replay().moment()
-
-
-_PROCESS = os.urandom(6).hex()
-
-
-def _writer() -> str:
-    return f"{_PROCESS}{os.getpid()}.{threading.get_ident()}"
 
 
 def _object_key(change: ModelChange) -> str:

@@ -16,13 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from django.utils.safestring import SafeString
-
 from turbo.conf import get_settings
 from turbo.delivery.broadcast import broadcast, moment
 from turbo.delivery.names import decode_args, encode_args, sign, stream_id
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.context import current_since
+from turbo.runtime.threads import in_waiting_thread
+from turbo.streams.emitter import Elements
 from turbo.streams.options import Options
 from turbo.streams.registry import label_of, register
 from turbo.streams.verbs import Verbs
@@ -115,26 +115,37 @@ class Stream(Verbs[None]):
         return cls.user_passes_test is not Stream.user_passes_test
 
     def stream(self, frame: Any) -> None:
-        """Broadcast rendered elements: ``stream(render_frame(…).append(…))``."""
+        """
+        Broadcast rendered elements: ``stream(render_frame(…).append(…))``.
+
+        All verbs call this method with their element. It calls :meth:`stream_raw`.
+        """
         self.stream_raw(str(frame))
 
     def stream_raw(self, text: str) -> None:
-        """Broadcast ``text`` as it is; it must be trusted ``<turbo-stream>`` HTML."""
-        broadcast(self.stream_name, str(text))
+        """
+        Broadcast ``text`` as it is; it must be trusted ``<turbo-stream>`` HTML.
+
+        All broadcasts of the stream pass through this method.
+        """
+        elements = text if isinstance(text, Elements) else Elements(text)
+        broadcast(
+            self.stream_name,
+            elements,
+            targets=elements.targets,
+            summary=elements.summary,
+        )
 
     async def astream(self, frame: Any) -> None:
         """Async version of stream()."""
-        self.stream(frame)
+        await in_waiting_thread(self.stream, frame)
 
     async def astream_raw(self, text: str) -> None:
         """Async version of stream_raw()."""
-        self.stream_raw(text)
+        await in_waiting_thread(self.stream_raw, text)
 
-    def _emit(self, html: SafeString, *, target: str = "") -> None:
-        broadcast(self.stream_name, str(html), target=target)
-
-    def _emit_refresh(self, html: SafeString, *, summary: SafeString) -> None:
-        broadcast(self.stream_name, str(html), summary=str(summary))
+    def _emit(self, elements: Elements) -> None:
+        self.stream(elements)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.stream_name!r}>"

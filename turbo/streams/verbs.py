@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from django.http import HttpRequest
 
+from turbo.runtime.threads import in_waiting_thread
 from turbo.streams.emitter import Content, Emitter, Place
 from turbo.streams.html import Attributes
 from turbo.streams.rendering import Template
@@ -309,7 +310,9 @@ class Verbs(Emitter[R]):
         attributes: Attributes | None = None,
     ) -> R:
         """Async version of refresh()."""
-        return self._refresh(method=method, scroll=scroll, attributes=attributes)
+        return await in_waiting_thread(
+            self._refresh, method=method, scroll=scroll, attributes=attributes
+        )
 
     def action(
         self,

@@ -15,13 +15,16 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from django.db import connections
+
 from turbo.bindings.cache.declaration import Declaration
 from turbo.bindings.cache.notify import tell
 from turbo.bindings.cache.outage import Unreachable, invalidate, owe, with_store
-from turbo.bindings.cache.reading import in_transaction, refresh, reorder
+from turbo.bindings.cache.reading import refresh, reorder
 from turbo.bindings.store import Read, Slot, Ticket
 from turbo.changes import ModelChange, watch
 from turbo.changes.rows import pk_text
+from turbo.changes.transaction import in_transaction
 
 __all__ = ["follow", "unfollow"]
 
@@ -67,7 +70,7 @@ class _Follower:
 
     def _tell(self, change: ModelChange) -> None:
         # Hooks run in an open transaction only in a test that never commits.
-        if in_transaction(change.using):
+        if in_transaction(connections[change.using]):
             return
         classes = dict(self.classes)
         try:

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import transaction
 
 from turbo.bindings.messages import read_change
 from turbo.bindings.store import Applied, Slot
@@ -94,4 +93,4 @@ def send_to_group(group: str, action: str, payload: Any = None) -> None:
         # Sends {"event":"scores","action":"notice","payload":"Back in five minutes."}
     """
     data = json.dumps({"action": action, "payload": payload}, cls=DjangoJSONEncoder)
-    transaction.on_commit(lambda: broadcast(group_stream_name(group), data))
+    broadcast(group_stream_name(group), data)

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from django.core.signals import setting_changed
-from django.db import connections, transaction
+from django.db import connections
 
 from turbo.bindings.cache.declaration import Declaration
 from turbo.bindings.cache.notify import tell
@@ -29,12 +29,12 @@ from turbo.bindings.cache.snapshot import Snapshot
 from turbo.bindings.conf import get_binding_settings
 from turbo.bindings.store import Applied, Listed, Slot, State, Store, Ticket
 from turbo.changes.rows import pk_text
+from turbo.changes.transaction import Outcome, in_transaction, wait
 from turbo.runtime.forks import Lock
 
 __all__ = [
     "fill",
     "forget_copies",
-    "in_transaction",
     "peek",
     "read",
     "read_row",
@@ -98,7 +98,7 @@ def refresh(declaration: Declaration) -> int:
 
     In a transaction, read them after the commit, and return 0.
     """
-    if in_transaction(declaration.database):
+    if in_transaction(connections[declaration.database]):
         _after_commit(declaration, refresh)
         return 0
     slot = declaration.slot
@@ -124,14 +124,6 @@ def _write_order(
     return store.reorder(slot, ticket, order)
 
 
-def in_transaction(database: str) -> bool:
-    """Return whether this thread has a transaction open."""
-    connection = connections[database]
-    if connection.connection is None:
-        return False
-    return connection.in_atomic_block or not connection.autocommit
-
-
 def forget_copies() -> None:
     """Drop all rows that this process has read."""
     with _lock:
@@ -142,7 +134,7 @@ def _read_stored(declaration: Declaration) -> Snapshot | None:
     deadline = time.monotonic() + get_binding_settings().wait
     filled = 0
     while (snapshot := _follow(declaration)) is None:
-        if in_transaction(declaration.database):
+        if in_transaction(connections[declaration.database]):
             _after_commit(declaration, fill)
             return None
         if fill(declaration):
@@ -192,20 +184,22 @@ def _replace(declaration: Declaration, ticket: Ticket) -> Applied | None:
 
 def _has_own_changes(declaration: Declaration) -> bool:
     """Return whether this thread has changes that are not committed yet."""
-    database = declaration.database
-    return in_transaction(database) and bool(connections[database].run_on_commit)
+    connection = connections[declaration.database]
+    return in_transaction(connection) and bool(connection.run_on_commit)
 
 
 def _after_commit(
     declaration: Declaration, action: Callable[[Declaration], object]
 ) -> None:
-    def act() -> None:
+    connection = connections[declaration.database]
+
+    def act(outcome: Outcome) -> None:
         # A test may run the hooks inside a transaction that it rolls back.
-        if not in_transaction(declaration.database):
+        if outcome == "committed" and not in_transaction(connection):
             with suppress(Unreachable):
                 action(declaration)
 
-    transaction.on_commit(act, using=declaration.database, robust=True)
+    wait([connection], act)
 
 
 def _forget(*, setting: str, **kwargs: object) -> None:

@@ -25,10 +25,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, transaction
 from django.dispatch import Signal
 
 from turbo import metrics
+from turbo.changes.transaction import Outcome, after_transactions
 from turbo.delivery.broadcast import broadcast
 from turbo.delivery.unreadable import drop
 from turbo.observers.events.handlers import BaseObserver, ObservedEvent
@@ -92,18 +92,14 @@ class Observer(BaseObserver):
         try:
             body = json.loads(encode(self.serialize(**kwargs)))
             groups = self.signal_groups(**{**kwargs, "message": body})
-            using = kwargs.get("using") or DEFAULT_DB_ALIAS
-            send = partial(self._send, groups, body)
-            connection = transaction.get_connection(using)
-            if connection.in_atomic_block:
-                connection.on_commit(send, robust=True)
-            else:
-                send()
+            after_transactions(partial(self._send, groups, body))
         except Exception:
             logger.exception("%s cannot send a signal to clients.", self.id)
             metrics.count("failed")
 
-    def _send(self, groups: Sequence[str], body: Any) -> None:
+    def _send(self, groups: Sequence[str], body: Any, outcome: Outcome) -> None:
+        if outcome == "rolled back":
+            return
         message = encode({"body": body, "origin": this_moment()})
         for group in groups:
             broadcast(self.stream(group), message)
