@@ -6,7 +6,8 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -22,6 +23,7 @@ from turbo.delivery.broadcast import broadcast, flush, get_publisher, moment, sh
 from turbo.delivery.names import group_name, stream_id
 from turbo.delivery.recorders import recording
 from turbo.replay import get_replay
+from turbo.replay.base import Append, Appended
 from turbo.replay.memory import MemoryReplay
 from turbo.runtime import loops
 from turbo.runtime.context import Cause, cause_scope, request_scope
@@ -392,6 +394,37 @@ def test_what_the_layer_refuses_is_tried_again_once_and_then_left_to_the_log(
         assert (Shaky.failures, stored()) == (0, ["a"])
         assert caplog.text.count("have to wait: ConnectionError") == said
         shut_down()
+
+
+class Recording(BaseChannelLayer):  # type: ignore[misc]
+    """A layer that keeps what it is given."""
+
+    sent: ClassVar[list[Any]] = []
+
+    async def group_send(self, group: str, message: Any) -> None:
+        Recording.sent.append(message)
+
+
+class Forgetful(MemoryReplay):
+    """A log that does not know whether it has stored the messages before."""
+
+    async def append(self, appends: Sequence[Append]) -> list[Appended]:
+        gaps = [replace(item, data=None) for item in appends]
+        return [replace(place, is_gap=True) for place in await super().append(gaps)]
+
+
+def test_what_was_stored_as_a_gap_is_sent_as_a_gap() -> None:
+    """A page must not show a message that the log holds as a gap marker."""
+    Recording.sent.clear()
+    with override_settings(
+        CHANNEL_LAYERS={"default": {"BACKEND": f"{__name__}.Recording"}},
+        TURBO={"REPLAY_BACKEND": f"{__name__}.Forgetful"},
+    ):
+        broadcast(NAME, "a")
+        assert flush(PATIENCE)
+        shut_down()
+
+    assert [message["d"] for message in Recording.sent] == [[None]]
 
 
 class Meeting(InMemoryChannelLayer):  # type: ignore[misc]

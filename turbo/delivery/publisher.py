@@ -206,7 +206,12 @@ class Publisher:
             return
         metrics.count("published", len(batch))
         for envelope in envelopes(
-            (item.stream, place.epoch, place.number, item.data)
+            (
+                item.stream,
+                place.epoch,
+                place.number,
+                None if place.is_gap else item.data,
+            )
             for item, place in zip(batch, appended, strict=True)
         ):
             await self._send(envelope)

@@ -8,10 +8,9 @@ restarted or emptied. A *moment* (``"@…"``) is a place in all streams at once.
 
 from __future__ import annotations
 
-import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from django.core.checks import CheckMessage
@@ -22,11 +21,6 @@ from turbo.exceptions import ConfigurationError
 __all__ = ["Append", "Appended", "Entry", "History", "ReplayLog"]
 
 
-def _new_token() -> str:
-    # From the operating system, so that a forked process does not repeat its parent's.
-    return secrets.token_hex(6)
-
-
 @dataclass(frozen=True, slots=True)
 class Append:
     """
@@ -34,7 +28,7 @@ class Append:
 
     ``key`` names what the message is about, with one name per line, ``writer`` who
     sends it, and ``moment`` when its state was read: these show whether another writer
-    was faster. ``token`` distinguishes a repeated attempt from a second message.
+    was faster.
     """
 
     stream: str
@@ -42,7 +36,6 @@ class Append:
     key: str = ""
     writer: str = ""
     moment: str = ""
-    token: str = field(default_factory=_new_token, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +44,15 @@ class Appended:
     The position of an appended message.
 
     ``overtaken`` says that another writer's message with one of the names in its key
-    has arrived since the moment, or that this cannot be ruled out.
+    has arrived since the moment, or that this cannot be ruled out. ``is_gap`` says that
+    a gap marker was stored instead: the message may have been stored before, by an
+    earlier attempt, and the log cannot tell any more.
     """
 
     epoch: str
     number: int
     overtaken: bool = False
+    is_gap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +83,8 @@ class ReplayLog(ABC):
     The base class of replay logs.
 
     The coroutines may be awaited on any event loop. They raise the exceptions of the
-    network. If an append raises an exception, it may be repeated with the same objects;
-    they are stored once.
+    network. If an append raises an exception, it may be repeated with the same batch of
+    the same objects; they are stored once, whatever becomes of the earlier attempts.
     """
 
     #: Whether several processes share one log.

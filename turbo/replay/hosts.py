@@ -61,14 +61,23 @@ class Hosts:
         known = moment.hosts[host] if len(moment.hosts) == self._count else UNKNOWN
         return reading is not None and reading.identity == known
 
-    async def ask(
-        self, calls: Sequence[ScriptCall], *, once: bool = False
-    ) -> list[Any]:
+    def floors(self) -> list[int]:
+        """Return for each host a time that its clock has passed; 0 if none is known."""
+        now = self._monotonic()
+        return [r.floor(now) if r and r.is_fresh(now) else 0 for r in self._readings]
+
+    async def know(self, hosts: Iterable[int]) -> None:
+        """Read the clocks of ``hosts`` that are not known, which is rarely needed."""
+        floors = self.floors()
+        if missing := [host for host in hosts if not floors[host]]:
+            await self.ask_and_read([], hosts=missing)
+
+    async def ask(self, calls: Sequence[ScriptCall]) -> list[Any]:
         """Return the replies to calls, with one round trip to each host."""
         clients = await self._clients.get()
 
         async def run(host: int, calls: list[ScriptCall]) -> list[Any]:
-            return await clients[host].run(calls, once=once)
+            return await clients[host].run(calls)
 
         return await _spread(calls, run)
 

@@ -8,7 +8,9 @@ A stream has two keys with one hash tag, so that they lie in one slot of a clust
                                  t  time of the last message
                                  c  no message later than this was lost
                                  r  the server process that wrote last
-    turbo:{z7r3…}:log    stream  <time>-<number>  k key, w writer, i token, d data
+                                 f  batches first sent by then may be unknown
+                                 …  a producer: its last batch, see below
+    turbo:{z7r3…}:log    stream  <time>-<number>  k key, w writer, d data
 
 Times are microseconds of the server's clock and grow with every message of a stream. A
 gap marker has no ``d``. ``turbo:server`` holds a random word, which is lost when the
@@ -16,6 +18,11 @@ data are lost.
 
 An epoch ends when ``r`` is not the process that answers, because the data that a server
 reads from its disk, or that a replica has, may be older than what was sent to others.
+
+A producer numbers its batches. Its field in the hash holds the number of the last
+batch, the number of the batch's first message, the outcome (``1`` overtaken, ``2``
+stored as gaps), and the time. A batch with the same number is a repetition and gets the
+same answer; one with a smaller number was sent before it and arrives late.
 """
 
 from __future__ import annotations
@@ -23,6 +30,9 @@ from __future__ import annotations
 from turbo.runtime.redis.script import Script
 
 __all__ = ["APPEND", "CLAIM", "FORBID", "FORBIDDEN", "READ", "SERVER", "TIP"]
+
+#: The most producers of a stream that are remembered.
+PRODUCERS = 256
 
 # A Redis user without the right to INFO can be used; then only lost keys end an epoch.
 _PROCESS = """
@@ -42,9 +52,10 @@ _OPEN = (
     + """
 local meta, log = KEYS[1], KEYS[2]
 local run, now = process(), microseconds()
-local held = redis.call('HMGET', meta, 'e', 'n', 't', 'c', 'r')
+local held = redis.call('HMGET', meta, 'e', 'n', 't', 'c', 'r', 'f')
 local epoch, tip = held[1], tonumber(held[2])
 local last, cut = tonumber(held[3]), tonumber(held[4])
+local unknown = tonumber(held[6]) or 0
 local begun = epoch == false or held[5] ~= run
 if epoch == false then
     -- Never written, or not for so long that meta went away.
@@ -52,87 +63,134 @@ if epoch == false then
     epoch, tip, last = ARGV[1], 0, cut
 elseif begun then
     -- A moment of this process is later than anything that another one has written.
-    redis.call('DEL', log)
+    redis.call('DEL', meta, log)
     epoch, tip, last, cut = ARGV[1], 0, 0, 0
+end
+if begun then
+    -- The producers are lost. What has just been sent is not a repetition yet.
+    unknown = now - 5000000
 end
 local function exactly(number)
     return string.format('%.0f', number)
 end
-local function save()
-    redis.call('HSET', meta, 'n', tip, 't', exactly(last), 'c', exactly(cut))
+local function save(...)
+    redis.call('HSET', meta, 'n', tip, 't', exactly(last), 'c', exactly(cut), ...)
     if begun then
-        redis.call('HSET', meta, 'e', epoch, 'r', run)
+        redis.call('HSET', meta, 'e', epoch, 'r', run, 'f', exactly(unknown))
     end
     redis.call('PEXPIRE', meta, ARGV[2])
 end
 """
 )
 
-# ARGV: …, milliseconds to keep the log, its length, key, writer, moment ('' none, '0'
-# unknown), token, whether the token may be there already, data (absent: a gap marker).
+# ARGV: …, milliseconds to keep the log, its length; a producer, the number of its
+# batch, and a time not after the batch was first sent. Then for each message: key,
+# writer, moment ('' none, '0' unknown), '1' or, for a gap marker, '0', and the data.
+# Returns the epoch, the number of the first message, whether the messages were stored
+# as gaps, then for each of them whether it was overtaken.
 APPEND = Script(
     _OPEN
-    + """
-local length = tonumber(ARGV[4])
-local key, writer, moment, token = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+    + f"""
+local length, producer = tonumber(ARGV[4]), ARGV[5]
+local batch, sent = tonumber(ARGV[6]), tonumber(ARGV[7])
+local function answer(first, outcome, overtaken)
+    local reply = {{epoch, first, outcome == 2 and 1 or 0}}
+    for place = 1, (#ARGV - 7) / 5 do
+        local is_overtaken = outcome == 1
+        if overtaken then
+            is_overtaken = overtaken[place]
+        end
+        reply[3 + place] = is_overtaken and 1 or 0
+    end
+    return reply
+end
+
+local before = redis.call('HGET', meta, producer)
+if before then
+    local stored, first, outcome = string.match(before, '^(%d+) (%d+) (%d)')
+    if tonumber(stored) == batch then
+        return answer(tonumber(first), tonumber(outcome))
+    elseif tonumber(stored) > batch then
+        return redis.error_reply('STALE This attempt was repeated since.')
+    end
+else
+    local others = redis.call('HLEN', meta)
+    if others >= {6 + PRODUCERS} then
+        -- The producers that have been silent for longest are forgotten.
+        local fields, times = redis.call('HGETALL', meta), {{}}
+        for place = 1, #fields, 2 do
+            if #fields[place] > 1 then
+                local time = tonumber(string.match(fields[place + 1], '%d+$'))
+                table.insert(times, {{time, fields[place]}})
+            end
+        end
+        table.sort(times, function(one, two) return one[1] < two[1] end)
+        for place = 1, #times / 2 do
+            redis.call('HDEL', meta, times[place][2])
+            unknown = math.max(unknown, times[place][1])
+        end
+        redis.call('HSET', meta, 'f', exactly(unknown))
+    end
+end
+-- Nobody knows any more whether the batch was stored: gaps are right in any case.
+local outcome = sent <= unknown and 2 or 0
+
 local size = redis.call('XLEN', log)
 if size == 0 then
     cut = last
 end
 
-local stored, names = '\\n' .. key .. '\\n', {}
-for name in string.gmatch(key, '[^\\n]+') do
-    table.insert(names, '\\n' .. name .. '\\n')
-end
-local function shared(others)
-    for _, name in ipairs(names) do
-        if string.find(others, name, 1, true) then
-            return true
-        end
+local function overtakes(key, writer, moment)
+    if moment == '' or last < tonumber(moment) then
+        return false
+    elseif moment ~= '0' and cut >= tonumber(moment) then
+        return true
     end
-end
-
-local overtaken = 0
-if moment ~= '' and last >= tonumber(moment) then
-    if moment ~= '0' and cut >= tonumber(moment) then
-        overtaken = 1
+    local names = {{}}
+    for name in string.gmatch(key, '[^\\n]+') do
+        table.insert(names, '\\n' .. name .. '\\n')
     end
     for _, entry in ipairs(redis.call('XRANGE', log, moment, '+')) do
-        if entry[2][4] ~= writer and shared(entry[2][2]) then
-            overtaken = 1
+        for _, name in ipairs(entry[2][4] ~= writer and names or {{}}) do
+            if string.find(entry[2][2], name, 1, true) then
+                return true
+            end
         end
     end
-end
-if ARGV[9] == '1' then
-    for back, entry in ipairs(redis.call('XREVRANGE', log, '+', '-')) do
-        if entry[2][6] == token then
-            return {epoch, tip - back + 1, overtaken}
-        end
-    end
+    return false
 end
 
-if size >= length then
-    local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', size - length + 1)
-    cut = tonumber(string.match(oldest[#oldest][1], '^%d+'))
+local first, overtaken = tip + 1, {{}}
+for place = 8, #ARGV, 5 do
+    local key, writer, moment = ARGV[place], ARGV[place + 1], ARGV[place + 2]
+    table.insert(overtaken, outcome < 2 and overtakes(key, writer, moment))
+    if overtaken[#overtaken] then
+        outcome = 1
+    end
+    if size >= length then
+        local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', size - length + 1)
+        cut = tonumber(string.match(oldest[#oldest][1], '^%d+'))
+        size = length - 1
+    end
+    tip, size = tip + 1, size + 1
+    last = math.max(last + 1, now)
+    local id = exactly(last) .. '-' .. exactly(tip)
+    local names = '\\n' .. key .. '\\n'
+    local entry = {{'XADD', log, 'MAXLEN', '=', length, id, 'k', names, 'w', writer}}
+    if ARGV[place + 3] == '1' and outcome < 2 then
+        table.insert(entry, 'd')
+        table.insert(entry, ARGV[place + 4])
+    end
+    redis.call(unpack(entry))
 end
-tip = tip + 1
-last = math.max(last + 1, now)
-local id = exactly(last) .. '-' .. exactly(tip)
-local head = {'XADD', log, 'MAXLEN', '=', length, id}
-for place, value in ipairs({'k', stored, 'w', writer, 'i', token}) do
-    head[6 + place] = value
-end
-if ARGV[10] then
-    head[13], head[14] = 'd', ARGV[10]
-end
-redis.call(unpack(head))
 local horizon = last - ARGV[3] * 1000
 if redis.call('XTRIM', log, 'MINID', '=', exactly(horizon)) > 0 then
     cut = math.max(cut, horizon - 1)
 end
 redis.call('PEXPIRE', log, ARGV[3])
-save()
-return {epoch, tip, overtaken}
+local seen = math.max(now, sent)
+save(producer, string.format('%.0f %.0f %d %.0f', batch, first, outcome, seen))
+return answer(first, outcome, overtaken)
 """
 )
 
@@ -165,7 +223,7 @@ elseif (ARGV[3] == '' or ARGV[3] == epoch and missed > 0)
 end
 local reply = {epoch, tip, complete}
 for back = #entries, 1, -1 do
-    reply[#reply + 1] = entries[back][2][8] or false
+    reply[#reply + 1] = entries[back][2][6] or false
 end
 return reply
 """

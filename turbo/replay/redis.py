@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from channels_redis.utils import create_pool
 from django.core.checks import CheckMessage
 from django.core.checks import Warning as CheckWarning
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from turbo.conf import get_settings, layer_hosts, layer_is_redis
 from turbo.exceptions import ConfigurationError
 from turbo.replay import lua
+from turbo.replay.attempts import Attempt, Attempts
 from turbo.replay.base import Append, Appended, Entry, History, ReplayLog
 from turbo.replay.clock import Reading
 from turbo.replay.hosts import Hosts
@@ -29,8 +29,6 @@ __all__ = ["RedisReplay"]
 
 #: The fewest seconds that a stream's epoch is kept after its messages.
 DAY = 86_400
-#: How many messages are remembered that may have been stored.
-DOUBTS = 50_000
 
 
 def _monotonic() -> int:
@@ -62,8 +60,7 @@ class RedisReplay(ReplayLog):
         self._prefix = prefix
         self._age_ms = max(1, round(age * 1_000))
         self._meta_ms = self._age_ms + round(max(memory, DAY) * 1_000)
-        # Tokens of messages that may be stored although their append failed.
-        self._doubts: dict[str, None] = {}
+        self._attempts = Attempts()
 
     @classmethod
     def options(cls) -> dict[str, Any]:
@@ -94,15 +91,21 @@ class RedisReplay(ReplayLog):
         return self._hosts.moment()
 
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
-        """Number and store messages, with one script each and one pipeline per host."""
-        try:
-            replies = await self._append(appends)
-        except RedisConnectionError:
-            # The host may have closed this idle connection.
-            replies = await self._append(appends)
+        """Number and store messages, with one script per stream in one round trip."""
+        shares: dict[str, list[Append]] = {}
         for item in appends:
-            self._doubts.pop(item.token, None)
-        return [Appended(epoch, tip, bool(late)) for epoch, tip, late in replies]
+            shares.setdefault(item.stream, []).append(item)
+        await self._hosts.know({self._hosts.index(stream) for stream in shares})
+        attempt = self._attempts.begin(appends, self._hosts.floors)
+        calls = [self._append_call(attempt, *share) for share in shares.items()]
+        try:
+            replies = await self._hosts.ask(calls)
+        except BaseException:
+            self._attempts.fail(attempt)
+            raise
+        self._attempts.succeed(attempt)
+        appended = dict(zip(shares, map(_places, replies), strict=True))
+        return [next(appended[item.stream]) for item in appends]
 
     async def read(self, requests: Sequence[tuple[str, str]]) -> list[History]:
         """Return the history of each stream, with one script each."""
@@ -182,29 +185,23 @@ class RedisReplay(ReplayLog):
         name = f"{self._prefix}:{{{tag}}}:{kind}"
         return ScriptCall(self._hosts.index(tag), script, (name,), args)
 
-    async def _append(self, appends: Sequence[Append]) -> list[Any]:
-        calls = [self._append_call(item) for item in appends]
-        try:
-            return await self._hosts.ask(calls, once=True)
-        except BaseException:
-            self._doubt(appends)
-            raise
-
-    def _append_call(self, item: Append) -> ScriptCall:
-        host = self._hosts.index(item.stream)
-        args = (
+    def _append_call(
+        self, attempt: Attempt, stream: str, share: Sequence[Append]
+    ) -> ScriptCall:
+        host = self._hosts.index(stream)
+        args: list[str | int] = [
             secrets.token_hex(5),
             self._meta_ms,
             self._age_ms,
             self.length,
-            item.key,
-            item.writer,
-            self._since(item, host),
-            item.token,
-            1 if item.token in self._doubts else 0,
-        )
-        data = () if item.data is None else (item.data,)
-        return ScriptCall(host, lua.APPEND, self._keys(item.stream), args + data)
+            attempt.producer,
+            attempt.number,
+            attempt.sent[host],
+        ]
+        for item in share:
+            args += [item.key, item.writer, self._since(item, host)]
+            args += [0, ""] if item.data is None else [1, item.data]
+        return ScriptCall(host, lua.APPEND, self._keys(stream), tuple(args))
 
     def _since(self, item: Append, host: int) -> str:
         if not item.key or not item.moment:
@@ -232,10 +229,11 @@ class RedisReplay(ReplayLog):
         moment = place.floor if isinstance(place, Position) else place
         return moment is None or self._hosts.vouch(moment, host, reading)
 
-    def _doubt(self, appends: Sequence[Append]) -> None:
-        self._doubts.update(dict.fromkeys(item.token for item in appends))
-        while len(self._doubts) > DOUBTS:
-            self._doubts.pop(next(iter(self._doubts)))
+
+def _places(reply: list[Any]) -> Iterator[Appended]:
+    epoch, first, is_gap, *overtaken = reply
+    for number, late in enumerate(overtaken, first):
+        yield Appended(epoch, number, bool(late), bool(is_gap))
 
 
 def _history(reply: list[Any], *, since: str, proved: bool) -> History:

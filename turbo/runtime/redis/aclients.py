@@ -54,28 +54,14 @@ class RedisClient:
         self._redis: Redis = Redis(connection_pool=create_pool(dict(host)))
         self._free = asyncio.Semaphore(CONNECTIONS)
 
-    async def run(
-        self, calls: Sequence[ScriptCall], *, once: bool = False
-    ) -> list[Any]:
+    async def run(self, calls: Sequence[ScriptCall]) -> list[Any]:
         """
         Run scripts in one round trip, or in two if the host does not know a script.
 
-        With ``once``, the calls are not repeated on a new connection if the host has
-        closed an idle one, and they keep their order if the host does not know the
-        script. Otherwise another client might load the script meanwhile, and later
-        calls would run before earlier ones.
+        They may run twice: they are sent again on a new connection if the host has
+        closed an idle one.
         """
-        commands = [call.command(whole=False) for call in calls]
-        if once and len(calls) > 1:
-            commands[0] = calls[0].command(whole=True)
-        try:
-            replies = await self._pipeline(commands)
-        except RedisConnectionError:
-            # Only the use of an idle connection shows that it was closed.
-            await self._redis.connection_pool.disconnect(inuse_connections=False)
-            if once:
-                raise
-            replies = await self._pipeline(commands)
+        replies = await self._pipeline([call.command(whole=False) for call in calls])
         if places := unknown(replies):
             again = await self._pipeline([calls[n].command(whole=True) for n in places])
             for n, reply in zip(places, again, strict=True):
@@ -83,6 +69,14 @@ class RedisClient:
         return results(replies)
 
     async def _pipeline(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
+        try:
+            return await self._attempt(commands)
+        except RedisConnectionError:
+            # Only the use of an idle connection shows that it was closed.
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+            return await self._attempt(commands)
+
+    async def _attempt(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
         async with self._free, self._redis.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
