@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -40,8 +41,7 @@ class Work:
 
     def on_full(self) -> None:
         self.full += 1
-        self.queue.drop_oldest()
-        self.queue.put_first("some are missing")
+        self.queue.drop_oldest(lambda item: "some are missing")
 
     async def until_drained(self) -> None:
         await asyncio.wait_for(self.drained.wait(), PATIENCE)
@@ -127,6 +127,63 @@ async def test_a_full_queue_makes_room_and_says_so_once() -> None:
     assert work.batches == [["some are missing", "c", "d"]]
 
 
+async def test_what_is_dropped_is_never_uncounted() -> None:
+    """Regression: flush() could say "all sent" before the gap was on the queue."""
+    work = Work()
+    counted: list[int] = []
+    counting = threading.Thread(target=lambda: counted.append(work.queue.waiting()))
+
+    def replace(item: str) -> str:
+        counting.start()
+        counting.join(0.05)  # as long as it needs, unless it waits for this function
+        return f"{item} is missing"
+
+    work.queue.put("a")
+    assert work.queue.drop_oldest(replace) == "a"
+    await asyncio.to_thread(counting.join, PATIENCE)
+
+    assert counted == [1]
+
+
+async def test_threads_that_overflow_it_leave_an_item_or_a_gap() -> None:
+    work = Work(batch=3)
+    work.queue = Queue(
+        asyncio.get_running_loop(),
+        work.work,
+        batch=3,
+        on_full=lambda: work.queue.drop_oldest(lambda item: f"gap {item[-4:]}"),
+        drained=work.drained.set,
+    )
+
+    def fill(thread: int) -> None:
+        for number in range(250):
+            work.queue.put(f"item {4 * number + thread:04d}")
+
+    with override_settings(TURBO={"PUBLISH_QUEUE": 2}):
+        async with work.running():
+            threads = [asyncio.to_thread(fill, thread) for thread in range(4)]
+            await asyncio.gather(*threads)
+            while work.queue.waiting():
+                await work.until_drained()
+
+    done = [item for batch in work.batches for item in batch]
+    assert {item[-4:] for item in done} == {f"{n:04d}" for n in range(1_000)}
+    assert max(map(len, work.batches)) <= 6
+
+
+async def test_what_is_put_first_comes_in_batches_too() -> None:
+    """Regression: a hundred thousand gaps were sent to Redis at once."""
+    work = Work(batch=2)
+    for number in range(5):
+        work.queue.put_first(f"gap {number}")
+    work.queue.put("a")
+
+    async with work.running():
+        await work.until_drained()
+
+    assert work.batches == [["gap 0", "gap 1"], ["gap 2", "gap 3"], ["gap 4", "a"]]
+
+
 async def test_a_task_may_leave_itself_something_to_do_first() -> None:
     queue: Queue[str]
     drained = asyncio.Event()
@@ -185,13 +242,13 @@ async def test_a_batch_that_fails_keeps_nothing_else_from_being_done(
 
 async def test_what_waits_can_be_dropped() -> None:
     queue = Work().queue
-    assert queue.drop_oldest() is None
+    assert queue.drop_oldest(str.upper) is None
     for item in "abc":
         queue.put(item)
 
-    assert queue.drop_oldest() == "a"
+    assert queue.drop_oldest(str.upper) == "a"
     assert queue.clear() == 2
-    assert queue.waiting() == 0
+    assert queue.waiting() == 1
 
 
 # --- A queue for each key

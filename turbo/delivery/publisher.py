@@ -144,8 +144,7 @@ class Publisher:
             )
 
     def _drop_oldest(self) -> None:
-        if (dropped := self._queue.drop_oldest()) is not None:
-            self._queue.put_first(Append(dropped.stream, None))
+        if (dropped := self._queue.drop_oldest(_gap)) is not None:
             metrics.count("dropped", sid=dropped.stream)
 
     def stop(self) -> None:
@@ -202,7 +201,7 @@ class Publisher:
             logger.exception("%d broadcasts could not be stored.", len(batch))
             metrics.count("dropped", len(batch))
             for item in batch:
-                self._queue.put_first(Append(item.stream, None))
+                self._queue.put_first(_gap(item))
             return
         metrics.count("published", len(batch))
         for envelope in envelopes(
@@ -218,7 +217,7 @@ class Publisher:
         for item, place in zip(batch, appended, strict=True):
             if place.overtaken:
                 # A newer state of another writer may have been sent before this one.
-                self._throttle.ask(Append(item.stream, None))
+                self._throttle.ask(_gap(item))
 
     async def _forbid(
         self, keys: Sequence[str], seconds: int, is_noted: asyncio.Event
@@ -269,3 +268,7 @@ class Publisher:
                 "within one process, and no server runs in this one. Use a channel "
                 "layer of channels_redis."
             )
+
+
+def _gap(message: Append) -> Append:
+    return Append(message.stream, None)

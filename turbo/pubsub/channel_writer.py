@@ -110,8 +110,7 @@ class ChannelWriter:
             await self._use(None)
 
     def _drop_oldest(self) -> None:
-        if self._queue.drop_oldest() is not None:
-            self._queue.put_first(((server_channel(), GAP),))
+        if self._queue.drop_oldest(lambda _: ((server_channel(), GAP),)) is not None:
             metrics.count("dropped")
 
     async def _publish(self, batch: Sequence[Post]) -> None:

@@ -22,6 +22,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar, cast
 
 from turbo.conf import get_settings
 from turbo.runtime.failures import log_failure
+from turbo.runtime.forks import Lock
 from turbo.runtime.tasks import Tasks
 
 __all__ = ["KeyedQueues", "Make", "Queue", "Queues", "Sender"]
@@ -58,6 +59,8 @@ class Queue(Generic[T]):
         # Any thread fills these; the operations of a deque and a dict are atomic.
         self._items: deque[T] = deque()
         self._first: dict[T, None] = {}
+        # Held while a dropped item is replaced, so that waiting() counts one of them.
+        self._dropping = Lock()
         # Whether put() has to wake the task; an outdated value only costs a wake-up.
         self._is_idle = True
         self._busy = 0  # items in the current batch; owned by the task
@@ -80,12 +83,19 @@ class Queue(Generic[T]):
         """
         self._first[item] = None
 
-    def drop_oldest(self) -> T | None:
-        """Remove and return the item that waited longest, or ``None``."""
-        try:
-            return self._items.popleft()
-        except IndexError:  # the task has taken it
-            return None
+    def drop_oldest(self, replace: Callable[[T], T]) -> T | None:
+        """
+        Remove the item that waited longest, and put ``replace(item)`` first instead.
+
+        Return the item, or ``None`` if there was none.
+        """
+        with self._dropping:
+            try:
+                item = self._items.popleft()
+            except IndexError:  # the task has taken it
+                return None
+            self.put_first(replace(item))
+        return item
 
     def clear(self) -> int:
         """Drop all waiting items; return their number."""
@@ -95,7 +105,8 @@ class Queue(Generic[T]):
 
     def waiting(self) -> int:
         """Return the number of items that have not been done yet."""
-        return len(self._items) + len(self._first) + self._busy
+        with self._dropping:
+            return len(self._items) + len(self._first) + self._busy
 
     async def run(self) -> None:
         """Do the queued work until cancelled."""
@@ -119,13 +130,15 @@ class Queue(Generic[T]):
 
     def _take(self) -> list[T]:
         # Counted before they are taken, so that flush() does not miss items in work.
-        count = min(len(self._items), self._batch)
-        self._busy = count
         batch: list[T] = []
-        for item in list(self._first):
+        for item in list(self._first)[: self._batch]:
             self._busy += 1
             del self._first[item]
             batch.append(item)
+        if self._first:
+            return batch
+        count = min(len(self._items), self._batch)
+        self._busy += count
         with suppress(IndexError):  # another thread may have dropped the oldest
             for _ in range(count):
                 batch.append(self._items.popleft())
