@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 
 from tests.support.clients import LivePage
 from tests.support.servers import PATIENCE, ROOT, Project
+from tests.testapp.streams import Announcements
 
 pytestmark = pytest.mark.slow
 
@@ -101,3 +103,42 @@ async def write(project: Project) -> None:
     )
     _, errors = await writer.communicate()
     assert writer.returncode == 0, errors.decode()
+
+
+KILLED = """
+import os, signal, time
+from tests.testapp.streams import Announcements
+from turbo.delivery.broadcast import broadcast, get_publisher, moment
+from turbo.runtime.context import Cause, cause_scope
+
+name, early = Announcements().stream_name, moment()
+publisher = get_publisher()
+broadcast(name, "refresh", summary="refresh")  # so the gap has to wait
+while publisher.waiting():
+    time.sleep(0.01)
+for writer, data in [("other", "newer"), ("me", "older")]:
+    with cause_scope(Cause("a.B:1", writer, early)):
+        broadcast(name, data)
+while not publisher._throttle.waiting():
+    time.sleep(0.01)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+async def test_a_writer_that_is_killed_still_leaves_its_gap(
+    make_project: Callable[..., Project], daphne: Callable[..., Any]
+) -> None:
+    """Regression: the gap waited in the writer's memory, and the older state stayed."""
+    turbo = {"TIP_INTERVAL": 1, "REFRESH_INTERVAL": 600, "REFRESH_MAX_WAIT": 600}
+    project = make_project("redis", TURBO=turbo)
+    server = daphne(project)
+    async with LivePage(server.ws_url, Announcements().signed_stream_name) as page:
+        command = ["-m", "django", "shell", "--no-imports", "--command", KILLED]
+        writer = await asyncio.create_subprocess_exec(
+            sys.executable, *command, cwd=ROOT, env=project.env
+        )
+        assert await writer.wait() == -signal.SIGKILL
+
+        await page.until(lambda: page.gaps == 1)
+
+    assert page.data == ["refresh", "newer", "older"]

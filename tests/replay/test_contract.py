@@ -562,6 +562,32 @@ async def test_overtaken_within_one_batch(log: ReplayLog) -> None:
     assert [place.overtaken for place in appended] == [False, True]
 
 
+async def test_the_gap_that_a_killed_writer_owes_is_left_by_who_looks(
+    log: ReplayLog,
+) -> None:
+    """Regression: the gap was only in the memory of the overtaken writer."""
+    moment = await moment_after(log, ROOM)
+    await log.append([Append(ROOM, "newer", "k", "other")])
+    [place] = await log.append([Append(ROOM, "older", "k", "me", moment)])
+    await log.append([Append(ROOM, "after", "j", "other")])
+
+    tips = [await log.tips([HALL, ROOM]) for _ in range(2)]
+
+    assert tips == 2 * [[None, (place.epoch, 4)]]
+    history = await read_one(log, ROOM, f"{place.epoch}:2")
+    assert texts(history) == ["after", None]
+
+
+async def test_a_writer_that_lives_leaves_the_gap_itself(log: ReplayLog) -> None:
+    moment = await moment_after(log, ROOM)
+    await log.append([Append(ROOM, "newer", "k", "other")])
+    await log.append([Append(ROOM, "older", "k", "me", moment)])
+
+    [place] = await log.append([Append(ROOM, None)])
+
+    assert await log.tips([ROOM]) == [(place.epoch, 3)]
+
+
 # --- Claims and revocations
 
 

@@ -138,7 +138,12 @@ class ReplayLog(ABC):
 
     @abstractmethod
     async def tips(self, streams: Sequence[str]) -> list[tuple[str, int] | None]:
-        """Return each stream's last position, or ``None`` if the log has lost it."""
+        """
+        Return each stream's last position, or ``None`` if the log has lost it.
+
+        If a message of a stream was overtaken and no gap marker has followed, append
+        one: the process that should do so may have been killed.
+        """
 
     @abstractmethod
     async def sync_clock(self) -> None:

@@ -9,6 +9,7 @@ A stream has two keys with one hash tag, so that they lie in one slot of a clust
                                  c  no message later than this was lost
                                  r  the server process that wrote last
                                  f  batches first sent by then may be unknown
+                                 o  a gap marker is owed: a message was overtaken
                                  …  a producer: its last batch, see below
     turbo:{z7r3…}:log    stream  <time>-<number>  k key, w writer, d data
 
@@ -115,7 +116,7 @@ if before then
     end
 else
     local others = redis.call('HLEN', meta)
-    if others >= {6 + PRODUCERS} then
+    if others >= {7 + PRODUCERS} then
         -- The producers that have been silent for longest are forgotten.
         local fields, times = redis.call('HGETALL', meta), {{}}
         for place = 1, #fields, 2 do
@@ -160,12 +161,12 @@ local function overtakes(key, writer, moment)
     return false
 end
 
-local first, overtaken = tip + 1, {{}}
+local first, overtaken, owes_gap = tip + 1, {{}}, nil
 for place = 8, #ARGV, 5 do
     local key, writer, moment = ARGV[place], ARGV[place + 1], ARGV[place + 2]
     table.insert(overtaken, outcome < 2 and overtakes(key, writer, moment))
     if overtaken[#overtaken] then
-        outcome = 1
+        outcome, owes_gap = 1, true
     end
     if size >= length then
         local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', size - length + 1)
@@ -180,6 +181,8 @@ for place = 8, #ARGV, 5 do
     if ARGV[place + 3] == '1' and outcome < 2 then
         table.insert(entry, 'd')
         table.insert(entry, ARGV[place + 4])
+    else
+        owes_gap = false
     end
     redis.call(unpack(entry))
 end
@@ -190,6 +193,11 @@ end
 redis.call('PEXPIRE', log, ARGV[3])
 local seen = math.max(now, sent)
 save(producer, string.format('%.0f %.0f %d %.0f', batch, first, outcome, seen))
+if owes_gap then
+    redis.call('HSET', meta, 'o', 1)
+elseif owes_gap == false then
+    redis.call('HDEL', meta, 'o')
+end
 return answer(first, outcome, overtaken)
 """
 )
@@ -233,7 +241,7 @@ return reply
 TIP = Script(
     """
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
-return redis.call('HMGET', KEYS[1], 'e', 'n', 'r')
+return redis.call('HMGET', KEYS[1], 'e', 'n', 'r', 'o')
 """
 )
 

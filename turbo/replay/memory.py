@@ -34,6 +34,8 @@ class _Stream:
     #: Tick of the last append.
     last: int
     tip: int = 0
+    #: Whether a message was overtaken and no gap marker has followed.
+    owes_gap: bool = False
     held: deque[_Held] = field(default_factory=deque)
 
 
@@ -89,6 +91,9 @@ class MemoryReplay(LocalReplay):
         """Return each stream's last position; never waits."""
         with self._lock:
             known = [self._streams.get(stream) for stream in streams]
+            for name, found in zip(streams, known, strict=True):
+                if found and found.owes_gap:
+                    self._append(Append(name, None))
             return [(found.epoch, found.tip) if found else None for found in known]
 
     def _open(self, name: str) -> _Stream:
@@ -112,6 +117,7 @@ class MemoryReplay(LocalReplay):
         self._tick += 1
         stream.tip += 1
         stream.last = self._tick
+        stream.owes_gap = item.data is not None and (overtaken or stream.owes_gap)
         entry = Entry(stream.tip, item.data)
         stream.held.append(_Held(self._tick, now, entry, item.key, item.writer))
         while len(stream.held) > self.length or (

@@ -119,19 +119,12 @@ class RedisReplay(ReplayLog):
 
     async def tips(self, streams: Sequence[str]) -> list[tuple[str, int] | None]:
         """Return each stream's last position, and keep its epoch alive."""
-        calls = [
-            ScriptCall(
-                self._hosts.index(s), lua.TIP, self._keys(s)[:1], (self._meta_ms,)
-            )
-            for s in streams
-        ]
-        replies, readings = await self._hosts.ask_and_read(calls)
-        return [
-            (epoch, int(number))
-            if epoch and process == readings[call.host].process
-            else None
-            for (epoch, number, process), call in zip(replies, calls, strict=True)
-        ]
+        found = await self._tips(streams)
+        owed = [s for s, tip in zip(streams, found, strict=True) if tip and tip[2]]
+        if owed:
+            await self.append([Append(stream, None) for stream in owed])
+            found = await self._tips(streams)
+        return [tip and tip[:2] for tip in found]
 
     async def sync_clock(self) -> None:
         """Ask every host for its time and identity, in one round trip."""
@@ -184,6 +177,22 @@ class RedisReplay(ReplayLog):
         tag = hashlib.sha256(key.encode()).hexdigest()[:32]
         name = f"{self._prefix}:{{{tag}}}:{kind}"
         return ScriptCall(self._hosts.index(tag), script, (name,), args)
+
+    async def _tips(self, streams: Sequence[str]) -> list[tuple[str, int, bool] | None]:
+        """Return each stream's last position, and whether a gap marker is owed."""
+        calls = [
+            ScriptCall(
+                self._hosts.index(s), lua.TIP, self._keys(s)[:1], (self._meta_ms,)
+            )
+            for s in streams
+        ]
+        replies, readings = await self._hosts.ask_and_read(calls)
+        return [
+            (epoch, int(number), bool(owed))
+            if epoch and process == readings[call.host].process
+            else None
+            for (epoch, number, process, owed), call in zip(replies, calls, strict=True)
+        ]
 
     def _append_call(
         self, attempt: Attempt, stream: str, share: Sequence[Append]
