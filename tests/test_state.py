@@ -31,6 +31,7 @@ VALUES = {
 KEPT: dict[str, str] = {
     # What a process has one of. A fork and changed settings make another.
     "bindings.cache.outage:_outage": "whether the store answers this process",
+    "observers.connection.groups:_outage": "whether consumers reach their channels",
     "bindings.store.selection:_selection": "the store of the process",
     "delivery.broadcast:_publisher": "the one publisher thread",
     "delivery.broadcast:_lock": "owns the making of the publisher",

@@ -17,6 +17,7 @@ from django.test import override_settings
 
 from tests.support.servers import PATIENCE
 from turbo import metrics
+from turbo.delivery import groups
 from turbo.delivery import hub as module
 from turbo.delivery.frame import Frame
 from turbo.delivery.groups import Groups, get_layer
@@ -39,6 +40,7 @@ class Layer(InMemoryChannelLayer):  # type: ignore[misc]
         self.down = False
         self.refused = 0
         self.broken: Exception | None = None
+        self.stuck: asyncio.Event | None = None
 
     async def group_add(self, group: str, channel: str) -> None:
         if self.down:
@@ -46,6 +48,14 @@ class Layer(InMemoryChannelLayer):  # type: ignore[misc]
             raise ConnectionError("no layer")
         self.added.append(group)
         await super().group_add(group, channel)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        if self.stuck is not None:
+            await self.stuck.wait()
+        if self.down:
+            self.refused += 1
+            raise ConnectionError("no layer")
+        await super().group_discard(group, channel)
 
     async def receive(self, channel: str) -> Any:
         if self.broken is not None:
@@ -302,8 +312,105 @@ async def test_groups_are_joined_again(page: Page) -> None:
     await page.until("a")
 
 
+async def test_a_group_that_the_layer_has_lost_is_joined_with_the_next_comparison(
+    page: Page,
+) -> None:
+    """Regression: an old ZREM came late, and each message up to 15 s late."""
+    await subscribe(page)
+    layer().groups.clear()
+
+    await get_hub()._check_groups()
+    await publish("a")
+
+    await page.until("a")
+
+
+async def test_groups_take_turns_to_be_joined_again(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEWED", 2)
+    await controlled()
+    for sid in "abcd":
+        await subscribe(page, sid)
+    layer().added.clear()
+
+    turns = []
+    for _ in range(4):
+        await get_hub()._check_groups()
+        turns.append(len(layer().added))
+
+    assert turns == [2, 4, 5, 7]
+    assert set(layer().added[:5]) == set(layer().groups)
+
+
+async def test_a_group_whose_message_did_not_arrive_is_left_and_joined_again(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layer may believe to be subscribed, and do nothing when asked to subscribe."""
+    monkeypatch.setattr(module, "RENEWED", 0)
+    await subscribe(page)
+    layer().groups.clear()
+    await publish("a")
+
+    await get_hub()._check_groups()
+    await page.until("a")
+    await publish("b")
+
+    await page.until("a", "b")
+
+
+async def test_a_group_that_could_only_be_left_is_joined_later(page: Page) -> None:
+    await subscribe(page)
+    await publish("a", lost=True)
+    the_layer = layer()
+    the_layer.down = True
+    with pytest.raises(ConnectionError):
+        await get_hub()._check_groups()
+    await page.until("a")
+    the_layer.groups.clear()
+    the_layer.down = False
+
+    await get_hub()._check_groups()
+    await publish("b")
+
+    await page.until("a", "b")
+
+
+async def test_who_leaves_while_the_layer_is_away_leaves_nothing(page: Page) -> None:
+    """Regression: the stream stayed, and kept everything that was sent to it."""
+    await controlled()
+    await subscribe(page)
+    the_layer = layer()
+    the_layer.down = True
+
+    get_hub().unsubscribe(page, ["s"])
+    assert list(get_hub().subscribers()) == [stream_id(CONTROL)]
+    await until(lambda: the_layer.refused == 1)
+    the_layer.down = False
+
+    await publish("a")  # nobody wants it
+    await until(lambda: group_name("s") not in the_layer.groups)
+    await subscribe(page)
+    await publish("b")
+    await page.until("b")
+
+
+async def test_a_group_that_cannot_be_left_is_given_up(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "PATIENCE", 0.01)
+    await subscribe(page)
+    layer().stuck = asyncio.Event()
+
+    get_hub().unsubscribe(page, ["s"])
+    await subscribe(page)
+    get_hub().unsubscribe(page, ["s"])
+
+    await until(lambda: not get_hub()._leaving)
+
+
 async def test_groups_that_were_not_joined_are_not_renewed() -> None:
-    await Groups().join_again([Topic("s")])
+    await Groups({}).join_again(["s"])
 
     assert layer().added == []
 
@@ -450,7 +557,7 @@ async def test_without_a_layer_the_error_names_the_setting() -> None:
         with pytest.raises(ConfigurationError, match="no entry 'default'"):
             get_layer()
         with pytest.raises(ConfigurationError):
-            await Groups().receive()
+            await Groups({}).receive()
 
 
 async def test_who_goes_costs_no_more_than_what_it_held(

@@ -266,12 +266,17 @@ def test_hold_keeps_what_is_held(topic: Topic) -> None:
     assert topic.resume() == [live(1, "a")]
 
 
-def test_a_forgotten_topic_starts_over(topic: Topic) -> None:
-    admit(topic, Listener(), history(4))
+def test_what_waits_for_a_repair_is_bounded(topic: Topic) -> None:
+    """Regression: while the log was away and the layer was not, it grew."""
+    admit(topic, Listener(), history(0))
+    topic.hold()
+    for number in range(1, 302):
+        topic.take(live(number, "a"))
 
-    topic.forget()
+    first, *_, last = topic.repair(history(0))
 
-    assert (topic.epoch, topic.position, topic.settled) == (None, "", False)
+    assert (first.number, last.number) == (202, 301)
+    assert topic.take(first)
 
 
 async def test_others_have_their_turn_while_a_long_history_is_encoded() -> None:

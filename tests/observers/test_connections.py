@@ -370,7 +370,7 @@ async def test_a_quiet_channel_is_waited_for_without_a_pause(
         assert (await client.next())["said"] == "all"
 
     assert Quiet.timeouts == 0
-    assert "out of reach" not in caplog.text
+    assert "cannot be reached" not in caplog.text
 
 
 async def test_a_channel_with_nothing_readable_is_asked_less_often(
@@ -390,7 +390,9 @@ async def test_a_channel_with_nothing_readable_is_asked_less_often(
     assert Garbled.attempts < 2 * IN_A_ROW
 
 
-async def test_a_group_is_joined_again_however_often_that_fails(settings: Any) -> None:
+async def test_a_group_is_joined_again_however_often_that_fails(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """Regression: one that could not be joined at once was left for an hour."""
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.Quiet"}}
     channels: list[str] = []
@@ -413,3 +415,9 @@ async def test_a_group_is_joined_again_however_often_that_fails(settings: Any) -
                 await asyncio.sleep(0.01)
         await client.send(action="say", room="everybody", text="all")
         assert (await client.next())["said"] == "all"
+
+    said = [text for text in caplog.messages if "channels of consumers" in text]
+    assert said == [
+        "The channels of consumers cannot be reached: ConnectionError: not yet",
+        "The channels of consumers can be reached again.",
+    ]

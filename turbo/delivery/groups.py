@@ -8,17 +8,20 @@ and the layer carries each message once per process.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
+from weakref import WeakValueDictionary
 
 from channels.layers import get_channel_layer
 
 from turbo.conf import get_settings
 from turbo.delivery.names import group_name
-from turbo.delivery.topic import Topic
 from turbo.exceptions import ConfigurationError
 
 __all__ = ["Groups", "get_layer"]
+
+#: Seconds after which the attempt to leave a group is given up.
+PATIENCE = 5.0
 
 
 def get_layer() -> Any:
@@ -34,47 +37,76 @@ def get_layer() -> Any:
 
 
 class Groups:
-    """One channel and the groups that it was added to."""
+    """
+    One channel and the groups that it was added to.
 
-    def __init__(self) -> None:
+    ``wanted`` has the ids of the streams whose groups are to be joined; it may change.
+    """
+
+    def __init__(self, wanted: Container[str]) -> None:
+        self._wanted = wanted
         self._channel = ""
         self._naming = asyncio.Lock()  # some layers ask Redis for a new channel
+        self._joined: set[str] = set()
+        # Each is held while a group is joined or left.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def receive(self) -> dict[str, Any]:
         """Return the next message for this process."""
         message: dict[str, Any] = await get_layer().receive(await self._own_channel())
         return message
 
-    async def join(self, topics: Iterable[Topic]) -> None:
-        """Join the groups of ``topics`` that have not been joined yet."""
-        missing = [topic for topic in topics if not topic.joined]
+    async def join(self, sids: Iterable[str]) -> None:
+        """Join the groups that have not been joined yet."""
+        missing = [sid for sid in sids if sid not in self._joined]
         await asyncio.gather(*map(self._join, missing))
 
-    async def join_again(self, topics: Iterable[Topic]) -> None:
-        """Join all groups again, because the layer drops old members, or restarted."""
-        for topic in topics:
-            async with topic.lock:
-                if topic.joined:
-                    await self._add(topic)
+    async def join_again(self, sids: Iterable[str]) -> None:
+        """Join groups again, because the layer drops old members, or restarted."""
+        for sid in sids:
+            async with self._lock(sid):
+                if sid in self._wanted:
+                    await self._add(sid)
+                    self._joined.add(sid)
 
-    async def leave(self, topic: Topic) -> None:
-        """Leave a topic's group, unless it has got a subscriber meanwhile."""
-        async with topic.lock:
-            if topic.idle and topic.joined:
-                topic.joined = False
-                topic.forget()
-                group = group_name(topic.sid)
-                await get_layer().group_discard(group, await self._own_channel())
+    async def renew(self, sids: Iterable[str]) -> None:
+        """Leave groups and join them again, because a message did not arrive."""
+        for sid in sids:
+            async with self._lock(sid):
+                if sid in self._wanted:
+                    # Without this, a layer that believes to be subscribed does nothing.
+                    self._joined.discard(sid)
+                    await self._discard(sid)
+                    await self._add(sid)
+                    self._joined.add(sid)
 
-    async def _join(self, topic: Topic) -> None:
-        async with topic.lock:
-            if topic.joined:
+    async def leave(self, sid: str) -> None:
+        """
+        Leave a group, unless it is wanted again.
+
+        If the layer cannot be reached within ``PATIENCE``, this is given up.
+        """
+        async with self._lock(sid):
+            if sid in self._wanted:
                 return
-            await self._add(topic)
-            topic.joined = True
+            self._joined.discard(sid)
+            async with asyncio.timeout(PATIENCE):
+                await self._discard(sid)
 
-    async def _add(self, topic: Topic) -> None:
-        await get_layer().group_add(group_name(topic.sid), await self._own_channel())
+    async def _join(self, sid: str) -> None:
+        async with self._lock(sid):
+            if sid not in self._joined:
+                await self._add(sid)
+                self._joined.add(sid)
+
+    async def _add(self, sid: str) -> None:
+        await get_layer().group_add(group_name(sid), await self._own_channel())
+
+    async def _discard(self, sid: str) -> None:
+        await get_layer().group_discard(group_name(sid), await self._own_channel())
+
+    def _lock(self, sid: str) -> asyncio.Lock:
+        return self._locks.setdefault(sid, asyncio.Lock())
 
     async def _own_channel(self) -> str:
         async with self._naming:

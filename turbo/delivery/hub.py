@@ -9,8 +9,13 @@ It recovers messages that the layer loses:
 * The last message may be lost, so the tips of the log are compared each
   ``TIP_INTERVAL``.
 * The layer drops members after ``group_expiry``, so they are added again before that.
+* The layer may lose members at any time, so with each comparison some groups are joined
+  again, and also each group whose last message did not arrive.
 * If the layer's connection breaks, the hub logs this once, pauses, joins the groups
   again, and compares the tips.
+
+If a group cannot be left, the attempt is given up. Messages that still arrive for it
+start the next attempt.
 
 If the log cannot prove that nothing is missing, the subscribers get a gap.
 """
@@ -49,6 +54,8 @@ logger = logging.getLogger("turbo.hub")
 PARTS = 16
 #: Seconds that a page may wait until its process receives revocations.
 PATIENCE = 5.0
+#: The most groups to join again with one comparison of tips; they take turns.
+RENEWED = 200
 #: Failures to receive in a row after which the next attempts are delayed.
 IN_A_ROW = 100
 #: Seconds after which a failure does not count as one in a row.
@@ -70,7 +77,9 @@ class Hub:
         self._connections: dict[Connection, None] = {}
         #: The streams of each subscriber, so that leaving needs no search.
         self._held: dict[Subscriber, tuple[str, ...]] = {}
-        self._groups = Groups()
+        self._groups = Groups(self._topics)
+        self._leaving: set[str] = set()
+        self._unrenewed: list[str] = []  # the stream ids that are joined again next
         self._jobs = Tasks()
         self._tasks = Tasks()
         self._repairs = Repairs(self._tasks)
@@ -114,7 +123,7 @@ class Hub:
         """
         topics = [self._claim(sid) for sid, _ in wanted]
         try:
-            await self._groups.join(topics)
+            await self._groups.join([sid for sid, _ in wanted])
             if subscriber is not self:
                 await self.wait_until_listening()
             histories = await read(wanted)
@@ -145,7 +154,8 @@ class Hub:
     def settle(self, arrivals: Iterable[Arrival]) -> None:
         """Deliver live messages; call this after the arrivals have been sent."""
         for arrival in arrivals:
-            if (topic := self._topics.get(arrival.sid)) is not None:
+            topic = self._topics.get(arrival.sid)
+            if topic is not None and topic.members:
                 self._repairs.resume(topic)
 
     def unsubscribe(self, subscriber: Subscriber, sids: Iterable[str]) -> None:
@@ -167,13 +177,19 @@ class Hub:
         return topic
 
     def _release(self, topic: Topic) -> None:
-        if topic.idle:
-            self._tasks.run(self._leave(topic))
+        if topic.idle and self._topics.pop(topic.sid, None) is not None:
+            self._leave(topic.sid)
 
-    async def _leave(self, topic: Topic) -> None:
-        await self._groups.leave(topic)
-        if topic.idle:
-            self._topics.pop(topic.sid, None)
+    def _leave(self, sid: str) -> None:
+        if sid not in self._leaving:
+            self._leaving.add(sid)
+            self._tasks.run(self._leave_group(sid))
+
+    async def _leave_group(self, sid: str) -> None:
+        try:
+            await self._groups.leave(sid)
+        finally:
+            self._leaving.discard(sid)
 
     def _start(self) -> None:
         loops.register(asyncio.get_running_loop())
@@ -181,7 +197,7 @@ class Hub:
         expiry = getattr(get_layer(), "group_expiry", 86_400)
         self._jobs.run(self._listen())
         self._jobs.run(self._listen_to_control())
-        self._jobs.repeat(settings.tip_interval, self._compare_tips)
+        self._jobs.repeat(settings.tip_interval, self._check_groups)
         self._jobs.repeat(min(expiry / 3, 3_600), self._join_again)
         self._jobs.repeat(settings.heartbeat, self._beat)
         self._jobs.repeat(settings.recheck_interval / PARTS, self._recheck_part)
@@ -220,6 +236,8 @@ class Hub:
             return
         if (topic := self._topics.get(envelope.sid)) is not None:
             self._repairs.take(topic, [envelope])
+        else:  # the group has just been left, or could not be left
+            self._leave(envelope.sid)
 
     async def _survive(self, error: Exception) -> None:
         """Return when the layer can be reached again and lost messages were found."""
@@ -237,10 +255,19 @@ class Hub:
         await Backoff().until_done(attempt, outage=self._layer_outage)
 
     async def _join_again(self) -> None:
-        await self._groups.join_again(list(self._topics.values()))
+        await self._groups.join_again(list(self._topics))
 
-    async def _compare_tips(self) -> None:
-        await self._repairs.compare_tips(list(self._topics.values()))
+    async def _compare_tips(self) -> list[Topic]:
+        return await self._repairs.compare_tips(list(self._topics.values()))
+
+    async def _check_groups(self) -> None:
+        """Find lost last messages, and groups that the layer has lost."""
+        lost = [topic.sid for topic in await self._compare_tips()]
+        self._unrenewed = self._unrenewed or list(self._topics)
+        sids, self._unrenewed = self._unrenewed[:RENEWED], self._unrenewed[RENEWED:]
+        async with asyncio.timeout(get_settings().tip_interval):
+            await self._groups.renew(lost)
+            await self._groups.join_again(sids)
 
     async def _listen_to_control(self) -> None:
         wanted = [(stream_id(CONTROL), "")]

@@ -46,15 +46,16 @@ class Repairs:
                 topic.hold()
             self._tasks.run(self._read(damaged))
 
-    async def compare_tips(self, topics: Iterable[Topic]) -> None:
-        """Repair the ``topics`` whose last message did not arrive."""
+    async def compare_tips(self, topics: Iterable[Topic]) -> list[Topic]:
+        """Repair and return the ``topics`` whose last message did not arrive."""
         settled = [topic for topic in topics if topic.settled and topic.epoch]
         if not settled:
-            return
+            return []
         tips = await get_replay().tips([topic.sid for topic in settled])
-        self.start(
-            topic for topic, tip in zip(settled, tips, strict=True) if topic.misses(tip)
-        )
+        pairs = zip(settled, tips, strict=True)
+        missing = [topic for topic, tip in pairs if topic.misses(tip)]
+        self.start(missing)
+        return missing
 
     async def _read(self, topics: list[Topic]) -> None:
         # An outage is reported by the hub's listener.

@@ -34,6 +34,8 @@ __all__ = [
 
 logger = logging.getLogger("turbo.hub")
 
+#: The most messages from the layer that are kept until a position is known.
+KEPT = 100
 #: Characters of a history to encode before other tasks may run.
 TURN = 65_536
 
@@ -118,8 +120,6 @@ class Topic:
         "backlog",
         "claims",
         "epoch",
-        "joined",
-        "lock",
         "members",
         "number",
         "sid",
@@ -130,9 +130,6 @@ class Topic:
         self.members: dict[Subscriber, None] = {}
         #: Subscribers that are being added; while there are any, live frames are kept.
         self.claims = 0
-        #: Whether the group has been joined; changed only while ``lock`` is held.
-        self.joined = False
-        self.lock = asyncio.Lock()
         #: The last message delivered; ``epoch`` is ``None`` until it is known.
         self.epoch: str | None = None
         self.number = 0
@@ -161,6 +158,8 @@ class Topic:
         """Deliver messages from the layer; return whether a repair is needed."""
         if self.backlog is not None:
             self.backlog.append(envelope)
+            if len(self.backlog) > KEPT:
+                del self.backlog[0]  # the hole that this leaves is repaired
             return False
         if not envelope.number:
             for data in envelope.data:
@@ -216,10 +215,6 @@ class Topic:
     def misses(self, tip: tuple[str, int] | None) -> bool:
         """Return whether the log's last message is not the last one delivered."""
         return self.settled and tip != (self.epoch, self.number)
-
-    def forget(self) -> None:
-        """Reset the position, because the group was left."""
-        self.epoch, self.number, self.backlog = None, 0, []
 
     def unclaim(self) -> None:
         """Note that a subscriber has been added or has failed to arrive."""

@@ -19,7 +19,7 @@ from turbo.conf import get_settings
 from turbo.delivery.hub import IN_A_ROW
 from turbo.delivery.unreadable import drop, is_about_content
 from turbo.exceptions import ConfigurationError
-from turbo.runtime.backoff import Backoff
+from turbo.runtime.backoff import Backoff, OutageLog
 
 __all__ = ["LayerGroups"]
 
@@ -27,6 +27,15 @@ logger = logging.getLogger("turbo.observers")
 
 #: Seconds after which groups are joined again, because channel layers forget members.
 JOIN_AGAIN = 3_600.0
+#: Seconds after which the attempt to leave all groups is given up.
+PATIENCE = 5.0
+
+#: Common to all consumers, so that an outage is logged once.
+_outage = OutageLog(
+    logger,
+    down="The channels of consumers cannot be reached: %(type)s: %(error)s",
+    up="The channels of consumers can be reached again.",
+)
 
 
 class LayerGroups:
@@ -71,9 +80,10 @@ class LayerGroups:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        for name in list(self.names):
-            with suppress(Exception):
-                await self.remove(name)
+        leaving = (self.remove(name) for name in list(self.names))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.gather(*leaving, return_exceptions=True)
 
     async def _listen(self) -> None:
         backoff, unreadable = Backoff(), Backoff(free=IN_A_ROW)
@@ -88,9 +98,9 @@ class LayerGroups:
                     continue
                 # The timeout of Redis' client, another class, is no outage either.
                 if type(error).__name__ != "TimeoutError":
-                    logger.info("A consumer's channel is out of reach: %s", error)
+                    _outage.down(error)
                     await asyncio.sleep(backoff.fail())
-                await Backoff().until_done(self._join_again)
+                await Backoff().until_done(self._join_again, outage=_outage)
             else:
                 backoff.reset()
                 unreadable.reset()
