@@ -11,10 +11,35 @@ from django.template import TemplateDoesNotExist
 from django.test import override_settings
 
 import turbo
+import turbo.bindings
 from tests.testapp.streams import Announcements, Counter, RoomStream
+from turbo.connections.websocket import Endpoint
 from turbo.delivery.names import stream_id, verify
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.context import request_scope
+
+
+class TestNames(turbo.Stream):
+    """A stream, although its name begins like that of a test."""
+
+    class Meta:
+        abstract = True
+
+
+class TestRows(turbo.bindings.Binding):
+    """A binding."""
+
+
+class TestSocket(Endpoint):
+    """A consumer."""
+
+
+def test_pytest_collects_no_class_of_the_library(
+    request: pytest.FixtureRequest,
+) -> None:
+    here = [item.cls for item in request.session.items if item.path == request.path]
+
+    assert set(here) == {None}
 
 
 def test_the_name_is_the_label_and_the_arguments() -> None:

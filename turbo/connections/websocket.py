@@ -101,6 +101,8 @@ class Endpoint:
 
     __slots__ = ()
 
+    #: So that pytest takes no class named ``Test…`` for a test.
+    __test__: ClassVar[bool] = False
     #: Whether work for a client may go on for a short time when the connection ends.
     websocket_finishes: ClassVar[bool] = False
 

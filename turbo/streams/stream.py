@@ -42,6 +42,8 @@ class Stream(Verbs[None]):
     #: ``"<app label>:<class>"``, the name of a stream without arguments.
     label: ClassVar[str]
     options: ClassVar[Options] = Options(abstract=True)
+    #: So that pytest takes no class named ``Test…`` for a test.
+    __test__: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -43,6 +43,8 @@ class Declaration:
     using: ClassVar[str | None] = None
     #: Increase this when a method returns other rows or values than before.
     revision: ClassVar[int] = 0
+    #: So that pytest takes no class named ``Test…`` for a test.
+    __test__: ClassVar[bool] = False
 
     def __init__(self, **params: Any) -> None:
         if set(params) != set(self.params):
