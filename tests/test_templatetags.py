@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest
-from django.template import Context, RequestContext, Template, TemplateSyntaxError
+from django.template import (
+    Context,
+    Engine,
+    RequestContext,
+    Template,
+    TemplateSyntaxError,
+)
 from django.test import RequestFactory
 from django.urls import include, path
 
@@ -173,8 +179,53 @@ def test_subscribe_to_a_name_that_nobody_knows(name: str) -> None:
         page("{% turbo_subscribe name %}", name=name)
 
     known = ", ".join(cls.label for cls in stream_classes())
-    assert str(caught.value).startswith("turbo_subscribe: There is no stream ")
+    assert str(caught.value).startswith(
+        f"turbo_subscribe: There is no stream {name!r}. Known"
+    )
     assert str(caught.value).endswith(f"Known streams: {known}.")
+
+
+@pytest.mark.parametrize("invalid", ["", "?", "missing %s"])
+@pytest.mark.parametrize(
+    ("tag", "told"),
+    [
+        ("{% turbo_subscribe rom %}", "turbo_subscribe: rom is not defined."),
+        (
+            '{% turbo_subscribe "tests:News" it.owner.rooms|first %}',
+            "turbo_subscribe: it.owner.rooms|first is not defined.",
+        ),
+        ("{% turbo_subscribe it.owner %}", "turbo_subscribe: it.owner is None."),
+        ("{% turbo_component rom %}", "turbo_component: rom is not defined."),
+        ("{% dom_id rom %}", "dom_id: rom is not defined."),
+        (
+            "{% turbo_frame rom %}{% endturbo_frame %}",
+            "turbo_frame: rom is not defined.",
+        ),
+        (
+            '{% turbo_stream "append" rom %}{% endturbo_stream %}',
+            "turbo_stream: rom is not defined.",
+        ),
+    ],
+)
+def test_a_variable_that_is_not_there_is_named(
+    tag: str, told: str, invalid: str
+) -> None:
+    engine = Engine(
+        libraries={"turbo_streams": "turbo.templatetags.turbo_streams"},
+        string_if_invalid=invalid,
+    )
+    template = engine.from_string("{% load turbo_streams %}" + tag)
+
+    with pytest.raises(TemplateSyntaxError) as caught:
+        template.render(Context({"it": SimpleNamespace(owner=None)}))
+
+    assert str(caught.value) == told
+
+
+def test_a_default_stands_for_a_variable_that_is_not_there() -> None:
+    html = page('{% dom_id rom|default:it pre|default:"edit" %}', it=room())
+
+    assert html == "edit_room_1"
 
 
 def test_subscribe_to_what_has_no_stream() -> None:
@@ -361,7 +412,7 @@ def test_stream_with_a_hostile_action() -> None:
 
 def test_stream_without_a_target() -> None:
     with pytest.raises(TargetError, match="'append' needs a target"):
-        page('{% turbo_stream "append" it %}x{% endturbo_stream %}')
+        page('{% turbo_stream "append" it %}x{% endturbo_stream %}', it="")
 
 
 # --- dom_id
@@ -391,7 +442,7 @@ def test_dom_id_is_escaped() -> None:
 
 def test_dom_id_of_nothing() -> None:
     with pytest.raises(TypeError, match="takes a model or an instance of one, not ''"):
-        page("{% dom_id nothing %}")
+        page("{% dom_id nothing %}", nothing="")
 
 
 # --- The tags of <head>

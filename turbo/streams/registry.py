@@ -67,7 +67,9 @@ def stream_class(label: str) -> type[Stream]:
 
 def from_name(name: str) -> Stream:
     """Return the stream with a full name: ``"chat:RoomStream:1"``."""
-    label, args = _split(name)
+    app, _, rest = name.partition(":")
+    cls, _, args = rest.partition(":")
+    label = f"{app}:{cls}" if rest else name
     return stream_class(label).from_args_text(args)
 
 
@@ -88,9 +90,3 @@ def resolve(value: Any) -> Stream:
     if not hasattr(stream, "stream_name"):
         raise UnknownStreamError(value, _classes)
     return stream  # type: ignore[no-any-return]
-
-
-def _split(name: str) -> tuple[str, str]:
-    app, _, rest = name.partition(":")
-    cls, _, args = rest.partition(":")
-    return f"{app}:{cls}", args

@@ -6,13 +6,14 @@ Write attributes with underscores for hyphens: ``data_turbo_action="advance"``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from django import template
 from django.db.models import Model
 from django.http import HttpRequest
-from django.template import Context, TemplateSyntaxError
+from django.template import Context, Node, TemplateSyntaxError, VariableDoesNotExist
+from django.template.base import FilterExpression, Parser, Token
 from django.urls import NoReverseMatch, reverse
 from django.utils.safestring import SafeString, mark_safe
 
@@ -29,6 +30,52 @@ from turbo.streams.stream import Stream
 __all__ = ["register"]
 
 register = template.Library()
+
+
+class _Argument:
+    """
+    A positional argument of a tag.
+
+    Django passes an empty text for an undefined variable, so the tag itself could not
+    say which variable it is.
+    """
+
+    def __init__(self, tag: str, expression: FilterExpression, *, takes_none: bool):
+        self.tag = tag
+        self.expression = expression
+        self.takes_none = takes_none
+
+    def resolve(self, context: Context) -> Any:
+        """Return the value; raise an error that names an undefined variable."""
+        value = self.expression.resolve(context)
+        if value is None and not self.takes_none:
+            raise TemplateSyntaxError(f"{self.tag}: {self.expression.token} is None.")
+        assert context.template is not None, "tags are rendered in a template"
+        stand_in = context.template.engine.string_if_invalid
+        # A filter may have given it a value, but not if there is a stand-in.
+        if isinstance(value, str) and (not value or stand_in):
+            self._require_variable(context)
+        return value
+
+    def _require_variable(self, context: Context) -> None:
+        try:
+            if self.expression.is_var:
+                self.expression.var.resolve(context)
+        except VariableDoesNotExist as error:
+            message = f"{self.tag}: {self.expression.token} is not defined."
+            raise TemplateSyntaxError(message) from error
+
+
+def _names_variables(tag: str, *, takes_none: bool = True) -> None:
+    """Let the errors of a tag name the variables in its positional arguments."""
+    make_node = register.tags[tag]
+
+    def compile_tag(parser: Parser, token: Token) -> Node:
+        node: Any = make_node(parser, token)
+        node.args = [_Argument(tag, it, takes_none=takes_none) for it in node.args]
+        return cast(Node, node)
+
+    register.tags[tag] = compile_tag
 
 
 @register.simple_tag(takes_context=True)
@@ -284,3 +331,8 @@ def turbo_disable_prefetch() -> SafeString:
 def turbo_channels_url() -> SafeString:
     """Render ``<meta name="turbo-channels-url" content="/ws/">``."""
     return html.meta("turbo-channels-url", get_settings().websocket_path)
+
+
+_names_variables("turbo_subscribe", takes_none=False)
+for _tag in ("dom_id", "turbo_component", "turbo_frame", "turbo_stream"):
+    _names_variables(_tag)
