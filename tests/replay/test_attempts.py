@@ -212,7 +212,7 @@ async def test_the_producers_of_a_stream_are_bounded(
         log._attempts = Attempts()  # as another process
         await send(log, ROOM, "newer")
     with server.client() as client:
-        assert client.hlen(f"turbo:{{{ROOM}}}:meta") <= PRODUCERS + 7
+        assert client.hlen(f"turbo:{{{ROOM}}}:meta") <= PRODUCERS + 6
     since = await position(log, ROOM)
 
     await proxy.deliver()

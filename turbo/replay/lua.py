@@ -116,7 +116,7 @@ if before then
     end
 else
     local others = redis.call('HLEN', meta)
-    if others >= {7 + PRODUCERS} then
+    if others >= {6 + PRODUCERS} then
         -- The producers that have been silent for longest are forgotten.
         local fields, times = redis.call('HGETALL', meta), {{}}
         for place = 1, #fields, 2 do

@@ -15,11 +15,13 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from asgiref.sync import AsyncToSync, async_to_sync, sync_to_async
 from channels.db import DatabaseSyncToAsync
+from django.db import connections
 
 from turbo.conf import get_settings
 from turbo.runtime.forks import after_in_child
@@ -32,6 +34,7 @@ __all__ = [
     "in_turn",
     "in_turns",
     "in_waiting_thread",
+    "outside_loop",
     "thread_waits",
     "to_its_end",
     "turn_of",
@@ -88,6 +91,27 @@ async def in_waiting_thread(
 
 def _is_of_thread() -> bool:
     return asyncio.get_running_loop() in AsyncToSync.loop_thread_executors
+
+
+def outside_loop(work: Callable[[], R]) -> R:
+    """
+    Return ``work()``, called in a thread, to a function that blocks the event loop.
+
+    The thread is a new one: those of asgiref and of the permission tests may wait for
+    this loop. In a test that runs in a transaction, it is the test's own thread.
+    """
+    of_thread = AsyncToSync.loop_thread_executors.get(asyncio.get_running_loop())
+    if of_thread is not None:
+        return of_thread.submit(work).result()
+    with ThreadPoolExecutor(1, thread_name_prefix="turbo-outside-loop") as executor:
+        return executor.submit(copy_context().run, _closing_connections, work).result()
+
+
+def _closing_connections(work: Callable[[], R]) -> R:
+    try:
+        return work()
+    finally:
+        connections.close_all()
 
 
 async def in_turns(owner: Hashable, steps: Iterable[Callable[[], None]]) -> None:

@@ -22,6 +22,7 @@ from turbo.conf import get_settings
 from turbo.delivery.broadcast import moment
 from turbo.exceptions import UnknownStreamError
 from turbo.http.page_start import since_of
+from turbo.http.page_user import user_of
 from turbo.runtime.context import current_since
 from turbo.streams import html
 from turbo.streams.registry import resolve, stream_class
@@ -53,7 +54,8 @@ class _Argument:
         assert context.template is not None, "tags are rendered in a template"
         stand_in = context.template.engine.string_if_invalid
         # A filter may have given it a value, but not if there is a stand-in.
-        if isinstance(value, str) and (not value or stand_in):
+        # isinstance() would load a lazy object, such as the user.
+        if issubclass(type(value), str) and (not value or stand_in):
             self._require_variable(context)
         return value
 
@@ -107,7 +109,7 @@ def _source(context: Context, item: Any, transport: str) -> SafeString:
         raise TemplateSyntaxError(f"turbo_subscribe: {error}") from error
     request = _request(context)
     since = _since(request)
-    signed = stream.sign(getattr(request, "user", None), since=since)
+    signed = stream.sign(user_of(request), since=since)
     if transport == "websocket":
         return html.source(signed, since)
     query = urlencode({"stream": signed, "since": since})
@@ -157,12 +159,13 @@ def turbo_component(
     Further arguments are those of the component:
     ``{% turbo_component "shop:CartCount" request.user %}``.
     """
+    request = _request(context)
+    user_of(request)  # read it now, because the component may need its key
     if isinstance(component, str):
         component = _stream_class("turbo_component", component)(*args, **kwargs)
     if not isinstance(component, BaseComponent):
         raise TemplateSyntaxError(f"turbo_component: {component!r} is not a component.")
     variables: dict[str, Any] = context.flatten()  # type: ignore[assignment]
-    request = _request(context)
     return {
         "component": component,
         "initial_render": component.initial_render(variables, request=request),
