@@ -11,7 +11,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.cache import patch_vary_headers
+from django.utils.cache import patch_cache_control, patch_vary_headers
 
 from turbo.delivery.broadcast import get_publisher, moment
 from turbo.http.forms import accepts_streams
@@ -42,6 +42,8 @@ class TurboDetails:
         self._read: dict[str, None] = {}
         #: The position of the streams from before the view read any data.
         self.since = since
+        #: Whether the response contains the names of one user.
+        self.is_private = False
 
     def _header(self, name: str) -> str:
         self._read[name] = None
@@ -94,10 +96,12 @@ class TurboDetails:
             for name in ("X-Sec-Purpose", "Sec-Purpose")
         )
 
-    def patch_vary(self, response: HttpResponseBase) -> HttpResponseBase:
-        """Add to ``Vary`` every header that was read."""
+    def patch_headers(self, response: HttpResponseBase) -> HttpResponseBase:
+        """Add to ``Vary`` every header that was read; keep shared caches away."""
         if self._read:
             patch_vary_headers(response, list(self._read))
+        if self.is_private:
+            patch_cache_control(response, private=True)
         return response
 
 
@@ -127,13 +131,13 @@ class TurboMiddleware:
         details = self._begin(request, since_of(request) or moment())
         with request_scope(_request_id(request)):
             response = self.get_response(request)
-        return details.patch_vary(response)
+        return details.patch_headers(response)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         details = self._begin(request, since_of(request) or await _amoment())
         with request_scope(_request_id(request)):
             response = await self.get_response(request)
-        return details.patch_vary(response)
+        return details.patch_headers(response)
 
     def _begin(self, request: HttpRequest, since: str) -> TurboDetails:
         set_since(since)

@@ -6,6 +6,7 @@ Write attributes with underscores for hyphens: ``data_turbo_action="advance"``.
 
 from __future__ import annotations
 
+import logging
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -20,7 +21,9 @@ from django.utils.safestring import SafeString, mark_safe
 from turbo.components import BaseComponent
 from turbo.conf import get_settings
 from turbo.delivery.broadcast import moment
+from turbo.delivery.names import user_key
 from turbo.exceptions import UnknownStreamError
+from turbo.http.caching import keep_private
 from turbo.http.page_start import since_of
 from turbo.http.page_user import user_of
 from turbo.runtime.context import current_since
@@ -29,6 +32,8 @@ from turbo.streams.registry import resolve, stream_class
 from turbo.streams.stream import Stream
 
 __all__ = ["register"]
+
+logger = logging.getLogger("turbo.streams")
 
 register = template.Library()
 
@@ -68,11 +73,32 @@ class _Argument:
             raise TemplateSyntaxError(message) from error
 
 
-def _names_variables(tag: str, *, takes_none: bool = True) -> None:
-    """Let the errors of a tag name the variables in its positional arguments."""
+def _warn_in_cache(parser: Parser, token: Token) -> None:
+    """Warn about names in a cached fragment: they are those of the first user."""
+    for command, _ in parser.command_stack:
+        if command.endswith("cache"):
+            logger.warning(
+                "{%% %s %%} is inside {%% %s %%}, in line %s of %s. The fragment is "
+                "stored with the names of one user, and other users are refused. Move "
+                "the tag out of the fragment.",
+                token.contents,
+                command,
+                token.lineno,
+                parser.origin,
+            )
+
+
+def _examine(tag: str, *, takes_none: bool = True, signs: bool = False) -> None:
+    """
+    Let the errors of a tag name the variables in its positional arguments.
+
+    A tag that signs names also warns if it is in a fragment that is cached.
+    """
     make_node = register.tags[tag]
 
     def compile_tag(parser: Parser, token: Token) -> Node:
+        if signs:
+            _warn_in_cache(parser, token)
         node: Any = make_node(parser, token)
         node.args = [_Argument(tag, it, takes_none=takes_none) for it in node.args]
         return cast(Node, node)
@@ -109,7 +135,10 @@ def _source(context: Context, item: Any, transport: str) -> SafeString:
         raise TemplateSyntaxError(f"turbo_subscribe: {error}") from error
     request = _request(context)
     since = _since(request)
-    signed = stream.sign(user_of(request), since=since)
+    user = user_of(request)
+    if user_key(user) is not None:
+        keep_private(request)
+    signed = stream.sign(user, since=since)
     if transport == "websocket":
         return html.source(signed, since)
     query = urlencode({"stream": signed, "since": since})
@@ -336,6 +365,7 @@ def turbo_channels_url() -> SafeString:
     return html.meta("turbo-channels-url", get_settings().websocket_path)
 
 
-_names_variables("turbo_subscribe", takes_none=False)
-for _tag in ("dom_id", "turbo_component", "turbo_frame", "turbo_stream"):
-    _names_variables(_tag)
+_examine("turbo_subscribe", takes_none=False, signs=True)
+_examine("turbo_component", signs=True)
+for _tag in ("dom_id", "turbo_frame", "turbo_stream"):
+    _examine(_tag)
