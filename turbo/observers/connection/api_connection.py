@@ -18,6 +18,7 @@ from turbo.connections.websocket import Endpoint, Link, WebSocket, application
 from turbo.delivery.client_json import read_json
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import CloseCode
+from turbo.exceptions import ConfigurationError
 from turbo.observers.connection.groups import LayerGroups
 from turbo.observers.connection.subscriptions import Subscriptions
 from turbo.observers.connection.turns import Turns
@@ -25,7 +26,7 @@ from turbo.observers.wire.replies import LIMITED, encode
 from turbo.observers.wire.requests import text_of
 from turbo.runtime.failures import log_failure
 from turbo.runtime.tasks import Tasks
-from turbo.typing import ASGIApplication, Message, Scope
+from turbo.typing import ASGIApplication, Message, Receive, Scope, Send
 
 __all__ = ["Application", "JsonConnection"]
 
@@ -42,9 +43,27 @@ class Application(Endpoint):
     """The base class of what a route can lead to: consumers and multiplexers."""
 
     websocket_finishes: ClassVar[bool] = True
+    #: Whether this object has got its connection.
+    websocket_is_taken: bool = False
 
     def __init__(self) -> None:
         """Accept the arguments of ``as_asgi()``; ``attach()`` sets the connection."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, in a test; routes need :meth:`as_asgi`."""
+        name = type(self).__qualname__
+        if self.websocket_is_taken:
+            raise ConfigurationError(
+                f"This {name} serves one connection, which it has had. Route to "
+                f"{name}.as_asgi(), which makes a consumer for each connection."
+            )
+        self.websocket_is_taken = True
+
+        def attach(scope: Scope, socket: WebSocket) -> Application:
+            self.attach(scope, socket)
+            return self
+
+        await application(attach, name)(scope, receive, send)
 
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> ASGIApplication:
