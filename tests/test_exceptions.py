@@ -9,6 +9,7 @@ from turbo import exceptions
 from turbo.exceptions import (
     ActionError,
     ConfigurationError,
+    DecoratorError,
     FrameError,
     NameRefused,
     TargetError,
@@ -54,6 +55,8 @@ def test_text(error: Exception, text: str) -> None:
     ("kind", "builtin"),
     [
         (ConfigurationError, ImproperlyConfigured),
+        (DecoratorError, ConfigurationError),
+        (DecoratorError, ValueError),
         (UnsavedInstanceError, ValueError),
         (TargetError, ValueError),
         (ActionError, ValueError),

@@ -3,6 +3,7 @@ The exceptions of this library, as a tree.
 
 * :exc:`TurboError`
     * :exc:`ConfigurationError` (and ``ImproperlyConfigured``)
+        * :exc:`DecoratorError` (and ``ValueError``)
     * :exc:`UnsavedInstanceError` (and ``ValueError``)
     * :exc:`TargetError` (and ``ValueError``)
     * :exc:`ActionError` (and ``ValueError``)
@@ -23,6 +24,7 @@ __all__ = [
     "ActionError",
     "ConfigurationError",
     "ContentError",
+    "DecoratorError",
     "FrameError",
     "NameRefused",
     "NoActionError",
@@ -39,6 +41,10 @@ class TurboError(Exception):
 
 class ConfigurationError(TurboError, ImproperlyConfigured):
     """A declaration or a setting is invalid."""
+
+
+class DecoratorError(ConfigurationError, ValueError):
+    """A decorator cannot be used in this way, or on this method."""
 
 
 class UnsavedInstanceError(TurboError, ValueError):

@@ -19,7 +19,7 @@ from tests.observers.app.models import Person, Team
 from tests.observers.clients import Client
 from tests.support.servers import PATIENCE
 from turbo.connections.budgets import ConnectionBudget
-from turbo.exceptions import ConfigurationError
+from turbo.exceptions import DecoratorError
 from turbo.observers import (
     AsyncAPIConsumer,
     GenericAsyncAPIConsumer,
@@ -340,15 +340,25 @@ async def test_atomic_actions_are_undone_when_they_fail() -> None:
 
 
 def test_impossible_actions_are_refused_at_start() -> None:
-    with pytest.raises(ConfigurationError, match="cannot run in a transaction"):
+    with pytest.raises(DecoratorError, match="cannot run in a transaction"):
 
         @action(atomic=True)
         async def one(self: Any) -> None: ...
 
-    with pytest.raises(ConfigurationError, match="cannot be detached"):
+    with pytest.raises(DecoratorError, match="cannot be detached"):
 
         @action(detached=True)
         def two(self: Any) -> None: ...
+
+    with pytest.raises(DecoratorError, match="cannot be detached"):
+
+        @detached
+        def three(self: Any) -> None: ...
+
+
+def test_a_misspelt_option_of_an_action_is_refused() -> None:
+    with pytest.raises(DecoratorError, match="'detatched': do you mean 'detached'"):
+        action(detatched=True)
 
 
 async def test_pages_may_come_by_themselves() -> None:

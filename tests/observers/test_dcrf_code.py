@@ -58,3 +58,27 @@ async def test_a_consumer_in_a_route_does_not_mix_up_its_clients() -> None:
         await second.wait(PATIENCE)
 
     await first.disconnect(timeout=PATIENCE)
+
+
+def test_options_of_an_action_that_are_the_projects_own_are_kept() -> None:
+    class DescribedConsumer(AsyncAPIConsumer):
+        @action(docs="Says hello.")
+        async def greet(self, **kwargs: Any) -> Any: ...
+
+        @action(name="bye", docs="Says good bye.")
+        def leave(self, **kwargs: Any) -> Any: ...
+
+    actions = DescribedConsumer.available_actions
+    docs = {
+        name: getattr(DescribedConsumer, method).kwargs.get("docs")
+        for name, method in actions.items()
+    }
+
+    assert docs == {"greet": "Says hello.", "bye": "Says good bye.", "ping": None}
+
+
+def test_an_atomic_coroutine_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="is a coroutine"):
+
+        @action(atomic=True)
+        async def one(self: Any) -> None: ...

@@ -17,12 +17,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
 from channels.db import database_sync_to_async
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
-from turbo.exceptions import ConfigurationError
+from turbo.exceptions import DecoratorError
 from turbo.observers.wire.requests import check_signature
 
 __all__ = ["action", "detached", "find_actions", "is_detached"]
@@ -32,30 +33,39 @@ _DETACHED = "turbo_detached"
 
 
 def action(
-    *, atomic: bool | None = None, detached: bool = False, name: str | None = None
+    *,
+    atomic: bool | None = None,
+    detached: bool | None = None,
+    name: str | None = None,
+    **kwargs: Any,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """
     Let clients call a method; it returns ``(data, status)``, or sends its own answers.
 
     A synchronous method runs in a thread, where it may use the database, and with
     ``atomic`` in a transaction; the default is ``ATOMIC_REQUESTS`` of the database. A
-    ``detached`` coroutine runs in parallel with further actions of the client.
+    ``detached`` coroutine runs in parallel with further actions of the client. All
+    other arguments, such as ``docs="…"``, are for your own code, which finds them in
+    the method's attribute ``kwargs``.
     """
+    for given in kwargs:
+        if meant := get_close_matches(given, ("atomic", "detached", "name")):
+            raise DecoratorError(
+                f"action() does not know {given!r}: do you mean {meant[0]!r}?"
+            )
 
     def mark(function: Callable[..., Any]) -> Callable[..., Any]:
         check_signature(function)
         asynchronous = inspect.iscoroutinefunction(function)
         if asynchronous and atomic:
-            raise ConfigurationError(
+            raise DecoratorError(
                 f"{function.__qualname__}() is a coroutine, which cannot run in a "
                 f"transaction of Django. Make it a plain method, or remove atomic=True."
             )
-        if detached and not asynchronous:
-            raise ConfigurationError(
-                f"{function.__qualname__}() is a plain method and cannot be detached. "
-                f"Make it a coroutine."
-            )
+        if detached:
+            _check_coroutine(function)
         method = function if asynchronous else _in_thread(function, atomic)
+        method.kwargs = kwargs  # type: ignore[attr-defined]
         setattr(method, _NAME, name or function.__name__)
         setattr(method, _DETACHED, detached)
         return method
@@ -65,6 +75,7 @@ def action(
 
 def detached(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a coroutine method run in parallel with other actions of its consumer."""
+    _check_coroutine(function)
 
     @functools.wraps(function)
     async def start(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -84,6 +95,14 @@ def find_actions(cls: type) -> dict[str, str]:
 def is_detached(method: Callable[..., Any]) -> bool:
     """Return whether an action runs in parallel with other actions."""
     return bool(getattr(method, _DETACHED, False))
+
+
+def _check_coroutine(function: Callable[..., Any]) -> None:
+    if not inspect.iscoroutinefunction(function):
+        raise DecoratorError(
+            f"{function.__qualname__}() is a plain method and cannot be detached. Make "
+            f"it a coroutine."
+        )
 
 
 def _in_thread(function: Callable[..., Any], atomic: bool | None) -> Callable[..., Any]:

@@ -27,7 +27,7 @@ from rest_framework.request import Request
 
 from turbo.conf import get_settings
 from turbo.connections.users import scope_user
-from turbo.exceptions import ConfigurationError
+from turbo.exceptions import DecoratorError
 from turbo.observers.wire.replies import TooLarge, encode
 from turbo.typing import Scope
 
@@ -121,10 +121,10 @@ def check_names(method: Callable[..., Any] | None, given: Mapping[str, Any]) -> 
 
 
 def check_signature(function: Callable[..., Any]) -> None:
-    """Raise :exc:`ConfigurationError` for an action that no client could call."""
+    """Raise :exc:`DecoratorError` for an action that no client could call."""
     needed = {p.name for p in _parameters(function) if p.default is p.empty}
     if taken := (TOLD - {"action", "request_id"}) & needed:
-        raise ConfigurationError(
+        raise DecoratorError(
             f"{function.__qualname__}() needs {', '.join(map(repr, sorted(taken)))}, "
             f"which clients cannot send, because the library passes it to "
             f"permissions. Give the argument another name."
