@@ -27,7 +27,7 @@ from turbo.runtime.failures import FailureLog
 #: Modules whose locks a child leaves behind, and what it makes in their place.
 LEFT_BEHIND = {
     "bindings.store.memory": "another store",
-    "delivery.publisher": "another publisher",
+    "delivery.publisher_thread": "another publisher",
     "pubsub.changes": "other objects",
     "replay.memory": "another log",
     "runtime.queue": "another publisher",

@@ -25,7 +25,7 @@ from turbo import metrics
 from turbo.changes.transaction import Outcome, open_transactions, wait
 from turbo.conf import get_settings
 from turbo.delivery.names import stream_id
-from turbo.delivery.publisher import Publisher
+from turbo.delivery.publisher_thread import PublisherThread
 from turbo.delivery.recorders import record
 from turbo.replay import get_replay
 from turbo.replay.base import Append
@@ -133,18 +133,18 @@ def flush(timeout: float | None = None) -> bool:
     return _publisher.flush(seconds)
 
 
-_publisher: Publisher | None = None
+_publisher: PublisherThread | None = None
 _lock = Lock()  # held while _publisher is made
 
 
-def get_publisher() -> Publisher:
+def get_publisher() -> PublisherThread:
     """Return the publisher of this process, made at the first broadcast."""
     global _publisher
     if _publisher is None:
         _import_backends()
         with _lock:
             if _publisher is None:
-                _publisher = Publisher()
+                _publisher = PublisherThread()
     return _publisher
 
 

@@ -1,5 +1,8 @@
 """
-The background publisher: one thread per process, with one event loop.
+The publisher of a process, which runs on one event loop.
+
+:class:`~turbo.delivery.publisher_thread.PublisherThread` gives it a loop in a thread of
+its own. Nothing here knows the thread, so a test can run it on any loop.
 
 It takes the waiting messages from the queue, in order, and
 
@@ -11,13 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import threading
-import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
@@ -48,33 +47,29 @@ UNSTORABLE = (TypeError, ValueError)
 CLOCK_INTERVAL = 5.0
 
 
-class _Loop(asyncio.SelectorEventLoop):
-    """
-    An event loop that resolves names even while the interpreter shuts down.
-
-    By then, the executors in which asyncio resolves names take no more work. Blocking
-    does no harm in a thread of its own.
-    """
-
-    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
-        """Resolve a name in this thread."""
-        return socket.getaddrinfo(host, port, **options)
-
-
 class Publisher:
-    """The queue of one process, and the thread that empties it."""
+    """
+    The queue of one process, and the work that empties it on ``loop``.
 
-    def __init__(self) -> None:
+    ``drained()`` is called on the loop whenever something that waited has been sent.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        drained: Callable[[], None] = lambda: None,
+    ) -> None:
         #: Revocations that have not been stored yet; any thread may add to it.
         self._unnoted: set[asyncio.Event] = set()
-        self._drained = threading.Condition()
+        self._drained = drained
         self._outage = OutageLog(
             logger,
             down="Broadcasts have to wait: %(type)s: %(error)s",
             up="Broadcasts are sent again.",
         )
         self._warned = False
-        self._loop = _Loop()
+        self._loop = loop
         self._stopping = asyncio.Event()
         self._tasks = Tasks()  # of the loop
         self._queue: Queue[Append] = Queue(
@@ -82,15 +77,11 @@ class Publisher:
             self._publish,
             batch=BATCH,
             on_full=self._drop_oldest,
-            drained=self._tell_drained,
+            drained=drained,
         )
         self._throttle = Throttle(self._queue.put)
         #: Messages for other destinations than the channel layer.
-        self.queues = Queues(self._loop, self._tell_drained)
-        self._thread = threading.Thread(
-            target=self._main, name="turbo-publisher", daemon=True
-        )
-        self._thread.start()
+        self.queues = Queues(self._loop, drained)
 
     def put(self, message: Append, *, summary: str | None = None) -> None:
         """Queue a message; this never blocks or raises if there is no network."""
@@ -107,15 +98,6 @@ class Publisher:
         """
         return get_replay().moment() or "?"
 
-    def first_moment(self, timeout: float) -> str:
-        """Return :meth:`moment`; wait once for the log if it is not known yet."""
-        if (moment := self.moment()) != "?" or self._outage.is_down:
-            return moment
-        future = asyncio.run_coroutine_threadsafe(self._sync_clock(), self._loop)
-        with suppress(TimeoutError):
-            future.result(timeout)
-        return self.moment()
-
     def forbid(self, keys: Sequence[str], *, seconds: int) -> None:
         """Store a revocation in the log; later broadcasts wait until this is done."""
         is_noted = asyncio.Event()
@@ -129,37 +111,20 @@ class Publisher:
         own = self._queue.waiting() + len(self._unnoted)
         return own + self._throttle.waiting() + self.queues.waiting()
 
-    def flush(self, timeout: float) -> bool:
-        """Return whether the queue became empty within ``timeout`` seconds."""
-        if threading.current_thread() is self._thread:
-            return False
+    def release(self) -> None:
+        """Send refreshes and gaps that are held back; any thread may call this."""
         self._loop.call_soon_threadsafe(self._throttle.release)
-        done = threading.Event()
-        self._loop.call_soon_threadsafe(done.set)
-        deadline = time.monotonic() + timeout
-        done.wait(timeout)
-        with self._drained:
-            return self._drained.wait_for(
-                lambda: not self.waiting(), deadline - time.monotonic()
-            )
 
     def _drop_oldest(self) -> None:
         if (dropped := self._queue.drop_oldest(_gap)) is not None:
             metrics.count("dropped", sid=dropped.stream)
 
     def stop(self) -> None:
-        """Stop the thread and close its connections; waiting messages are lost."""
+        """Let :meth:`run` end; any thread may call this. Waiting messages are lost."""
         self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
 
-    def _main(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._run())
-        # This also closes Redis clients from before a change of settings.
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.close()
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Send what is put until :meth:`stop`, then close the connections."""
         self._tasks.run(self._queue.run())
         self._tasks.run(self._keep_clock())
         await self._stopping.wait()
@@ -170,20 +135,17 @@ class Publisher:
 
     async def _keep_clock(self) -> None:
         while True:
-            await self._sync_clock()
+            await self.sync_clock()
             await asyncio.sleep(CLOCK_INTERVAL)
 
-    async def _sync_clock(self) -> None:
+    async def sync_clock(self) -> None:
+        """Read the log's clock, and note whether the log can be reached."""
         try:
             await get_replay().sync_clock()
         except Exception as error:
             self._outage.down(error)
         else:
             self._outage.up()
-
-    def _tell_drained(self) -> None:
-        with self._drained:
-            self._drained.notify_all()
 
     async def _publish(self, batch: list[Append]) -> None:
         # A page that gets a revocation must not subscribe again with its old name.
@@ -230,7 +192,7 @@ class Publisher:
             log_failure("A revocation could not be stored.", error)
         self._unnoted.discard(is_noted)
         is_noted.set()
-        self._tell_drained()
+        self._drained()
 
     async def _persist(
         self, attempt: Callable[[], Awaitable[T]], *, fatal: tuple[type[Exception], ...]
