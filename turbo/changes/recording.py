@@ -12,7 +12,8 @@ from django.db import connections
 from django.db.models import Model
 
 from turbo.changes.change import has_pk, image, pk_of
-from turbo.changes.transaction import Heard, Record, enter
+from turbo.changes.records import Heard, Record
+from turbo.changes.transaction import enter
 from turbo.changes.watchlist import Target, Watch
 from turbo.runtime.context import suppressed
 from turbo.typing import ChangeAction

@@ -2,9 +2,10 @@
 What waits for a transaction: the records of changes, and the actions of callers.
 
 Django keeps, drops and runs the hooks of ``on_commit``, so each record and each action
-has a hook there, which only Django holds. As long as the hook exists, the transaction
-may still commit it; when a savepoint or the transaction is rolled back, the hook goes.
-The journal of the transaction knows the hooks by weak references.
+has a hook there, which only Django holds; those that follow each other share one. As
+long as the hook exists, the transaction may still commit it; when a savepoint or the
+transaction is rolled back, the hook goes. The journal of the transaction knows the
+hooks by weak references.
 
 At the commit the hooks run one by one, between those of the application. An object is
 reported by the hook of its first record, with all records of it that still exist then.
@@ -14,24 +15,18 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Model
 
-from turbo.changes.change import ModelChange
-from turbo.changes.watchlist import Watch, watchlist
+from turbo.changes.records import Key, Record, report
 from turbo.runtime.context import immediately, is_immediate
-from turbo.typing import ChangeAction
 
 __all__ = [
-    "Heard",
     "Outcome",
-    "Record",
     "after_transactions",
     "enter",
     "in_transaction",
@@ -41,38 +36,12 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-Key: TypeAlias = tuple[type[Model], Any]
 Hook: TypeAlias = Callable[[], None]
 
 #: What became of the transactions of several databases for which an action waited.
 Outcome: TypeAlias = Literal["committed", "partly committed", "rolled back"]
 
 _ATTRIBUTE = "_turbo_journal"
-
-
-class Heard(NamedTuple):
-    """The values that one watch keeps from one signal."""
-
-    mark: Any
-    before: Any
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Record:
-    """One signal about one row, for the watches that existed then."""
-
-    model: type[Model]
-    pk: Any
-    action: ChangeAction
-    using: str
-    update_fields: frozenset[str] | None
-    instance: Model
-    heard: Mapping[Watch, Heard]
-
-    @property
-    def key(self) -> Key:
-        """Return the key that all records of one object share."""
-        return self.model, self.pk
 
 
 class _Action:
@@ -94,27 +63,32 @@ class _Action:
         if len(self._outcomes) > 1:
             outcome = "partly committed"
         try:
-            with immediately():
-                self._act(outcome)
+            self._act(outcome)
         except Exception:
             logger.exception("%r failed after the end of a transaction.", self._act)
 
 
-class _Entry(weakref.ref[Hook]):
-    """A weak reference to the hook of a record or an action."""
+class _Part(weakref.ref[Hook]):
+    """
+    A weak reference to a hook, with what it settles.
 
-    __slots__ = ("content", "is_done")
+    These are records and actions that followed each other in the same savepoints, with
+    no hook of the application between them.
+    """
 
-    content: Record | _Action
-    is_done: bool
+    __slots__ = ("actions", "contents")
+
+    contents: list[Record | _Action]
+    #: The actions that still wait.
+    actions: list[_Action]
 
 
-def _forget(entry: weakref.ref[Hook]) -> None:
-    """Django has dropped a hook."""
-    assert isinstance(entry, _Entry)
-    if not entry.is_done and isinstance(entry.content, _Action):
-        entry.is_done = True
-        entry.content.settle("rolled back")
+def _drop(part: weakref.ref[Hook]) -> None:
+    """Settle the actions of a hook that Django has dropped."""
+    assert isinstance(part, _Part)
+    with immediately():
+        while part.actions:
+            part.actions.pop(0).settle("rolled back")
 
 
 class _Journal:
@@ -131,44 +105,71 @@ class _Journal:
         self.by_hand = by_hand
         #: The transaction whose hooks are being run, if this one began in a hook.
         self._earlier = earlier
-        self._entries: list[_Entry] = []
+        self._parts: list[_Part] = []
         #: The records that have not been reported, by object.
-        self._records: dict[Key, list[_Entry]] = {}
+        self._records: dict[Key, list[Record]] = {}
 
-    def add(self, content: Record | _Action) -> Hook:
-        """Return a new hook for a record or an action."""
-
-        def hook() -> None:
-            self.settle(entry)
-
-        entry = _Entry(hook, _forget)
-        entry.content, entry.is_done = content, False
-        self._entries.append(entry)
+    def hold(self, connection: BaseDatabaseWrapper, content: Record | _Action) -> None:
+        """Keep a record or an action until the connection's transaction ends."""
+        part = self._last_part(connection) or self._new_part(connection)
+        part.contents.append(content)
         if isinstance(content, Record):
-            self._records.setdefault(content.key, []).append(entry)
-        return hook
+            content.part = part
+            self._records.setdefault(content.key, []).append(content)
+        else:
+            part.actions.append(content)
+
+    def _last_part(self, connection: BaseDatabaseWrapper) -> _Part | None:
+        """Return the last part, if nothing has happened since that ends it."""
+        hooks: list[Any] = connection.run_on_commit
+        blocks: list[Any] = connection.atomic_blocks
+        # The hooks of a TestCase may be run before the end of its transaction.
+        is_test = any(block._from_testcase for block in blocks)
+        if not (self._parts and hooks) or is_test:
+            return None
+        part = self._parts[-1]
+        savepoints, hook, _ = hooks[-1]
+        same = hook is part() and savepoints == set(connection.savepoint_ids)
+        return part if same else None
+
+    def _new_part(self, connection: BaseDatabaseWrapper) -> _Part:
+        def hook() -> None:
+            self.settle(part)
+
+        part = _Part(hook, _drop)
+        part.contents, part.actions = [], []
+        self._parts.append(part)
+        if connection.in_atomic_block:
+            connection.on_commit(hook, robust=True)
+        else:
+            # After set_autocommit(False), on_commit() raises an exception, and the save
+            # would fail.
+            hooks: list[Any] = connection.run_on_commit
+            hooks.append((set(), hook, True))
+        return part
 
     def hooks(self) -> set[Hook]:
         """Return the hooks that exist."""
-        return {hook for entry in self._entries if (hook := entry()) is not None}
+        return {hook for part in self._parts if (hook := part()) is not None}
 
-    def settle(self, entry: _Entry) -> None:
-        """Report the object of a record, or end the waiting of an action; only once."""
-        if entry.is_done:
-            return
-        if isinstance(entry.content, Record):
-            _tell(self.take(entry.content.key, entry))
-        else:
-            entry.is_done = True
-            entry.content.settle("committed")
+    def settle(self, part: _Part) -> None:
+        """Report the objects of a part's records, and settle its actions."""
+        contents, part.contents = part.contents, []
+        with immediately():
+            for content in contents:
+                if isinstance(content, Record):
+                    report(self.take(content.key, content))
+                else:
+                    part.actions.remove(content)
+                    content.settle("committed")
 
     def settle_all(self) -> None:
         """Settle everything that still exists."""
-        for entry in self._entries:
-            if entry() is not None:
-                self.settle(entry)
+        for part in self._parts:
+            if part() is not None:
+                self.settle(part)
 
-    def take(self, key: Key, first: _Entry | None = None) -> list[Record]:
+    def take(self, key: Key, first: Record | None = None) -> list[Record]:
         """
         Return the records of an object that exist and have not been reported.
 
@@ -176,27 +177,25 @@ class _Journal:
         ``first`` may belong to what the test does not look at.
         """
         records = self._earlier.take(key) if self._earlier else []
-        entries = self._records.pop(key, [])
-        if first is not None and not self.is_committed:
-            place = entries.index(first)
-            self._records[key], entries = entries[:place], entries[place:]
-        for entry in entries:
-            entry.is_done = True
-            if entry() is not None:
-                assert isinstance(entry.content, Record)
-                records.append(entry.content)
-        return records
+        own = self._records.pop(key, [])
+        if first is not None and first not in own:  # it has been reported
+            self._records[key], own = own, []
+        elif first is not None and not self.is_committed:
+            place = own.index(first)
+            self._records[key], own = own[:place], own[place:]
+        return [*records, *(r for r in own if r.part() is not None)]
 
 
 def enter(connection: BaseDatabaseWrapper, record: Record) -> None:
     """Report ``record`` when the connection's transaction commits."""
     if in_transaction(connection):
-        _hold(connection, record)
+        _open_journal(connection).hold(connection, record)
         return
     journal = _journal(connection)
     # A hook changes an object of which later hooks have yet to report a change.
     waiting = journal.take(record.key) if journal and journal.is_committed else []
-    _tell([*waiting, record])
+    with immediately():
+        report([*waiting, record])
 
 
 def after_transactions(act: Callable[[Outcome], None]) -> None:
@@ -217,7 +216,7 @@ def wait(
     """Call ``act`` with the outcome when all of the ``transactions`` have ended."""
     action = _Action(act, len(transactions))
     for connection in transactions:
-        _hold(connection, action)
+        _open_journal(connection).hold(connection, action)
 
 
 def open_transactions() -> list[BaseDatabaseWrapper]:
@@ -236,17 +235,6 @@ def in_transaction(connection: BaseDatabaseWrapper) -> bool:
     if connection.in_atomic_block:
         return True
     return connection.connection is not None and not connection.autocommit
-
-
-def _hold(connection: BaseDatabaseWrapper, content: Record | _Action) -> None:
-    hook = _open_journal(connection).add(content)
-    if connection.in_atomic_block:
-        connection.on_commit(hook, robust=True)
-    else:
-        # After set_autocommit(False), on_commit() raises an exception, and the save
-        # would fail.
-        hooks: list[Any] = connection.run_on_commit
-        hooks.append((set(), hook, True))
 
 
 def _journal(connection: BaseDatabaseWrapper) -> _Journal | None:
@@ -328,53 +316,3 @@ def _settle_now(connection: BaseDatabaseWrapper, journal: _Journal) -> None:
     connection.set_autocommit(False)
     connection.run_on_commit = others
     connection.run_commit_hooks_on_set_autocommit_on = True
-
-
-def _tell(records: Sequence[Record]) -> None:
-    """Call the watches that existed when one of the object's records was made."""
-    for watch in dict.fromkeys(watch for record in records for watch in record.heard):
-        if watch not in watchlist:
-            continue
-        try:
-            change = _merge(watch, [r for r in records if watch in r.heard])
-            if change is not None:
-                with immediately():
-                    watch.callback(change)
-        except Exception:
-            last = records[-1]
-            logger.exception(
-                "The %s of %s %r was committed, but a watcher failed to handle it.",
-                last.action,
-                last.model._meta.label,
-                last.pk,
-            )
-
-
-def _merge(watch: Watch, records: Sequence[Record]) -> ModelChange | None:
-    """Return one change that combines an object's records, or ``None``."""
-    first, last = records[0], records[-1]
-    existed, exists = first.action != "create", last.action != "delete"
-    if not existed and not exists:
-        return None
-    action: ChangeAction = "delete" if not exists else "update" if existed else "create"
-    befores = (r.heard[watch].before for r in records)
-    return ModelChange(
-        model=last.model,
-        instance=watch.form(last.instance, last.model, stored=exists),
-        pk=last.pk,
-        action=action,
-        using=last.using,
-        update_fields=_merge_fields(records) if action == "update" else None,
-        mark=last.heard[watch].mark,
-        before=next((b for b in befores if b is not None), None) if existed else None,
-    )
-
-
-def _merge_fields(records: Sequence[Record]) -> frozenset[str] | None:
-    """Return the names of all changed fields, or ``None`` if any may have changed."""
-    names: set[str] = set()
-    for record in records:
-        if record.action != "update" or record.update_fields is None:
-            return None
-        names |= record.update_fields
-    return frozenset(names)

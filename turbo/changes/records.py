@@ -1,0 +1,109 @@
+"""The records of changes, and what is reported of them after the commit."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from django.db.models import Model
+
+from turbo.changes.change import ModelChange
+from turbo.changes.watchlist import Watch, watchlist
+from turbo.typing import ChangeAction
+
+__all__ = ["Heard", "Key", "Record", "report"]
+
+logger = logging.getLogger(__name__)
+
+Key: TypeAlias = tuple[type[Model], Any]
+
+
+class Heard(NamedTuple):
+    """The values that one watch keeps from one signal."""
+
+    mark: Any
+    before: Any
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Record:
+    """One signal about one row, for the watches that existed then."""
+
+    model: type[Model]
+    pk: Any
+    action: ChangeAction
+    using: str
+    update_fields: frozenset[str] | None
+    instance: Model
+    heard: Mapping[Watch, Heard]
+    #: The key that all records of one object share.
+    key: Key = field(init=False)
+    #: What waits together with it, while it waits.
+    part: weakref.ref[Callable[[], None]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.key = self.model, self.pk
+
+
+def report(records: Sequence[Record]) -> None:
+    """Call the watches that existed when one of the object's records was made."""
+    for watch in _watches(records):
+        if watch not in watchlist:
+            continue
+        try:
+            change = _merge(watch, [r for r in records if watch in r.heard])
+            if change is not None:
+                watch.callback(change)
+        except Exception:
+            last = records[-1]
+            logger.exception(
+                "The %s of %s %r was committed, but a watcher failed to handle it.",
+                last.action,
+                last.model._meta.label,
+                last.pk,
+            )
+
+
+def _watches(records: Sequence[Record]) -> Iterable[Watch]:
+    if len(records) == 1:
+        return records[0].heard
+    return dict.fromkeys(watch for record in records for watch in record.heard)
+
+
+def _merge(watch: Watch, records: Sequence[Record]) -> ModelChange | None:
+    """Return one change that combines an object's records, or ``None``."""
+    first, last = records[0], records[-1]
+    existed, exists = first.action != "create", last.action != "delete"
+    if not existed and not exists:
+        return None
+    action: ChangeAction = "delete" if not exists else "update" if existed else "create"
+    return ModelChange(
+        model=last.model,
+        instance=watch.form(last.instance, last.model, stored=exists),
+        pk=last.pk,
+        action=action,
+        using=last.using,
+        update_fields=_merge_fields(records) if action == "update" else None,
+        mark=last.heard[watch].mark,
+        before=_first_before(watch, records) if existed else None,
+    )
+
+
+def _first_before(watch: Watch, records: Sequence[Record]) -> Any:
+    for record in records:
+        if (before := record.heard[watch].before) is not None:
+            return before
+    return None
+
+
+def _merge_fields(records: Sequence[Record]) -> frozenset[str] | None:
+    """Return the names of all changed fields, or ``None`` if any may have changed."""
+    names: set[str] = set()
+    for record in records:
+        if record.action != "update" or record.update_fields is None:
+            return None
+        names |= record.update_fields
+    return frozenset(names)
