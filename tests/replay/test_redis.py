@@ -11,6 +11,7 @@ import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import pytest_asyncio
@@ -654,6 +655,8 @@ def test_connection_options_bound_the_waits_for_a_sentinel() -> None:
         "password": "x",
         "socket_timeout": 1,
         "socket_connect_timeout": 2.0,
+        "socket_keepalive": True,
+        "socket_keepalive_options": ANY,
     }
     del given["sentinel_kwargs"]
     assert connection_options(given)["sentinel_kwargs"]["socket_timeout"] == 5.0

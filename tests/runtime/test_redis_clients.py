@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from redis.exceptions import NoScriptError, ResponseError
 
@@ -38,3 +40,25 @@ def test_a_timeout_holds_where_the_host_has_none_of_its_own() -> None:
     options = connection_options({"socket_timeout": 3.0}, timeout=1.0)
 
     assert (options["socket_timeout"], options["socket_connect_timeout"]) == (3.0, 1.0)
+
+
+@pytest.mark.parametrize("host", [{"address": "redis://x"}, {"host": "x"}])
+def test_connections_are_kept_alive(host: dict[str, str]) -> None:
+    """A connection whose other end has gone is found dead."""
+    options = connection_options(host)
+
+    assert options["socket_keepalive"] is True
+    assert options["socket_keepalive_options"][socket.TCP_KEEPIDLE] == 5
+
+
+def test_a_host_may_be_kept_alive_in_its_own_way() -> None:
+    given = {"host": "x", "socket_keepalive": False}
+
+    assert connection_options(given).items() >= given.items()
+    assert "socket_keepalive_options" not in connection_options(given)
+
+
+@pytest.mark.parametrize("host", [{"address": "unix:///x"}, {"path": "/x"}])
+def test_a_unix_socket_is_not_kept_alive(host: dict[str, str]) -> None:
+    """Redis' client would refuse the option."""
+    assert "socket_keepalive" not in connection_options(host)

@@ -32,7 +32,8 @@ class Proxy:
     """
 
     def __init__(self, port: int) -> None:
-        self._upstream = port
+        #: The port of the server to which new connections lead.
+        self.upstream = port
         self._lines: set[_Line] = set()
         self._passing: set[asyncio.Future[list[None]]] = set()
         self.holds_requests = False
@@ -92,9 +93,7 @@ class Proxy:
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        up_reader, up_writer = await asyncio.open_connection(
-            "127.0.0.1", self._upstream
-        )
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.upstream)
         line = _Line(self)
         self._lines.add(line)
         both = asyncio.gather(

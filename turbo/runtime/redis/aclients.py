@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
@@ -21,7 +22,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from turbo.runtime.forks import Lock, after_in_child
 from turbo.runtime.redis.options import connection_options
-from turbo.runtime.redis.script import Script, results, unknown
+from turbo.runtime.redis.script import (
+    UNREACHABLE,
+    Script,
+    is_elsewhere,
+    results,
+    unknown,
+)
 
 __all__ = [
     "Clients",
@@ -59,7 +66,7 @@ class RedisClient:
         Run scripts in one round trip, or in two if the host does not know a script.
 
         They may run twice: they are sent again on a new connection if the host has
-        closed an idle one.
+        closed an idle one, or says that another server is to be asked.
         """
         replies = await self._pipeline([call.command(whole=False) for call in calls])
         if places := unknown(replies):
@@ -70,17 +77,27 @@ class RedisClient:
 
     async def _pipeline(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
         try:
-            return await self._attempt(commands)
+            replies = await self._attempt(commands)
+            if not any(map(is_elsewhere, replies)):
+                return replies
         except RedisConnectionError:
-            # Only the use of an idle connection shows that it was closed.
-            await self._redis.connection_pool.disconnect(inuse_connections=False)
-            return await self._attempt(commands)
+            pass  # only the use of an idle connection shows that it was closed
+        except UNREACHABLE:
+            await self._drop_idle()
+            raise
+        await self._drop_idle()
+        return await self._attempt(commands)
 
     async def _attempt(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
         async with self._free, self._redis.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
             return await pipeline.execute(raise_on_error=False)
+
+    async def _drop_idle(self) -> None:
+        """Close the connections that are not in use; they lead to the same server."""
+        with suppress(*UNREACHABLE):
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
 
     async def aclose(self) -> None:
         """Close the connections, including those to sentinels."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 from weakref import finalize
 
@@ -13,7 +14,13 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from turbo.runtime.forks import after_in_child
 from turbo.runtime.redis.options import connection_options
-from turbo.runtime.redis.script import Script, results, unknown
+from turbo.runtime.redis.script import (
+    UNREACHABLE,
+    Script,
+    is_elsewhere,
+    results,
+    unknown,
+)
 
 __all__ = ["Host", "ScriptCommand"]
 
@@ -61,7 +68,19 @@ class Host:
             for script, keys, args in commands:
                 command = script.command(keys, args, whole=whole)
                 pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
-            return pipeline.execute(raise_on_error=False)
+            try:
+                replies: list[Any] = pipeline.execute(raise_on_error=False)
+            except UNREACHABLE:
+                self._drop_idle()
+                raise
+        if any(map(is_elsewhere, replies)):
+            self._drop_idle()
+        return replies
+
+    def _drop_idle(self) -> None:
+        """Close the connections that are not in use; they lead to the same server."""
+        with suppress(*UNREACHABLE):
+            self._redis.connection_pool.disconnect(inuse_connections=False)
 
     def _pool(self) -> ConnectionPool:
         options = connection_options(self._address, timeout=self._timeout)

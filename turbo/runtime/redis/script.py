@@ -6,9 +6,33 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import (
+    AskError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-__all__ = ["Script", "results", "unknown"]
+__all__ = ["UNREACHABLE", "Script", "is_elsewhere", "results", "unknown"]
+
+#: What is raised if a connection cannot be used any more.
+UNREACHABLE = (RedisConnectionError, RedisTimeoutError, OSError)
+
+#: What a server answers that is not, or not yet, the one to ask.
+_ELSEWHERE = (
+    AskError,  # MOVED as well
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    ReadOnlyError,
+    TryAgainError,
+)
 
 
 class Script:
@@ -32,6 +56,19 @@ class Script:
 def unknown(replies: Sequence[Any]) -> list[int]:
     """Return the indexes of the replies that say that the script is unknown."""
     return [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+
+
+def is_elsewhere(reply: Any) -> bool:
+    """
+    Return whether a reply says to ask another server, or to ask again.
+
+    A connection to a new server may be all that is needed: the address of a master
+    stays while the master changes.
+    """
+    if isinstance(reply, _ELSEWHERE):
+        return True
+    # Redis 6.2 wraps the error of a command in a script.
+    return isinstance(reply, ResponseError) and "-READONLY" in str(reply)
 
 
 def results(replies: list[Any]) -> list[Any]:
