@@ -22,8 +22,9 @@ class Reading:
     One answer of a host: its identity, and how far its clock is ahead of ours.
 
     The host read its clock at some time between our request and the arrival of its
-    answer, so its lead over ours lies between ``low`` and ``high``. ``identity``
-    changes when the host loses its data, and when its ``process`` changes.
+    answer, so its lead over ours lies between ``low`` and ``high``. ``process`` changes
+    when the server starts or becomes master, and ``identity`` also when the host loses
+    its data.
     """
 
     identity: str

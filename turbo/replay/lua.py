@@ -7,7 +7,7 @@ A stream has two keys with one hash tag, so that they lie in one slot of a clust
                                  n  number of the last message
                                  t  time of the last message
                                  c  no message later than this was lost
-                                 r  the server process that wrote last
+                                 r  what identifies the server's data
                                  f  batches first sent by then may be unknown
                                  o  a gap marker is owed: a message was overtaken
                                  …  a producer: its last batch, see below
@@ -17,8 +17,10 @@ Times are microseconds of the server's clock and grow with every message of a st
 gap marker has no ``d``. ``turbo:server`` holds a random word, which is lost when the
 data are lost.
 
-An epoch ends when ``r`` is not the process that answers, because the data that a server
-reads from its disk, or that a replica has, may be older than what was sent to others.
+An epoch ends when ``r`` is not what the server answers now, because the data that it
+reads from its disk, or that it got as a replica, may be older than what was sent to
+others. ``r`` is the replication id: a server that starts, or that becomes master, gets
+a new one, also if it was master before.
 
 A producer numbers its batches. Its field in the hash holds the number of the last
 batch, the number of the batch's first message, the outcome (``1`` overtaken, ``2``
@@ -38,8 +40,8 @@ PRODUCERS = 256
 # A Redis user without the right to INFO can be used; then only lost keys end an epoch.
 _PROCESS = """
 local function process()
-    local info = redis.pcall('INFO', 'server')
-    return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+    local info = redis.pcall('INFO', 'replication')
+    return type(info) == 'string' and string.match(info, 'master_replid:(%w+)') or ''
 end
 local function microseconds()
     local clock = redis.call('TIME')
@@ -279,4 +281,5 @@ FORBID = Script(
 redis.call('SET', KEYS[1], string.format('%.0f', microseconds()), 'PX', ARGV[1])
 """
 )
-FORBIDDEN = Script("return redis.call('GET', KEYS[1])")
+# GETEX reads like GET, but a replica, whose data may be old, refuses it.
+FORBIDDEN = Script("return redis.call('GETEX', KEYS[1])")
