@@ -63,6 +63,24 @@ async def test_stop_from_within_an_errand_does_not_wait_for_itself() -> None:
     await asyncio.wait_for(done.wait(), PATIENCE)
 
 
+async def test_a_task_that_swallows_its_cancellation_ends_all_the_same() -> None:
+    """Or the last page that leaves would wait for ever."""
+    tasks, swallowed = Tasks(), asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            swallowed.set()
+        await asyncio.Event().wait()
+
+    tasks.run(work())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(tasks.stop(), PATIENCE)
+
+    assert swallowed.is_set()
+
+
 async def test_what_is_detached_ends_though_nobody_holds_it() -> None:
     may_end, ended = asyncio.Event(), asyncio.Event()
     current: ContextVar[str] = ContextVar("current", default="nobody")

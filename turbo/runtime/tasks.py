@@ -14,6 +14,9 @@ logger = logging.getLogger("turbo.hub")
 
 R = TypeVar("R")
 
+#: Seconds that a cancelled task has to end before it is cancelled again.
+PATIENCE = 1.0
+
 #: References to detached tasks, because there may be no other ones.
 _detached: set[asyncio.Task[Any]] = set()
 
@@ -52,16 +55,23 @@ class Tasks:
         self.run(_every(seconds, job))
 
     async def stop(self, *, grace: float = 0.0) -> None:
-        """Cancel the tasks that have not ended within ``grace`` seconds."""
+        """
+        Cancel the tasks that have not ended within ``grace`` seconds.
+
+        A task that swallows this is cancelled again. On Python 3.11, ``wait_for``
+        swallows a cancellation if what it waits for is done, and Redis' client uses it
+        for everything that it sends.
+        """
         if not self._tasks:
             return
         current = asyncio.current_task()
         tasks = {task for task in self._tasks if task is not current}
         if tasks and grace:
             await asyncio.wait(tasks, timeout=grace)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=PATIENCE)
 
 
 async def _every(seconds: float, job: Callable[[], Awaitable[None]]) -> None:
