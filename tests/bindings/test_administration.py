@@ -20,6 +20,7 @@ from tests.support.servers import PATIENCE, ROOT, Project
 from turbo.bindings import BindingConsumer
 from turbo.bindings.checks import (
     check_consumers,
+    check_names,
     check_prefix,
     check_querysets,
     check_store,
@@ -161,6 +162,20 @@ def test_a_slice_must_depend_on_itself(bind: Bind) -> None:
 
     assert (message.id, message.obj) == ("turbo.E061", bad)
     assert message.hint == ("Name the model itself: depends_on = [Product].")
+
+
+def test_a_name_that_nothing_reads_is_told(bind: Bind) -> None:
+    """Without a filter, the binding would have all rows."""
+    bad = bind(Product, filter={"venue": "online"})
+
+    class Open(BindingConsumer):
+        def user_passes_tests(self, user: Any) -> bool:
+            return False
+
+    assert {(m.id, m.obj) for m in check_names()} == {
+        ("turbo.W016", bad),
+        ("turbo.W016", Open),
+    }
 
 
 def test_a_consumer_should_say_who_may_listen() -> None:

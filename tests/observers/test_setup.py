@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.test import override_settings
@@ -14,10 +14,12 @@ from turbo.observers import (
     AllowAny,
     GenericAsyncAPIConsumer,
     IsAuthenticated,
+    Multiplexer,
     ObserverModelInstanceMixin,
     ObserverModelListMixin,
+    action,
 )
-from turbo.observers.checks import check_options, check_permissions
+from turbo.observers.checks import check_names, check_options, check_permissions
 from turbo.observers.conf import ObserverSettings, get_observer_settings
 
 
@@ -57,6 +59,33 @@ def test_consumers_without_permissions_are_reported_before_deployment() -> None:
 
     assert ArticleConsumer in found
     assert {message.id for message in check_permissions()} == {"turbo.W051"}
+
+
+def test_a_name_that_nothing_reads_is_told() -> None:
+    class Open(GenericAsyncAPIConsumer):
+        permissions_classes = (IsAuthenticated,)
+
+        @action()
+        def get_queryset_size(self, **kwargs: Any) -> tuple[int, int]:
+            return 0, 200
+
+    class Empty(Multiplexer):
+        consumer: ClassVar[Any] = {"open": Open}
+
+    found = [(m.msg, m.obj) for m in check_names() if m.obj in (Open, Empty)]
+
+    assert found == [
+        (
+            f"{Open.__module__}.{Open.__qualname__} has 'permissions_classes', which "
+            f"nothing calls or reads. Did you mean 'permission_classes'?",
+            Open,
+        ),
+        (
+            f"{Empty.__module__}.{Empty.__qualname__} has 'consumer', which nothing "
+            f"calls or reads. Did you mean 'consumers'?",
+            Empty,
+        ),
+    ]
 
 
 def test_a_default_that_somebody_chose_is_not_reported() -> None:

@@ -182,6 +182,17 @@ def test_fields_and_serializers_that_are_not_there() -> None:
     assert any("name 'colour'" in message.msg for message in messages)
 
 
+def test_a_name_that_nothing_reads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cls in CrateListenConfig, Topping:
+        monkeypatch.setattr(cls, "delete_fields", [], raising=False)
+
+    with pubsub(EXTRA_MODELS=[CRATE]):
+        model, config = check_declarations()
+
+    assert (config.id, config.obj) == ("turbo.W016", CrateListenConfig)
+    assert (model.id, model.obj) == ("turbo.W016", Topping)
+
+
 def test_before_deployment_each_model_says_who_is_told() -> None:
     """Unless not everybody may connect."""
     with declared(Topping, has_access=Listenable.has_access):

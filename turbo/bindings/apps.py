@@ -14,6 +14,7 @@ from turbo.bindings.cache.outage import Unreachable, invalidate, with_store
 from turbo.bindings.cache.registry import classes, kept
 from turbo.bindings.checks import (
     check_consumers,
+    check_names,
     check_prefix,
     check_querysets,
     check_store,
@@ -33,6 +34,7 @@ class BindingsConfig(AppConfig):
         """Import the ``bindings`` module of every installed app."""
         register(check_store)
         register(check_querysets)
+        register(check_names)
         register(check_consumers, deploy=True)
         register(check_prefix, deploy=True)
         autodiscover_modules("bindings")

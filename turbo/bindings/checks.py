@@ -12,11 +12,42 @@ from turbo.bindings.cache.registry import classes
 from turbo.bindings.conf import BindingSettings, get_binding_settings
 from turbo.bindings.consumers import consumer_classes
 from turbo.bindings.store import get_store
+from turbo.checks.hooks import check_hooks
 from turbo.conf import layer_hosts
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.redis.options import is_first_database
 
-__all__ = ["check_consumers", "check_prefix", "check_querysets", "check_store"]
+__all__ = [
+    "check_consumers",
+    "check_names",
+    "check_prefix",
+    "check_querysets",
+    "check_store",
+]
+
+#: What a project may define in a binding, and in a consumer.
+HOOKS = (
+    "depends_on",
+    "excludes",
+    "filters",
+    "get_excludes",
+    "get_filters",
+    "get_q",
+    "get_queryset",
+    "params",
+    "revision",
+    "serializer_class",
+    "using",
+)
+CONSUMER_HOOKS = (
+    "binding",
+    "event",
+    "get_binding",
+    "get_groups",
+    "groups",
+    "page_size",
+    "user_passes_test",
+)
 
 
 def check_store(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -32,6 +63,13 @@ def check_store(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 def check_querysets(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Check that the rows of each binding can be read one by one."""
     return [message for cls in classes() for message in _check_queryset(cls)]
+
+
+def check_names(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that bindings and their consumers define nothing that nothing reads."""
+    bindings = [m for cls in classes() for m in check_hooks(cls, HOOKS)]
+    consumers = (m for c in consumer_classes() for m in check_hooks(c, CONSUMER_HOOKS))
+    return [*bindings, *consumers]
 
 
 def check_consumers(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:

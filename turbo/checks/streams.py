@@ -11,13 +11,30 @@ from django.core.exceptions import FieldDoesNotExist
 from django.template import TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import get_template
 
+from turbo.checks.hooks import check_hooks
+from turbo.components import BaseComponent
 from turbo.exceptions import ConfigurationError
 from turbo.streams.conventions import INSERTS, parent_field, parent_stream_class
 from turbo.streams.model_streams import ModelStream, StreamDescriptor
 from turbo.streams.options import Options
 from turbo.streams.registry import stream_classes
+from turbo.streams.stream import Stream
 
 __all__ = ["check_permissions", "check_streams"]
+
+#: What a project may define in a stream, in a component and in a model stream.
+HOOKS = ("get_init_args", "get_init_kwargs", "user_passes_test")
+COMPONENT_HOOKS = ("get_context", "is_live", "template_name")
+MODEL_HOOKS = (
+    "collection_passes_test",
+    "get_broadcast_context",
+    "get_broadcast_id",
+    "get_broadcast_streams",
+    "get_broadcast_target",
+    "get_broadcast_template",
+    "on_delete",
+    "on_save",
+)
 
 
 def check_streams(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -30,7 +47,8 @@ def check_streams(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         _check_template,
         _check_unused,
     )
-    return [message for cls in streams for check in checks for message in check(cls)]
+    found = [message for cls in streams for check in checks for message in check(cls)]
+    return [*found, *(m for cls in stream_classes() for m in _check_hooks(cls))]
 
 
 def check_permissions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -142,3 +160,11 @@ def _check_unused(cls: type[ModelStream]) -> Iterator[CheckMessage]:
                 obj=cls,
                 id="turbo.W014",
             )
+
+
+def _check_hooks(cls: type[Stream]) -> Iterator[CheckMessage]:
+    if issubclass(cls, ModelStream):
+        return check_hooks(cls, HOOKS + MODEL_HOOKS)
+    if issubclass(cls, BaseComponent):
+        return check_hooks(cls, HOOKS + COMPONENT_HOOKS)
+    return check_hooks(cls, HOOKS)

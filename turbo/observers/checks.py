@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.checks import CheckMessage, Error, Warning
 
+from turbo.checks.hooks import check_hooks
 from turbo.exceptions import ConfigurationError
 from turbo.observers.conf import ObserverSettings, get_observer_settings
 from turbo.observers.consumers import AsyncAPIConsumer
+from turbo.observers.multiplexer import Multiplexer
 
-__all__ = ["check_options", "check_permissions"]
+__all__ = ["check_names", "check_options", "check_permissions"]
+
+C = TypeVar("C")
 
 OWN = "turbo."
+
+#: What a project may define in a consumer.
+HOOKS = (
+    "filter_backends",
+    "get_permissions",
+    "get_queryset",
+    "get_serializer_class",
+    "lookup_field",
+    "lookup_url_kwarg",
+    "pagination_class",
+    "permission_classes",
+    "queryset",
+    "serializer_class",
+)
 
 
 def check_options(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -46,7 +64,17 @@ def check_permissions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessa
     ]
 
 
-def _consumers(base: type[AsyncAPIConsumer]) -> Iterator[type[AsyncAPIConsumer]]:
+def check_names(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that consumers define nothing that nothing reads, besides actions."""
+    messages: list[CheckMessage] = []
+    for cls in _consumers(AsyncAPIConsumer):
+        messages += check_hooks(cls, HOOKS, used=cls.available_actions.values())
+    for multiplexer in _consumers(Multiplexer):
+        messages += check_hooks(multiplexer, ["consumers"])
+    return messages
+
+
+def _consumers(base: type[C]) -> Iterator[type[C]]:
     """Yield the project's consumers, without those that others inherit from."""
     for cls in base.__subclasses__():
         if cls.__subclasses__():

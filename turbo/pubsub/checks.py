@@ -11,12 +11,22 @@ from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import FieldDoesNotExist
 from django.utils.module_loading import import_string
 
+from turbo.checks.hooks import check_hooks
 from turbo.exceptions import ConfigurationError
 from turbo.pubsub.conf import PubSubSettings, get_pubsub_settings, redis_host
 from turbo.pubsub.declarations import Listenable
 from turbo.pubsub.watching import Listening, extra_listenings, listenings
 
 __all__ = ["check_access", "check_declarations", "check_settings"]
+
+#: What a project may define in a listenable model.
+HOOKS = (
+    "deleted_fields",
+    "has_access",
+    "serializer_class",
+    "serializer_fields",
+    "should_notify",
+)
 
 
 def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -95,6 +105,9 @@ def _check(item: Listening | str) -> Iterator[CheckMessage]:
         hint = "List dotted paths of ModelListenConfig classes."
         yield Error(item, hint=hint, id="turbo.E032")
         return
+    declared = item.declaration
+    cls = declared if isinstance(declared, type) else type(declared)
+    yield from check_hooks(cls, HOOKS)
     for name in ("should_notify", "has_access"):
         yield from _check_hook(item, name)
     if item.declaration.serializer_class is None:

@@ -1,0 +1,66 @@
+"""A check for names that look like hooks and are not: ``on_saved``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
+
+from django.core.checks import CheckMessage, Warning
+
+__all__ = ["check_hooks"]
+
+#: How alike two names must be, from 0 to 1: "user_passes" is 0.81.
+ALIKE = 0.8
+
+#: Names that other libraries, or Django, have for a hook.
+ELSEWHERE = {
+    "after_delete": "on_delete",
+    "after_save": "on_save",
+    "has_access": "user_passes_test",
+    "has_permission": "user_passes_test",
+    "on_create": "on_save",
+    "on_update": "on_save",
+    "permissions": "permission_classes",
+    "post_delete": "on_delete",
+    "post_save": "on_save",
+    "test_func": "user_passes_test",
+    "user_passes_test": "has_access",
+}
+
+
+def check_hooks(
+    cls: type, hooks: Collection[str], *, used: Collection[str] = ()
+) -> Iterator[CheckMessage]:
+    """
+    Yield a warning for each name in a class that is nearly one of ``hooks``.
+
+    Names that are ``used`` in another way are right, and so is a name beside the hook
+    itself.
+    """
+    known = {name for base in cls.__mro__ if not _is_own(base) for name in vars(base)}
+    own = {name: None for base in cls.__mro__ if _is_own(base) for name in vars(base)}
+    for name in own:
+        if name in known or name in used:
+            continue
+        hook = _nearest(name, hooks)
+        if hook is not None and hook not in own:
+            yield Warning(
+                f"{cls.__module__}.{cls.__qualname__} has {name!r}, which nothing "
+                f"calls or reads. Did you mean {hook!r}?",
+                hint=f"Rename it to {hook!r}, or give it a less similar name.",
+                obj=cls,
+                id="turbo.W016",
+            )
+
+
+def _is_own(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] not in ("builtins", "django", "turbo")
+
+
+def _nearest(name: str, hooks: Collection[str]) -> str | None:
+    if name in hooks or name.startswith("_"):
+        return None
+    if (hook := ELSEWHERE.get(name)) in hooks:
+        return hook
+    alike = get_close_matches(name.lower(), hooks, n=1, cutoff=ALIKE)
+    return alike[0] if alike else None
