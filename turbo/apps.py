@@ -10,6 +10,7 @@ from django.core.checks import register
 from django.core.signals import request_started
 
 from turbo.changes import ModelChange, watch
+from turbo.checks.peers import check_peers
 from turbo.checks.setup import check_reach, check_setup
 from turbo.checks.streams import check_permissions, check_streams
 from turbo.connections.revocation import recheck, revoke, revoke_session
@@ -30,6 +31,7 @@ class TurboConfig(AppConfig):
         """Connect everything."""
         register(check_setup)
         register(check_streams)
+        register(check_peers)
         register(check_permissions, deploy=True)
         register(check_reach, deploy=True)
         request_started.connect(note_since, dispatch_uid="turbo.since")

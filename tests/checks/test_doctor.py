@@ -76,6 +76,12 @@ def test_what_the_system_checks_say_is_told(settings: Any) -> None:
     ]
 
 
+def test_what_is_left_of_another_library_is_told(settings: Any) -> None:
+    settings.TG_PUBSUB_PORT = 8090
+
+    assert "TG_PUBSUB_PORT has no effect. (turbo.W017)" in found("warning")
+
+
 def test_a_missing_middleware_is_told(settings: Any) -> None:
     settings.MIDDLEWARE = []
 

@@ -13,6 +13,7 @@ from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 
 from turbo.checks.finding import Finding
+from turbo.checks.peers import check_peers
 from turbo.checks.setup import check_setup
 from turbo.checks.streams import check_streams
 from turbo.streams.registry import stream_classes
@@ -25,7 +26,7 @@ FILES = ("turbo/turbo.js", "turbo/socket.js", "turbo/turbo-channels.js")
 
 def examine_installation() -> Iterator[Finding]:
     """Yield a finding for the settings, streams, templates and static files."""
-    yield from _checked("The settings are in order.", check_setup())
+    yield from _checked("The settings are in order.", [*check_setup(), *check_peers()])
     yield from _checked(_streams_found(), check_streams())
     yield _middleware()
     yield _head()
