@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -331,7 +331,52 @@ def test_a_hook_for_deletes_alone_hears_no_saves() -> None:
     assert [e.html for e in sent] == ["x"]
 
 
+def test_a_card_is_read_only_after_a_partial_save(board: Board) -> None:
+    card = Card.objects.create(board=board, title="Old")
+
+    def cost(change: Callable[..., Any], **options: Any) -> int:
+        with CaptureQueriesContext(connection) as queries, capture_broadcasts() as sent:
+            change(**options)
+        assert len(sent) == 1
+        return len(queries)
+
+    assert cost(card.save) == 1
+    assert cost(card.save, update_fields=["title"]) == 2
+    assert cost(card.delete) == 1
+
+
+def test_a_move_over_another_move_is_seen(board: Board, home: Board) -> None:
+    card = Card.objects.create(board=board, title="Rake")
+    Card.objects.filter(pk=card.pk).update(board=None)
+
+    with capture_broadcasts() as sent:
+        card.board = home
+        card.save()
+
+    assert brief(sent) == [(f"BoardStream:{home.pk}", "append", "cards")]
+
+
 # --- refreshes
+
+
+def test_a_refresh_reads_nothing(board: Board, home: Board) -> None:
+    pin = Pin.objects.create(board=board, color="red")
+
+    def cost(change: Callable[..., Any], **options: Any) -> tuple[int, list[str]]:
+        with CaptureQueriesContext(connection) as queries, capture_broadcasts() as sent:
+            change(**options)
+        return len(queries), [name for name, *_ in brief(sent)]
+
+    here, there = f"BoardStream:{board.pk}", f"BoardStream:{home.pk}"
+    own = ["PinStream", f"PinStream:{pin.pk}"]
+    assert cost(pin.save) == (1, [here, *own])
+    assert cost(pin.save, update_fields=["color"]) == (1, [here, *own])
+    # The row and its board, to see that the pin has not moved, or where it was.
+    pin.board = home
+    assert cost(pin.save, update_fields=["color"]) == (3, [here, *own])
+    assert cost(pin.save, update_fields=["board"]) == (5, [here, there, *own])
+    pin = Pin.objects.select_related("board").get()
+    assert cost(pin.delete) == (1, [there, *own])
 
 
 def test_a_new_instance_refreshes_the_pages_of_all() -> None:

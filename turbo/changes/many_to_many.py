@@ -20,6 +20,7 @@ from turbo.changes.recording import (
     is_heard,
     keep,
     look_back,
+    needs_row,
     peek,
     record,
     stored_row,
@@ -41,7 +42,7 @@ class Affected(NamedTuple):
 
     target: Target
     row: Model | None
-    before: Before
+    before: Before | None
 
 
 def many_to_many_fields(model: type[Model]) -> list[Field]:
@@ -122,9 +123,9 @@ def _affected(
         if not is_heard(target, raw=raw):
             continue
         if not reverse and isinstance(instance, target.model):
-            looks = target.looks_back
-            stored = stored_row(instance, target.model, using) if looks else None
-            before = look_back(target, stored) if stored is not None else {}
+            looks = needs_row(target, instance, using)
+            stored = stored_row(instance, target, using) if looks else None
+            before = look_back(target, stored) if stored is not None else None
             found.append(Affected(target, None, before))
         if reverse or field.remote_field.symmetrical:
             others = _others(field, target, instance, pk_set, using=using)

@@ -96,7 +96,7 @@ class ChangesQuerySet(QuerySet[M]):
             return super().bulk_update(objs, fields, batch_size)
         self._for_write = True
         pks = self._pks(objs)
-        old = self._read_if_asked(targets, pks)
+        old = self._read_if_asked(targets, pks, fields)
         with suppress():  # Django calls update() for each batch
             count = super().bulk_update(objs, fields, batch_size)
         there = set(pks if count == len(pks) else self._read(pks))
@@ -113,7 +113,7 @@ class ChangesQuerySet(QuerySet[M]):
             return super().update(**kwargs)
         self._for_write = True
         pks = self._keys()
-        old = self._read_if_asked(targets, pks)
+        old = self._read_if_asked(targets, pks, kwargs)
         count = super().update(**kwargs)
         for pk, row in self._read(pks).items():
             self._record(targets, row, "update", fields=kwargs, old=old.get(pk))
@@ -140,9 +140,9 @@ class ChangesQuerySet(QuerySet[M]):
         return {pk: rows[pk] for pk in pks if pk in rows}
 
     def _read_if_asked(
-        self, targets: Sequence[Target], pks: Sequence[Any]
+        self, targets: Sequence[Target], pks: Sequence[Any], fields: Collection[str]
     ) -> Mapping[Any, M]:
-        looks_back = any(target.looks_back for target in targets)
+        looks_back = any(target.reads_any(fields) for target in targets)
         return self._read(pks) if looks_back else {}
 
     def _matching(self, objs: Sequence[M], names: Collection[str]) -> Mapping[Any, M]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from django.db.models import Model
 
+from turbo.changes.change import image
+from turbo.changes.foreign_keys import note_save
 from turbo.changes.recording import (
     Before,
     guarded,
@@ -14,6 +16,7 @@ from turbo.changes.recording import (
     keep,
     look_back,
     names_in,
+    needs_row,
     record,
     stored_row,
     take,
@@ -37,7 +40,7 @@ _STORED = "stored"
 
 def looks_before_save(sender: type[Model], target: Target) -> bool:
     """
-    Return whether a save of ``sender`` has to read the stored row of ``target``.
+    Return whether a save of ``sender`` may have to read the stored row of ``target``.
 
     It has to if a watch needs the row. It also has to if a row of a child table may be
     added to an existing row of its parent table, which does not create the parent.
@@ -53,11 +56,12 @@ def before_save(
     stored: dict[type[Model], Before] = {}
     for target in watchlist.targets(sender):
         own = target.model is sender._meta.concrete_model
-        if not target.looks_back and (own or not instance._state.adding):
+        adds_child = instance._state.adding and not own
+        if not (adds_child or needs_row(target, instance, using)):
             continue
         if not is_heard(target, raw=raw):
             continue
-        row = stored_row(instance, target.model, using)
+        row = stored_row(instance, target, using)
         if row is not None:
             stored[target.model] = look_back(target, row)
     keep(using, instance, _STORED, stored)
@@ -94,19 +98,34 @@ def on_save(
             before=stored.get(target.model),
             raw=raw,
         )
+    note_save(instance, using, update_fields)
 
 
 @guarded
 def before_delete(
-    sender: type[Model], instance: Model, using: str, **kwargs: Any
+    sender: type[Model], instance: Model, using: str, origin: Any = None, **kwargs: Any
 ) -> None:
     """Keep the results of the watches' ``before()`` while the row exists."""
     stored: dict[type[Model], Before] = {}
-    for target in filter(is_heard, watchlist.own(sender)):
-        row = stored_row(instance, target.model, using)
+    for target in watchlist.own(sender):
+        if not (needs_row(target, instance, using) and is_heard(target)):
+            continue
+        row: Model | None
+        if _is_fetched(instance, target.model, origin):
+            row = image(instance, target.model, stored=False)
+        else:
+            row = stored_row(instance, target, using)
         if row is not None:
             stored[target.model] = look_back(target, row)
     keep(using, instance, _STORED, stored)
+
+
+def _is_fetched(instance: Model, model: type[Model], origin: Any) -> bool:
+    """Return whether Django has read the row to delete it, all of its columns."""
+    is_given = origin is None or (
+        isinstance(origin, model) and origin.pk == instance.pk
+    )
+    return not is_given and not instance.get_deferred_fields()
 
 
 @guarded

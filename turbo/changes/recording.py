@@ -12,6 +12,7 @@ from django.db import connections
 from django.db.models import Model
 
 from turbo.changes.change import has_pk, image, pk_of
+from turbo.changes.foreign_keys import are_as_loaded
 from turbo.changes.records import Heard, Record
 from turbo.changes.transaction import enter
 from turbo.changes.watchlist import Target, Watch
@@ -25,6 +26,7 @@ __all__ = [
     "keep",
     "look_back",
     "names_in",
+    "needs_row",
     "peek",
     "record",
     "stored_row",
@@ -80,6 +82,9 @@ def record(
     twin._state.db = using
     if twin.pk is not pk:
         twin.pk = pk
+    if before is None and action != "create" and target.looks_back:
+        known = not needs_row(target, instance, using)
+        before = look_back(target, twin) if known else None
     heard = {
         watch: Heard(_ask(watch.mark), (before or {}).get(watch))
         for watch in target.watches
@@ -99,8 +104,16 @@ def record(
     )
 
 
-def stored_row(instance: Model, model: type[Model], using: str) -> Model | None:
+def needs_row(target: Target, instance: Model, using: str) -> bool:
+    """Return whether a watch needs more of the stored row than ``instance`` has."""
+    if not target.looks_back:
+        return False
+    return target.reads is None or not are_as_loaded(instance, target.reads, using)
+
+
+def stored_row(instance: Model, target: Target, using: str) -> Model | None:
     """Return the row that ``instance`` will change; no query if there can be none."""
+    model = target.model
     if not has_pk(instance, model):
         return None
     fields = model._meta.pk_fields
@@ -108,8 +121,10 @@ def stored_row(instance: Model, model: type[Model], using: str) -> Model | None:
         field.has_default() or field.has_db_default() for field in fields
     ):
         return None  # save() inserts without an UPDATE
-    pk = pk_of(instance, model)
-    return model._base_manager.using(using).filter(pk=pk).first()
+    rows = model._base_manager.using(using).filter(pk=pk_of(instance, model))
+    if target.reads:
+        rows = rows.select_related(None).only(*[field.name for field in target.reads])
+    return rows.first()
 
 
 def look_back(target: Target, row: Model) -> Before:

@@ -9,7 +9,7 @@ without loading them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from django.db.models.signals import (
 
 from turbo.changes import many_to_many, receivers
 from turbo.changes.change import ModelChange
+from turbo.changes.foreign_keys import note_assignments
 from turbo.changes.watchlist import Watch, concrete_classes, watchlist
 
 __all__ = ["watch"]
@@ -40,6 +41,7 @@ def watch(
     *,
     mark: Callable[[], Any] | None = None,
     before: Callable[[Any], Any] | None = None,
+    reads: Collection[str] | None = None,
     raw: bool | None = None,
 ) -> Watch:
     """
@@ -56,14 +58,17 @@ def watch(
 
     ``mark()`` is called at each signal, in the writing thread; the change has the last
     value. ``before(instance)`` is called with the stored row before a write, which
-    costs a query; the change has the value for the first row. Fixtures are announced if
-    ``raw`` is true, or by default if ``ANNOUNCE_RAW`` is set.
+    costs a query; the change has the value for the first row. If it depends on nothing
+    but foreign keys, name them in ``reads``: while they have not been assigned, it is
+    called with the instance itself, without a query. Fixtures are announced if ``raw``
+    is true, or by default if ``ANNOUNCE_RAW`` is set.
     """
     watch = Watch(
         model=model,
         callback=callback,
         mark=mark,
         before=before,
+        reads=reads,
         raw=raw,
         release=_release,
     )
@@ -86,6 +91,8 @@ def _connect(sender: type[Model], **kwargs: Any) -> None:
     """Connect the receivers that ``sender`` needs, and disconnect the others."""
     targets = watchlist.targets(sender)
     own = watchlist.own(sender)
+    for target in own:
+        note_assignments(target.reads or ())
     looks = partial(receivers.looks_before_save, sender)
     _wire(post_save, receivers.on_save, sender, wanted=bool(targets))
     _wire(pre_save, receivers.before_save, sender, wanted=any(map(looks, targets)))

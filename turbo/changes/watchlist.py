@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 from django.db.models import Model
 
 from turbo.changes.change import ModelChange, image
+from turbo.changes.foreign_keys import ForeignKeys, foreign_keys
 from turbo.conf import get_settings
 from turbo.runtime.forks import Lock
 
@@ -23,6 +25,7 @@ class Watch:
     callback: Callable[[ModelChange], object]
     mark: Callable[[], Any] | None
     before: Callable[[Any], Any] | None
+    reads: Collection[str] | None
     raw: bool | None
     release: Callable[[Watch], None]
 
@@ -51,16 +54,36 @@ class Watch:
         return get_settings().announce_raw if self.raw is None else self.raw
 
 
-class Target(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Target:
     """A concrete model whose rows a sender writes, and its watches."""
 
     model: type[Model]
     watches: tuple[Watch, ...]
 
-    @property
+    @cached_property
     def looks_back(self) -> bool:
         """Whether a watch needs the row as it was before the write."""
         return any(watch.before for watch in self.watches)
+
+    @cached_property
+    def reads(self) -> ForeignKeys | None:
+        """All that the watches need of that row; ``None`` if it may be anything."""
+        names: set[str] = set()
+        for watch in self.watches:
+            if watch.before is not None:
+                if watch.reads is None:
+                    return None
+                names.update(watch.reads)
+        return foreign_keys(self.model, sorted(names))
+
+    def reads_any(self, names: Collection[str]) -> bool:
+        """Return whether a watch needs one of these fields of that row."""
+        if not self.looks_back or self.reads is None:
+            return self.looks_back
+        return any(
+            field.name in names or field.attname in names for field in self.reads
+        )
 
 
 class Watchlist:

@@ -71,7 +71,8 @@ class ModelStream(ConventionalStream):
         _bind(cls)
         if cls.watches():
             before = cls._places_of if cls.broadcasts() else None
-            watch(model, cls._changed, mark=_moment, before=before)
+            reads = cls.reads_before()
+            watch(model, cls._changed, mark=_moment, before=before, reads=reads)
 
     def __init__(
         self,
@@ -183,7 +184,8 @@ class ModelStream(ConventionalStream):
     def changed(cls, change: ModelChange) -> None:
         """Follow ``Meta`` and call the hooks for one change, after its commit."""
         deleted = change.action == "delete"
-        needs_row = not deleted and (cls.broadcasts() or hasattr(cls, "on_save"))
+        shows = cls.broadcasts() and not cls.refreshes_in_place(change)
+        needs_row = not deleted and (shows or hasattr(cls, "on_save"))
         instance = _as_stored(change) if needs_row else change.instance
         if instance is None:
             return  # deleted since, which is another change
