@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
+from asgiref.sync import sync_to_async
 from channels.testing import ApplicationCommunicator, WebsocketCommunicator
+from django.dispatch import Signal
 
 from tests.observers.app.consumers import PersonConsumer
+from tests.observers.app.models import Person
+from tests.observers.app.serializers import PersonSerializer
+from tests.observers.clients import Client
 from tests.support.servers import PATIENCE
 from turbo.exceptions import ConfigurationError
-from turbo.observers import AsyncAPIConsumer, Multiplexer, action
+from turbo.observers import (
+    Action,
+    AsyncAPIConsumer,
+    Multiplexer,
+    action,
+    model_observer,
+    observer,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -82,3 +95,75 @@ def test_an_atomic_coroutine_is_a_value_error() -> None:
 
         @action(atomic=True)
         async def one(self: Any) -> None: ...
+
+
+class RoomConsumer(AsyncAPIConsumer):
+    async def accept(self, *args: Any, **kwargs: Any) -> None:
+        await RoomConsumer.people.subscribe(self, 1, request_id=1)
+        await super().accept(*args, **kwargs)
+
+    @model_observer(Person)
+    async def people(self, message: Any, action: str, **kwargs: Any) -> None:
+        await self.send_json([action, message, kwargs["subscribing_request_ids"]])
+
+    @people.serializer
+    def serialize_person(self, instance: Person, action: Action, **kwargs: Any) -> Any:
+        return PersonSerializer(instance)
+
+    @people.groups_for_signal
+    def person_groups(self, instance: Person, **kwargs: Any) -> Iterator[str]:
+        yield "team-1"
+
+    @people.groups_for_consumer
+    def room_groups(self, team: int, **kwargs: Any) -> Iterator[str]:
+        yield f"team-{team}"
+
+    @action()
+    async def leave(self, **kwargs: Any) -> Any:
+        return await RoomConsumer.people.unsubscribe(self, 1), 200
+
+
+async def test_observers_are_used_as_dcrf_documents() -> None:
+    """Through the class, by position, and with decorators that have other names."""
+    async with Client(RoomConsumer) as client:
+        ann = await Person.objects.acreate(name="Ann")
+        event = await client.next()
+        assert await client.nothing(), "decorators with other names observe nothing"
+        left = await client.ask("leave")
+        await ann.asave()
+        assert await client.nothing()
+
+    row = {"id": ann.pk, "name": "Ann", "active": True, "team": None}
+    assert event == ["create", row, [1]]
+    assert left["data"] == ["team-1"]
+
+
+rang = Signal()
+
+
+class BellConsumer(AsyncAPIConsumer):
+    async def accept(self, *args: Any, **kwargs: Any) -> None:
+        await super().accept(*args, **kwargs)
+        await self.bell.subscribe()
+
+    @observer(rang)
+    async def bell(self, message: Any, **kwargs: Any) -> None:
+        await self.send_json(message)
+
+    @bell.serializer
+    def serialize_ring(self, signal: Any, sender: Any, **kwargs: Any) -> Any:
+        return PersonSerializer(Person(name=sender))
+
+
+async def test_observers_of_signals_are_used_as_dcrf_documents() -> None:
+    async with Client(BellConsumer) as client:
+        assert await client.nothing(), "it has subscribed"
+        await sync_to_async(rang.send)("Ann")
+
+        assert (await client.next())["name"] == "Ann"
+        assert await client.nothing()
+
+
+def test_an_option_that_an_observer_does_not_have_is_refused() -> None:
+    with pytest.raises(TypeError, match="serializer"):
+        model_observer(Person, serializer=PersonSerializer)  # type: ignore[call-arg]

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Self, overload
 
 from rest_framework.exceptions import APIException
+from rest_framework.serializers import BaseSerializer
 
 from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
@@ -28,7 +29,7 @@ from turbo.observers.wire.replies import TooMany, encode
 from turbo.observers.wire.requests import Call
 from turbo.runtime.failures import log_failure
 
-__all__ = ["BaseObserver", "MissedEvents", "ObservedEvent"]
+__all__ = ["BaseObserver", "MissedEvents", "ObservedEvent", "plain_body"]
 
 
 class MissedEvents(APIException):
@@ -57,15 +58,23 @@ class BaseObserver:
                 f"coroutine: write async def."
             )
         self.handler = handler
-        self.name = handler.__name__
+        #: The handler's name, once its class has been defined.
+        self.name = ""
         self.id = f"{handler.__module__}.{handler.__qualname__}"
         self._serializer: Callable[..., Any] | None = None
         self._groups_for_signal: Callable[..., Iterable[str]] | None = None
         self._groups_for_consumer: Callable[..., Iterable[str]] | None = None
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-        self.id = f"{owner.__module__}.{owner.__qualname__}.{name}"
+        # The method of a decorator, such as serializer(), may be another attribute.
+        if not self.name:
+            self.name = name
+            self.id = f"{owner.__module__}.{owner.__qualname__}.{name}"
+            self.observe()
+
+    def observe(self) -> None:
+        """Begin to observe; the class has been defined."""
+        raise NotImplementedError
 
     @overload
     def __get__(self, consumer: None, owner: type) -> Self: ...
@@ -95,6 +104,22 @@ class BaseObserver:
         """Use one function for both kinds of groups."""
         return self.groups_for_signal(function).groups_for_consumer(function)
 
+    # --- Subscribe through the class: C.handler.subscribe(consumer)
+
+    async def subscribe(
+        self, consumer: Any, *args: Any, request_id: Any = None, **kwargs: Any
+    ) -> list[str]:
+        """Call the handler of ``consumer`` for events from now on."""
+        bound = BoundObserver(self, consumer)
+        return await bound.subscribe(*args, request_id=request_id, **kwargs)
+
+    async def unsubscribe(
+        self, consumer: Any, *args: Any, request_id: Any = None, **kwargs: Any
+    ) -> list[str]:
+        """End what :meth:`subscribe` began."""
+        bound = BoundObserver(self, consumer)
+        return await bound.unsubscribe(*args, request_id=request_id, **kwargs)
+
     # --- Groups and streams
 
     def signal_groups(self, **kwargs: Any) -> list[str]:
@@ -103,11 +128,11 @@ class BaseObserver:
             return [""]
         return list(dict.fromkeys(self._groups_for_signal(self, **kwargs) or ()))
 
-    def consumer_groups(self, consumer: Any, **kwargs: Any) -> list[str]:
+    def consumer_groups(self, consumer: Any, *args: Any, **kwargs: Any) -> list[str]:
         """Return the groups that a consumer wants to subscribe to."""
         if self._groups_for_consumer is None:
             return [""]
-        groups = self._groups_for_consumer(self, consumer=consumer, **kwargs)
+        groups = self._groups_for_consumer(self, *args, consumer=consumer, **kwargs)
         return list(dict.fromkeys(groups or ()))
 
     def stream(self, group: str) -> str:
@@ -133,21 +158,25 @@ class BoundObserver:
         kwargs.setdefault("observer", self.observer)
         await self.observer.handler(self._consumer, message, **kwargs)
 
-    async def subscribe(self, *, request_id: Any = None, **kwargs: Any) -> list[str]:
+    async def subscribe(
+        self, *args: Any, request_id: Any = None, **kwargs: Any
+    ) -> list[str]:
         """
         Call the handler for events from now on, and return the groups they come from.
 
-        ``kwargs`` go to ``groups_for_consumer``. The handler gets the ids of the
-        requests that subscribed.
+        All other arguments go to ``groups_for_consumer``. The handler gets the ids of
+        the requests that subscribed.
         """
-        groups = self.observer.consumer_groups(self._consumer, **kwargs)
+        groups = self.observer.consumer_groups(self._consumer, *args, **kwargs)
         for group in groups:
             await self._join(group, request_id)
         return groups
 
-    async def unsubscribe(self, *, request_id: Any = None, **kwargs: Any) -> list[str]:
+    async def unsubscribe(
+        self, *args: Any, request_id: Any = None, **kwargs: Any
+    ) -> list[str]:
         """End what one request subscribed to, or without an id what any request did."""
-        groups = self.observer.consumer_groups(self._consumer, **kwargs)
+        groups = self.observer.consumer_groups(self._consumer, *args, **kwargs)
         for group in groups:
             self._leave(group, request_id)
         return groups
@@ -255,6 +284,11 @@ class HandlerWorker(Worker):
             subscription.refuse(event, "gap")
         elif event is not None:
             subscription.call_handler(self._observer, event)
+
+
+def plain_body(body: Any) -> Any:
+    """Return what a project's ``serializer`` returned; of a serializer, its data."""
+    return body.data if isinstance(body, BaseSerializer) else body
 
 
 async def _call(

@@ -44,7 +44,7 @@ from turbo.changes import ModelChange, watch
 from turbo.changes.rows import plain
 from turbo.delivery.broadcast import broadcast
 from turbo.delivery.unreadable import Unreadable, drop
-from turbo.observers.events.handlers import BaseObserver, ObservedEvent
+from turbo.observers.events.handlers import BaseObserver, ObservedEvent, plain_body
 from turbo.observers.wire.notice import ChangeNotice
 from turbo.observers.wire.replies import encode
 
@@ -73,7 +73,6 @@ def model_observer(
     model: type[Model],
     serializer_class: Any = None,
     many_to_many: bool = False,
-    **kwargs: Any,
 ) -> Callable[[Callable[..., Any]], ModelObserver]:
     """
     Call a handler of every subscribed consumer when an instance of ``model`` changes.
@@ -106,8 +105,8 @@ class ModelObserver(BaseObserver):
         self.serializer_class = serializer_class
         self.many_to_many = many_to_many
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        super().__set_name__(owner, name)
+    def observe(self) -> None:
+        """Watch the model."""
         looks_back = self._groups_for_signal is not None
         watch(self.model, self._changed, before=self._before if looks_back else None)
 
@@ -119,7 +118,7 @@ class ModelObserver(BaseObserver):
     def serialize(self, instance: Any, action: Action, **kwargs: Any) -> Any:
         """Return the message for the handlers."""
         if self._serializer is not None:
-            return self._serializer(self, instance, action, **kwargs)
+            return plain_body(self._serializer(self, instance, action, **kwargs))
         if self.serializer_class is not None:
             return self.serializer_class(instance).data
         return {"pk": instance.pk}

@@ -31,7 +31,7 @@ from turbo import metrics
 from turbo.changes.transaction import Outcome, after_transactions
 from turbo.delivery.broadcast import broadcast
 from turbo.delivery.unreadable import drop
-from turbo.observers.events.handlers import BaseObserver, ObservedEvent
+from turbo.observers.events.handlers import BaseObserver, ObservedEvent, plain_body
 from turbo.observers.wire.notice import this_moment
 from turbo.observers.wire.replies import encode
 from turbo.runtime.context import suppressed
@@ -61,8 +61,8 @@ class Observer(BaseObserver):
         self.signal = signal
         self._connect = connect
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        super().__set_name__(owner, name)
+    def observe(self) -> None:
+        """Receive the signal."""
         self.signal.connect(
             self._receive,
             weak=False,
@@ -72,7 +72,7 @@ class Observer(BaseObserver):
 
     def serialize(self, **kwargs: Any) -> Any:
         """Return the message for the handlers."""
-        return self._serializer(self, **kwargs) if self._serializer else {}
+        return plain_body(self._serializer(self, **kwargs)) if self._serializer else {}
 
     async def events(
         self, contents: Sequence[Mapping[str, Any]]
