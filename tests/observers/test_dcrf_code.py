@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -19,8 +20,12 @@ from turbo.exceptions import ConfigurationError
 from turbo.observers import (
     Action,
     AsyncAPIConsumer,
+    GenericAsyncAPIConsumer,
     Multiplexer,
+    StreamedPaginatedListMixin,
+    WebsocketLimitOffsetPagination,
     action,
+    detached,
     model_observer,
     observer,
 )
@@ -167,3 +172,62 @@ async def test_observers_of_signals_are_used_as_dcrf_documents() -> None:
 def test_an_option_that_an_observer_does_not_have_is_refused() -> None:
     with pytest.raises(TypeError, match="serializer"):
         model_observer(Person, serializer=PersonSerializer)  # type: ignore[call-arg]
+
+
+class OnePerPage(WebsocketLimitOffsetPagination):
+    default_limit = 1
+
+
+class StreamedConsumer(StreamedPaginatedListMixin, GenericAsyncAPIConsumer):
+    queryset = Person.objects.order_by("id")
+    serializer_class = PersonSerializer
+    pagination_class = OnePerPage
+    sleep_time_between_pages = 600
+
+
+async def test_a_list_that_comes_by_pages_is_cancelled() -> None:
+    """Other actions run meanwhile, and the next page waits for its time."""
+    for name in ("Ann", "Bob"):
+        await Person.objects.acreate(name=name)
+    async with Client(StreamedConsumer) as client:
+        page = await client.ask("list", request_id=1)
+        assert await client.nothing()
+        cancelled = await client.ask("list_cancel", request_id=2)
+        again = await client.ask("list_cancel", request_id=3)
+        assert await client.nothing()
+
+    assert [row["name"] for row in page["data"]["results"]] == ["Ann"]
+    for answer in (cancelled, again):
+        assert (answer["response_status"], answer["data"]) == (200, None)
+
+
+class WaitingConsumer(AsyncAPIConsumer):
+    @action(detached=True)
+    async def wait(self, **kwargs: Any) -> Any:
+        await asyncio.Event().wait()
+
+    @detached
+    async def wait_as_well(self) -> None:
+        await asyncio.Event().wait()
+
+    @action()
+    async def tasks(self, **kwargs: Any) -> Any:
+        await self.wait_as_well()
+        running = {name: len(tasks) for name, tasks in self.detached_tasks.items()}
+        for tasks in self.detached_tasks.values():
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        left = {name: len(tasks) for name, tasks in self.detached_tasks.items()}
+        return [running, left], 200
+
+
+async def test_detached_tasks_are_known_by_the_name_of_their_method() -> None:
+    async with Client(WaitingConsumer) as client:
+        await client.send(action="wait")
+        answer = await client.ask("tasks")
+
+    assert answer["data"] == [
+        {"wait": 1, "wait_as_well": 1},
+        {"wait": 0, "wait_as_well": 0},
+    ]

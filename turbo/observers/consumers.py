@@ -132,23 +132,28 @@ class AsyncAPIConsumer(JsonConnection):
         call = Call(action, request_id, kwargs)
         if is_detached(self._method(action)):
             try:
-                self.run_detached(self._answer(call))
+                method = self.available_actions[action]
+                self.run_detached(self._answer(call), name=method)
             except TooMany as error:
                 await self._tell_failure(error, call)
         else:
             await self.turns.run(partial(self._answer, call))
 
-    def run_detached(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def run_detached(
+        self, coroutine: Coroutine[Any, Any, Any], *, name: str = ""
+    ) -> None:
         """
         Run a coroutine in the background, until the client disconnects.
 
-        If too many are running already, it raises ``TooMany``, which clients get as
-        the status 429.
+        Its task is in the set ``self.detached_tasks[name]`` until it ends; by default,
+        the name is that of the coroutine function. If too many are running already, it
+        raises ``TooMany``, which clients get as the status 429.
         """
         if not self.visitor.budget.hold("actions"):
             coroutine.close()
             raise TooMany("Too many actions run beside each other.")
-        super().run_detached(self._counted(coroutine))
+        name = name or getattr(coroutine, "__name__", "")
+        super().run_detached(self._counted(coroutine), name=name)
 
     async def _counted(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         try:

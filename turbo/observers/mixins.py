@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from channels.db import database_sync_to_async
@@ -50,11 +51,15 @@ class StreamedPaginatedListMixin(PaginatedModelListMixin):
     """
     ``list`` in several answers: page by page, until all have been sent.
 
-    Each further page counts as a frame of the client (``FRAMES`` of
+    The action is detached: the client may call others meanwhile, and ``list_cancel``
+    ends it. Each further page counts as a frame of the client (``FRAMES`` of
     :confval:`CONNECTION_LIMITS`), so the rate of pages is limited.
     """
 
-    @action()
+    #: Seconds between two pages.
+    sleep_time_between_pages: float = 0
+
+    @action(detached=True)
     async def list(
         self, request_id: Any = None, action: str = "list", **kwargs: Any
     ) -> None:
@@ -62,6 +67,7 @@ class StreamedPaginatedListMixin(PaginatedModelListMixin):
         limit, offset, count = 1, 0, 1
         while limit and offset < max(count, 1):
             if offset:
+                await asyncio.sleep(self.sleep_time_between_pages)
                 await self.visitor.budget.next_frame(self.websocket_limited)
             page = await database_sync_to_async(self.list_data)(**kwargs)
             await self.reply(action, data=page, request_id=request_id)
@@ -69,6 +75,15 @@ class StreamedPaginatedListMixin(PaginatedModelListMixin):
             limit, count = known.get("limit", 0), known.get("count", 0)
             offset = known.get("offset", 0) + limit
             kwargs["offset"] = offset
+
+    @action()
+    async def list_cancel(self, **kwargs: Any) -> tuple[None, int]:
+        """Send no further pages of any list."""
+        tasks = [*self.detached_tasks["list"]]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return None, 200
 
 
 class CreateModelMixin(Base):

@@ -40,7 +40,7 @@ class Tasks:
         # Every page is an owner, and most of them never have a task.
         self._tasks: set[asyncio.Task[None]] | None = None
 
-    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start ``coroutine``; its exceptions are logged and not raised."""
         task = asyncio.ensure_future(_reported(coroutine))
         if self._tasks is None:
@@ -49,6 +49,7 @@ class Tasks:
         task.add_done_callback(self._tasks.discard)
         # One that is cancelled before its first step would warn otherwise.
         task.add_done_callback(lambda _: coroutine.close())
+        return task
 
     def repeat(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
         """Run ``job`` every ``seconds`` until :meth:`stop`."""

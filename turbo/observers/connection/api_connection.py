@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
@@ -107,6 +108,8 @@ class JsonConnection(Application):
         self.scope: Scope = {}
         self._accepted = False
         self.subscriptions = Subscriptions()
+        #: The tasks that run in the background, by the name of their method.
+        self.detached_tasks: dict[str, set[asyncio.Task[None]]] = defaultdict(set)
         self._layer_groups = LayerGroups(self, self.channel_layer_alias)
         self._first_groups = tuple(self.groups or ())
         self.groups = self._layer_groups.names
@@ -116,7 +119,7 @@ class JsonConnection(Application):
         self.scope = dict(scope)
         self.link = link
         self.turns = Turns(on_full=link.end_as_slow)
-        self.tasks = Tasks()
+        self._tasks = Tasks()
 
     # --- Connect and disconnect
 
@@ -160,7 +163,7 @@ class JsonConnection(Application):
             stack.push_async_callback(self._layer_groups.close)
             stack.push_async_callback(self.disconnect, message["code"])
             stack.push_async_callback(self.turns.close)
-            await self.tasks.stop()
+            await self._tasks.stop()
 
     # --- Receive
 
@@ -220,9 +223,14 @@ class JsonConnection(Application):
 
     # --- Background tasks and groups
 
-    def run_detached(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def run_detached(
+        self, coroutine: Coroutine[Any, Any, Any], *, name: str = ""
+    ) -> None:
         """Run a coroutine in the background, until the client disconnects."""
-        self.tasks.run(_guarded(coroutine))
+        tasks = self.detached_tasks[name or getattr(coroutine, "__name__", "")]
+        task = self._tasks.run(_guarded(coroutine))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     async def add_group(self, name: str) -> None:
         """
