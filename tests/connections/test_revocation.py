@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
+from time import monotonic, time
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -21,6 +22,7 @@ from django.contrib.auth import (
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.db import SessionStore
+from django.core import signing
 from django.http import HttpRequest
 from django.test import AsyncClient, override_settings
 
@@ -29,10 +31,12 @@ from tests.support.clients import Socket, signed_now
 from tests.support.servers import PATIENCE
 from tests.testapp.models import CompositeItem, Room
 from tests.testapp.streams import Announcements, Endless
+from turbo.conf import get_settings
 from turbo.connections.revocation import Revocation, recheck, revoke_session
 from turbo.connections.users import session_hash
 from turbo.connections.visitor import Visitor
 from turbo.delivery.hub import get_hub
+from turbo.delivery.names import sign
 from turbo.delivery.recorders import recording
 from turbo.replay import Append, Appended, get_replay
 
@@ -225,6 +229,34 @@ async def test_a_revocation_that_cannot_be_noted_is_told(
         assert await denied(socket) == [("denied", "revoked")]
     assert await sync_to_async(turbo.flush)()
     assert "A revocation could not be stored" in caplog.text
+
+
+async def test_a_clock_that_is_ahead_does_not_readmit(ann: User) -> None:
+    """Names of a machine that is a minute ahead are valid a minute longer."""
+    later = get_settings().signed_name_max_age + 30
+    with patch.object(signing, "time", SimpleNamespace(time=lambda: time() + 60)):
+        signed = await signed_now(Announcements(), ann)
+    await revoke_silently(ann)
+
+    with (
+        patch.object(signing, "time", SimpleNamespace(time=lambda: time() + later)),
+        patch.object(get_replay()._forbidden, "_clock", lambda: monotonic() + later),
+    ):
+        async with Socket(ann) as socket:
+            [answer] = await socket.subscribe(signed)
+
+    assert (answer["type"], answer["reason"]) == ("denied", "revoked")
+
+
+async def test_a_log_whose_clock_was_changed_does_not_readmit(ann: User) -> None:
+    """By another clock the name may look younger than the revocation."""
+    signed = sign("testapp:Announcements", user=ann, since=f"@{10**15}.1f0c")
+    await revoke_silently(ann)
+
+    async with Socket(ann) as socket:
+        [answer] = await socket.subscribe(signed)
+
+    assert (answer["type"], answer["reason"]) == ("denied", "expired")
 
 
 async def revoke_silently(user: User) -> None:

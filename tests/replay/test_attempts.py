@@ -25,6 +25,7 @@ from tests.support.servers import Valkey
 from turbo.replay import Append, Appended
 from turbo.replay.attempts import FAILED, Attempts
 from turbo.replay.lua import PRODUCERS
+from turbo.replay.positions import parse
 from turbo.replay.redis import RedisReplay
 
 ROOM = "z7r3l7mdrbvujpqa35bauqyha7"
@@ -233,6 +234,32 @@ async def test_a_repetition_in_a_new_epoch_is_stored_as_a_gap(server: Valkey) ->
     since = f"{epoch}:0"
     assert texts(await read_one(log, ROOM, since)) == [None, None]
     await log.aclose()
+
+
+# --- Revocations
+
+
+async def test_a_revocation_that_arrives_late_leaves_what_was_permitted_since(
+    far: RedisReplay, log: RedisReplay, proxy: Proxy
+) -> None:
+    await far.sync_clock()
+    proxy.hold_requests()
+    task = asyncio.create_task(far.forbid(["ann"], seconds=60))
+    await proxy.keeps.wait()
+    not_later = far._hosts.ceiling(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    proxy.admit()
+    await far.forbid(["ann"], seconds=60)
+    while (permitted := parse(log.moment())).time <= not_later:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+    await proxy.deliver()
+
+    [revoked] = await log.forbidden(["ann"])
+    assert revoked is not None
+    assert revoked < permitted.time
 
 
 # --- The producers of a process

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -633,6 +634,14 @@ def _time_of(moment: str) -> int:
     parsed = parse(moment)
     assert isinstance(parsed, Moment)
     return parsed.time
+
+
+async def test_a_moment_of_another_clock_is_not_current(log: ReplayLog) -> None:
+    moment = parse(log.moment())
+    assert isinstance(moment, Moment)
+
+    assert log.is_current(moment)
+    assert not log.is_current(replace(moment, hosts=("1f0c",)))
 
 
 @pytest.mark.slow

@@ -198,7 +198,7 @@ def _revocation(name: SignedName, revoked: Sequence[int]) -> str:
     if not revoked:
         return ""
     since = parse(name.since)
-    if not isinstance(since, Moment):
+    if not (isinstance(since, Moment) and get_replay().is_current(since)):
         return "expired"  # it may be from before; the page asks for another name
     return "revoked" if since.time <= max(revoked) else ""
 

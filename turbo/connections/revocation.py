@@ -40,6 +40,9 @@ __all__ = [
 
 H = TypeVar("H")
 
+#: Seconds by which the clock of a machine that signs names may be ahead.
+CLOCKS = 3_600
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revocation:
@@ -204,7 +207,7 @@ def revoke(user: Any = None, stream: Any = None) -> None:
 
     def act(outcome: Outcome) -> None:
         if outcome != "rolled back":
-            seconds = get_settings().signed_name_max_age
+            seconds = get_settings().signed_name_max_age + CLOCKS
             get_publisher().forbid([noted], seconds=seconds)
             revocation.send()
 

@@ -17,6 +17,7 @@ from django.core.checks import CheckMessage
 
 from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
+from turbo.replay.positions import Moment, parse
 
 __all__ = ["Append", "Appended", "Entry", "History", "ReplayLog"]
 
@@ -122,6 +123,15 @@ class ReplayLog(ABC):
         This needs no network. It is ``""`` if the moment is not known.
         """
 
+    def is_current(self, moment: Moment) -> bool:
+        """
+        Return whether times of the log may be compared with ``moment``.
+
+        They may not if the clock of the log is another one since then.
+        """
+        now = parse(self.moment())
+        return isinstance(now, Moment) and now.hosts == moment.hosts
+
     @abstractmethod
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
         """Number and store messages, in order, in one round trip."""
@@ -167,7 +177,7 @@ class ReplayLog(ABC):
         Return when each key was last revoked, or ``None`` if it was not.
 
         This is a time of the log, as in moments: a page was made before the revocation
-        if its moment is not later.
+        if its moment is not later, or not :meth:`is_current`.
         """
 
     async def aclose(self) -> None:

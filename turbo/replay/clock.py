@@ -53,6 +53,10 @@ class Reading:
         """Return a time that the host's clock has certainly passed."""
         return now + self.low - (now - self.taken) // DRIFT - MARGIN
 
+    def ceiling(self, now: int) -> int:
+        """Return a time that the host's clock has certainly not passed."""
+        return now + self.high + (now - self.taken) // DRIFT + MARGIN
+
     def is_behind(self, earlier: Reading) -> bool:
         """Return whether the host's clock was set back since ``earlier``."""
         if self.identity != earlier.identity:

@@ -66,6 +66,11 @@ class Hosts:
         now = self._monotonic()
         return [r.floor(now) if r and r.is_fresh(now) else 0 for r in self._readings]
 
+    def ceiling(self, host: int) -> int:
+        """Return a time that a host's clock has not passed; 0 if none is known."""
+        now, reading = self._monotonic(), self._readings[host]
+        return reading.ceiling(now) if reading and reading.is_fresh(now) else 0
+
     async def know(self, hosts: Iterable[int]) -> None:
         """Read the clocks of ``hosts`` that are not known, which is rarely needed."""
         floors = self.floors()

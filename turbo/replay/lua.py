@@ -274,11 +274,14 @@ return math.max(1, redis.call('PTTL', KEYS[1]))
 """
 )
 
-# KEYS: the revocation. ARGV: milliseconds.
+# KEYS: the revocation. ARGV: milliseconds to keep it; a time that had not come when
+# this was sent, so that a late attempt does not revoke what was permitted since.
 FORBID = Script(
     _PROCESS
     + """
-redis.call('SET', KEYS[1], string.format('%.0f', microseconds()), 'PX', ARGV[1])
+local time = math.min(microseconds(), tonumber(ARGV[2]))
+time = math.max(time, tonumber(redis.call('GET', KEYS[1])) or 0)
+redis.call('SET', KEYS[1], string.format('%.0f', time), 'PX', ARGV[1])
 """
 )
 # GETEX reads like GET, but a replica, whose data may be old, refuses it.

@@ -139,14 +139,24 @@ class RedisReplay(ReplayLog):
 
     async def forbid(self, keys: Sequence[str], *, seconds: int) -> None:
         """Note the revocations for all processes."""
-        milliseconds = seconds * 1_000
+        hosts = [self._key_host(key) for key in keys]
+        await self._hosts.know(hosts)
         await self._hosts.ask(
-            [self._key_call(lua.FORBID, k, "forbid", milliseconds) for k in keys]
+            [
+                self._key_call(
+                    lua.FORBID,
+                    key,
+                    "forbid",
+                    seconds * 1_000,
+                    self._hosts.ceiling(host),
+                )
+                for key, host in zip(keys, hosts, strict=True)
+            ]
         )
 
     async def forbidden(self, keys: Sequence[str]) -> list[int | None]:
         """Return the revocations by all processes."""
-        replies = await self._hosts.ask(
+        replies, _ = await self._hosts.ask_and_read(
             [self._key_call(lua.FORBIDDEN, key, "forbid") for key in keys]
         )
         return [None if reply is None else int(reply) for reply in replies]
@@ -174,7 +184,7 @@ class RedisReplay(ReplayLog):
     def _key_call(
         self, script: Script, key: str, kind: str, *args: str | int
     ) -> ScriptCall:
-        tag = hashlib.sha256(key.encode()).hexdigest()[:32]
+        tag = _tag(key)
         name = f"{self._prefix}:{{{tag}}}:{kind}"
         return ScriptCall(self._hosts.index(tag), script, (name,), args)
 
@@ -193,6 +203,9 @@ class RedisReplay(ReplayLog):
             else None
             for (epoch, number, process, owed), call in zip(replies, calls, strict=True)
         ]
+
+    def _key_host(self, key: str) -> int:
+        return self._hosts.index(_tag(key))
 
     def _append_call(
         self, attempt: Attempt, stream: str, share: Sequence[Append]
@@ -237,6 +250,10 @@ class RedisReplay(ReplayLog):
     ) -> bool:
         moment = place.floor if isinstance(place, Position) else place
         return moment is None or self._hosts.vouch(moment, host, reading)
+
+
+def _tag(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def _places(reply: list[Any]) -> Iterator[Appended]:
