@@ -41,6 +41,8 @@ KEPT: dict[str, str] = {
     "metrics:_lock": "owns the counters",
     "metrics:_values": "the counters of the process",
     "replay.selection:_selection": "the replay log of the process",
+    "runtime.endings:_callbacks": "what is called before the process ends",
+    "runtime.endings:_begun": "when the process has begun to end",
     "runtime.forks:_callbacks": "who is told of a fork",
     "runtime.loops:_expected": "whether a server is likely to run",
     "runtime.loops:_loop": "the loop that serves",

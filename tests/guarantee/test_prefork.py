@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,11 +72,11 @@ async def test_gunicorn_with_the_application_loaded_before_the_workers(
 
 
 @contextmanager
-def celery(project: Project, broker: str) -> Iterator[None]:
+def celery(project: Project, broker: str, *options: str) -> Iterator[None]:
     command = "celery --app tests.project.tasks worker --pool prefork --concurrency 3"
     env = {**project.env, "TEST_BROKER": broker, "PYTHONPATH": str(ROOT)}
     worker: Any = subprocess.Popen(
-        [sys.executable, "-m", *command.split()],
+        [sys.executable, "-m", *command.split(), *options],
         cwd=project.directory,
         env=env,
         stdout=subprocess.DEVNULL,
@@ -89,12 +89,13 @@ def celery(project: Project, broker: str) -> Iterator[None]:
         worker.wait(PATIENCE)
 
 
+@pytest.mark.parametrize("options", [(), ("--max-tasks-per-child", "1")])
 async def test_celery_with_forked_workers(
-    project: Project, page: LivePage, valkey: Valkey
+    project: Project, page: LivePage, valkey: Valkey, options: Sequence[str]
 ) -> None:
     broker = f"{valkey.url.rpartition('/')[0]}/1"
     app = Celery("tests", broker=broker)
-    with celery(project, broker):
+    with celery(project, broker, *options):
         for number in range(COUNT):
             app.send_task("tests.project.tasks.say", [f"from a worker {number}."])
         await page.until(lambda: heard(page, "from a worker") == COUNT)

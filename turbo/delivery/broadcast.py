@@ -12,7 +12,6 @@ Inside a transaction, a message waits for the commit.
 
 from __future__ import annotations
 
-import atexit
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -30,6 +29,7 @@ from turbo.delivery.recorders import record
 from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.runtime import context
+from turbo.runtime.endings import before_end
 from turbo.runtime.forks import Lock, after_in_child
 
 __all__ = ["broadcast", "flush", "get_publisher", "moment", "shut_down"]
@@ -182,5 +182,5 @@ def _waiting() -> int:
     return 0 if publisher is None else publisher.waiting()
 
 
-atexit.register(flush)
+before_end(flush)
 metrics.gauge("queue", _waiting)

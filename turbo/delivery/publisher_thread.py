@@ -14,7 +14,10 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from turbo.conf import get_settings
 from turbo.delivery.publisher import Publisher
+from turbo.replay.base import Append
+from turbo.runtime import endings
 
 __all__ = ["PublisherThread"]
 
@@ -42,6 +45,16 @@ class PublisherThread(Publisher):
             target=self._main, name="turbo-publisher", daemon=True
         )
         self._thread.start()
+
+    def put(self, message: Append, *, summary: str | None = None) -> None:
+        """Queue a message, without waiting unless the process has begun to end."""
+        super().put(message, summary=summary)
+        self.flush_at_end()
+
+    def flush_at_end(self) -> None:
+        """Wait for what was queued, if the process has begun to end."""
+        if endings.has_begun():
+            self.flush(endings.remaining(get_settings().flush_timeout))
 
     def first_moment(self, timeout: float) -> str:
         """Return :meth:`moment`; wait once for the log if it is not known yet."""

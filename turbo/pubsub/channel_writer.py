@@ -61,7 +61,9 @@ def send(announcement: Announcement) -> None:
     message = announcement.message()
     posts = [(channel, message) for channel in announcement.channels()]
     post = (*posts, (server_channel(), announcement.pack()))
-    get_publisher().queues.get(ChannelWriter).put(post)
+    publisher = get_publisher()
+    publisher.queues.get(ChannelWriter).put(post)
+    publisher.flush_at_end()
 
 
 def server_channel() -> str:

@@ -8,7 +8,6 @@ marked to be filled anew. Until then this process reads from the database.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import threading
 import time
@@ -21,6 +20,7 @@ from turbo import metrics
 from turbo.bindings.cache.notify import tell_unknown
 from turbo.bindings.store import Slot, Store, get_store
 from turbo.runtime.backoff import Backoff, OutageLog
+from turbo.runtime.endings import before_end
 from turbo.runtime.forks import after_in_child
 
 __all__ = ["Unreachable", "invalidate", "is_reachable", "owe", "with_store"]
@@ -132,7 +132,7 @@ def invalidate(store: Store, slot: Slot) -> None:
         tell_unknown(slot)
 
 
-@atexit.register
+@before_end
 def _at_exit() -> None:
     if _outage.is_down:
         try:
