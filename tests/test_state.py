@@ -17,6 +17,7 @@ from tests.support.rooms import modules
 #: What makes something that does not change, though it looks like a class.
 VALUES = {
     "Event",
+    "Home",
     "Library",
     "MappingProxyType",
     "ParamSpec",
@@ -80,6 +81,7 @@ KEPT: dict[str, str] = {
     "observers.events.observed_models:_sources": "the models that are observed",
     "observers.events.observed_models:_lock": "owns the models that are observed",
     "pubsub.watching:_watched": "the models that are announced on channels",
+    "runtime.discovery:_classes": "what other processes may not know",
     "streams.registry:_classes": "the streams that are declared",
     # What is remembered to save time; it may be forgotten at any moment.
     "bindings.cache.declaration:_schemas": "columns, for each class",

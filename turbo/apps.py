@@ -10,6 +10,7 @@ from django.core.checks import register
 from django.core.signals import request_started
 
 from turbo.changes import ModelChange, watch
+from turbo.checks.declarations import check_declarations
 from turbo.checks.peers import check_peers
 from turbo.checks.setup import check_reach, check_setup
 from turbo.checks.streams import check_permissions, check_streams
@@ -32,6 +33,7 @@ class TurboConfig(AppConfig):
         register(check_setup)
         register(check_streams)
         register(check_peers)
+        register(check_declarations)
         register(check_permissions, deploy=True)
         register(check_reach, deploy=True)
         request_started.connect(note_since, dispatch_uid="turbo.since")

@@ -164,6 +164,18 @@ def test_a_slice_must_depend_on_itself(bind: Bind) -> None:
     assert message.hint == ("Name the model itself: depends_on = [Product].")
 
 
+def test_a_binding_in_another_module_is_told(
+    bind: Bind, caplog: pytest.LogCaptureFixture
+) -> None:
+    bind(Product, "Strayed")
+
+    [message] = caplog.messages
+    assert message.startswith("tests.bindings.conftest.Strayed was declared after")
+    assert message.endswith(
+        "Declare it in the bindings.py of an installed app, or import it there."
+    )
+
+
 def test_a_name_that_nothing_reads_is_told(bind: Bind) -> None:
     """Without a filter, the binding would have all rows."""
     bad = bind(Product, filter={"venue": "online"})

@@ -21,6 +21,7 @@ from turbo.checks.finding import Finding
 from turbo.checks.installation import examine_installation
 from turbo.checks.live import probe_all
 from turbo.checks.websocket import probe_websocket
+from turbo.runtime import discovery
 from turbo.streams import registry
 
 # A connection that opens looks after those of the database that other tests left.
@@ -54,7 +55,10 @@ def in_this_module(name: str) -> Any:
 # --- The installation
 
 
-def test_a_project_without_faults(settings: Any) -> None:
+def test_a_project_without_faults(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "_classes", {})  # those of other tests
     settings.MIDDLEWARE = MIDDLEWARE
     settings.DEBUG = True
     # Not through override_settings, which would set all apps up again.
@@ -120,8 +124,9 @@ def test_staticfiles_itself_may_be_missing() -> None:
 
 def test_a_project_without_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_classes", {})
+    monkeypatch.setattr(discovery, "_classes", {})
 
-    assert found("ok")[0].startswith("No streams are declared yet")
+    assert found("ok")[1].startswith("No streams are declared yet")
 
 
 # --- Attempts

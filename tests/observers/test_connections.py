@@ -255,18 +255,6 @@ async def test_only_websockets_are_served() -> None:
         await communicator.wait(PATIENCE)
 
 
-def test_a_project_without_the_app_is_told(
-    settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    settings.INSTALLED_APPS = [
-        app for app in settings.INSTALLED_APPS if app != "turbo.observers"
-    ]
-    with caplog.at_level(logging.WARNING):
-        PersonConsumer.as_asgi()
-
-    assert "'turbo.observers' is not in INSTALLED_APPS" in caplog.text
-
-
 async def test_as_asgi_passes_arguments_on() -> None:
     class Consumer(AsyncAPIConsumer):
         def __init__(self, colour: str) -> None:

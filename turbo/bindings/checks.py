@@ -12,6 +12,7 @@ from turbo.bindings.cache.registry import classes
 from turbo.bindings.conf import BindingSettings, get_binding_settings
 from turbo.bindings.consumers import consumer_classes
 from turbo.bindings.store import get_store
+from turbo.checks.declarations import load_urls
 from turbo.checks.hooks import check_hooks
 from turbo.conf import layer_hosts
 from turbo.exceptions import ConfigurationError
@@ -67,6 +68,7 @@ def check_querysets(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage
 
 def check_names(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Check that bindings and their consumers define nothing that nothing reads."""
+    load_urls()
     bindings = [m for cls in classes() for m in check_hooks(cls, HOOKS)]
     consumers = (m for c in consumer_classes() for m in check_hooks(c, CONSUMER_HOOKS))
     return [*bindings, *consumers]

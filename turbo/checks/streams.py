@@ -11,6 +11,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.template import TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import get_template
 
+from turbo.checks.declarations import load_urls
 from turbo.checks.hooks import check_hooks
 from turbo.components import BaseComponent
 from turbo.exceptions import ConfigurationError
@@ -38,7 +39,8 @@ MODEL_HOOKS = (
 
 
 def check_streams(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check the declarations of the model streams."""
+    """Check the declarations of the streams."""
+    load_urls()
     streams = [cls for cls in stream_classes() if issubclass(cls, ModelStream)]
     checks = (
         _check_attribute,

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from django.core.checks import CheckMessage, Error, Warning
 
+from turbo.checks.declarations import load_urls
 from turbo.checks.hooks import check_hooks
 from turbo.exceptions import ConfigurationError
 from turbo.observers.conf import ObserverSettings, get_observer_settings
@@ -66,6 +67,7 @@ def check_permissions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessa
 
 def check_names(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Check that consumers define nothing that nothing reads, besides actions."""
+    load_urls()
     messages: list[CheckMessage] = []
     for cls in _consumers(AsyncAPIConsumer):
         messages += check_hooks(cls, HOOKS, used=cls.available_actions.values())

@@ -14,11 +14,14 @@ from django.apps import apps
 from django.utils.module_loading import autodiscover_modules
 
 from turbo.exceptions import ConfigurationError, UnknownStreamError
+from turbo.runtime.discovery import Home, declared
 
 if TYPE_CHECKING:
     from turbo.streams.stream import Stream
 
 __all__ = ["autodiscover", "label_of", "register", "stream_class", "stream_classes"]
+
+HOME = Home(app="turbo", module="streams")
 
 _classes: dict[str, type[Stream]] = {}
 
@@ -50,6 +53,7 @@ def register(cls: type[Stream]) -> None:
             f"{cls.__module__}. Rename one, or set its Meta.app_label."
         )
     _classes[label] = cls
+    declared(cls, HOME)
 
 
 def stream_classes() -> list[type[Stream]]:

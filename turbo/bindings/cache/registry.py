@@ -9,9 +9,12 @@ from turbo.bindings.cache.following import follow, unfollow
 from turbo.bindings.cache.outage import with_store
 from turbo.bindings.store import Slot
 from turbo.exceptions import ConfigurationError
+from turbo.runtime.discovery import Home, declared
 from turbo.streams.registry import label_of
 
 __all__ = ["classes", "kept", "register", "unregister"]
+
+HOME = Home(app="turbo.bindings", module="bindings")
 
 _classes: dict[str, type[Declaration]] = {}
 
@@ -28,6 +31,7 @@ def register(cls: type[Declaration]) -> None:
             )
         unfollow(known)
     _classes[label] = cls
+    declared(cls, HOME)
     follow(cls)
 
 

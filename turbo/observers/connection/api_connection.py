@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
 from channels.exceptions import AcceptConnection, DenyConnection
-from django.apps import apps
 from rest_framework.exceptions import APIException, ParseError
 
 from turbo import metrics
@@ -30,10 +28,6 @@ from turbo.runtime.tasks import Tasks
 from turbo.typing import ASGIApplication, Message, Receive, Scope, Send
 
 __all__ = ["Application", "JsonConnection"]
-
-logger = logging.getLogger("turbo.observers")
-
-APP = "turbo.observers"
 
 NORMAL = 1000
 #: The close code after an error in the application.
@@ -69,13 +63,6 @@ class Application(Endpoint):
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> ASGIApplication:
         """Return an ASGI application that serves each connection."""
-        if apps.ready and not apps.is_installed(APP):
-            logger.warning(
-                "%s is served, but %r is not in INSTALLED_APPS: changes in a shell or "
-                "a worker are not observed, because they do not import consumers.py.",
-                cls.__qualname__,
-                APP,
-            )
 
         def make(scope: Scope, socket: WebSocket) -> Application:
             endpoint = cls(**initkwargs)

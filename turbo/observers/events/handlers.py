@@ -24,9 +24,11 @@ from turbo.exceptions import ConfigurationError
 from turbo.observers.connection.after_reply import after_answer, current_call
 from turbo.observers.connection.subscriptions import Subscription
 from turbo.observers.connection.worker import Delivery, Worker, worker_for
+from turbo.observers.events.observed_models import HOME
 from turbo.observers.wire.notice import Received
 from turbo.observers.wire.replies import TooMany, encode
 from turbo.observers.wire.requests import Call
+from turbo.runtime.discovery import declared
 from turbo.runtime.failures import log_failure
 
 __all__ = ["BaseObserver", "MissedEvents", "ObservedEvent", "plain_body"]
@@ -68,6 +70,7 @@ class BaseObserver:
     def __set_name__(self, owner: type, name: str) -> None:
         # The method of a decorator, such as serializer(), may be another attribute.
         if not self.name:
+            declared(owner, HOME)
             self.name = name
             self.id = f"{owner.__module__}.{owner.__qualname__}.{name}"
             self.observe()

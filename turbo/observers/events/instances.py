@@ -67,7 +67,7 @@ class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if (model := model_of(cls)) is not None:
-            observe_instances(model)
+            observe_instances(model, cls)
 
     @property
     def handle_instance_change(self) -> InstanceChanges:

@@ -60,7 +60,7 @@ class ObserverModelListMixin(Base):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if (model := model_of(cls)) is not None:
-            observe_lists(model)
+            observe_lists(model, cls)
 
     @action()
     async def subscribe_list(self, request_id: Any = None, **kwargs: Any) -> Answer:

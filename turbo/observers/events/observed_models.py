@@ -9,14 +9,20 @@ from django.db.models import Model
 from turbo.changes import ModelChange, Watch, watch
 from turbo.delivery.broadcast import broadcast
 from turbo.observers.wire.notice import ChangeNotice, instance_stream, model_stream
+from turbo.runtime.discovery import Home, declared
 from turbo.runtime.forks import Lock
 
 __all__ = [
+    "HOME",
     "observe_instances",
     "observe_lists",
     "observes_instances",
     "observes_lists",
 ]
+
+
+#: Where consumers with observers belong.
+HOME = Home(app="turbo.observers", module="consumers")
 
 
 @dataclass(slots=True)
@@ -32,13 +38,15 @@ _sources: dict[type[Model], _Source] = {}
 _lock = Lock()  # owns _sources
 
 
-def observe_instances(model: type[Model]) -> None:
+def observe_instances(model: type[Model], consumer: type) -> None:
     """Broadcast each change of ``model``, made in any process, to its row's stream."""
+    declared(consumer, HOME)
     _source(model).instances = True
 
 
-def observe_lists(model: type[Model]) -> None:
+def observe_lists(model: type[Model], consumer: type) -> None:
     """Broadcast each change of ``model`` to the stream of the model."""
+    declared(consumer, HOME)
     _source(model).lists = True
 
 

@@ -1,0 +1,85 @@
+"""What other processes do not know is named by the checks and by the doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core import checks as django_checks
+from django.test import override_settings
+
+from tests.support.servers import Project
+from turbo.checks.declarations import check_declarations
+
+ASTRAY = "tests.project.astray"
+
+
+def without(*apps: str) -> list[str]:
+    from django.conf import settings
+
+    return [app for app in settings.INSTALLED_APPS if app not in apps]
+
+
+def told_by(project: Project, *command: str) -> str:
+    with pytest.raises(RuntimeError) as caught:
+        project.manage(*command)
+    return str(caught.value)
+
+
+def test_the_check_names_what_the_urls_import(
+    make_project: Callable[..., Project],
+) -> None:
+    project = make_project(ROOT_URLCONF=ASTRAY)
+
+    told = told_by(project, "check", "--fail-level", "WARNING")
+
+    for name in ("TagStream", "Tags", "Articles"):
+        assert f"(turbo.W018) {ASTRAY}.{name} was declared after the start." in told
+    assert f"(turbo.W016) {ASTRAY}.TagStream has 'on_saved'" in told
+
+
+def test_the_doctor_names_what_the_application_imports(
+    make_project: Callable[..., Project],
+) -> None:
+    project = make_project(ASGI_APPLICATION=f"{ASTRAY}.application", DEBUG=True)
+
+    told = project.manage("turbo_doctor")
+
+    for name in ("TagStream", "Tags", "Articles"):
+        assert f"note  {ASTRAY}.{name} was declared after the start." in told
+
+
+def test_the_check_names_an_app_that_is_not_installed(
+    make_project: Callable[..., Project],
+) -> None:
+    apps = without("turbo.bindings", "tests.bindings.app")
+    project = make_project(ROOT_URLCONF=ASTRAY, INSTALLED_APPS=apps)
+
+    told = told_by(project, "check", "--fail-level", "WARNING")
+
+    assert (
+        f"(turbo.W019) {ASTRAY}.Tags is declared, but 'turbo.bindings' is not in "
+        f"INSTALLED_APPS."
+    ) in told
+
+
+@pytest.mark.parametrize("section", ["BINDINGS", "OBSERVERS", "PUBSUB"])
+def test_a_section_of_the_settings_needs_its_app(section: str) -> None:
+    app = f"turbo.{section.lower()}"
+    of_tests = [name for name in without() if name.startswith("tests.")]
+    turbo: Any = {section: {"X": 1}}
+
+    with override_settings(INSTALLED_APPS=without(app, *of_tests), TURBO=turbo):
+        found = [m for m in check_declarations() if app in m.msg]
+
+    assert [(m.id, m.msg) for m in found if m.obj is None] == [
+        (
+            "turbo.W019",
+            f"TURBO[{section!r}] is set, but {app!r} is not in INSTALLED_APPS.",
+        )
+    ]
+
+
+def test_the_check_is_registered() -> None:
+    assert check_declarations in django_checks.registry.registry.registered_checks

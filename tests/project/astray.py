@@ -1,0 +1,37 @@
+"""URLs and an ASGI application, with classes that belong elsewhere."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern
+
+import turbo
+from tests.observers.app.models import Article
+from tests.testapp.models import Tag
+from turbo.asgi import get_application
+from turbo.bindings import Binding
+from turbo.observers import GenericAsyncAPIConsumer, ObserverModelListMixin
+
+urlpatterns: list[URLPattern] = []
+application = get_application()
+
+
+class TagStream(turbo.ModelStream):
+    """It belongs into a ``streams.py``."""
+
+    class Meta:
+        model = Tag
+
+    def on_saved(self, tag: Tag, created: bool) -> None:
+        """Do nothing; the name is wrong as well."""
+
+
+class Tags(Binding):
+    """It belongs into a ``bindings.py``."""
+
+    model = Tag
+
+
+class Articles(ObserverModelListMixin, GenericAsyncAPIConsumer):
+    """It belongs into a ``consumers.py``."""
+
+    queryset = Article.objects.all()

@@ -1,0 +1,51 @@
+"""A check for classes that other processes do not know, and for missing apps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from django.apps import apps
+from django.core.checks import CheckMessage, Warning
+from django.urls import get_resolver
+
+from turbo.conf import get_settings
+from turbo.exceptions import ConfigurationError
+from turbo.runtime.discovery import misplaced
+
+__all__ = ["check_declarations", "load_urls"]
+
+#: The apps that have a section in the settings.
+SECTIONS = ("BINDINGS", "OBSERVERS", "PUBSUB")
+
+
+def check_declarations(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check where classes are declared, and that their apps are installed."""
+    load_urls()
+    return [*_misplaced(), *_without_app()]
+
+
+def load_urls() -> None:
+    """Import the views, which may declare classes; Django's checks report errors."""
+    with suppress(Exception):
+        _ = get_resolver().url_patterns
+
+
+def _misplaced() -> Iterator[CheckMessage]:
+    for found in misplaced():
+        check_id = "turbo.W019" if found.lacks_app else "turbo.W018"
+        yield Warning(found.problem, hint=found.hint, obj=found.cls, id=check_id)
+
+
+def _without_app() -> Iterator[CheckMessage]:
+    with suppress(ConfigurationError):  # another check reports it
+        for section in SECTIONS:
+            app = f"turbo.{section.lower()}"
+            is_set = getattr(get_settings(), section.lower())
+            if is_set and not apps.is_installed(app):
+                yield Warning(
+                    f"TURBO[{section!r}] is set, but {app!r} is not in INSTALLED_APPS.",
+                    hint=f"Add {app!r} to INSTALLED_APPS, or remove the setting.",
+                    id="turbo.W019",
+                )
