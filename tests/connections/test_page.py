@@ -18,6 +18,7 @@ from turbo.delivery.hub import get_hub
 from turbo.delivery.names import sign, stream_id
 from turbo.replay import get_replay
 from turbo.replay.memory import MemoryReplay
+from turbo.runtime import log_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -148,6 +149,23 @@ async def test_names_over_the_limit_are_denied_and_the_others_admitted() -> None
     assert told(first) == ["subscribed"]
     assert told(second) == ["forged", "subscribed"]
     assert told(third) == ["limit", "subscribed"]
+
+
+async def test_a_page_over_the_limit_is_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_once, "_last", {})
+    names = [Counter(n).signed_stream_name for n in range(4)]
+
+    with override_settings(TURBO={"MAX_STREAMS": 2}):
+        async with Socket() as socket:
+            await socket.subscribe(*names[:2])
+            assert told(await socket.subscribe(*names[2:])) == ["limit", "limit"]
+
+    assert caplog.messages == [
+        "A page asked for more than 2 streams; the others are refused. Use fewer "
+        "streams, such as one for a whole list, or raise TURBO['MAX_STREAMS']."
+    ]
 
 
 async def test_who_leaves_makes_room() -> None:

@@ -457,6 +457,29 @@ describe("refusals", () => {
     assert.deepEqual(stage.socket.sent, [subscribe({ name: "b~1", since: "" })]);
   });
 
+  test("streams that are denied for one reason are one line on the console", async (t) => {
+    const warn = t.mock.method(console, "warn", () => {});
+    for (const name of ["a~1", "b~1", "c~1"]) stage.attach(name, "@9");
+    await stage.socket.accept();
+    const deny = (name, reason) => stage.socket.say({ type: "denied", name, reason });
+
+    await deny("a~1", "forbidden");
+    await deny("b~1", "forbidden");
+    await deny("c~1", "gone");
+    await stage.pass(60_000);
+    stage.attach("d~1", "@9");
+    await stage.socket.accept();
+    await deny("d~1", "forbidden");
+
+    const lines = warn.mock.calls.map(({ arguments: words }) => words.join(" ").trim());
+    const may = "the user may not see the stream";
+    assert.deepEqual(lines, [
+      `turbo-channels-stream-source: denied: forbidden ${may}`,
+      "turbo-channels-stream-source: denied: gone",
+      `turbo-channels-stream-source: denied: forbidden ${may}`,
+    ]);
+  });
+
   test("a page with nothing but denied names does not reconnect", async () => {
     stage.attach("a~1", "@0.h");
     await stage.socket.accept();

@@ -34,6 +34,7 @@ from turbo.delivery.protocol import (
 )
 from turbo.delivery.topic import Arrival
 from turbo.replay.positions import bounded, earliest, parse
+from turbo.runtime.log_once import once_a_minute
 from turbo.streams.registry import from_name
 from turbo.typing import Scope
 
@@ -159,10 +160,20 @@ class PageConnection(LiveConnection[PageSubscription]):
             is_new = signed not in self._protocol.subscriptions
             if is_new and not room:
                 decisions[place] = Refusal(signed, "limit")
+                self._warn_of_limit()
             else:
                 room -= is_new
                 allowed.append(decision)
         return allowed
+
+    def _warn_of_limit(self) -> None:
+        if once_a_minute("streams of a page"):
+            logger.warning(
+                "A page asked for more than %s streams; the others are refused. Use "
+                "fewer streams, such as one for a whole list, or raise "
+                "TURBO['MAX_STREAMS'].",
+                self._protocol.limits.streams,
+            )
 
     def _welcome(self, names: Iterable[Allowed], arrival: Arrival) -> None:
         self._say(

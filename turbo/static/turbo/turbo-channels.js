@@ -30,6 +30,13 @@ const TAG = "turbo-channels-stream-source";
 const LINGER = 300; // ms to keep a stream without elements: Turbo moves elements
 const BATCH = 50; // entries of a frame, far below the server's limits
 
+/** @type {Record<string, string>} what the console says about a denied stream */
+const DENIALS = {
+  foreign: "the page is for another user; it may come from a cache",
+  forbidden: "the user may not see the stream",
+  limit: "the page has too many streams (MAX_STREAMS)",
+};
+
 /**
  * @import { Environment, Timer, Timing } from "./socket.js"
  *
@@ -187,6 +194,8 @@ export class Connection {
   #asking = new Set();
   /** @type {Timer} */
   #leaving;
+  /** @type {Map<string, number>} reason → time of its last line on the console */
+  #warned = new Map();
 
   /** @param {ConnectionOptions & Environment & Timing} options */
   constructor(options) {
@@ -374,8 +383,21 @@ export class Connection {
       return this.#socket.reconnect();
     }
     Object.assign(subscription, { live: false, denied: reason });
+    this.#warn(reason);
     for (const source of subscription.sources) source.stop("denied", { reason });
     if (!this.#isWaiting) this.#options.settled();
+  }
+
+  /**
+   * Write one line for all streams of a page that are denied for one reason.
+   *
+   * @param {string} reason
+   */
+  #warn(reason) {
+    const last = this.#warned.get(reason) ?? -Infinity;
+    if (distance(last) < this.#options.patience) return;
+    this.#warned.set(reason, Date.now());
+    console.warn(`${TAG}: denied: ${reason}`, DENIALS[reason] ?? "");
   }
 
   /** @param {Subscription} subscription */
