@@ -63,6 +63,8 @@ FROM_CLIENTS = {
 #: The other expansions: of what the server says.
 FROM_THE_SERVER = {
     "api_connection: cls": 1,
+    "api_connection: self.receive_json": 1,
+    "api_connection: super().__init_subclass__": 1,
     "consumers: self.get_action_name": 1,
     "consumers: self.handle_exception": 1,
     "consumers: AsyncAPIConsumer.handle_exception": 1,

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
+from channels.layers import get_channel_layer
 from channels.testing import ApplicationCommunicator, WebsocketCommunicator
 from django.dispatch import Signal
+from rest_framework.exceptions import PermissionDenied
 
 from tests.observers.app.consumers import PersonConsumer
 from tests.observers.app.models import Person
@@ -231,3 +233,112 @@ async def test_detached_tasks_are_known_by_the_name_of_their_method() -> None:
         {"wait": 1, "wait_as_well": 1},
         {"wait": 0, "wait_as_well": 0},
     ]
+
+
+class HallConsumer(AsyncAPIConsumer):
+    """Joins and leaves a group as the tutorial of Channels does."""
+
+    async def connect(self) -> None:
+        await self.channel_layer.group_add("hall", self.channel_name)
+        await self.accept()
+
+    async def disconnect(self, code: int) -> None:
+        await self.channel_layer.group_discard("hall", self.channel_name)
+
+    async def hall_said(self, message: Any) -> None:
+        await self.send_json(message["text"])
+
+    @action()
+    def join(self, room: str, **kwargs: Any) -> Any:
+        async_to_sync(self.channel_layer.group_add)(room, self.channel_name)
+        return None, 200
+
+
+async def test_a_group_of_the_channel_layer_is_joined_by_the_channels_name(
+    layer: str,
+) -> None:
+    async with Client(HallConsumer) as one, Client(HallConsumer) as two:
+        message = {"type": "hall.said", "text": "Hello"}
+        await get_channel_layer().group_send("hall", message)
+
+        assert [await one.next(), await two.next()] == ["Hello", "Hello"]
+
+
+async def test_the_channels_name_is_known_in_threads() -> None:
+    class ThreadConsumer(HallConsumer):
+        async def connect(self) -> None:
+            await self.accept()
+
+    async with Client(ThreadConsumer) as client:
+        await client.ask("join", room="hall")
+        await get_channel_layer().group_send("hall", {"type": "hall.said", "text": 1})
+
+        assert await client.next() == 1
+
+
+async def test_a_consumer_without_a_channel_layer_connects() -> None:
+    class Consumer(HallConsumer):
+        channel_layer_alias = "missing"
+
+        async def connect(self) -> None:
+            await self.accept()
+
+        async def disconnect(self, code: int) -> None: ...
+
+    async with Client(Consumer) as client:
+        assert (await client.ask("ping"))["response_status"] == 200
+
+
+class RawConsumer(AsyncAPIConsumer):
+    """Takes texts that are no JSON, and bytes."""
+
+    async def receive(
+        self, text_data: Any = None, bytes_data: Any = None, **kwargs: Any
+    ) -> None:
+        if text_data is not None and text_data.startswith("{"):
+            await super().receive(text_data=text_data)
+        else:
+            await self.send_json([text_data, str(bytes_data)])
+
+
+async def test_frames_pass_through_receive() -> None:
+    async with Client(RawConsumer) as client:
+        await client.send_text("Hello")
+        await client.communicator.send_to(bytes_data=b"1")
+
+        assert await client.next() == ["Hello", "None"]
+        assert await client.next() == [None, "b'1'"]
+        await client.send_text("x" * 70_000)
+        assert (await client.next())["response_status"] == 413
+        await client.communicator.send_to(bytes_data=b"x" * 70_000)
+        assert (await client.next())["response_status"] == 413
+        assert (await client.ask("ping"))["response_status"] == 200
+
+
+async def test_messages_of_a_multiplexer_pass_through_receive() -> None:
+    class LoggingConsumer(AsyncAPIConsumer):
+        async def receive(self, text_data: Any = None, **kwargs: Any) -> None:
+            received.append(text_data)
+            await super().receive(text_data, **kwargs)
+
+    class Everything(Multiplexer):
+        consumers: ClassVar[Any] = {"logged": LoggingConsumer}
+
+    received: list[str] = []
+    async with Client(Everything) as client:
+        payload = {"action": "ping", "request_id": 1}
+        await client.send(stream="logged", payload=payload)
+        answer = await client.next()
+
+    assert answer["payload"]["response_status"] == 200
+    assert received == ['{"action":"ping","request_id":1}']
+
+
+async def test_a_client_is_refused_by_permission_denied_in_connect() -> None:
+    class ClosedConsumer(AsyncAPIConsumer):
+        async def connect(self) -> None:
+            raise PermissionDenied
+
+    communicator = WebsocketCommunicator(ClosedConsumer.as_asgi(), "/ws/")
+
+    assert await communicator.connect(timeout=PATIENCE) == (False, 4403)

@@ -9,10 +9,8 @@ response is made and compared.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from types import CodeType
 from typing import Any
 
 from django.conf import settings
@@ -22,6 +20,8 @@ from rest_framework import fields, relations
 from rest_framework.pagination import LimitOffsetPagination, PageNumberPagination
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
+
+from turbo.runtime.code import names_in
 
 __all__ = [
     "is_json",
@@ -163,7 +163,7 @@ def looks_at_context(serializer_class: Any) -> bool:
             "context" in name
             for base in _own_classes(type(part))
             for value in vars(base).values()
-            for name in _names(value)
+            for name in names_in(value)
         )
         for part in _parts(serializer_class())
     )
@@ -212,19 +212,3 @@ def _parts(part: Any) -> Iterator[Any]:
     if isinstance(inner_fields, Mapping):
         for field in inner_fields.values():
             yield from _parts(field)
-
-
-def _names(value: Any) -> Iterator[str]:
-    """Yield the names and strings in the code of a function or a descriptor."""
-    for name in ("__func__", "fget", "func", "__wrapped__"):
-        if inspect.getattr_static(value, name, None) is not None:
-            yield from _names(getattr(value, name))
-    code = getattr(value, "__code__", value)
-    if not isinstance(code, CodeType):
-        return
-    yield from (*code.co_names, *code.co_freevars)
-    for constant in code.co_consts:
-        if isinstance(constant, str):
-            yield constant
-        elif isinstance(constant, CodeType):
-            yield from _names(constant)

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
 from channels.exceptions import AcceptConnection, DenyConnection
-from rest_framework.exceptions import APIException, ParseError
+from rest_framework.exceptions import APIException, ParseError, PermissionDenied
 
 from turbo import metrics
 from turbo.connections.connection import wait_until_listening
@@ -22,12 +22,15 @@ from turbo.observers.connection.groups import LayerGroups
 from turbo.observers.connection.subscriptions import Subscriptions
 from turbo.observers.connection.turns import Turns
 from turbo.observers.wire.replies import LIMITED, encode
-from turbo.observers.wire.requests import text_of
+from turbo.observers.wire.requests import check_size, text_of
+from turbo.runtime.code import names_in
 from turbo.runtime.failures import log_failure
 from turbo.runtime.tasks import Tasks
 from turbo.typing import ASGIApplication, Message, Receive, Scope, Send
 
 __all__ = ["Application", "JsonConnection"]
+
+OWN = "turbo."
 
 NORMAL = 1000
 #: The close code after an error in the application.
@@ -90,6 +93,8 @@ class JsonConnection(Application):
     #: The groups of the channel layer that the consumer joins when a client connects.
     groups: Any = ()
     channel_layer_alias: str | None = None
+    #: Whether a method of the project mentions ``channel_name``.
+    _names_channel: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.scope: Scope = {}
@@ -100,6 +105,15 @@ class JsonConnection(Application):
         self._layer_groups = LayerGroups(self, self.channel_layer_alias)
         self._first_groups = tuple(self.groups or ())
         self.groups = self._layer_groups.names
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._names_channel = any(
+            "channel_name" in names_in(value)
+            for base in cls.__mro__
+            if not base.__module__.startswith(OWN)
+            for value in vars(base).values()
+        )
 
     def attach(self, scope: Scope, link: Link) -> None:
         """Set the connection that this object serves."""
@@ -112,13 +126,15 @@ class JsonConnection(Application):
 
     async def websocket_connect(self, message: Message) -> None:
         """Join the first groups, and accept or refuse the client."""
+        if self._names_channel and self._layer_groups.exists:
+            await self._layer_groups.open()
         for group in self._first_groups:
             await self.add_group(group)
         try:
             await self.connect()
         except AcceptConnection:
             await self.accept()
-        except DenyConnection:
+        except (DenyConnection, PermissionDenied):
             await self.close()
 
     async def connect(self) -> None:
@@ -155,9 +171,28 @@ class JsonConnection(Application):
     # --- Receive
 
     async def websocket_receive(self, message: Message) -> None:
-        """Decode a frame, and pass its content to :meth:`receive_json`."""
+        """Pass a frame to :meth:`receive`."""
+        text, data = message.get("text"), message.get("bytes")
         try:
-            content = await self.decode_json(text_of(message))
+            check_size(text or data or "")
+        except APIException as error:
+            await self.refuse_frame(error)
+        else:
+            await self.receive(text_data=text, bytes_data=data)
+
+    async def receive(
+        self,
+        text_data: str | None = None,
+        bytes_data: bytes | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """
+        Decode a frame, and run the action that it asks for.
+
+        Override it for frames of another form. Here a frame of bytes is refused.
+        """
+        try:
+            content = await self.decode_json(text_of({"text": text_data}))
             if not isinstance(content, dict):
                 raise ParseError("The frame is not a JSON object.")
         except (ValueError, RecursionError):
@@ -165,9 +200,9 @@ class JsonConnection(Application):
         except APIException as error:
             await self.refuse_frame(error)
         else:
-            await self.receive_json(content)
+            await self.receive_json(content, **kwargs)
 
-    async def receive_json(self, content: dict[str, Any]) -> None:
+    async def receive_json(self, content: dict[str, Any], **kwargs: Any) -> None:
         """Handle a message; override this."""
 
     async def refuse_frame(self, error: APIException) -> None:
@@ -239,7 +274,12 @@ class JsonConnection(Application):
 
     @property
     def channel_name(self) -> str:
-        """Return the channel of this consumer, once it has joined a group."""
+        """
+        Return the channel of this consumer, whose messages call its methods.
+
+        It exists before :meth:`connect` if a method of the class mentions
+        ``channel_name``, and otherwise after the first :meth:`add_group`.
+        """
         return self._layer_groups.channel
 
 

@@ -1,8 +1,8 @@
 """
 Groups of the channel layer, for consumers that send messages to each other.
 
-The library itself sends nothing through them. A consumer that joins no group has no
-channel and no task that reads one.
+The library itself sends nothing through them. A consumer that joins no group, and does
+not mention ``channel_name``, has no channel and no task that reads one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _outage = OutageLog(
 
 
 class LayerGroups:
-    """The channel of one consumer, made when it joins its first group."""
+    """The channel of one consumer, made when it needs one."""
 
     def __init__(self, consumer: Any, alias: str | None) -> None:
         self.names: set[str] = set()
@@ -48,26 +48,40 @@ class LayerGroups:
         self._alias = alias
         self._task: asyncio.Task[None] | None = None
 
+    async def open(self) -> None:
+        """Make the channel, and call the consumer for its messages."""
+        if not self.channel:
+            self.channel = await self.layer.new_channel()
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._listen())
+
+    @property
+    def alias(self) -> str:
+        """Return the key of the layer in ``CHANNEL_LAYERS``."""
+        return self._alias or get_settings().channel_layer
+
+    @property
+    def exists(self) -> bool:
+        """Return whether there is a channel layer."""
+        return get_channel_layer(self.alias) is not None
+
     @property
     def layer(self) -> Any:
         """Return the channel layer."""
-        alias = self._alias or get_settings().channel_layer
-        layer = get_channel_layer(alias)
+        layer = get_channel_layer(self.alias)
         if layer is None:
             raise ConfigurationError(
-                f"CHANNEL_LAYERS has no entry {alias!r}, so no group can be joined."
+                f"CHANNEL_LAYERS has no entry {self.alias!r}, so no group can be "
+                f"joined."
             )
         return layer
 
     async def add(self, name: str) -> None:
         """Join a group."""
-        if not self.channel:
-            self.channel = await self.layer.new_channel()
+        await self.open()
         if name not in self.names:
             await self.layer.group_add(name, self.channel)
             self.names.add(name)
-        if self._task is None:
-            self._task = asyncio.ensure_future(self._listen())
 
     async def remove(self, name: str) -> None:
         """Leave a group."""

@@ -138,12 +138,18 @@ class MultiplexedConnection:
             payload = await self._waiting.get()
             try:
                 if self.open:
-                    await self._endpoint.receive_json(dict(payload))
+                    await self._receive(payload)
                 else:
                     self._refuse(PermissionDenied(), payload)
             except Exception as error:
                 self._log(error)
                 self._refuse(APIException("Internal server error"), payload)
+
+    async def _receive(self, payload: dict[str, Any]) -> None:
+        if type(self._endpoint).receive is JsonConnection.receive:
+            await self._endpoint.receive_json(dict(payload))
+        else:
+            await self._endpoint.receive(text_data=encode(payload))
 
     def _refuse(self, error: APIException, payload: Any) -> None:
         self._socket.put(refusal(self.name, error, payload))

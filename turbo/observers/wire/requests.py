@@ -39,6 +39,7 @@ __all__ = [
     "check_names",
     "check_request_id",
     "check_signature",
+    "check_size",
     "http_request",
     "method_of",
     "query_of",
@@ -93,9 +94,14 @@ def text_of(message: Mapping[str, Any]) -> str:
     text: str | None = message.get("text")
     if text is None:
         raise ParseError("Frames are JSON text, not bytes.")
-    if len(text) > (limit := get_settings().max_frame_bytes):
-        raise TooLarge(f"A frame holds at most {limit} bytes.")
+    check_size(text)
     return text
+
+
+def check_size(frame: str | bytes) -> None:
+    """Raise :exc:`TooLarge` for a frame that is larger than is allowed."""
+    if len(frame) > (limit := get_settings().max_frame_bytes):
+        raise TooLarge(f"A frame holds at most {limit} bytes.")
 
 
 def check_request_id(value: Any) -> None:
