@@ -69,6 +69,7 @@ FROM_THE_SERVER = {
     "consumers: self.handle_exception": 1,
     "consumers: AsyncAPIConsumer.handle_exception": 1,
     "consumers: self.reply": 2,
+    "consumers: self.websocket_reply": 2,
     "consumers: super().__init_subclass__": 1,
     "generics: self.get_serializer_class(**action_kwargs)": 1,
     "stand_in_client: serializer": 1,

@@ -24,6 +24,7 @@ from turbo.observers import (
     AsyncAPIConsumer,
     GenericAsyncAPIConsumer,
     Multiplexer,
+    ObserverModelInstanceMixin,
     StreamedPaginatedListMixin,
     WebsocketLimitOffsetPagination,
     action,
@@ -342,3 +343,73 @@ async def test_a_client_is_refused_by_permission_denied_in_connect() -> None:
     communicator = WebsocketCommunicator(ClosedConsumer.as_asgi(), "/ws/")
 
     assert await communicator.connect(timeout=PATIENCE) == (False, 4403)
+
+
+class OwnInstanceConsumer(ObserverModelInstanceMixin, GenericAsyncAPIConsumer):
+    queryset = Person.objects.all()
+    serializer_class = PersonSerializer
+
+    async def handle_observed_action(
+        self, action: str, group: Any = None, **kwargs: Any
+    ) -> None:
+        await self.send_json({"seen": action, **kwargs})
+        if action != "delete":
+            await super().handle_observed_action(f"own-{action}", group, **kwargs)
+
+
+async def test_events_of_an_instance_pass_through_a_consumers_own_method() -> None:
+    ann = await Person.objects.acreate(name="Ann")
+    async with Client(OwnInstanceConsumer) as client:
+        await client.ask("subscribe_instance", request_id=1, pk=ann.pk)
+        await client.ask("subscribe_instance", request_id=2, pk=ann.pk)
+        pk = ann.pk
+        await ann.asave()
+        updates = [await client.next() for _ in range(4)]
+        await ann.adelete()
+        deletes = [await client.next() for _ in range(2)]
+        assert await client.nothing()
+
+    seen = {"seen": "update", "pk": pk}
+    assert [u for u in updates if "seen" in u] == [seen, seen]
+    sent = sorted(
+        (u["request_id"], u["action"], u["response_status"], u["data"]["name"])
+        for u in updates
+        if "seen" not in u
+    )
+    assert sent == [(1, "own-update", 200, "Ann"), (2, "own-update", 200, "Ann")]
+    assert deletes == [{"seen": "delete", "pk": pk}] * 2
+
+
+async def test_an_observed_action_is_handled_for_an_event_only() -> None:
+    with pytest.raises(RuntimeError, match=r"send with reply\(\)"):
+        await PersonConsumer().handle_observed_action("update", pk=1)
+
+
+async def test_a_reply_of_the_projects_own_needs_no_further_argument() -> None:
+    class LoudConsumer(PersonConsumer):
+        async def reply(
+            self,
+            action: Any,
+            data: Any = None,
+            errors: Any = None,
+            status: int = 200,
+            request_id: Any = None,
+        ) -> None:
+            await super().reply(f"{action}!", data, errors, status, request_id)
+
+    ann = await Person.objects.acreate(name="Ann")
+    async with Client(LoudConsumer) as client:
+        answers = [
+            await client.ask("retrieve", pk=ann.pk),
+            await client.ask("retrieve", pk=0),
+            await client.ask("subscribe_instance", pk=ann.pk, snapshot=True),
+        ]
+        await ann.asave()
+        answers.append(await client.next())
+
+    assert [(a["action"], a["response_status"]) for a in answers] == [
+        ("retrieve!", 200),
+        ("retrieve!", 404),
+        ("subscribe_instance!", 201),
+        ("update!", 200),
+    ]

@@ -17,9 +17,10 @@ Errors are answered in the same envelope, and the connection stays open.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 from asgiref.sync import async_to_sync
@@ -192,7 +193,7 @@ class AsyncAPIConsumer(JsonConnection):
         data, status = answer
         extra = answer.extra if isinstance(answer, Answer) else None
         given: dict[str, Any] = {"request_id": call.request_id, "extra": extra}
-        await self.reply(call.action, data=data, status=status, **given)
+        await self.websocket_reply(call.action, data=data, status=status, **given)
 
     def _method(self, name: str) -> Any:
         return getattr(self, self.available_actions.get(name, ""), None)
@@ -293,6 +294,19 @@ class AsyncAPIConsumer(JsonConnection):
             )
         )
 
+    async def websocket_reply(
+        self,
+        action: str | None,
+        *,
+        extra: Mapping[str, Any] | None = None,
+        **given: Any,
+    ) -> None:
+        """Call :meth:`reply`; without ``extra`` if that does not take it."""
+        if extra and _takes_extra(type(self).reply):
+            await self.reply(action, extra=extra, **given)
+        else:
+            await self.reply(action, **given)
+
     async def handle_exception(
         self, exc: Exception, action: str | None, request_id: Any
     ) -> None:
@@ -306,9 +320,17 @@ class AsyncAPIConsumer(JsonConnection):
             known = exceptions.APIException("Internal server error")
         extra = {"reason": known.default_code} if isinstance(known, TooMany) else None
         told: dict[str, Any] = {"status": known.status_code, "request_id": request_id}
-        await self.reply(action, errors=errors_list(known.detail), extra=extra, **told)
+        errors = errors_list(known.detail)
+        await self.websocket_reply(action, errors=errors, extra=extra, **told)
 
     async def refuse_frame(self, error: exceptions.APIException) -> None:
         """Answer a frame that is not valid with an error."""
         await super().refuse_frame(error)
         await self.handle_exception(error, action=None, request_id=None)
+
+
+@lru_cache(maxsize=256)
+def _takes_extra(reply: Callable[..., Any]) -> bool:
+    """Return whether a ``reply()`` takes ``extra``; one written for DCRF may not."""
+    parameters = inspect.signature(reply).parameters.values()
+    return any(p.name == "extra" or p.kind is p.VAR_KEYWORD for p in parameters)

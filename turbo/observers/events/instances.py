@@ -19,7 +19,7 @@ Observing one object.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from channels.db import database_sync_to_async
 from django.db import router
@@ -31,7 +31,7 @@ from turbo.delivery.topic import Arrival
 from turbo.observers.actions import action
 from turbo.observers.connection.after_reply import Answer
 from turbo.observers.events.observed_models import observe_instances, observes_instances
-from turbo.observers.events.row_subscription import RowSubscription
+from turbo.observers.events.row_subscription import RowSubscription, send_handled
 from turbo.observers.events.shared_query import InstanceQuery
 from turbo.observers.events.subscribing import (
     WantedRows,
@@ -63,9 +63,15 @@ class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
 
     #: Whether changes of many-to-many fields count as updates of the object.
     observer_many_to_many_relationships = False
+    #: Whether the class overrides handle_observed_action().
+    handles_observed_actions: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls.handles_observed_actions = (
+            cls.handle_observed_action
+            is not ObserverModelInstanceMixin.handle_observed_action
+        )
         if (model := model_of(cls)) is not None:
             observe_instances(model, cls)
 
@@ -73,6 +79,21 @@ class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
     def handle_instance_change(self) -> InstanceChanges:
         """Return an object that subscribes to an instance without a client's action."""
         return InstanceChanges(self)
+
+    async def handle_observed_action(
+        self, action: str, group: str | None = None, **kwargs: Any
+    ) -> None:
+        """
+        Send the event of an instance to the client.
+
+        Override it to do something else: it is called with the ``action`` and the
+        ``pk``, once for each request that subscribed, in the turn of the consumer.
+        """
+        if not send_handled(action):
+            raise RuntimeError(
+                "handle_observed_action() sends the event that the library calls it "
+                "for. Elsewhere, send with reply()."
+            )
 
     @action()
     async def subscribe_instance(self, request_id: Any = None, **kwargs: Any) -> Answer:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from functools import partial
 from inspect import getattr_static
 from typing import Any
@@ -16,7 +17,10 @@ from turbo.observers.events.shared_query import SharedQuery
 from turbo.observers.wire.replies import encode, event_text
 from turbo.observers.wire.requests import Call
 
-__all__ = ["RowEvent", "RowSubscription", "gone_text"]
+__all__ = ["RowEvent", "RowSubscription", "gone_text", "send_handled"]
+
+#: The event that a consumer's own handle_observed_action() handles.
+_handled: ContextVar[RowEvent | None] = ContextVar("turbo_handled", default=None)
 
 STATUS = {"create": 201, "update": 200, "delete": 204, "snapshot": 200}
 
@@ -87,9 +91,25 @@ class RowSubscription(Subscription):
         super().stop()
 
     def tell(self, event: RowEvent) -> None:
+        """Send an event, or let the consumer handle it."""
+        if self.query.action == "retrieve" and self.consumer.handles_observed_actions:
+            self.consumer.turns.put(partial(self._let_handle, event))
+        else:
+            self.send(event)
+
+    async def _let_handle(self, event: RowEvent) -> None:
+        token = _handled.set(event)
+        try:
+            await self.consumer.handle_observed_action(
+                action=event.action, group=self.name, pk=json.loads(event.key)
+            )
+        finally:
+            _handled.reset(token)
+
+    def send(self, event: RowEvent) -> None:
         """Send an event."""
         position = event.position if self.wants_position else ""
-        if self._replies:
+        if self._replies or event.action not in STATUS:
             self._reply(event, position)
             return
         key = (event.action, event.text, self.request_id, position)
@@ -113,14 +133,22 @@ class RowSubscription(Subscription):
     def _reply(self, event: RowEvent, position: str) -> None:
         self.consumer.turns.put(
             partial(
-                self.consumer.reply,
+                self.consumer.websocket_reply,
                 event.action,
                 data=json.loads(event.text),
-                status=STATUS[event.action],
+                status=STATUS.get(event.action, 200),
                 request_id=self.call.request_id,
                 extra={"position": position} if position else None,
             )
         )
+
+
+def send_handled(action: str) -> bool:
+    """Send the event that is being handled, if any, and return whether there is."""
+    if (event := _handled.get()) is None:
+        return False
+    event.subscription.send(replace(event, action=action))
+    return True
 
 
 def gone_text(key: str) -> str:
