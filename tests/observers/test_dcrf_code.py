@@ -25,6 +25,7 @@ from turbo.observers import (
     GenericAsyncAPIConsumer,
     Multiplexer,
     ObserverModelInstanceMixin,
+    PaginatedModelListMixin,
     StreamedPaginatedListMixin,
     WebsocketLimitOffsetPagination,
     action,
@@ -413,3 +414,82 @@ async def test_a_reply_of_the_projects_own_needs_no_further_argument() -> None:
         ("subscribe_instance!", 201),
         ("update!", 200),
     ]
+
+
+class OwnPages(WebsocketLimitOffsetPagination):
+    def get_limit(self, **kwargs: Any) -> Any:
+        return 3 if kwargs.get("size") == "large" else super().get_limit(**kwargs)
+
+    def get_offset(self, **kwargs: Any) -> int:
+        return super().get_offset(**kwargs) + kwargs.get("skip", 0)
+
+    def get_paginated_response(self, data: Any) -> Any:
+        response = super().get_paginated_response(data)
+        response["names"] = [row["name"] for row in response.pop("results")]
+        return response
+
+
+class OwnPagesConsumer(PaginatedModelListMixin, GenericAsyncAPIConsumer):
+    queryset = Person.objects.order_by("id")
+    serializer_class = PersonSerializer
+    pagination_class = OwnPages
+
+    def get_paginated_response(self, data: Any) -> Any:
+        assert self.paginator is not None
+        return {**super().get_paginated_response(data), "own": True}
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit", "offset", "names"),
+    [
+        ({"limit": 2}, 2, 0, ["Ann", "Bob"]),
+        ({"limit": "2", "offset": "1"}, 2, 1, ["Bob", "Cid"]),
+        ({"query": {"limit": 1}}, 1, 0, ["Ann"]),
+        ({"size": "large", "skip": 2}, 3, 2, ["Cid", "Dan"]),
+        ({"limit": 1, "offset": 4}, 1, 4, []),
+        ({"limit": 1, "offset": 9}, 1, 9, []),
+        ({"limit": 1, "offset": "x"}, 1, 0, ["Ann"]),
+    ],
+)
+async def test_pages_are_cut_by_methods_of_the_projects_own(
+    asked: dict[str, Any], limit: int, offset: int, names: list[str]
+) -> None:
+    for name in ("Ann", "Bob", "Cid", "Dan"):
+        await Person.objects.acreate(name=name)
+    async with Client(OwnPagesConsumer) as client:
+        answer = await client.ask("list", **asked)
+
+    assert answer["data"] == {
+        "count": 4,
+        "limit": limit,
+        "offset": offset,
+        "names": names,
+        "own": True,
+    }
+
+
+@pytest.mark.parametrize("limit", [None, 0, -1, "x", [], 10**400])
+async def test_a_limit_that_makes_no_sense_is_left_out(limit: Any) -> None:
+    await Person.objects.acreate(name="Ann")
+    async with Client(StreamedConsumer) as client:
+        answer = await client.ask("list", limit=limit)
+
+    assert answer["data"]["limit"] == (1 if limit != 10**400 else 10_000)
+
+
+async def test_a_consumer_may_make_pages_without_a_class_for_them() -> None:
+    class HalfConsumer(PersonConsumer):
+        def paginate_queryset(self, queryset: Any, **kwargs: Any) -> Any:
+            return queryset[:1]
+
+        def get_paginated_response(self, data: Any) -> Any:
+            return {"first": data}
+
+    for name in ("Ann", "Bob"):
+        await Person.objects.acreate(name=name)
+    async with Client(HalfConsumer) as client:
+        listed = await client.ask("list")
+        subscribed = await client.ask("subscribe_list", snapshot=True)
+
+    for answer in (listed, subscribed):
+        assert [row["name"] for row in answer["data"]["first"]] == ["Ann"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from django.core.exceptions import ValidationError as DjangoValidationError
@@ -17,9 +18,13 @@ from turbo.exceptions import ConfigurationError
 from turbo.observers.asking_in_turn import ask_now
 from turbo.observers.connection.after_reply import current_call
 from turbo.observers.consumers import AsyncAPIConsumer
+from turbo.observers.pagination import WebsocketLimitOffsetPagination
 from turbo.observers.wire.requests import http_request
 
 __all__ = ["GenericAsyncAPIConsumer"]
+
+#: The paginator of the list that is being made; lists may be made at the same time.
+_paginator: ContextVar[Any] = ContextVar("turbo_paginator", default=None)
 
 
 class GenericAsyncAPIConsumer(AsyncAPIConsumer):
@@ -132,14 +137,35 @@ class GenericAsyncAPIConsumer(AsyncAPIConsumer):
     def list_data(self, **kwargs: Any) -> Any:
         """Return the objects that the message asks for, or a page of them."""
         queryset = self.filter_queryset(self.get_queryset(**kwargs), **kwargs)
-        if self.pagination_class is None:
-            return self._many(queryset, kwargs)
-        paginator = self.pagination_class()
+        token = _paginator.set(self.pagination_class and self.pagination_class())
+        try:
+            page = self.paginate_queryset(queryset, **kwargs)
+            if page is None:
+                return self._many(queryset, kwargs)
+            return self.get_paginated_response(self._many(page, kwargs))
+        finally:
+            _paginator.reset(token)
+
+    @property
+    def paginator(self) -> Any:
+        """Return the paginator of the list that is being made, or ``None``."""
+        return _paginator.get()
+
+    def paginate_queryset(self, queryset: QuerySet[Any], **kwargs: Any) -> Any:
+        """Return the page that the message asks for, or ``None`` for all objects."""
+        paginator = self.paginator
+        if paginator is None:
+            return None
+        if isinstance(paginator, WebsocketLimitOffsetPagination):
+            return paginator.paginate_queryset(
+                queryset, self.scope, view=self, **kwargs
+            )
         request = http_request(self.scope, "list", kwargs)
-        page = paginator.paginate_queryset(queryset, request, view=self)
-        if page is None:
-            return self._many(queryset, kwargs)
-        answer = paginator.get_paginated_response(self._many(page, kwargs))
+        return paginator.paginate_queryset(queryset, request, view=self)
+
+    def get_paginated_response(self, data: Any) -> Any:
+        """Return the answer with the serialized objects of a page."""
+        answer = self.paginator.get_paginated_response(data)
         return answer.data if isinstance(answer, Response) else answer
 
     def _many(self, objects: Any, kwargs: Mapping[str, Any]) -> Any:

@@ -38,6 +38,9 @@ __all__ = ["InstanceQuery", "ListQuery", "ReadRow", "SharedQuery"]
 ROWS = ("filter_queryset", "get_object", "get_queryset", "list_data")
 TEXTS = ("get_serializer", "get_serializer_class", "get_serializer_context")
 
+#: Methods that choose a page.
+PAGES = ("get_paginated_response", "paginate_queryset")
+
 
 def _overrides(consumer: Any, names: Iterable[str]) -> bool:
     """Return whether a consumer or its class overrides any of these methods."""
@@ -369,6 +372,8 @@ class ListQuery(SharedQuery):
     ) -> str | None:
         """Return what ``list`` answers all clients; ``None`` if the answers differ."""
         if not (self.shares_rows and self.shares_texts):
+            return None
+        if _overrides(consumers[0], PAGES):
             return None
         run = self._run(consumers[0])
 
