@@ -57,6 +57,9 @@ FROM_CLIENTS = {
     "shared_query: consumers[0].get_object": 1,
     "shared_query: consumer.list_data": 1,
     "shared_query: retrieve": 1,
+    # A handler that is used through the class.
+    "handlers: bound.subscribe": 1,
+    "handlers: bound.unsubscribe": 1,
     # Running a method of the consumer's in another way.
     "actions: function": 1,
     "actions: database_sync_to_async(call)": 1,
