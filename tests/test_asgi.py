@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from channels.routing import URLRouter
 from channels.testing import HttpCommunicator, WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser
 from django.test import override_settings
@@ -120,6 +121,38 @@ async def test_a_site_below_a_path_of_its_own_has_its_streams_there() -> None:
 
     assert connected
     await communicator.disconnect(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("path", ["/site/ws/", "/ws/"])
+@pytest.mark.parametrize(
+    "prefix", [{"FORCE_SCRIPT_NAME": "/site"}, {"root_path": "/site"}]
+)
+@pytest.mark.parametrize("setting", ["/ws/", "/site/ws/"])
+async def test_a_proxy_may_strip_the_prefix_of_the_site(
+    settings: Any, path: str, prefix: dict[str, str], setting: str
+) -> None:
+    """Regression: no setting worked for a proxy that strips it."""
+    settings.FORCE_SCRIPT_NAME = prefix.get("FORCE_SCRIPT_NAME")
+    if settings.FORCE_SCRIPT_NAME:
+        settings.TURBO = {"WEBSOCKET_PATH": setting}
+    application = get_application("tests.test_asgi.own_urlpatterns")
+    more = path.replace("ws", "more")
+
+    for place in (path, more):
+        communicator = visit(application, place, "http://testserver")
+        communicator.scope["root_path"] = prefix.get("root_path", "")
+        connected, _ = await communicator.connect(PATIENCE)
+        assert connected
+        await communicator.disconnect(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("path", ["/site/ws/", "/ws/"])
+async def test_patterns_below_a_prefix_serve_both_paths(
+    settings: Any, path: str
+) -> None:
+    settings.FORCE_SCRIPT_NAME = "/site"
+
+    assert await connects(URLRouter(routing.websocket_urlpatterns), path)
 
 
 async def test_the_consumer_works_alone_and_only_for_websockets() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.template import engines
 from django.test import override_settings
+from django.urls.base import set_script_prefix
 from django.utils.functional import SimpleLazyObject
 
 HEAD = (
@@ -52,3 +54,38 @@ def test_head_names_the_address_of_the_socket() -> None:
     assert head().startswith(
         '<meta name="turbo-channels-url" content="/live/&quot;ws&quot;/">'
     )
+
+
+@pytest.fixture
+def _below_site() -> Iterator[None]:
+    """A request below /site; Django sets the prefix for each."""
+    set_script_prefix("/site")
+    yield
+    set_script_prefix("/")
+
+
+@pytest.mark.usefixtures("_below_site")
+@pytest.mark.parametrize(
+    ("path", "address"),
+    [
+        ("/ws/", "/site/ws/"),
+        ("ws/", "/site/ws/"),
+        ("/site/ws/", "/site/ws/"),
+        ("wss://live.example.com/ws/", "wss://live.example.com/ws/"),
+    ],
+)
+def test_head_names_an_address_below_the_prefix(path: str, address: str) -> None:
+    with override_settings(TURBO={"WEBSOCKET_PATH": path}):
+        assert f'name="turbo-channels-url" content="{address}"' in head()
+
+
+@pytest.mark.usefixtures("_below_site")
+def test_an_event_stream_is_below_the_prefix() -> None:
+    source = (
+        "{% load turbo_streams %}"
+        '{% turbo_subscribe "testapp:Announcements" transport="sse" %}'
+    )
+
+    html = engines["django"].from_string(source).render({})
+
+    assert ' src="/site/turbo/sse/?stream=' in html

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -25,6 +25,7 @@ from django.urls import URLPattern, re_path
 from django.utils.module_loading import import_string
 
 from turbo.connections.origin import OriginValidator
+from turbo.http.addresses import prefix_of, without_prefix
 from turbo.routing import get_websocket_urlpatterns
 from turbo.runtime.log_once import once_a_minute
 from turbo.typing import ASGIApplication, Receive, Scope, Send
@@ -72,13 +73,17 @@ def _straight(streams: URLPattern, router: ASGIApplication) -> ASGIApplication:
     """
     Return an application that calls the consumer of the streams without the router.
 
-    The router would keep a copy of the scope for as long as a page is connected.
+    The router would keep a copy of the scope for as long as a page is connected. It
+    gets the path below the prefix of the site, as the URLs of Django do.
     """
-    path = "/" + str(streams.pattern)
+    own = "/" + str(streams.pattern)
     consumer: Any = streams.callback
 
     def application(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        chosen = consumer if scope["path"] == path else router
-        return chosen(scope, receive, send)
+        path = without_prefix(scope["path"], prefix_of(scope))
+        if path == own:
+            return cast(Awaitable[None], consumer(scope, receive, send))
+        below = dict(scope, path_remaining=path.lstrip("/"))
+        return router(below, receive, send)
 
     return application

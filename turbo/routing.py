@@ -8,6 +8,7 @@ from django.urls import URLPattern, path
 
 from turbo.conf import get_settings
 from turbo.consumers import TurboStreamsConsumer
+from turbo.http.addresses import prefix_of, without_prefix
 
 __all__ = ["get_websocket_urlpatterns", "websocket_urlpatterns"]
 
@@ -15,10 +16,16 @@ websocket_urlpatterns: list[URLPattern]
 
 
 def get_websocket_urlpatterns() -> list[URLPattern]:
-    """Return the pattern for ``TURBO["WEBSOCKET_PATH"]``, in a list."""
-    route = get_settings().websocket_path.lstrip("/")
+    """
+    Return the pattern for ``TURBO["WEBSOCKET_PATH"]``, in a list.
+
+    With ``FORCE_SCRIPT_NAME``, there is one more, for proxies that leave the prefix.
+    """
+    prefix = prefix_of()
+    route = without_prefix(get_settings().websocket_path, prefix).lstrip("/")
+    routes = [route, f"{prefix}/{route}".lstrip("/")] if prefix else [route]
     view: Any = TurboStreamsConsumer.as_asgi()
-    return [path(route, view, name="turbo-websocket")]
+    return [path(route, view, name="turbo-websocket") for route in routes]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import StringIO
 from typing import Any
 
@@ -14,6 +14,8 @@ from django.conf import settings as django_settings
 from django.core.asgi import get_asgi_application
 from django.core.management import CommandError, call_command
 from django.test import override_settings
+from django.urls import path
+from django.urls.base import set_script_prefix
 
 from tests.support.servers import Project, Valkey, channel_layer
 from turbo.asgi import get_application
@@ -21,6 +23,7 @@ from turbo.checks.finding import Finding
 from turbo.checks.installation import examine_installation
 from turbo.checks.live import probe_all
 from turbo.checks.websocket import probe_websocket
+from turbo.consumers import TurboStreamsConsumer
 from turbo.runtime import discovery
 from turbo.streams import registry
 
@@ -215,6 +218,60 @@ async def test_pages_come_from_an_allowed_host(
     assert finding == Finding.ok(
         f"{__name__}.whole_stack at /ws/ serves the WebSocket of the streams."
     )
+
+
+@pytest.fixture
+def below_prefix(settings: Any) -> Iterator[None]:
+    """A site below /site; Django sets the prefix when a command starts."""
+    settings.FORCE_SCRIPT_NAME = "/site"
+    set_script_prefix("/site")
+    yield
+    set_script_prefix("/")
+
+
+@pytest.mark.usefixtures("below_prefix")
+async def test_the_socket_is_opened_where_pages_open_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(globals(), "whole_stack", get_application())
+
+    with in_this_module("whole_stack"):
+        finding = await probe_websocket()
+
+    assert finding == Finding.ok(
+        f"{__name__}.whole_stack at /site/ws/ serves the WebSocket of the streams."
+    )
+
+
+@pytest.mark.usefixtures("below_prefix")
+@pytest.mark.parametrize(
+    ("served", "missing", "verb"),
+    [("ws/", "/site/ws/", "strips"), ("site/ws/", "/ws/", "leaves")],
+)
+async def test_an_application_that_knows_one_of_two_paths(
+    monkeypatch: pytest.MonkeyPatch, served: str, missing: str, verb: str
+) -> None:
+    patterns = [path(served, TurboStreamsConsumer.as_asgi())]  # type: ignore[arg-type]
+    router = ProtocolTypeRouter({"websocket": URLRouter(patterns)})
+    monkeypatch.setitem(globals(), "half", router)
+
+    with in_this_module("half"):
+        finding = await probe_websocket()
+
+    assert finding == Finding.warning(
+        f"{__name__}.half serves the WebSocket of the streams at /{served}, but not at "
+        f"{missing}. Pages open /site/ws/.",
+        f"Use turbo.asgi.get_application(), which serves both; or make sure that the "
+        f"proxy {verb} the prefix /site.",
+    )
+
+
+@pytest.mark.usefixtures("below_prefix")
+async def test_an_application_that_knows_neither_path() -> None:
+    with in_this_module("empty_router"):
+        finding = await probe_websocket()
+
+    assert "does not know the WebSocket path /site/ws/: " in finding.text
 
 
 async def test_a_project_without_an_asgi_application(settings: Any) -> None:

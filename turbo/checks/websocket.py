@@ -11,6 +11,7 @@ from django.utils.module_loading import import_string
 
 from turbo.checks.finding import Finding
 from turbo.conf import get_settings
+from turbo.http.addresses import below_prefix, prefix_of, without_prefix
 from turbo.typing import ASGIApplication, Message, Scope
 
 __all__ = ["probe_websocket"]
@@ -27,7 +28,24 @@ async def probe_websocket() -> Finding:
             "ASGI_APPLICATION is not set, so no application serves the WebSocket.",
             'Set it to "<project>.asgi.application".',
         )
-    path = get_settings().websocket_path
+    path = below_prefix(get_settings().websocket_path)
+    stripped = without_prefix(path, prefix_of())
+    found = await _open(name, path)
+    if path == stripped:
+        return found
+    other = await _open(name, stripped)  # some proxies strip the prefix
+    if found.decision == other.decision:
+        return found
+    good, bad = (path, stripped) if found.decision == "ok" else (stripped, path)
+    return Finding.warning(
+        f"{name} serves the WebSocket of the streams at {good}, but not at {bad}. "
+        f"Pages open {path}.",
+        f"Use turbo.asgi.get_application(), which serves both; or make sure that the "
+        f"proxy {'leaves' if good == path else 'strips'} the prefix {prefix_of()}.",
+    )
+
+
+async def _open(name: str, path: str) -> Finding:
     async with _Socket(import_string(name), _scope(path)) as socket:
         try:
             return await _talk(socket, f"{name} at {path}")

@@ -23,6 +23,7 @@ from turbo.conf import get_settings
 from turbo.delivery.broadcast import moment
 from turbo.delivery.names import user_key
 from turbo.exceptions import UnknownStreamError
+from turbo.http.addresses import below_prefix
 from turbo.http.caching import keep_private
 from turbo.http.page_start import since_of
 from turbo.http.page_user import user_of
@@ -162,7 +163,7 @@ def _event_stream_path() -> str:
     try:
         return reverse("turbo:sse")
     except NoReverseMatch:
-        return get_settings().sse_path
+        return below_prefix(get_settings().sse_path)
 
 
 def _choose(option: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -362,7 +363,8 @@ def turbo_disable_prefetch() -> SafeString:
 @register.simple_tag
 def turbo_channels_url() -> SafeString:
     """Render ``<meta name="turbo-channels-url" content="/ws/">``."""
-    return html.meta("turbo-channels-url", get_settings().websocket_path)
+    path = below_prefix(get_settings().websocket_path)
+    return html.meta("turbo-channels-url", path)
 
 
 _examine("turbo_subscribe", takes_none=False, signs=True)
