@@ -12,7 +12,7 @@ from channels.routing import URLRouter
 from channels.testing import HttpCommunicator, WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser
 from django.test import override_settings
-from django.urls import path
+from django.urls import path, re_path
 
 from tests.support.rooms import modules
 from tests.support.servers import PATIENCE, ROOT
@@ -67,6 +67,35 @@ async def test_further_consumers_can_be_named_by_their_path() -> None:
 
     assert await connects(application, "/more/", "http://testserver")
     assert await connects(application, "/ws/", "http://testserver")
+
+
+another: Any = TurboStreamsConsumer.as_asgi()
+
+
+@pytest.mark.parametrize(
+    ("patterns", "shadowed"),
+    [
+        ([path("ws/", another)], ["ws/"]),
+        ([path("more/", another), re_path(r"^ws/$", another)], ["^ws/$"]),
+        ([path("ws/", URLRouter([path("", another)]))], ["ws/"]),
+        ([path("ws/", URLRouter([path("own/", another)]))], []),
+        ([path("ws/own/", another)], []),
+        ([re_path("", another)], []),
+        ([path("<path:anywhere>", another)], []),
+        ([*routing.get_websocket_urlpatterns()], []),
+    ],
+)
+def test_a_consumer_at_the_path_of_the_streams_is_told(
+    patterns: list[Any], shadowed: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Regression: it was never called, and nobody said so."""
+    get_application(patterns)
+
+    assert caplog.messages == [
+        f"The consumer at {route} is never called, because the streams of pages are "
+        f"at /ws/. Use another path for it, or set TURBO['WEBSOCKET_PATH']."
+        for route in shadowed
+    ]
 
 
 async def test_further_consumers_find_the_user_in_their_scope() -> None:

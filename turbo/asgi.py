@@ -15,7 +15,7 @@ The ASGI application of a project.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, cast
 
 from channels.auth import AuthMiddlewareStack
@@ -26,7 +26,7 @@ from django.utils.module_loading import import_string
 
 from turbo.connections.origin import OriginValidator
 from turbo.http.addresses import prefix_of, without_prefix
-from turbo.routing import get_websocket_urlpatterns
+from turbo.routing import NAME, get_websocket_urlpatterns
 from turbo.runtime.log_once import once_a_minute
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 
@@ -53,12 +53,37 @@ def get_application(
         websocket_urlpatterns = import_string(websocket_urlpatterns)
     routes: list[Any] = [*get_websocket_urlpatterns()]
     if websocket_urlpatterns:
+        _warn_of_shadowed(websocket_urlpatterns, "/" + str(routes[0].pattern))
         further: Any = AuthMiddlewareStack(URLRouter(list(websocket_urlpatterns)))
         routes.append(re_path("", further))
     nowhere: Any = _refuse
     routes.append(re_path("", nowhere))
     websocket = OriginValidator(_straight(routes[0], URLRouter(routes)))
     return ProtocolTypeRouter({"http": http, "websocket": websocket})
+
+
+def _warn_of_shadowed(patterns: Iterable[Any], streams: str) -> None:
+    """Warn of a pattern for just the path of the streams; one for all paths is fine."""
+    for pattern in patterns:
+        if (
+            pattern.name != NAME
+            and _matches(pattern, streams)
+            and not _matches(pattern, "/turbo-matches-everything/")
+        ):
+            logger.warning(
+                "The consumer at %s is never called, because the streams of pages are "
+                "at %s. Use another path for it, or set TURBO['WEBSOCKET_PATH'].",
+                pattern.pattern,
+                streams,
+            )
+
+
+def _matches(pattern: Any, path: str) -> bool:
+    found = pattern.pattern.match(path.lstrip("/"))
+    routes = getattr(pattern.callback, "routes", None)  # that of a URLRouter
+    if found is None or routes is None:
+        return found is not None
+    return any(_matches(route, found[0]) for route in routes)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,6 +12,9 @@ from turbo.http.addresses import prefix_of, without_prefix
 
 __all__ = ["get_websocket_urlpatterns", "websocket_urlpatterns"]
 
+#: The name of the pattern.
+NAME = "turbo-websocket"
+
 websocket_urlpatterns: list[URLPattern]
 
 
@@ -25,7 +28,7 @@ def get_websocket_urlpatterns() -> list[URLPattern]:
     route = without_prefix(get_settings().websocket_path, prefix).lstrip("/")
     routes = [route, f"{prefix}/{route}".lstrip("/")] if prefix else [route]
     view: Any = TurboStreamsConsumer.as_asgi()
-    return [path(route, view, name="turbo-websocket") for route in routes]
+    return [path(route, view, name=NAME) for route in routes]
 
 
 def __getattr__(name: str) -> Any:
