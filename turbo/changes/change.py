@@ -62,7 +62,7 @@ class ModelChange:
 def has_pk(instance: Model, model: type[Model]) -> bool:
     """Return whether every part of the primary key of ``model`` has a value."""
     fields = model._meta.pk_fields
-    return all(getattr(instance, field.attname) is not None for field in fields)
+    return None not in [getattr(instance, field.attname) for field in fields]
 
 
 def pk_of(instance: Model, model: type[Model]) -> Any:
@@ -71,11 +71,11 @@ def pk_of(instance: Model, model: type[Model]) -> Any:
 
     An instance made with ``pk="5"`` keeps the string, but it is the same row as 5.
     """
-    values = tuple(
+    values = [
         field.to_python(getattr(instance, field.attname))
         for field in model._meta.pk_fields
-    )
-    return values if len(values) > 1 else values[0]
+    ]
+    return tuple(values) if len(values) > 1 else values[0]
 
 
 def image(instance: Model, model: type[Model], *, stored: bool = True) -> Model:
@@ -100,27 +100,30 @@ def image(instance: Model, model: type[Model], *, stored: bool = True) -> Model:
         attnames = {field.attname for field in model._meta.concrete_fields}
         values = {k: v for k, v in vars(instance).items() if k in attnames}
         related = {k: v for k, v in instance._state.fields_cache.items() if k in names}
+    values["_state"] = _state(instance, related)
     if stored:
         values.pop("_prefetched_objects_cache", None)
     _detach(values, chosen, stored=stored)
-    values["_state"] = _state(instance, related)
     twin: Model = object.__new__(chosen)  # __init__ would send post_init
-    vars(twin).update(values)
+    twin.__dict__ = values
     return twin
 
 
 def _detach(values: dict[str, Any], model: type[Model], *, stored: bool) -> None:
     """Copy mutable values, and drop those that only the database knows."""
-    for field in model._meta.concrete_fields:
+    fields = model._meta.concrete_fields
+    if stored and _GENERATED_IS_STALE:
+        for field in fields:
+            if field.generated:
+                values.pop(field.attname, None)
+    if len([v for v in values.values() if type(v) not in IMMUTABLE]) == 1:
+        return  # only _state, as nearly always
+    for field in fields:
         name = field.attname
-        if name not in values:
+        value = values.get(name)
+        if type(value) in IMMUTABLE:
             continue
-        value = values[name]
-        if stored and field.generated and _GENERATED_IS_STALE:
-            del values[name]
-        elif type(value) in IMMUTABLE:
-            continue
-        elif stored and hasattr(value, "resolve_expression"):
+        if stored and hasattr(value, "resolve_expression"):
             del values[name]
         elif isinstance(value, File):
             values[name] = value.name
@@ -129,8 +132,7 @@ def _detach(values: dict[str, Any], model: type[Model], *, stored: bool) -> None
 
 
 def _state(instance: Model, related: dict[str, Any]) -> ModelState:
-    state = ModelState()
-    state.db = instance._state.db
-    state.adding = instance._state.adding
-    state.fields_cache = related
+    state, given = ModelState(), instance._state
+    values: Any = {"db": given.db, "adding": given.adding, "fields_cache": related}
+    state.__dict__ = values
     return state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.db.models import Model
@@ -45,7 +45,7 @@ def looks_before_save(sender: type[Model], target: Target) -> bool:
     It has to if a watch needs the row. It also has to if a row of a child table may be
     added to an existing row of its parent table, which does not create the parent.
     """
-    return target.looks_back or target.model is not sender._meta.concrete_model
+    return target.looks_back or not target.is_of(sender)
 
 
 @guarded
@@ -55,8 +55,7 @@ def before_save(
     """Keep the results of the watches' ``before()`` for the rows that exist."""
     stored: dict[type[Model], Before] = {}
     for target in watchlist.targets(sender):
-        own = target.model is sender._meta.concrete_model
-        adds_child = instance._state.adding and not own
+        adds_child = instance._state.adding and not target.is_of(sender)
         if not (adds_child or needs_row(target, instance, using)):
             continue
         if not is_heard(target, raw=raw):
@@ -78,14 +77,17 @@ def on_save(
     **kwargs: Any,
 ) -> None:
     """Record the saved row and the rows of parent tables saved with it."""
-    stored = take(using, instance, _STORED) or {}
+    targets = watchlist.targets(sender)
+    stored: Mapping[type[Model], Before] = {}
+    if any(looks_before_save(sender, target) for target in targets):
+        stored = take(using, instance, _STORED) or {}
     if raw:
         keep(using, instance, FROM_FIXTURE, True)
     else:
         take(using, instance, FROM_FIXTURE)
-    for target in watchlist.targets(sender):
+    for target in targets:
         names = names_in(target.model, update_fields)
-        if raw and target.model is not sender._meta.concrete_model:
+        if raw and not target.is_of(sender):
             continue  # a fixture has an entry for each table
         if names is not None and not names:
             continue
@@ -106,18 +108,18 @@ def before_delete(
     sender: type[Model], instance: Model, using: str, origin: Any = None, **kwargs: Any
 ) -> None:
     """Keep the results of the watches' ``before()`` while the row exists."""
-    stored: dict[type[Model], Before] = {}
     for target in watchlist.own(sender):
-        if not (needs_row(target, instance, using) and is_heard(target)):
+        if not needs_row(target, instance, using):
             continue
-        row: Model | None
-        if _is_fetched(instance, target.model, origin):
+        row: Model | None = None
+        if not is_heard(target):
+            pass
+        elif _is_fetched(instance, target.model, origin):
             row = image(instance, target.model, stored=False)
         else:
             row = stored_row(instance, target, using)
-        if row is not None:
-            stored[target.model] = look_back(target, row)
-    keep(using, instance, _STORED, stored)
+        stored = {} if row is None else {target.model: look_back(target, row)}
+        keep(using, instance, _STORED, stored)
 
 
 def _is_fetched(instance: Model, model: type[Model], origin: Any) -> bool:
@@ -131,12 +133,13 @@ def _is_fetched(instance: Model, model: type[Model], origin: Any) -> bool:
 @guarded
 def on_delete(sender: type[Model], instance: Model, using: str, **kwargs: Any) -> None:
     """Record a deleted row. Django sends a signal for each parent's row as well."""
-    stored = take(using, instance, _STORED) or {}
     for target in watchlist.own(sender):
+        looked_back = needs_row(target, instance, using)
+        stored = take(using, instance, _STORED) if looked_back else None
         record(
             target,
             instance=instance,
             action="delete",
             using=using,
-            before=stored.get(target.model),
+            before=stored.get(target.model) if stored else None,
         )

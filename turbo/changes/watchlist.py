@@ -77,6 +77,10 @@ class Target:
                 names.update(watch.reads)
         return foreign_keys(self.model, sorted(names))
 
+    def is_of(self, sender: type[Model]) -> bool:
+        """Return whether these rows are those of ``sender`` and not of a parent."""
+        return self.model is sender._meta.concrete_model
+
     def reads_any(self, names: Collection[str]) -> bool:
         """Return whether a watch needs one of these fields of that row."""
         if not self.looks_back or self.reads is None:
@@ -131,8 +135,8 @@ class Watchlist:
 
     def own(self, sender: type[Model]) -> tuple[Target, ...]:
         """Return the target that is not a parent of ``sender``, if there is one."""
-        targets = self.targets(sender)
-        return tuple(t for t in targets if t.model is sender._meta.concrete_model)
+        targets = self.targets(sender)  # at most the first one
+        return targets[:1] if targets and targets[0].is_of(sender) else ()
 
     def _find(self, sender: type[Model]) -> Iterator[Target]:
         concrete = sender._meta.concrete_model

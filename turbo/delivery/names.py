@@ -67,7 +67,7 @@ def stream_id(name: str) -> str:
     'z7r3l7mdrbvujpqa35bauqyha7'
     """
     digest = hashlib.sha256(name.encode()).digest()
-    return base64.b32encode(digest).decode()[:26].lower()
+    return base64.b32encode(digest[:20]).decode()[:26].lower()
 
 
 def group_name(sid: str) -> str:
