@@ -56,6 +56,7 @@ KEPT: dict[str, str] = {
     "connections.permission_questions:_open": "tests that run, to be shared",
     "connections.users:_reload": "users loaded at once",
     "delivery.hub:_hubs": "the hub of a loop",
+    "delivery.throttle:_claim": "turns claimed at once",
     "delivery.topic:_read": "histories read at once",
     "observers.connection.worker:_workers": "the workers of a loop, while used",
     "pubsub.fan_out:_fan_outs": "the fan-out of a loop",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import pytest
@@ -24,6 +24,12 @@ class Turns(MemoryReplay):
     answers: ClassVar[list[float | Exception]] = []
     claims: ClassVar[list[tuple[str, float]]] = []
 
+    round_trips: ClassVar[list[int]] = []
+
+    async def claim_each(self, keys: Sequence[str], *, seconds: float) -> list[float]:
+        self.round_trips.append(len(keys))
+        return await super().claim_each(keys, seconds=seconds)
+
     async def claim(self, key: str, *, seconds: float) -> float:
         self.claims.append((key, seconds))
         answer = self.answers.pop(0) if self.answers else 0.0
@@ -37,7 +43,7 @@ def turns(settings: Any) -> Callable[..., None]:
     """Script the answers to the claims that follow."""
 
     def script(*answers: float | Exception, **options: Any) -> None:
-        Turns.answers[:], Turns.claims[:] = answers, []
+        Turns.answers[:], Turns.claims[:], Turns.round_trips[:] = answers, [], []
         backend = {"REPLAY_BACKEND": "tests.delivery.test_throttle.Turns"}
         settings.TURBO = backend | options
 
@@ -140,6 +146,40 @@ async def test_who_has_waited_long_enough_waits_no_more(
 
     assert await sent.until(1) == ["a"]
     assert len(Turns.claims) == 3
+
+
+async def test_many_streams_claim_their_turns_together(
+    turns: Callable[..., None],
+) -> None:
+    turns()
+    sent = Sent()
+
+    for number in range(20):
+        sent.throttle.ask(Append(f"s{number}", f"{number}"), "s")
+
+    assert await sent.until(20) == [str(number) for number in range(20)]
+    assert Turns.round_trips == [20]
+
+
+async def test_a_thread_wakes_the_loop_once(turns: Callable[..., None]) -> None:
+    class Loop:
+        calls: ClassVar[list[Callable[[], None]]] = []
+
+        def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
+            self.calls.append(callback)
+
+    turns()
+    sent, loop = Sent(), Loop()
+
+    for data in ("a", "b"):
+        sent.throttle.put(loop, message(data), "s")  # type: ignore[arg-type]
+    assert (len(loop.calls), sent.throttle.waiting()) == (1, 2)
+    loop.calls[0]()
+    sent.throttle.put(loop, Append("other", "c"), "s")  # type: ignore[arg-type]
+    assert (len(loop.calls), sent.throttle.waiting()) == (2, 2)
+    loop.calls[1]()
+
+    assert await sent.until(2) == ["s", "c"]
 
 
 async def test_an_outage_of_the_log_holds_nothing_up(

@@ -599,6 +599,9 @@ async def test_claim_admits_one_at_a_time(log: ReplayLog) -> None:
 
     assert 0.0 < await log.claim("refresh", seconds=600) <= 600
 
+    some = await log.claim_each(["refresh", "third", "third"], seconds=600)
+    assert [bool(pause) for pause in some] == [True, False, True]
+
     assert await log.claim("brief", seconds=0.01) == 0.0
     while await log.claim("brief", seconds=0.01):  # noqa: ASYNC110 - a log tells nobody
         await asyncio.sleep(0.01)

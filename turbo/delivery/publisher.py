@@ -88,7 +88,7 @@ class Publisher:
         if summary is None:
             self._queue.put(message)
         else:
-            self._loop.call_soon_threadsafe(self._throttle.ask, message, summary)
+            self._throttle.put(self._loop, message, summary)
 
     def moment(self) -> str:
         """

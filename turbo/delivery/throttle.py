@@ -9,11 +9,13 @@ replay log. A message that has waited for ``REFRESH_MAX_WAIT`` is sent in any ca
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from turbo.conf import get_settings
 from turbo.replay import get_replay
 from turbo.replay.base import Append
+from turbo.runtime.batching import batched
 
 __all__ = ["Throttle"]
 
@@ -23,8 +25,26 @@ class Throttle:
 
     def __init__(self, send: Callable[[Append], None]) -> None:
         self._send = send
+        #: Messages that other threads have put here; each wakes the loop if none did.
+        self._put: deque[tuple[Append, str]] = deque()
+        self._is_woken = False
         self._pending: dict[str, Append] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def put(
+        self, loop: asyncio.AbstractEventLoop, message: Append, summary: str
+    ) -> None:
+        """Let ``loop`` call :meth:`ask`, from any thread."""
+        self._put.append((message, summary))
+        if not self._is_woken:
+            self._is_woken = True
+            loop.call_soon_threadsafe(self._take)
+
+    def _take(self) -> None:
+        self._is_woken = False
+        while self._put:
+            self.ask(*self._put[0])
+            self._put.popleft()  # only now, so that waiting() never misses it
 
     def ask(self, message: Append, summary: str | None = None) -> None:
         """
@@ -44,15 +64,17 @@ class Throttle:
 
     def release(self) -> None:
         """Send all waiting messages."""
+        self._take()
         for sid in list(self._pending):
             self._emit(sid)
 
     def waiting(self) -> int:
         """Return the number of waiting messages."""
-        return len(self._pending)
+        return len(self._pending) + len(self._put)
 
     async def stop(self) -> None:
         """Drop all waiting messages and cancel the tasks."""
+        self._put.clear()
         self._pending.clear()
         tasks = list(self._tasks.values())
         for task in tasks:
@@ -71,19 +93,25 @@ class Throttle:
         settings = get_settings()
         waited = 0.0
         while waited < settings.refresh_max_wait:
-            pause = await self._claim(sid, settings.refresh_interval)
+            pause = await _claim(sid)
             if not pause:
                 return
             await asyncio.sleep(pause)
             waited += pause
 
-    async def _claim(self, sid: str, seconds: float) -> float:
-        try:
-            return await get_replay().claim(f"refresh:{sid}", seconds=seconds)
-        except Exception:
-            # An outage, which the publisher reports.
-            return 0.0
-
     def _emit(self, sid: str) -> None:
         if (message := self._pending.pop(sid, None)) is not None:
             self._send(message)
+
+
+@batched
+async def _claim(sids: list[str]) -> Sequence[float]:
+    """Claim the intervals of many streams in one round trip."""
+    keys = [f"refresh:{sid}" for sid in sids]
+    try:
+        return await get_replay().claim_each(
+            keys, seconds=get_settings().refresh_interval
+        )
+    except Exception:
+        # An outage, which the publisher reports.
+        return [0.0] * len(keys)

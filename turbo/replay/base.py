@@ -167,6 +167,10 @@ class ReplayLog(ABC):
         If it is already taken, return the seconds until it is free again.
         """
 
+    async def claim_each(self, keys: Sequence[str], *, seconds: float) -> list[float]:
+        """Call :meth:`claim` for each key; a subclass may do it in one round trip."""
+        return [await self.claim(key, seconds=seconds) for key in keys]
+
     @abstractmethod
     async def forbid(self, keys: Sequence[str], *, seconds: int) -> None:
         """Note that each key was revoked now, and keep this for some seconds."""

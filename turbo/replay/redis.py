@@ -132,10 +132,16 @@ class RedisReplay(ReplayLog):
 
     async def claim(self, key: str, *, seconds: float) -> float:
         """Take ``key`` among all processes."""
+        [remaining] = await self.claim_each([key], seconds=seconds)
+        return remaining
+
+    async def claim_each(self, keys: Sequence[str], *, seconds: float) -> list[float]:
+        """Take each key among all processes, in one round trip."""
         milliseconds = max(1, round(seconds * 1_000))
-        call = self._key_call(lua.CLAIM, key, "claim", milliseconds)
-        [remaining] = await self._hosts.ask([call])
-        return float(remaining) / 1_000
+        replies = await self._hosts.ask(
+            [self._key_call(lua.CLAIM, key, "claim", milliseconds) for key in keys]
+        )
+        return [float(remaining) / 1_000 for remaining in replies]
 
     async def forbid(self, keys: Sequence[str], *, seconds: int) -> None:
         """Note the revocations for all processes."""
