@@ -64,6 +64,8 @@ KEPT: dict[str, str] = {
     "runtime.threads:_turns": "whose turn it is, for each owner",
     # What a request or a task carries along.
     "inspector.panel:_current": "the panel that a request is shown in",
+    "observers.generics:_paginator": "the paginator of a list that is being made",
+    "runtime.context:_done": "what is done once for each commit",
     "runtime.context:_immediate": "whether broadcasts wait for transactions",
     "observers.connection.after_reply:_current": "what follows the reply",
     "observers.permissions:_about_event": "whether a permission is for an event",
@@ -98,7 +100,11 @@ KEPT: dict[str, str] = {
     "conf:get_settings": "the settings, read once",
     "connections.revocation:parse": "a revocation, for all connections",
     "delivery.names:stream_id": "digests of names",
+    "observers.consumers:_takes_extra": "signatures of reply()",
+    "observers.events.row_subscription:_handled": "methods of consumers",
     "observers.wire.requests:_parameters": "signatures of actions",
+    "streams.emitter:_refresh": "the element of a refresh",
+    "streams.model_streams:_takes_keywords": "signatures of hooks",
     "server.daphne:_controlled": "a class derived from another",
     # What limits or is owed; none of it can be asked for again.
     "connections.budgets:_accounts": "what each user has spent",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
-from django.db import connection, models
+from django.db import connection, models, transaction
 from django.template import Context, Template
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
@@ -24,6 +25,8 @@ from turbo.streams.registry import from_name, resolve
 from turbo.testing import StreamElement, capture_broadcasts
 
 pytestmark = pytest.mark.django_db
+
+real_commits = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
 
 @pytest.fixture
@@ -430,6 +433,63 @@ def test_the_refresh_says_whose_request_it_answers(board: Board) -> None:
     assert set(map(str, sent)) == {
         '<turbo-stream action="refresh" request-id="r-1"></turbo-stream>'
     }
+
+
+@real_commits
+def test_a_transaction_refreshes_each_stream_once(board: Board, home: Board) -> None:
+    with capture_broadcasts() as sent, transaction.atomic():
+        for parent in (board, board, home):
+            Pin.objects.create(board=parent, color="red")
+    assert [name for name, *_ in brief(sent)] == [
+        f"BoardStream:{board.pk}",
+        "PinStream",
+        f"BoardStream:{home.pk}",
+    ]
+
+    keys = list(Pin.objects.filter(board=board).values_list("pk", flat=True))
+    with capture_broadcasts() as sent:
+        Pin.objects.filter(board=board).delete()
+    assert sorted(name for name, *_ in brief(sent)) == [
+        f"BoardStream:{board.pk}",
+        "PinStream",
+        *[f"PinStream:{key}" for key in sorted(keys)],
+    ]
+
+
+@real_commits
+def test_every_transaction_refreshes(board: Board) -> None:
+    with capture_broadcasts(BoardStream) as sent:
+        with transaction.atomic(using="other"):
+            Board.objects.using("other").create(name="first, but committed last")
+            board.save()
+            with transaction.atomic():
+                board.save()
+        thread = threading.Thread(target=board.save)
+        thread.start()
+        thread.join()
+
+    assert len(sent) == 4
+
+
+@real_commits
+@pytest.mark.usefixtures("declaring")
+def test_a_hook_is_a_transaction_of_its_own(board: Board) -> None:
+    class Twice(turbo.ModelStream):
+        class Meta:
+            model = Pin
+            attribute = "twice"
+
+        def on_save(self, pin: Pin, created: bool) -> None:
+            if pin.color == "red":
+                pin.color = "blue"
+                pin.save()
+
+    with capture_broadcasts(board) as sent, transaction.atomic():
+        Pin.objects.create(board=board, color="red")
+        Pin.objects.create(board=board, color="green")
+
+    # Once for both pins, and once for the pin that the hook has saved.
+    assert brief(sent) == [(f"BoardStream:{board.pk}", "refresh", None)] * 2
 
 
 # --- The stream of all instances

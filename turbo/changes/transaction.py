@@ -23,7 +23,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from turbo.changes.records import Key, Record, report
-from turbo.runtime.context import immediately, is_immediate
+from turbo.runtime.context import is_immediate, report_scope
 
 __all__ = [
     "Outcome",
@@ -86,7 +86,7 @@ class _Part(weakref.ref[Hook]):
 def _drop(part: weakref.ref[Hook]) -> None:
     """Settle the actions of a hook that Django has dropped."""
     assert isinstance(part, _Part)
-    with immediately():
+    with report_scope():
         while part.actions:
             part.actions.pop(0).settle("rolled back")
 
@@ -155,7 +155,7 @@ class _Journal:
     def settle(self, part: _Part) -> None:
         """Report the objects of a part's records, and settle its actions."""
         contents, part.contents = part.contents, []
-        with immediately():
+        with report_scope():
             for content in contents:
                 if isinstance(content, Record):
                     report(self.take(content.key, content))
@@ -194,7 +194,7 @@ def enter(connection: BaseDatabaseWrapper, record: Record) -> None:
     journal = _journal(connection)
     # A hook changes an object of which later hooks have yet to report a change.
     waiting = journal.take(record.key) if journal and journal.is_committed else []
-    with immediately():
+    with report_scope():
         report([*waiting, record])
 
 

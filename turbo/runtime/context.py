@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,8 +19,10 @@ __all__ = [
     "cause",
     "cause_scope",
     "current_since",
+    "first_time",
     "immediately",
     "is_immediate",
+    "report_scope",
     "request_id",
     "request_scope",
     "set_since",
@@ -32,6 +34,7 @@ __all__ = [
 _PROCESS = os.urandom(6).hex()
 _suppressed: ContextVar[bool] = ContextVar("turbo_suppressed", default=False)
 _immediate: ContextVar[bool] = ContextVar("turbo_immediate", default=False)
+_done: ContextVar[set[Hashable] | None] = ContextVar("turbo_done", default=None)
 _request_id: ContextVar[str] = ContextVar("turbo_request_id", default="")
 _since: ContextVar[str] = ContextVar("turbo_since", default="")
 
@@ -101,6 +104,28 @@ def immediately() -> Iterator[None]:
 def is_immediate() -> bool:
     """Return whether broadcasts do not wait for transactions at present."""
     return _immediate.get()
+
+
+@contextmanager
+def report_scope() -> Iterator[None]:
+    """Report committed changes inside the block: nothing in it waits for a commit."""
+    immediate, done = _immediate.set(True), _done.set(set())
+    try:
+        yield
+    finally:
+        _immediate.reset(immediate)
+        _done.reset(done)
+
+
+def first_time(what: Hashable) -> bool:
+    """Return whether ``what`` is done for the first time for the reported changes."""
+    done = _done.get()
+    if done is None:
+        return True
+    if what in done:
+        return False
+    done.add(what)
+    return True
 
 
 @contextmanager

@@ -23,6 +23,8 @@ from django.db.models import ForeignKey, Model
 
 from turbo.changes import ModelChange
 from turbo.exceptions import ConfigurationError
+from turbo.runtime.context import first_time
+from turbo.streams.emitter import refresh_element
 from turbo.streams.html import dom_id
 from turbo.streams.rendering import Template
 from turbo.streams.stream import Stream
@@ -160,8 +162,14 @@ class ConventionalStream(Stream):
         concerned = [*before, *after, self.collection()]
         if change.action != "create":  # no page shows a new instance yet
             concerned.append(self)
-        for stream in _by_name(concerned).values():
-            stream.refresh()
+        for name, stream in _by_name(concerned).items():
+            if not first_time(("refresh", name)):
+                continue  # the first one shows the whole transaction
+            if stream is self and change.action == "delete":
+                # It is the last refresh of this stream, so nothing is saved by waiting.
+                stream.stream_raw(refresh_element())
+            else:
+                stream.refresh()
 
     def _show_all(self, before: Sequence[Stream], after: Sequence[Stream]) -> None:
         was, now = _by_name(before), _by_name(after)

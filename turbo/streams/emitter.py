@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, Self, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -24,7 +25,7 @@ from turbo.streams.html import (
 )
 from turbo.streams.rendering import Template, render, render_text
 
-__all__ = ["Content", "Elements", "Emitter", "Place"]
+__all__ = ["Content", "Elements", "Emitter", "Place", "refresh_element"]
 
 R = TypeVar("R")
 
@@ -113,6 +114,16 @@ class Elements(SafeString):
     def followed_by(self, other: Elements) -> Elements:
         """Return these elements and then the ``other`` ones."""
         return Elements.of(self + other, *self.targets, *other.targets)
+
+
+def refresh_element() -> SafeString:
+    """Return a refresh for all pages but the one that made the current request."""
+    return _refresh(request_id())
+
+
+@lru_cache(maxsize=64)
+def _refresh(request_id: str) -> SafeString:
+    return element("refresh", attributes={"request-id": request_id or None})
 
 
 class Emitter(Generic[R]):

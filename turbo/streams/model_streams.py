@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Self
 
 from django.apps import apps
@@ -222,8 +222,7 @@ def _as_stored(change: ModelChange) -> Any:
 
 
 def _call(hook: Any, *args: Any, **kwargs: Any) -> None:
-    parameters = inspect.signature(hook).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+    if _takes_keywords(getattr(hook, "__func__", hook)):
         hook(*args, **kwargs)
     else:
         hook(*args)
@@ -231,6 +230,12 @@ def _call(hook: Any, *args: Any, **kwargs: Any) -> None:
 
 def _moment() -> str:
     return get_replay().moment()
+
+
+@lru_cache(maxsize=256)
+def _takes_keywords(hook: Any) -> bool:
+    parameters = inspect.signature(hook).parameters.values()
+    return any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def _object_key(change: ModelChange) -> str:
