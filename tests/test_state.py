@@ -101,7 +101,7 @@ KEPT: dict[str, str] = {
     "connections.revocation:parse": "a revocation, for all connections",
     "delivery.names:stream_id": "digests of names",
     "observers.consumers:_takes_extra": "signatures of reply()",
-    "observers.events.row_subscription:_handled": "methods of consumers",
+    "observers.events.row_subscription:_handled": "the event that is handled",
     "observers.wire.requests:_parameters": "signatures of actions",
     "streams.emitter:_refresh": "the element of a refresh",
     "streams.model_streams:_takes_keywords": "signatures of hooks",
