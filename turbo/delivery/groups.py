@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Container, Iterable
+from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -18,7 +19,7 @@ from turbo.conf import get_settings
 from turbo.delivery.names import group_name
 from turbo.exceptions import ConfigurationError
 
-__all__ = ["Groups", "get_layer"]
+__all__ = ["Groups", "get_layer", "reconnect"]
 
 #: Seconds after which the attempt to leave a group is given up.
 PATIENCE = 5.0
@@ -34,6 +35,19 @@ def get_layer() -> Any:
             f"Add one, or name another in TURBO['CHANNEL_LAYER']."
         )
     return layer
+
+
+async def reconnect(layer: Any) -> None:
+    """
+    Close the idle connections of a layer of channels-redis, after an error.
+
+    They may be dead. Or they lead to a server that has become a replica: it keeps them,
+    and refuses for ever what is sent, although the address leads to another master now.
+    """
+    for index in range(getattr(layer, "ring_size", 0)):
+        pool = layer.connection(index).connection_pool
+        with suppress(Exception):
+            await pool.disconnect(inuse_connections=False)
 
 
 class Groups:

@@ -34,7 +34,7 @@ from turbo import metrics
 from turbo.conf import get_settings
 from turbo.delivery.envelope import Envelope
 from turbo.delivery.frame import Frame
-from turbo.delivery.groups import Groups, get_layer
+from turbo.delivery.groups import Groups, get_layer, reconnect
 from turbo.delivery.names import CONTROL, stream_id
 from turbo.delivery.protocol import PING
 from turbo.delivery.repair import Repairs
@@ -249,6 +249,7 @@ class Hub:
             nonlocal joined
             was_joined, joined = joined, False
             if not was_joined:
+                await reconnect(get_layer())
                 await self._join_again()
             await self._compare_tips()
 

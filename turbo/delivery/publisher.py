@@ -16,13 +16,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from turbo import metrics
 from turbo.conf import get_settings
 from turbo.delivery.envelope import Envelope, envelopes
+from turbo.delivery.groups import reconnect
 from turbo.delivery.names import group_name
 from turbo.delivery.throttle import Throttle
 from turbo.replay import get_replay
@@ -204,16 +205,17 @@ class Publisher:
 
     async def _send(self, envelope: Envelope) -> None:
         try:
+            layer = get_channel_layer(get_settings().channel_layer)
             try:
-                await self._group_send(envelope)
-            except Exception:  # an idle connection may have been closed
-                await self._group_send(envelope)
+                await self._group_send(layer, envelope)
+            except Exception:
+                await reconnect(layer)
+                await self._group_send(layer, envelope)
         except Exception as error:
             # The message is in the log; the hubs find the hole when they compare tips.
             self._outage.down(error)
 
-    async def _group_send(self, envelope: Envelope) -> None:
-        layer = get_channel_layer(get_settings().channel_layer)
+    async def _group_send(self, layer: Any, envelope: Envelope) -> None:
         if layer is None:
             return
         send = partial(layer.group_send, group_name(envelope.sid), envelope.pack())

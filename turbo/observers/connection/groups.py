@@ -16,6 +16,7 @@ from typing import Any
 from channels.layers import get_channel_layer
 
 from turbo.conf import get_settings
+from turbo.delivery.groups import reconnect
 from turbo.delivery.hub import IN_A_ROW
 from turbo.delivery.unreadable import drop, is_about_content
 from turbo.exceptions import ConfigurationError
@@ -121,9 +122,13 @@ class LayerGroups:
                 self._dispatch(message)
 
     async def _join_again(self) -> None:
-        for name in list(self.names):
-            if name in self.names:  # unless the consumer has left it meanwhile
-                await self.layer.group_add(name, self.channel)
+        try:
+            for name in list(self.names):
+                if name in self.names:  # unless the consumer has left it meanwhile
+                    await self.layer.group_add(name, self.channel)
+        except Exception:
+            await reconnect(self.layer)
+            raise
 
     def _dispatch(self, message: Any) -> None:
         kind = message.get("type") if isinstance(message, dict) else None
