@@ -113,6 +113,7 @@ KEPT: dict[str, str] = {
     "connections.permission_questions:_begun": "tests that run in a thread",
     "connections.permission_questions:_costs": "how long tests of a class take",
     "connections.permission_questions:_lock": "owns whether a test has begun",
+    "connections.missing_client:_pages": "pages that have not subscribed yet",
     "connections.sse:_stopping": "ends of event streams",
     "runtime.failures:failures": "what was logged in the last minute",
     "runtime.log_once:_last": "what was logged in the last minute",

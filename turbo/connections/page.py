@@ -14,6 +14,7 @@ from typing import TypeAlias
 from turbo import metrics
 from turbo.conf import get_settings
 from turbo.connections.connection import LiveConnection
+from turbo.connections.missing_client import found_client
 from turbo.connections.permissions import (
     Allowed,
     Decision,
@@ -86,6 +87,7 @@ class PageConnection(LiveConnection[PageSubscription]):
 
     async def subscribe(self, wanted: Sequence[Wanted]) -> None:
         """Subscribe to the ``wanted`` streams that the user may see, and answer."""
+        found_client(item.signed for item in wanted)
         async with self.revocations.lock:
             while wanted:  # again, if a revocation came meanwhile
                 again = await self._subscribe(wanted)

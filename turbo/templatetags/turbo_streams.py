@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from turbo.components import BaseComponent
 from turbo.conf import get_settings
+from turbo.connections.missing_client import expect_client
 from turbo.delivery.broadcast import moment
 from turbo.delivery.names import user_key
 from turbo.exceptions import UnknownStreamError
@@ -140,6 +141,7 @@ def _source(context: Context, item: Any, transport: str) -> SafeString:
     if user_key(user) is not None:
         keep_private(request)
     signed = stream.sign(user, since=since)
+    expect_client(request, signed)
     if transport == "websocket":
         return html.source(signed, since)
     query = urlencode({"stream": signed, "since": since})
