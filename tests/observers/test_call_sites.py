@@ -43,6 +43,7 @@ FROM_CLIENTS = {
     "pagination: self.get_offset": 1,
     "generics: self.get_serializer_context": 1,
     "instances: consumer.get_object": 1,
+    "instances: database_sync_to_async(self.get_object)": 1,
     "lists: consumer.get_queryset": 1,
     "mixins: self.list_data": 1,
     "mixins: database_sync_to_async(self.list_data)": 1,

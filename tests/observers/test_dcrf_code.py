@@ -10,7 +10,9 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import get_channel_layer
 from channels.testing import ApplicationCommunicator, WebsocketCommunicator
+from django.contrib.auth.models import Permission, User
 from django.dispatch import Signal
+from rest_framework import permissions as drf
 from rest_framework.exceptions import PermissionDenied
 
 from tests.observers.app.consumers import PersonConsumer
@@ -493,3 +495,85 @@ async def test_a_consumer_may_make_pages_without_a_class_for_them() -> None:
 
     for answer in (listed, subscribed):
         assert [row["name"] for row in answer["data"]["first"]] == ["Ann"]
+
+
+async def test_a_request_id_is_any_short_value() -> None:
+    ids: list[Any] = [{"page": 1, "part": "a"}, [1, "a"], True, 1.5, "x" * 255, None]
+    async with Client(PersonConsumer) as client:
+        for request_id in ids:
+            assert (await client.ask("ping", request_id=request_id))["data"] is None
+        ann = await Person.objects.acreate(name="Ann")
+        await client.ask("subscribe_instance", request_id=ids[0], pk=ann.pk)
+        await ann.asave()
+        event = await client.next()
+        left = await client.ask("unsubscribe_instance", request_id=ids[0], pk=ann.pk)
+
+    assert (event["action"], event["request_id"]) == ("update", ids[0])
+    assert left["response_status"] == 204
+
+
+async def test_unsubscribing_from_an_object_that_is_missing() -> None:
+    """As in DCRF, unless the client had subscribed to it."""
+    ann = await Person.objects.acreate(name="Ann")
+    async with Client(PersonConsumer) as client:
+        unknown = await client.ask("unsubscribe_instance", pk=ann.pk)
+        missing = await client.ask("unsubscribe_instance", pk=ann.pk + 1)
+
+    assert (unknown["response_status"], missing["response_status"]) == (204, 404)
+
+
+class Methods(drf.BasePermission):
+    def has_permission(self, request: Any, view: Any) -> bool:
+        return request.method in ("HEAD", "SEND_EMAIL", "POST")
+
+
+class MailConsumer(PersonConsumer):
+    permission_classes: Any = (Methods,)
+
+    @action()
+    async def send_email(self, **kwargs: Any) -> Any:
+        return None, 200
+
+    @action()
+    async def publish(self, **kwargs: Any) -> Any:
+        return None, 200
+
+    @action()
+    async def options(self, **kwargs: Any) -> Any:
+        return None, 200
+
+
+async def test_permissions_of_drf_see_the_name_of_a_custom_action() -> None:
+    async with Client(MailConsumer) as client:
+        statuses = [
+            (await client.ask(name))["response_status"]
+            for name in ("send_email", "publish", "options", "list")
+        ]
+
+    assert statuses == [200, 403, 200, 403]
+
+
+async def test_no_custom_action_is_a_safe_method() -> None:
+    class ReadOnlyConsumer(MailConsumer):
+        permission_classes = (drf.IsAuthenticatedOrReadOnly,)
+
+    async with Client(ReadOnlyConsumer) as client:
+        for name in ("send_email", "options"):
+            assert (await client.ask(name))["response_status"] == 403
+
+
+async def test_permissions_for_models_take_custom_actions_for_posts() -> None:
+    class ModelConsumer(MailConsumer):
+        permission_classes = (drf.DjangoModelPermissions,)
+
+    user = await User.objects.acreate(username="ann")
+    async with Client(ModelConsumer, user) as client:
+        refused = await client.ask("send_email")
+    permission = await Permission.objects.aget(
+        codename="add_person", content_type__app_label="observers_app"
+    )
+    await user.user_permissions.aadd(permission)
+    async with Client(ModelConsumer, await User.objects.aget()) as client:
+        allowed = await client.ask("send_email")
+
+    assert (refused["response_status"], allowed["response_status"]) == (403, 200)

@@ -229,7 +229,7 @@ async def test_drf_permissions_see_the_message_as_a_request(user: User) -> None:
         await client.ask("no_such_action")
 
     methods = [method for method, *_ in seen]
-    assert methods == ["HEAD", "POST", "GET", "PUT", "GET", "POST"]
+    assert methods == ["HEAD", "POST", "GET", "PUT", "GET", "NO_SUCH_ACTION"]
     assert seen[1][1:3] == ("/ws/", {"name": "Bob"})
     assert seen[2][3] == {"team": ["3"], "active": ["true"], "tag": ["1", "2"]}
 

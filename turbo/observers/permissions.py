@@ -7,7 +7,7 @@ see the message as an HTTP request (see :mod:`turbo.observers.wire.requests`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -150,18 +150,23 @@ class _FromDRF(BasePermission):
     def has_permission(
         self, scope: Scope, consumer: Any, action: str, **kwargs: Any
     ) -> Any:
-        request = http_request(scope, _asked(action), kwargs)
+        request = self._request(scope, _asked(action), kwargs)
         return self._inner.has_permission(request, consumer)
 
     def can_connect(self, scope: Scope, consumer: Any, message: Any = None) -> Any:
-        request = http_request(scope, "connect", {})
+        request = self._request(scope, "connect", {})
         return self._inner.has_permission(request, consumer)
 
     def has_object_permission(
         self, scope: Scope, consumer: Any, action: str, obj: Any, **kwargs: Any
     ) -> Any:
-        request = http_request(scope, _asked(action), kwargs)
+        request = self._request(scope, _asked(action), kwargs)
         return self._inner.has_object_permission(request, consumer, obj)
+
+    def _request(self, scope: Scope, action: str, arguments: Mapping[str, Any]) -> Any:
+        # Permissions for models refuse methods that they do not know.
+        known = getattr(self._inner, "perms_map", None)
+        return http_request(scope, action, arguments, methods=known)
 
     def asks_objects(self) -> bool:
         own = type(self._inner).has_object_permission

@@ -14,6 +14,7 @@ from turbo.connections.websocket import Link
 from turbo.delivery.frame import Frame
 from turbo.observers.connection.api_connection import JsonConnection
 from turbo.observers.wire.replies import encode, envelope, errors_list
+from turbo.observers.wire.requests import is_request_id
 from turbo.runtime.failures import log_failure
 from turbo.typing import Message, Scope
 
@@ -42,7 +43,7 @@ def refusal(
         payload.get("action"),
         errors=errors_list(error.detail),
         status=error.status_code,
-        request_id=request_id if isinstance(request_id, (str, int, float)) else None,
+        request_id=request_id if is_request_id(request_id) else None,
     )
     return Frame(wrap(stream, encode(content)))
 

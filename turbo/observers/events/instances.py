@@ -119,12 +119,14 @@ class ObserverModelInstanceMixin(RetrieveModelMixin, Base):
         Send no more changes of the object, which may be gone.
 
         End the subscription with this request id. If there is none, end all
-        subscriptions to the object.
+        subscriptions to the object. If there are none either, and the client cannot see
+        such an object, the answer is 404.
         """
         key = self.lookup_url_kwarg or self.lookup_field
         if key not in kwargs and request_id is None:
             raise ValidationError({key: ["This field is required."]})
-        _leave(self, request_id, kwargs.get(key))
+        if not _leave(self, request_id, kwargs.get(key)) and key in kwargs:
+            await database_sync_to_async(self.get_object)(**kwargs)
         return None, 204
 
 
@@ -202,7 +204,8 @@ async def _snapshot(subscription: RowSubscription) -> Any:
     return json.loads(text)
 
 
-def _leave(consumer: Any, request_id: Any, value: Any) -> None:
+def _leave(consumer: Any, request_id: Any, value: Any) -> bool:
+    """End subscriptions; return whether there were any."""
     subscriptions = [
         subscription
         for subscription in consumer.subscriptions
@@ -213,8 +216,10 @@ def _leave(consumer: Any, request_id: Any, value: Any) -> None:
         for subscription in subscriptions
         if subscription.call.request_id == request_id
     ]
-    for subscription in named or (subscriptions if value is not None else []):
+    ended = named or (subscriptions if value is not None else [])
+    for subscription in ended:
         consumer.subscriptions.discard(subscription)
+    return bool(ended)
 
 
 def _is_of(subscription: Any, value: Any) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
@@ -23,6 +23,7 @@ from urllib.parse import urlencode
 from django.core.handlers.asgi import ASGIRequest
 from rest_framework.exceptions import ParseError, ValidationError
 from rest_framework.parsers import JSONParser
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
 from turbo.conf import get_settings
@@ -41,6 +42,7 @@ __all__ = [
     "check_signature",
     "check_size",
     "http_request",
+    "is_request_id",
     "method_of",
     "query_of",
     "query_string",
@@ -68,6 +70,7 @@ METHODS = {
     "create": "POST",
     "delete": "DELETE",
     "list": "GET",
+    "list_cancel": "GET",
     "patch": "PATCH",
     "ping": "HEAD",
     "retrieve": "GET",
@@ -105,12 +108,25 @@ def check_size(frame: str | bytes) -> None:
 
 
 def check_request_id(value: Any) -> None:
-    """Raise an error unless ``value`` is a number or short: every event repeats it."""
-    if isinstance(value, str) and len(value) <= MAX_REQUEST_ID:
-        return
-    if value is None or isinstance(value, (int, float)):
-        return
-    raise ValidationError({"request_id": ["A number or a short string is expected."]})
+    """Raise an error unless ``value`` is short: every answer and event repeats it."""
+    if not is_request_id(value):
+        raise ValidationError({"request_id": ["A shorter value is expected."]})
+
+
+def is_request_id(value: Any) -> bool:
+    """
+    Return whether ``value`` may be repeated: a number, or anything that is short.
+
+    >>> is_request_id([1, {"a": None}]), is_request_id("x" * 256)
+    (True, False)
+    """
+    if isinstance(value, (int, float)):
+        return True
+    try:
+        text = value if isinstance(value, str) else encode(value)
+    except RecursionError:
+        return False
+    return len(text) <= MAX_REQUEST_ID
 
 
 def check_names(method: Callable[..., Any] | None, given: Mapping[str, Any]) -> None:
@@ -193,8 +209,21 @@ _CONTROL = _ANSWER | {"action", "event", "request_id"}
 _LISTS = frozenset({"list", "subscribe_list"})
 
 
-def http_request(scope: Scope, action: str, arguments: Mapping[str, Any]) -> Request:
-    """Return an HTTP request that is equivalent to a message."""
+def http_request(
+    scope: Scope,
+    action: str,
+    arguments: Mapping[str, Any],
+    *,
+    methods: Container[str] | None = None,
+) -> Request:
+    """
+    Return an HTTP request that is equivalent to a message.
+
+    With ``methods``, its method is one of these, or POST.
+    """
+    method = method_of(action)
+    if methods is not None and method not in methods:
+        method = "POST"
     try:
         body = encode(arguments.get("data")).encode()
     except RecursionError:
@@ -210,7 +239,7 @@ def http_request(scope: Scope, action: str, arguments: Mapping[str, Any]) -> Req
     ]
     http = {
         "type": "http",
-        "method": method_of(action),
+        "method": method,
         "path": scope.get("path", "/"),
         "query_string": query_string(arguments, action=action).encode(),
         "scheme": {"wss": "https"}.get(scope.get("scheme", "ws"), "http"),
@@ -236,9 +265,21 @@ def query_string(arguments: Mapping[str, Any], *, action: str) -> str:
 
 
 def method_of(action: str) -> str:
-    """Return the HTTP method that permissions and filters of DRF see for an action."""
-    default = "GET" if action.startswith(("subscribe", "unsubscribe")) else "POST"
-    return METHODS.get(action, default)
+    """
+    Return the HTTP method that permissions and filters of DRF see for an action.
+
+    For an action of the project, this is its name in capitals, and never one of the
+    methods that are safe.
+
+    >>> method_of("list"), method_of("subscribe_list"), method_of("send_email")
+    ('GET', 'GET', 'SEND_EMAIL')
+    >>> method_of("options")
+    'POST'
+    """
+    if action.startswith(("subscribe", "unsubscribe")):
+        return "GET"
+    own = action.upper()
+    return METHODS.get(action, "POST" if own in SAFE_METHODS else own)
 
 
 def _pairs(query: Mapping[str, Any]) -> dict[str, Any]:
