@@ -79,6 +79,56 @@ def test_a_driver_of_selenium(url: str, in_browser: Callable[..., Any]) -> None:
     assert in_browser(use) == 2
 
 
+def test_a_page_whose_policy_forbids_eval(
+    url: str, in_browser: Callable[..., Any]
+) -> None:
+    def use(page: SyncPage) -> int:
+        page.goto(f"{url}/boards/1/")
+        page.evaluate(
+            """() => {
+              const policy = document.createElement("meta")
+              policy.httpEquiv = "Content-Security-Policy"
+              policy.content = "script-src 'self'"
+              document.head.append(policy)
+            }"""
+        )
+        wait_for_streams(page, timeout=PATIENCE)
+        with pytest.raises(AssertionError, match="Expected 3 sources"):
+            wait_for_streams(page, count=3, timeout=0.1)
+        return connected(page)
+
+    assert in_browser(use) == 2
+
+
+class LeavingPage:
+    """A page of Playwright that is replaced by another while it is looked at."""
+
+    def __init__(self) -> None:
+        self._answers: list[Any] = [
+            RuntimeError("Execution context was destroyed, because of a navigation"),
+            [["name", "waiting"]],
+            [["name", "connected"]],
+        ]
+        self.pauses = 0
+
+    def evaluate(self, code: str) -> Any:
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def wait_for_timeout(self, milliseconds: float) -> None:
+        self.pauses += 1
+
+
+def test_a_page_that_is_being_left() -> None:
+    page = LeavingPage()
+
+    wait_for_streams(page, timeout=PATIENCE)
+
+    assert page.pauses == 2
+
+
 def test_server_sent_events(url: str, in_browser: Callable[..., Any]) -> None:
     def use(page: SyncPage) -> Any:
         page.goto(f"{url}/boards/1/?transport=sse")

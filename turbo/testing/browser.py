@@ -13,28 +13,20 @@ from typing import Any
 __all__ = ["await_for_streams", "wait_for_streams"]
 
 #: All sources of the page with their states: connected, waiting, or why it is denied.
-_SOURCES = """
-  [...document.querySelectorAll("turbo-channels-stream-source, turbo-stream-source")]
-    .map((source) => {
+_SOURCES = """Array.from(
+    document.querySelectorAll("turbo-channels-stream-source, turbo-stream-source"),
+    (source) => {
       const name = source.getAttribute("signed-stream-name") ?? source.src
       const isOpen = source.streamSource?.readyState === EventSource.OPEN
       const state = source.hasAttribute("connected") || isOpen ? "connected" : "waiting"
       return [name, source.getAttribute("denied") ?? state]
-    })
-"""
+    },
+  )"""
 
-#: The same once there is nothing left to wait for, and ``false`` until then.
-_SETTLED = f"""
-  (count) => {{
-    const sources = {_SOURCES}
-    const connected = sources.filter(([, state]) => state === "connected").length
-    const waiting = sources.filter(([, state]) => state === "waiting").length
-    const isDone = connected > 0 && connected === (count ?? sources.length)
-    return isDone || connected + waiting < sources.length ? sources : false
-  }}
-"""
+_LOOK = f"() => {_SOURCES}"
 
-_POLL = 0.05
+#: Milliseconds between two looks.
+_PAUSE = 50
 
 
 def wait_for_streams(
@@ -51,14 +43,11 @@ def wait_for_streams(
     It fails as soon as a subscription is denied, and after ``timeout`` seconds, and
     lists the state of each source.
     """
-    if hasattr(page, "execute_script"):
-        return _check(_poll(page, count, timeout), count)
-    try:
-        handle = page.wait_for_function(_SETTLED, arg=count, timeout=timeout * 1_000)
-        sources = handle.json_value()
-    except Exception as error:
-        _raise_unless_late(error)
-        sources = page.evaluate(f"() => {_SOURCES.strip()}")
+    deadline = time.monotonic() + timeout
+    while not _is_settled(sources := _look(page), count):
+        if time.monotonic() > deadline:
+            break
+        _pause(page)
     _check(sources, count)
 
 
@@ -69,31 +58,56 @@ async def await_for_streams(
     timeout: float = 10,
 ) -> None:
     """Async version of wait_for_streams(), for Playwright's asynchronous API."""
-    try:
-        handle = await page.wait_for_function(
-            _SETTLED, arg=count, timeout=timeout * 1_000
-        )
-        sources = await handle.json_value()
-    except Exception as error:
-        _raise_unless_late(error)
-        sources = await page.evaluate(f"() => {_SOURCES.strip()}")
+    deadline = time.monotonic() + timeout
+    while not _is_settled(sources := await _alook(page), count):
+        if time.monotonic() > deadline:
+            break
+        await page.wait_for_timeout(_PAUSE)
     _check(sources, count)
 
 
-def _poll(driver: Any, count: int | None, timeout: float) -> Any:
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        sources = driver.execute_script(f"return ({_SETTLED})(arguments[0])", count)
-        if sources:
-            return sources
-        time.sleep(_POLL)
-    return driver.execute_script(f"return {_SOURCES.strip()}")
+# Not wait_for_function(), which evaluates text in the page and needs 'unsafe-eval' in
+# its Content-Security-Policy.
+def _look(page: Any) -> Sequence[Sequence[str]]:
+    if hasattr(page, "execute_script"):
+        found: Sequence[Sequence[str]] = page.execute_script(f"return {_SOURCES}")
+        return found
+    try:
+        found = page.evaluate(_LOOK)
+    except Exception as error:
+        _raise_unless_leaving(error)
+        return []
+    return found
 
 
-def _raise_unless_late(error: Exception) -> None:
-    # Playwright has its own TimeoutError, which is not the builtin.
-    if type(error).__name__ != "TimeoutError":
+async def _alook(page: Any) -> Sequence[Sequence[str]]:
+    try:
+        found: Sequence[Sequence[str]] = await page.evaluate(_LOOK)
+    except Exception as error:
+        _raise_unless_leaving(error)
+        return []
+    return found
+
+
+def _raise_unless_leaving(error: Exception) -> None:
+    # Playwright's only name for this: the page is just being replaced by another.
+    if "because of a navigation" not in str(error):
         raise error
+
+
+def _pause(page: Any) -> None:
+    if hasattr(page, "execute_script"):
+        time.sleep(_PAUSE / 1_000)
+    else:
+        page.wait_for_timeout(_PAUSE)
+
+
+def _is_settled(sources: Sequence[Sequence[str]], count: int | None) -> bool:
+    """Tell whether there is nothing left to wait for."""
+    states = [state for _, state in sources]
+    connected = states.count("connected")
+    is_done = connected > 0 and connected == (len(states) if count is None else count)
+    return is_done or connected + states.count("waiting") < len(states)
 
 
 def _check(sources: Sequence[Sequence[str]], count: int | None) -> None:
