@@ -12,7 +12,7 @@ from django.urls.base import set_script_prefix
 from django.utils.functional import SimpleLazyObject
 
 HEAD = (
-    '<meta name="turbo-channels-url" content="/ws/">\n'
+    '<meta name="turbo-channels-url" content="/ws/">\n{meta}'
     '<script type="module" src="/static/turbo/turbo.js"{nonce} '
     'data-turbo-track="reload"></script>\n'
     '<script type="module" src="/static/turbo/turbo-channels.js"{nonce} '
@@ -37,16 +37,17 @@ def head(**context: Any) -> str:
 
 
 def test_head_loads_turbo_before_the_client() -> None:
-    assert head() == HEAD.format(nonce="")
+    assert head() == HEAD.format(meta="", nonce="")
 
 
 @pytest.mark.parametrize("nonce", ["r4nd0m", LazyNonce()], ids=["text", "lazy"])
 def test_head_carries_the_nonce_of_the_policy(nonce: Any) -> None:
-    assert head(csp_nonce=nonce) == HEAD.format(nonce=' nonce="r4nd0m"')
+    meta = '<meta name="csp-nonce" content="r4nd0m">\n'
+    assert head(csp_nonce=nonce) == HEAD.format(meta=meta, nonce=' nonce="r4nd0m"')
 
 
 def test_head_without_a_policy_in_force_has_no_nonce() -> None:
-    assert head(csp_nonce=None) == HEAD.format(nonce="")
+    assert head(csp_nonce=None) == HEAD.format(meta="", nonce="")
 
 
 @override_settings(TURBO={"WEBSOCKET_PATH": '/live/"ws"/'})
