@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,8 +16,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from redis.exceptions import ReadOnlyError
 
 from tests.bindings.worlds import World
+from tests.support.replicas import follow, promote, start_pair
 from tests.support.servers import PATIENCE, Valkey, wait_until
 from turbo.bindings.store import Applied, Listed, Read, Row, Slot, Store, Ticket
 from turbo.bindings.store.memory import MemoryStore
@@ -317,6 +320,47 @@ def test_redis_forgets_what_another_process_has_kept(valkey: Valkey) -> None:
         client.hset(key, "p", "f" * 40)
 
     assert store.peek(SLOT) is None
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[Valkey, Valkey]]:
+    """A master and its replica."""
+    servers = start_pair(Valkey, tmp_path)
+    yield servers
+    for server in servers:
+        server.kill()
+
+
+@pytest.mark.slow
+def test_redis_forgets_what_a_failover_and_the_failback_have_kept(
+    pair: tuple[Valkey, Valkey],
+) -> None:
+    """What was written to the former master meanwhile is lost."""
+    first, second = pair
+    store = RedisStore(hosts=[first.url])
+    fill(store, SLOT, 1)
+    follow(second, first)
+
+    promote(second)
+    write(store, SLOT, take(store, SLOT, 1), 1, '{"v":0}')
+    follow(first, second)
+    promote(first)
+
+    assert store.peek(SLOT) is None
+
+
+@pytest.mark.slow
+def test_redis_reads_nothing_from_a_replica(pair: tuple[Valkey, Valkey]) -> None:
+    """Its rows may be old."""
+    fill(RedisStore(hosts=[pair[0].url]), SLOT, 1)
+    follow(pair[1], pair[0])
+    store = RedisStore(hosts=[pair[1].url])
+
+    for read in (store.peek, store.read):
+        with pytest.raises(ReadOnlyError):
+            read(SLOT)
+    with pytest.raises(ReadOnlyError):
+        store.row(SLOT, "1")
 
 
 def test_redis_keeps_nothing_for_ever(valkey: Valkey) -> None:

@@ -19,7 +19,8 @@ from tests.support.replay_backends import (
     send,
     texts,
 )
-from tests.support.servers import Valkey, wait_until
+from tests.support.replicas import follow, promote, start_pair
+from tests.support.servers import Valkey
 from turbo.replay.redis import RedisReplay
 
 ROOM = "z7r3l7mdrbvujpqa35bauqyha7"
@@ -34,35 +35,10 @@ def servers(
     """A master and its replica."""
     if request.param is RedisServer and not RedisServer.program:
         pytest.skip("no redis-server on this machine")
-    started = []
-    for name in ("master", "replica"):
-        (tmp_path / name).mkdir()
-        started.append(request.param(tmp_path / name))
-        started[-1].command += ["--repl-diskless-sync-delay", "0"]
-        started[-1].start()
-    follow(started[1], started[0])
-    yield tuple(started)
+    started = start_pair(request.param, tmp_path)
+    yield started
     for server in started:
         server.kill()
-
-
-def follow(replica: Valkey, master: Valkey) -> None:
-    """Make ``replica`` a copy of ``master``."""
-    with replica.client() as client, master.client() as source:
-        client.replicaof("127.0.0.1", master.port)
-        wait_until(
-            lambda: (
-                client.info("replication")["master_link_status"] == "up"
-                and client.info("replication")["slave_repl_offset"]
-                == source.info("replication")["master_repl_offset"]
-            ),
-            what="a copy",
-        )
-
-
-def promote(server: Valkey) -> None:
-    with server.client() as client:
-        client.replicaof("NO", "ONE")
 
 
 @pytest_asyncio.fixture

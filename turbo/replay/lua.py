@@ -19,8 +19,7 @@ data are lost.
 
 An epoch ends when ``r`` is not what the server answers now, because the data that it
 reads from its disk, or that it got as a replica, may be older than what was sent to
-others. ``r`` is the replication id: a server that starts, or that becomes master, gets
-a new one, also if it was master before.
+others. If a Redis user may not call INFO, only lost keys end an epoch.
 
 A producer numbers its batches. Its field in the hash holds the number of the last
 batch, the number of the batch's first message, the outcome (``1`` overtaken, ``2``
@@ -30,6 +29,7 @@ same answer; one with a smaller number was sent before it and arrives late.
 
 from __future__ import annotations
 
+from turbo.runtime.redis import script
 from turbo.runtime.redis.script import Script
 
 __all__ = ["APPEND", "CLAIM", "FORBID", "FORBIDDEN", "READ", "SERVER", "TIP"]
@@ -37,12 +37,7 @@ __all__ = ["APPEND", "CLAIM", "FORBID", "FORBIDDEN", "READ", "SERVER", "TIP"]
 #: The most producers of a stream that are remembered.
 PRODUCERS = 256
 
-# A Redis user without the right to INFO can be used; then only lost keys end an epoch.
-_PROCESS = """
-local function process()
-    local info = redis.pcall('INFO', 'replication')
-    return type(info) == 'string' and string.match(info, 'master_replid:(%w+)') or ''
-end
+_TIME = """
 local function microseconds()
     local clock = redis.call('TIME')
     return clock[1] * 1000000 + clock[2]
@@ -51,10 +46,11 @@ end
 
 # KEYS: meta, log. ARGV: an epoch, if a new one begins; milliseconds to keep meta.
 _OPEN = (
-    _PROCESS
+    script.SERVER
+    + _TIME
     + """
 local meta, log = KEYS[1], KEYS[2]
-local run, now = process(), microseconds()
+local run, now = server(), microseconds()
 local held = redis.call('HMGET', meta, 'e', 'n', 't', 'c', 'r', 'f')
 local epoch, tip = held[1], tonumber(held[2])
 local last, cut = tonumber(held[3]), tonumber(held[4])
@@ -250,14 +246,15 @@ return redis.call('HMGET', KEYS[1], 'e', 'n', 'r', 'o')
 # KEYS: the server's word. ARGV: a word, if there is none; '1' to replace it anyway.
 # Returns the identity (of the data and the process together), the process, the time.
 SERVER = Script(
-    _PROCESS
+    script.SERVER
+    + _TIME
     + """
 if ARGV[2] == '1' then
     redis.call('SET', KEYS[1], ARGV[1])
 else
     redis.call('SET', KEYS[1], ARGV[1], 'NX')
 end
-local run = process()
+local run = server()
 local identity = redis.sha1hex(redis.call('GET', KEYS[1]) .. run)
 return {string.sub(identity, 1, 10), run, microseconds()}
 """
@@ -277,7 +274,7 @@ return math.max(1, redis.call('PTTL', KEYS[1]))
 # KEYS: the revocation. ARGV: milliseconds to keep it; a time that had not come when
 # this was sent, so that a late attempt does not revoke what was permitted since.
 FORBID = Script(
-    _PROCESS
+    _TIME
     + """
 local time = math.min(microseconds(), tonumber(ARGV[2]))
 time = math.max(time, tonumber(redis.call('GET', KEYS[1])) or 0)

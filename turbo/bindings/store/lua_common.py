@@ -8,7 +8,7 @@ All slots of a class have one hash tag, so that they are in one slot of a cluste
 and for each slot, behind ``turbo:{bindings.<class>}:<slot>:``
 
     meta     hash    e  epoch
-                     p  the server process that wrote last
+                     p  what identifies the server's data
                      n  number of the version
                      m  time of the version
                      c  number of rows
@@ -26,12 +26,14 @@ and for each slot, behind ``turbo:{bindings.<class>}:<slot>:``
     written  zset    pk, scored by the ticket; only while an earlier ticket is out
     log      list    the last changes, one a version
 
-Times are milliseconds of the server's clock. If a part of a slot is gone, or another
-server process wrote it, the whole slot is deleted, because its version may be older
-than one that clients have seen.
+Times are milliseconds of the server's clock. If a part of a slot is gone, or ``p`` is
+not what the server answers now, the whole slot is deleted, because its version may be
+older than one that clients have seen.
 """
 
 from __future__ import annotations
+
+from turbo.runtime.redis.script import SERVER
 
 __all__ = ["FILLED", "OPEN", "PARTS"]
 
@@ -41,15 +43,18 @@ PARTS = ("meta", "rows", "keys", "ranks", "order", "out", "written", "log")
 # KEYS: slots, then PARTS. ARGV: the slot's name, milliseconds to keep it, milliseconds
 # for which a ticket is valid, length of the log, '1' for a listed binding. Arguments of
 # single scripts begin at 6.
-OPEN = """
+OPEN = (
+    SERVER
+    + """
 local slots, meta, rows, keys, ranks, order, out, written, log = unpack(KEYS)
 local name, keep, patience, length = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local listed = ARGV[5] == '1'
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local info = redis.pcall('INFO', 'server')
-local process = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+local server = server()
+-- A replica, whose data may be old, refuses this; there is no such field.
+redis.call('HDEL', meta, '-')
 
 local function exactly(number)
     return string.format('%.0f', number)
@@ -69,7 +74,7 @@ local function open()
     for place, field in ipairs(fields) do
         opened[field] = tonumber(held[place + 2])
     end
-    local whole = held[2] == process
+    local whole = held[2] == server
         and redis.call('HEXISTS', slots, name) == 1
         and redis.call('HLEN', rows) == opened.c
         and redis.call('ZCARD', order) == opened.c
@@ -94,7 +99,7 @@ local function save()
         redis.call('LTRIM', log, -length, -1)
     end
     state.c = redis.call('HLEN', rows)
-    local fields = {'e', state.e, 'p', process}
+    local fields = {'e', state.e, 'p', server}
     for _, field in ipairs({'n', 'm', 'c', 'h', 't', 'g', 'f', 'v', 'o'}) do
         fields[#fields + 1] = field
         fields[#fields + 1] = exactly(state[field])
@@ -161,6 +166,7 @@ local function state()
     return {slot.e, slot.n, exactly(slot.m), exactly(now)}
 end
 """
+)
 
 # For scripts that only read; they return false unless the slot is filled.
 FILLED = (

@@ -19,7 +19,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-__all__ = ["UNREACHABLE", "Script", "is_elsewhere", "results", "unknown"]
+__all__ = ["SERVER", "UNREACHABLE", "Script", "is_elsewhere", "results", "unknown"]
 
 #: What is raised if a connection cannot be used any more.
 UNREACHABLE = (RedisConnectionError, RedisTimeoutError, OSError)
@@ -33,6 +33,17 @@ _ELSEWHERE = (
     ReadOnlyError,
     TryAgainError,
 )
+
+
+#: The beginning of a script: ``server()`` is a word that changes when the server starts
+#: or becomes master, also if it was master before. Then its data may be older than what
+#: clients have seen. It is '' for a user who may not call INFO.
+SERVER = """
+local function server()
+    local info = redis.pcall('INFO', 'replication')
+    return type(info) == 'string' and string.match(info, 'master_replid:(%w+)') or ''
+end
+"""
 
 
 class Script:
