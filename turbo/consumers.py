@@ -47,7 +47,7 @@ class TurboStreamsConsumer(Endpoint):
         """Accept every page; its signed names decide what it may see."""
         await self._socket.accept()
         scope = with_visitor(self._scope)
-        self._subscriber = PageConnection(scope, self._socket.put)
+        self._subscriber = PageConnection(scope, self._socket.put, self._socket.room)
 
     async def websocket_receive(self, message: Message) -> None:
         """Handle a frame."""

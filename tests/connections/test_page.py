@@ -114,6 +114,26 @@ async def test_the_answer_to_an_arrival_is_followed_by_what_was_missed() -> None
     assert frames[0]["position"] == answer["position"]
 
 
+async def test_a_page_that_has_missed_more_than_fits_gets_a_gap() -> None:
+    """Regression: it was closed as slow whenever it came back."""
+    log = {"REPLAY_BACKEND": f"{__name__}.Log"}
+    with override_settings(TURBO=log | {"QUEUE_BYTES": 1_000}):
+        since = get_replay().moment()
+        large, small = (Counter(n).sign(since=since) for n in range(2))
+        async with Socket() as socket:
+            await socket.subscribe(large, small)
+            Counter(0).update(text="x" * 1_000, id="x")
+            Counter(1).update(text="x", id="x")
+            await socket.messages(2)
+        async with Socket() as socket:
+            [lost] = await socket.subscribe(large, since=since)
+            [found] = await socket.subscribe(small, since=since)
+            assert len(await socket.messages()) == 1
+
+    assert (lost["recovered"], lost["position"][-2:]) == (False, ":1")
+    assert (found["recovered"], found["position"][-2:]) == (True, ":0")
+
+
 # --- Limits
 
 

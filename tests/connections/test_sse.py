@@ -190,4 +190,23 @@ async def test_a_browser_that_does_not_read_is_ended_to_come_again() -> None:
         for _ in range(3):
             queue.put(Frame('{"type":"ping"}'))
 
-    assert [text async for text in queue] == []
+    assert [text async for text in queue] == [": ping\n\n"]
+
+
+async def test_an_event_larger_than_the_queue_is_taken_if_it_is_the_first() -> None:
+    """Regression: the response ended before it, again and again."""
+    large = Frame('{"type":"gap","position":"e:1","filler":"larger than the queue"}')
+    with override_settings(TURBO={"QUEUE_BYTES": 20}):
+        queue = _Events()
+        queue.put(large)
+        queue.put(Frame('{"type":"ping"}'))
+        events = aiter(queue)
+
+        assert "id: e:1" in await anext(events)
+        assert await anext(events) == ": ping\n\n"
+        queue.put(large)
+        assert "id: e:1" in await anext(events)
+        queue.put(Frame('{"type":"ping"}'))
+        queue.put(large)
+        queue.put(Frame('{"type":"ping"}'))
+        assert [text async for text in events] == [": ping\n\n"]

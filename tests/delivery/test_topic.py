@@ -100,6 +100,7 @@ def test_an_arrival_says_where_its_history_starts(topic: Topic) -> None:
 
     assert (arrival.position, arrival.recovered) == ("e:1", True)
     assert [json.loads(f.text)["position"] for f in arrival.frames] == ["e:2", "e:3"]
+    assert (arrival.as_gap().position, arrival.as_gap().recovered) == ("e:3", False)
 
 
 def test_an_arrival_without_history_stands_at_the_tip(topic: Topic) -> None:

@@ -56,7 +56,7 @@ class Page:
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
         self._told = asyncio.Event()
-        self.subscriber = PageConnection({}, self._emit)
+        self.subscriber = PageConnection({}, self._emit, lambda: 1_000_000)
 
     def _emit(self, frame: Frame) -> None:
         self.frames.append(json.loads(frame.text))

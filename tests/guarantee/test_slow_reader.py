@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from asgiref.sync import sync_to_async
 from django.test import override_settings
 
+import turbo
 from benchmarks.sockets import Crowd
 from benchmarks.timing.readers import handshake
+from tests.connections.test_sse import events
+from tests.support.clients import LivePage
+from tests.support.lines import slow_line
 from tests.support.servers import PATIENCE, WebServer
 from tests.testapp.streams import Announcements, Counter
-from turbo.delivery.broadcast import shut_down
+from turbo.delivery.broadcast import moment, shut_down
 from turbo.delivery.names import stream_id
 
 pytestmark = pytest.mark.slow
@@ -111,3 +119,71 @@ def test_the_slow_one_comes_back_and_gets_what_it_missed(server: WebServer) -> N
     missed = [int(number) for number in NUMBER.findall(b"".join(heard))]
     first = int(position.rpartition(":")[2]) + 1
     assert missed == list(range(first, told + 2))
+
+
+LARGE = "x" * 1_500_000
+
+
+async def test_more_than_the_buffer_gets_a_slow_client_ahead(server: WebServer) -> None:
+    """Regression: it was closed as slow, came back, and was sent the same again."""
+    since = await sync_to_async(moment)()
+    signed = Counter(1).sign(since=since)
+    await broadcast(LARGE, LARGE, LARGE)
+
+    async with slow_line(server.port) as port:
+        url = f"ws://127.0.0.1:{port}"
+        async with LivePage(url, signed, since=since, max_size=None) as page:
+            await page.until(lambda: page.gaps > 0)
+            await broadcast("live")
+            await page.until(lambda: len(page.data) == 1)
+            await broadcast(LARGE, LARGE, LARGE, "last")
+            await page.until(lambda: page.gaps == 2 or ">last<" in page.data[-1])
+            await broadcast("next")
+            await page.until(lambda: ">next<" in page.data[-1])
+
+    assert ">live<" in page.data[0]
+    assert page.doubled == 0
+
+
+async def test_more_than_the_buffer_gets_a_slow_event_stream_ahead(
+    server: WebServer,
+) -> None:
+    since = await sync_to_async(moment)()
+    signed = Counter(1).sign(since=since)
+    await broadcast(LARGE, LARGE, LARGE)
+    heard: list[str] = []
+
+    async with slow_line(server.port) as port:
+        reading = asyncio.ensure_future(listen(port, signed, since, heard))
+        await until(lambda: any('action="refresh"' in data for data in heard))
+        await broadcast("live")
+        await until(lambda: ">live<" in heard[-1])
+        await broadcast(LARGE, LARGE, LARGE, "last")
+        await until(lambda: ">last<" in heard[-1] or heard.count(heard[0]) > 1)
+        await broadcast("next")
+        await until(lambda: ">next<" in heard[-1])
+        reading.cancel()
+
+
+async def listen(port: int, signed: str, since: str, heard: list[str]) -> None:
+    """Read an event stream, and come back where it ended, as a browser does."""
+    url, last_id = f"http://127.0.0.1:{port}", ""
+    while True:
+        async with events(url, signed, since=since, last_id=last_id) as stream:
+            with suppress(EOFError, httpx.TransportError):
+                while True:
+                    heard.append(await stream.data())
+                    last_id = stream.last_id
+        last_id = stream.last_id or last_id
+
+
+async def broadcast(*texts: str) -> None:
+    for text in texts:
+        Counter(1).append(text=text, id="list")
+    await sync_to_async(turbo.flush)()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - a list tells nobody
+            await asyncio.sleep(0.02)

@@ -1,8 +1,8 @@
 """
 The connection of one page, over a WebSocket or server-sent events.
 
-All frames for the page go through ``emit``, in order. The transport closes the
-connection.
+All frames for the page go through ``emit``, in order, and ``room()`` returns how many
+bytes may wait for it now. The transport closes the connection.
 """
 
 from __future__ import annotations
@@ -55,11 +55,14 @@ _Places: TypeAlias = list[tuple[_Place, list[Allowed]]]
 class PageConnection(LiveConnection[PageSubscription]):
     """The server's side of one connection."""
 
-    __slots__ = ("_has_missed_revocations", "_protocol", "deliver")
+    __slots__ = ("_has_missed_revocations", "_protocol", "_room", "deliver")
 
-    def __init__(self, scope: Scope, emit: Callable[[Frame], None]) -> None:
+    def __init__(
+        self, scope: Scope, emit: Callable[[Frame], None], room: Callable[[], int]
+    ) -> None:
         settings = get_settings()
         self.deliver = emit
+        self._room = room
         self._protocol = PageProtocol(
             Limits(
                 frame_bytes=settings.max_frame_bytes,
@@ -178,6 +181,15 @@ class PageConnection(LiveConnection[PageSubscription]):
             )
 
     def _welcome(self, names: Iterable[Allowed], arrival: Arrival) -> None:
+        """
+        Answer for accepted names, and send what the page has missed.
+
+        If there is no room for that, send a gap. Otherwise a page that reads slowly
+        would be closed, and would be sent the same again when it comes back.
+        """
+        if arrival.frames and arrival.size > self._room():
+            metrics.count("gaps", sid=arrival.sid)
+            arrival = arrival.as_gap()
         self._say(
             self._protocol.accept(
                 item.subscription,
@@ -188,8 +200,7 @@ class PageConnection(LiveConnection[PageSubscription]):
         )
         for frame in arrival.frames:
             self.deliver(frame)
-        size = sum(frame.size for frame in arrival.frames)
-        self.visitor.budget.charge("replay_bytes", size)
+        self.visitor.budget.charge("replay_bytes", arrival.size)
 
     def _refuse(self, refusals: Iterable[Refusal]) -> None:
         refusals = list(refusals)

@@ -143,6 +143,11 @@ class SendBuffer:
         """Return the size of the waiting frames."""
         return self._bytes
 
+    @property
+    def room(self) -> int:
+        """Return how many bytes may be added to the waiting frames."""
+        return self._limit - self._bytes
+
     def shut(self) -> None:
         """Take no more frames, and drop those that wait."""
         self._closed = True

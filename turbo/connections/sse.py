@@ -61,7 +61,7 @@ async def event_stream(request: HttpRequest) -> HttpResponseBase:
         "session": getattr(request, "session", None),
     }
     loops.expect()
-    subscriber = PageConnection(scope, events.put)
+    subscriber = PageConnection(scope, events.put, events.room)
     try:
         await subscriber.subscribe([Wanted(signed, since)])
     except BaseException:  # the browser has gone
@@ -143,7 +143,11 @@ _STATUS = {"denied": 403, "retry": 503}
 
 
 class _Events:
-    """The bounded queue of events for one browser."""
+    """
+    The bounded queue of events for one browser.
+
+    One event is always taken, however large, so that the browser gets ahead each time.
+    """
 
     def __init__(self) -> None:
         self._queue: deque[Frame] = deque()
@@ -154,10 +158,21 @@ class _Events:
 
     def put(self, frame: Frame) -> None:
         """Add a frame; if too many wait, the response ends, and the browser resumes."""
-        self._queue.append(frame)
-        self._bytes += frame.size
-        self._slow = self._slow or self._bytes > self._limit
+        if self._slow:
+            return
+        if self._queue and frame.size > self.room() + self._queue[0].size:
+            self._slow = True
+            first = self._queue.popleft()
+            self._queue.clear()
+            self._queue.append(first)
+        else:
+            self._queue.append(frame)
+            self._bytes += frame.size
         self._arrived.set()
+
+    def room(self) -> int:
+        """Return how many bytes may be added to the waiting events."""
+        return self._limit - self._bytes
 
     def refusal(self) -> HttpResponse | None:
         """Return the response for a subscription that was not accepted, or ``None``."""
@@ -168,10 +183,10 @@ class _Events:
         return None
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        while not self._slow:
+        while self._queue or not self._slow:
             await self._arrived.wait()
             self._arrived.clear()
-            while self._queue and not self._slow:
+            while self._queue:
                 frame = self._queue.popleft()
                 self._bytes -= frame.size
                 text = frame.wire("sse", _as_event)

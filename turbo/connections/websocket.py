@@ -228,6 +228,10 @@ class WebSocket:
         if not self._is_over:
             await self._send({"type": "websocket.send", "bytes": data})
 
+    def room(self) -> int:
+        """Return how many bytes may wait before the client counts as slow."""
+        return self._send_buffer.room
+
     async def ready(self) -> None:
         """Wait until no frame waits to be sent; other tasks may run first."""
         await asyncio.sleep(0)

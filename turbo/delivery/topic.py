@@ -55,6 +55,17 @@ class Arrival:
     position: str
     recovered: bool
     frames: tuple[Frame, ...]
+    #: The position after the frames.
+    end: str = ""
+
+    @property
+    def size(self) -> int:
+        """Return the size of the frames."""
+        return sum(frame.size for frame in self.frames)
+
+    def as_gap(self) -> Arrival:
+        """Return what the subscriber gets if the frames are too large for it."""
+        return Arrival(self.sid, self.end, False, ())
 
 
 #: The messages that a subscriber has missed, by their numbers.
@@ -194,8 +205,10 @@ class Topic:
         if history.tip > self.number:
             self._ahead[subscriber] = history.tip
         start = missed[0][0] - 1 if missed else history.tip
-        position = f"{history.epoch}:{start}" if history.epoch else ""
-        return Arrival(self.sid, position, True, tuple(frame for _, frame in missed))
+        end = missed[-1][0] if missed else history.tip
+        frames = tuple(frame for _, frame in missed)
+        places = [f"{history.epoch}:{n}" if history.epoch else "" for n in (start, end)]
+        return Arrival(self.sid, places[0], True, frames, places[1])
 
     def drop(self, subscriber: Subscriber) -> None:
         """Remove a subscriber."""
