@@ -50,7 +50,7 @@ class MessageStream(turbo.ModelStream):
         RoomList().show(message.room_id)
 
     def on_delete(self, message, *args, **kwargs):
-        room_stream = RoomStream.from_pk(message.room_id)  # the room may be deleted
+        room_stream = RoomStream.from_pk(message.room_id)  # no query
         room_stream.remove(id=f"message-{message.id}")
         RoomList().show(message.room_id)
 

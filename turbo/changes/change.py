@@ -14,7 +14,7 @@ from django.db.models.base import ModelState
 from turbo.changes.rows import IMMUTABLE
 from turbo.typing import ChangeAction
 
-__all__ = ["ModelChange", "has_pk", "image", "pk_of"]
+__all__ = ["ModelChange", "has_pk", "image", "pk_of", "restore_keys"]
 
 #: Before Django 6.0, an UPDATE does not return the values of generated fields.
 _GENERATED_IS_STALE = django.VERSION < (6, 0)
@@ -107,6 +107,21 @@ def image(instance: Model, model: type[Model], *, stored: bool = True) -> Model:
     twin: Model = object.__new__(chosen)  # __init__ would send post_init
     twin.__dict__ = values
     return twin
+
+
+def restore_keys(twin: Model) -> None:
+    """Replace related objects that lost their key in a delete by copies with it."""
+    related = twin._state.fields_cache
+    field: Any
+    for field in twin._meta.concrete_fields if related else ():
+        row = related.get(field.name)
+        key = vars(twin).get(field.attname)
+        if not isinstance(row, Model) or key is None:
+            continue
+        name = field.target_field.attname
+        if getattr(row, name) is None:
+            related[field.name] = copied = image(row, type(row), stored=False)
+            setattr(copied, name, key)
 
 
 def _detach(values: dict[str, Any], model: type[Model], *, stored: bool) -> None:

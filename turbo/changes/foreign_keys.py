@@ -1,5 +1,5 @@
 """
-Whether a foreign key of an instance still has the value that was loaded.
+Foreign keys, and whether an instance's still has the value that was loaded.
 
 Django assigns foreign keys through a descriptor, also when it loads rows. The one here
 does the same, and notes when another value replaces the first one. So loading rows
@@ -13,12 +13,13 @@ from typing import Any, TypeAlias
 
 from django.core.exceptions import FieldDoesNotExist
 from django.db import connections
-from django.db.models import ForeignKey, Model
+from django.db.models import CASCADE, ForeignKey, Model
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 
 __all__ = [
     "ForeignKeys",
     "are_as_loaded",
+    "cascading_keys",
     "foreign_keys",
     "note_assignments",
     "note_save",
@@ -58,6 +59,17 @@ def foreign_keys(model: type[Model], names: Collection[str]) -> ForeignKeys | No
             return None
         fields.append(field)
     return tuple(fields)
+
+
+def cascading_keys(model: type[Model]) -> ForeignKeys:
+    """Return the foreign keys of ``model`` along which Django deletes its rows."""
+    return tuple(
+        field
+        for field in model._meta.concrete_fields
+        if isinstance(field, ForeignKey)
+        and field.remote_field.on_delete is CASCADE
+        and not field.remote_field.parent_link
+    )
 
 
 def note_assignments(fields: ForeignKeys) -> None:

@@ -13,18 +13,16 @@ from typing import Any, NamedTuple, TypeAlias
 
 from django.db.models import ManyToManyField, Model, QuerySet
 
+from turbo.changes.guarded import guarded
+from turbo.changes.kept import keep, peek, take
 from turbo.changes.receivers import FROM_FIXTURE
 from turbo.changes.recording import (
     Before,
-    guarded,
     is_heard,
-    keep,
     look_back,
     needs_row,
-    peek,
     record,
     stored_row,
-    take,
 )
 from turbo.changes.watchlist import Target, concrete_classes, watchlist
 

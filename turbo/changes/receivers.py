@@ -9,17 +9,16 @@ from django.db.models import Model
 
 from turbo.changes.change import image
 from turbo.changes.foreign_keys import note_save
+from turbo.changes.guarded import guarded
+from turbo.changes.kept import keep, take
 from turbo.changes.recording import (
     Before,
-    guarded,
     is_heard,
-    keep,
     look_back,
     names_in,
     needs_row,
     record,
     stored_row,
-    take,
 )
 from turbo.changes.watchlist import Target, watchlist
 
@@ -131,7 +130,9 @@ def _is_fetched(instance: Model, model: type[Model], origin: Any) -> bool:
 
 
 @guarded
-def on_delete(sender: type[Model], instance: Model, using: str, **kwargs: Any) -> None:
+def on_delete(
+    sender: type[Model], instance: Model, using: str, origin: Any = None, **kwargs: Any
+) -> None:
     """Record a deleted row. Django sends a signal for each parent's row as well."""
     for target in watchlist.own(sender):
         looked_back = needs_row(target, instance, using)
@@ -142,4 +143,5 @@ def on_delete(sender: type[Model], instance: Model, using: str, **kwargs: Any) -
             action="delete",
             using=using,
             before=stored.get(target.model) if stored else None,
+            origin=origin,
         )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, ParamSpec, TypeAlias
+from typing import Any, TypeAlias
 
 from django.db import connections
 from django.db.models import Model
 
+from turbo.changes.cascades import keep_related
 from turbo.changes.change import has_pk, image, pk_of
 from turbo.changes.foreign_keys import are_as_loaded
+from turbo.changes.guarded import guarded
 from turbo.changes.records import Heard, Record
 from turbo.changes.transaction import enter
 from turbo.changes.watchlist import Target, Watch
@@ -21,41 +21,18 @@ from turbo.typing import ChangeAction
 
 __all__ = [
     "Before",
-    "guarded",
     "is_heard",
-    "keep",
     "look_back",
     "names_in",
     "needs_row",
-    "peek",
     "record",
     "stored_row",
-    "take",
 ]
 
 logger = logging.getLogger(__name__)
 
-P = ParamSpec("P")
-
 #: The results of the watches' ``before()``.
 Before: TypeAlias = Mapping[Watch, Any]
-
-_ATTRIBUTE = "_turbo_kept"
-
-
-def guarded(receiver: Callable[P, None]) -> Callable[P, None]:
-    """Log the exceptions of ``receiver``, so that they do not stop the write."""
-
-    @functools.wraps(receiver)
-    def guard(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            receiver(*args, **kwargs)
-        except Exception:
-            instance: Any = kwargs["instance"]
-            label = type(instance)._meta.label
-            logger.exception("A change of %s %r was lost.", label, instance.pk)
-
-    return guard
 
 
 def is_heard(target: Target, *, raw: bool = False) -> bool:
@@ -73,6 +50,7 @@ def record(
     update_fields: Iterable[str] | None = None,
     before: Before | None = None,
     raw: bool = False,
+    origin: Any = None,
 ) -> None:
     """Report a change to the watches after the commit, unless it is suppressed."""
     if not is_heard(target, raw=raw):
@@ -82,6 +60,8 @@ def record(
     twin._state.db = using
     if twin.pk is not pk:
         twin.pk = pk
+    if origin is not None and target.cascades:
+        keep_related(twin, using, origin)
     if before is None and action != "create" and target.looks_back:
         known = not needs_row(target, instance, using)
         before = look_back(target, twin) if known else None
@@ -156,27 +136,3 @@ def names_in(
     columns = model._meta.concrete_fields
     known = {field.name for field in columns} | {field.attname for field in columns}
     return known.intersection(update_fields)
-
-
-def keep(using: str, instance: Model, what: str, value: Any) -> None:
-    """
-    Keep ``value`` from a signal before the write for the signal after it.
-
-    It is kept on the connection and dropped with the instance, so a write that fails
-    leaves nothing behind.
-    """
-    kept = vars(connections[using]).setdefault(_ATTRIBUTE, {})
-    key = (id(instance), what)
-    kept[key] = weakref.ref(instance, lambda _: kept.pop(key, None)), value
-
-
-def peek(using: str, instance: Model, what: str) -> Any:
-    """Return the value that was kept, or ``None``."""
-    kept = vars(connections[using]).get(_ATTRIBUTE, {})
-    return kept.get((id(instance), what), (None, None))[1]
-
-
-def take(using: str, instance: Model, what: str) -> Any:
-    """Return the value that was kept, or ``None``, and drop it."""
-    kept = vars(connections[using]).get(_ATTRIBUTE, {})
-    return kept.pop((id(instance), what), (None, None))[1]

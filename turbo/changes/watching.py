@@ -25,9 +25,9 @@ from django.db.models.signals import (
     pre_save,
 )
 
-from turbo.changes import many_to_many, receivers
+from turbo.changes import cascades, many_to_many, receivers
 from turbo.changes.change import ModelChange
-from turbo.changes.foreign_keys import note_assignments
+from turbo.changes.foreign_keys import cascading_keys, note_assignments
 from turbo.changes.watchlist import Watch, concrete_classes, watchlist
 
 __all__ = ["watch"]
@@ -99,10 +99,38 @@ def _connect(sender: type[Model], **kwargs: Any) -> None:
     _wire(post_delete, receivers.on_delete, sender, wanted=bool(own))
     looks_back = any(target.looks_back for target in own)
     _wire(pre_delete, receivers.before_delete, sender, wanted=looks_back)
+    _connect_parents(sender, set())
     for field in many_to_many.many_to_many_fields(sender):
         # The other model, or the intermediate one, may not exist yet.
         others: Any = field.remote_field.model, field.remote_field.through
         lazy_related_operation(partial(_connect_field, field), sender, *others)
+
+
+def _connect_parents(model: type[Model], seen: set[type[Model]]) -> None:
+    """Connect or disconnect the models whose deletes delete rows of ``model``."""
+    if model in seen:
+        return
+    seen.add(model)
+    needed = cascades.needed()
+    for field in cascading_keys(model):
+        connect = partial(_connect_parent, field, field in needed, seen)
+        lazy_related_operation(connect, model, field.remote_field.model)
+
+
+def _connect_parent(
+    field: Any,
+    wanted: bool,
+    seen: set[type[Model]],
+    model: type[Model],
+    parent: type[Model],
+) -> None:
+    # These rows are never deleted without being loaded, so a receiver costs no query.
+    uid = f"{field.model._meta.label}.{field.name}:parent"
+    for other in concrete_classes(parent._meta.concrete_model or parent):
+        if other._meta.concrete_model is parent._meta.concrete_model:
+            receiver = cascades.on_parent_delete(field)
+            _wire(pre_delete, receiver, other, wanted=wanted, uid=uid)
+    _connect_parents(parent, seen)
 
 
 def _connect_field(

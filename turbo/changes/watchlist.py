@@ -9,8 +9,8 @@ from typing import Any
 
 from django.db.models import Model
 
-from turbo.changes.change import ModelChange, image
-from turbo.changes.foreign_keys import ForeignKeys, foreign_keys
+from turbo.changes.change import ModelChange, image, restore_keys
+from turbo.changes.foreign_keys import ForeignKeys, cascading_keys, foreign_keys
 from turbo.conf import get_settings
 from turbo.runtime.forks import Lock
 
@@ -43,9 +43,10 @@ class Watch:
         """Return ``instance`` as an instance of the watched proxy or parent."""
         wanted = model if self.model._meta.abstract else self.model
         own = type(instance)._meta.concrete_model is model
-        if own and isinstance(instance, wanted):
-            return instance
-        return image(instance, wanted, stored=stored)
+        if not (own and isinstance(instance, wanted)):
+            instance = image(instance, wanted, stored=stored)
+        restore_keys(instance)
+        return instance
 
     def hears(self, *, raw: bool) -> bool:
         """Return whether the watch gets a signal; ``raw`` ones come from fixtures."""
@@ -76,6 +77,11 @@ class Target:
                     return None
                 names.update(watch.reads)
         return foreign_keys(self.model, sorted(names))
+
+    @cached_property
+    def cascades(self) -> bool:
+        """Whether deletes of other rows can delete these."""
+        return bool(cascading_keys(self.model))
 
     def is_of(self, sender: type[Model]) -> bool:
         """Return whether these rows are those of ``sender`` and not of a parent."""

@@ -1,0 +1,36 @@
+"""
+Values that are kept from a signal before a write for the signals after it.
+
+They are kept on the connection and dropped with the object that they belong to, so a
+write that fails leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from django.db import connections
+
+__all__ = ["keep", "peek", "take"]
+
+_ATTRIBUTE = "_turbo_kept"
+
+
+def keep(using: str, owner: Any, what: str, value: Any) -> None:
+    """Keep ``value`` for a later signal."""
+    kept = vars(connections[using]).setdefault(_ATTRIBUTE, {})
+    key = (id(owner), what)
+    kept[key] = weakref.ref(owner, lambda _: kept.pop(key, None)), value
+
+
+def peek(using: str, owner: Any, what: str) -> Any:
+    """Return the value that was kept, or ``None``."""
+    kept = vars(connections[using]).get(_ATTRIBUTE, {})
+    return kept.get((id(owner), what), (None, None))[1]
+
+
+def take(using: str, owner: Any, what: str) -> Any:
+    """Return the value that was kept, or ``None``, and drop it."""
+    kept = vars(connections[using]).get(_ATTRIBUTE, {})
+    return kept.pop((id(owner), what), (None, None))[1]
