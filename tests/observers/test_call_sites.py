@@ -88,6 +88,7 @@ FROM_THE_SERVER = {
     "instances: super().__init_subclass__": 1,
     "lists: super().__init_subclass__": 1,
     "model_observers: self._serializer": 1,
+    "multiplexer: super().as_asgi": 1,
     "notice: cls": 1,
     "row_subscription: super().__init__": 1,
     "signal_observers: self._serializer": 1,

@@ -19,6 +19,7 @@ from tests.observers.app.models import Person, Token
 from tests.observers.clients import Client
 from tests.support.servers import PATIENCE
 from turbo.delivery.hub import get_hub
+from turbo.exceptions import ConfigurationError
 from turbo.observers import AsyncAPIConsumer, IsAuthenticated, Multiplexer, action
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -331,3 +332,25 @@ async def test_frames_are_wrapped_without_being_parsed() -> None:
 
     assert answer["payload"]["request_id"] == "é"
     assert answer["payload"]["response_status"] == 405
+
+
+def test_consumers_that_cannot_be_found_are_an_error_of_the_route() -> None:
+    class Misspelt(Multiplexer):
+        consumer: ClassVar[Any] = {"people": PersonConsumer}
+
+    class Without(Multiplexer):
+        pass
+
+    with pytest.raises(ConfigurationError, match="'consumers', not 'consumer'"):
+        Misspelt.as_asgi()
+    with pytest.raises(ConfigurationError, match=r"attribute 'consumers'\."):
+        Without.as_asgi()
+
+
+@pytest.mark.parametrize("given", [PersonConsumer.as_asgi(), PersonConsumer(), dict])
+def test_the_consumers_are_classes(given: Any) -> None:
+    class Everything(Multiplexer):
+        consumers: ClassVar[Any] = {"people": given}
+
+    with pytest.raises(ConfigurationError, match="a consumer class, without as_asgi"):
+        Everything.as_asgi()

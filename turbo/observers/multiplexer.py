@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 from rest_framework.exceptions import APIException, NotFound, ParseError
@@ -27,11 +28,12 @@ from turbo.connections.websocket import Link
 from turbo.delivery.client_json import read_json
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import CloseCode
-from turbo.observers.connection.api_connection import Application
+from turbo.exceptions import ConfigurationError
+from turbo.observers.connection.api_connection import Application, JsonConnection
 from turbo.observers.connection.multiplexed import MultiplexedConnection, refusal, wrap
 from turbo.observers.wire.replies import LIMITED
 from turbo.observers.wire.requests import text_of
-from turbo.typing import Message, Scope
+from turbo.typing import ASGIApplication, Message, Scope
 
 __all__ = ["Multiplexer"]
 
@@ -40,6 +42,27 @@ class Multiplexer(Application):
     """One WebSocket for several ``consumers``, each under the name of its stream."""
 
     consumers: ClassVar[Mapping[str, type[Any]]] = {}
+
+    @classmethod
+    def as_asgi(cls, **initkwargs: Any) -> ASGIApplication:
+        """Return an ASGI application that serves each connection."""
+        name = cls.__qualname__
+        if not cls.consumers:
+            meant = get_close_matches("consumers", vars(cls), n=1)
+            hint = f", not {meant[0]!r}" if meant else ""
+            raise ConfigurationError(
+                f"{name} has no consumers: set its attribute 'consumers'{hint}."
+            )
+        given: Mapping[str, Any] = cls.consumers
+        for stream, consumer in given.items():
+            if not (
+                isinstance(consumer, type) and issubclass(consumer, JsonConnection)
+            ):
+                raise ConfigurationError(
+                    f"{name}.consumers[{stream!r}] is {consumer!r}, but has to be a "
+                    f"consumer class, without as_asgi()."
+                )
+        return super().as_asgi(**initkwargs)
 
     def attach(self, scope: Scope, link: Link) -> None:
         """Set the connection that this object serves."""
