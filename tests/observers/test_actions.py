@@ -356,6 +356,26 @@ def test_impossible_actions_are_refused_at_start() -> None:
         def three(self: Any) -> None: ...
 
 
+async def test_an_action_hides_no_attribute_of_a_consumer() -> None:
+    """Regression: such an action was answered with 500."""
+    plain: set[str] = set()
+
+    class PlainConsumer(AsyncAPIConsumer):
+        async def connect(self) -> None:
+            plain.update(name for name in vars(self) if not name.startswith("_"))
+            await super().connect()
+
+    async with Client(PlainConsumer):
+        pass
+    for name in plain:
+
+        def method(self: Any) -> None: ...
+
+        method.__name__ = name
+        with pytest.raises(DecoratorError, match=f"action\\(name='{name}'\\)"):
+            type("OwnConsumer", (AsyncAPIConsumer,), {name: action()(method)})
+
+
 def test_a_misspelt_option_of_an_action_is_refused() -> None:
     with pytest.raises(DecoratorError, match="'detatched': do you mean 'detached'"):
         action(detatched=True)

@@ -30,6 +30,19 @@ __all__ = ["action", "detached", "find_actions", "is_detached"]
 
 _NAME = "turbo_action"
 _DETACHED = "turbo_detached"
+#: Attributes of consumers that no action may hide.
+_ATTRIBUTES = frozenset(
+    {
+        "detached_tasks",
+        "groups",
+        "link",
+        "revocations",
+        "scope",
+        "subscriptions",
+        "turns",
+        "visitor",
+    }
+)
 
 
 def action(
@@ -87,9 +100,17 @@ def detached(function: Callable[..., Any]) -> Callable[..., Any]:
 def find_actions(cls: type) -> dict[str, str]:
     """Return the actions of a consumer class, as a dict from action to method name."""
     found = ((inspect.getattr_static(cls, name, None), name) for name in dir(cls))
-    return {
+    actions = {
         getattr(method, _NAME): name for method, name in found if hasattr(method, _NAME)
     }
+    for name, method in actions.items():
+        if method in _ATTRIBUTES:
+            raise DecoratorError(
+                f"{cls.__qualname__}.{method}() would hide an attribute of consumers. "
+                f"Give the method another name, and keep that of the action: "
+                f"@action(name={name!r})."
+            )
+    return actions
 
 
 def is_detached(method: Callable[..., Any]) -> bool:
