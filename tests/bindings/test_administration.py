@@ -190,6 +190,23 @@ def test_a_name_that_nothing_reads_is_told(bind: Bind) -> None:
     }
 
 
+def test_methods_of_django_binding_that_nothing_calls_are_told(bind: Bind) -> None:
+    bound = bind(
+        Product,
+        message=lambda self, action, data: None,
+        serialize_object=lambda self, obj: obj.pk,
+        get_lookup_field=lambda self: "slug",
+    )
+
+    told = {m.msg.split("'")[1]: m.hint for m in check_names() if m.obj is bound}
+
+    assert told == {
+        "message": "Write on_save and on_delete of a model stream.",
+        "serialize_object": "Set serializer_class.",
+        "get_lookup_field": "Rows have their primary keys; look up others with all().",
+    }
+
+
 def test_a_consumer_should_say_who_may_listen() -> None:
     class Open(BindingConsumer):
         pass

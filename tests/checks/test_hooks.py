@@ -78,6 +78,19 @@ def test_the_message_says_where_and_what() -> None:
     assert message.hint == "Rename it to 'on_save', or give it a less similar name."
 
 
+def test_a_hook_of_another_library_is_told_with_what_to_do() -> None:
+    [message] = check_hooks(
+        type("Told", (), {"message": None, "_message": None}),
+        ["on_save"],
+        replaced={"message": "Write on_save."},
+    )
+
+    assert (
+        message.msg == f"{__name__}.Told has 'message', which nothing calls or reads."
+    )
+    assert (message.hint, message.id) == ("Write on_save.", "turbo.W016")
+
+
 @pytest.mark.usefixtures("declaring")
 def test_streams_of_all_kinds_are_checked() -> None:
     class Told(turbo.Stream):
@@ -96,9 +109,13 @@ def test_streams_of_all_kinds_are_checked() -> None:
         def get_contexts(self) -> dict[str, Any]:
             return {}
 
+    class Left(BroadcastComponent):
+        def compute_context(self) -> dict[str, Any]:
+            return {}
+
     found = [m for m in check_streams() if m.id == "turbo.W016"]
 
-    assert {message.obj for message in found} == {Told, ToldToo, ToldAsWell}
+    assert {message.obj for message in found} == {Told, ToldToo, ToldAsWell, Left}
 
 
 @pytest.mark.parametrize("hook", ALL)

@@ -37,7 +37,7 @@ def declared(owner: Any, **attributes: Any) -> Iterator[None]:
     """Let a declaration say something else for a while."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in attributes.items():
-            patch.setattr(owner, name, value)
+            patch.setattr(owner, name, value, raising=False)
         yield
 
 
@@ -191,6 +191,14 @@ def test_a_name_that_nothing_reads_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert (config.id, config.obj) == ("turbo.W016", CrateListenConfig)
     assert (model.id, model.obj) == ("turbo.W016", Topping)
+
+
+def test_methods_of_tg_pubsub_that_nothing_calls_are_told() -> None:
+    with declared(Topping, pubsub_serialize=lambda instance, serializer: {}):
+        [message] = check_declarations()
+
+    assert (message.id, message.obj) == ("turbo.W016", Topping)
+    assert "serializer_class" in (message.hint or "")
 
 
 def test_before_deployment_each_model_says_who_is_told() -> None:

@@ -13,7 +13,7 @@ from turbo.bindings.conf import BindingSettings, get_binding_settings
 from turbo.bindings.consumers import consumer_classes
 from turbo.bindings.store import get_store
 from turbo.checks.declarations import load_urls
-from turbo.checks.hooks import check_hooks
+from turbo.checks.hooks import Replaced, check_hooks
 from turbo.conf import layer_hosts
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.redis.options import is_first_database
@@ -50,6 +50,33 @@ CONSUMER_HOOKS = (
     "user_passes_test",
 )
 
+_ROWS = "Choose the rows with filters, get_q() or get_queryset()."
+_KEYS = "Rows have their primary keys; look up others with all()."
+_CHANGES = "Watch the model with turbo.changes.watch()."
+_STORE = "Configure the store in TURBO['BINDINGS']."
+
+#: Methods and attributes of django-binding that have no effect here.
+REPLACED: Replaced = {
+    "cache_name": _STORE,
+    "create_meta_cache": _STORE,
+    "create_object_cache": _STORE,
+    "delete_instance": _CHANGES,
+    "get_instance_key": _KEYS,
+    "get_lookup_field": _KEYS,
+    "message": "Write on_save and on_delete of a model stream.",
+    "model_deleted": _CHANGES,
+    "model_matches": _ROWS,
+    "model_saved": _CHANGES,
+    "save_instance": _CHANGES,
+    "save_many_instances": _CHANGES,
+    "serialize_object": "Set serializer_class.",
+}
+CONSUMER_REPLACED: Replaced = {
+    "get_user_group": "Set groups, or write get_groups().",
+    "group": "Set groups, or write get_groups().",
+    "serialize_message": "Set the serializer_class of the binding.",
+}
+
 
 def check_store(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Check ``TURBO["BINDINGS"]`` without connecting to the store."""
@@ -69,9 +96,12 @@ def check_querysets(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage
 def check_names(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Check that bindings and their consumers define nothing that nothing reads."""
     load_urls()
-    bindings = [m for cls in classes() for m in check_hooks(cls, HOOKS)]
-    consumers = (m for c in consumer_classes() for m in check_hooks(c, CONSUMER_HOOKS))
-    return [*bindings, *consumers]
+    messages: list[CheckMessage] = []
+    for cls in classes():
+        messages += check_hooks(cls, HOOKS, replaced=REPLACED)
+    for consumer in consumer_classes():
+        messages += check_hooks(consumer, CONSUMER_HOOKS, replaced=CONSUMER_REPLACED)
+    return messages
 
 
 def check_consumers(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:

@@ -1,13 +1,19 @@
-"""A check for names that look like hooks and are not: ``on_saved``."""
+"""
+A check for names that look like hooks and are not.
+
+They are misspelt, such as ``on_saved``, or left of another library.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
+from typing import TypeAlias
 
 from django.core.checks import CheckMessage, Warning
 
-__all__ = ["check_hooks"]
+__all__ = ["Replaced", "check_hooks"]
 
 #: How alike two names must be, from 0 to 1: "user_passes" is 0.81.
 ALIKE = 0.8
@@ -28,19 +34,36 @@ ELSEWHERE = {
 }
 
 
+#: For the names that hooks had in a peer, what to do instead.
+Replaced: TypeAlias = Mapping[str, str]
+
+
 def check_hooks(
-    cls: type, hooks: Collection[str], *, used: Collection[str] = ()
+    cls: type,
+    hooks: Collection[str],
+    *,
+    used: Collection[str] = (),
+    replaced: Replaced = MappingProxyType({}),
 ) -> Iterator[CheckMessage]:
     """
     Yield a warning for each name in a class that is nearly one of ``hooks``.
 
     Names that are ``used`` in another way are right, and so is a name beside the hook
-    itself.
+    itself. A hook that has been ``replaced`` gets a warning, too.
     """
     known = {name for base in cls.__mro__ if not _is_own(base) for name in vars(base)}
     own = {name: None for base in cls.__mro__ if _is_own(base) for name in vars(base)}
     for name in own:
         if name in known or name in used:
+            continue
+        if name in replaced:
+            yield Warning(
+                f"{cls.__module__}.{cls.__qualname__} has {name!r}, which nothing "
+                f"calls or reads.",
+                hint=replaced[name],
+                obj=cls,
+                id="turbo.W016",
+            )
             continue
         hook = _nearest(name, hooks)
         if hook is not None and hook not in own:

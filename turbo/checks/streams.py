@@ -12,7 +12,7 @@ from django.template import TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import get_template
 
 from turbo.checks.declarations import load_urls
-from turbo.checks.hooks import check_hooks
+from turbo.checks.hooks import Replaced, check_hooks
 from turbo.components import BaseComponent
 from turbo.exceptions import ConfigurationError
 from turbo.streams.conventions import INSERTS, parent_field, parent_stream_class
@@ -36,6 +36,13 @@ MODEL_HOOKS = (
     "on_delete",
     "on_save",
 )
+#: Methods of turbo-django that have no effect here.
+REPLACED: Replaced = {
+    "broadcastable_stream_name": "Set the name with get_init_args() and Meta.",
+    "compute_context": "Write get_context().",
+    "get_init_args_json": "Write get_init_args(), which returns JSON values.",
+    "get_init_kwargs_json": "Write get_init_kwargs(), which returns JSON values.",
+}
 
 
 def check_streams(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -166,7 +173,7 @@ def _check_unused(cls: type[ModelStream]) -> Iterator[CheckMessage]:
 
 def _check_hooks(cls: type[Stream]) -> Iterator[CheckMessage]:
     if issubclass(cls, ModelStream):
-        return check_hooks(cls, HOOKS + MODEL_HOOKS)
+        return check_hooks(cls, HOOKS + MODEL_HOOKS, replaced=REPLACED)
     if issubclass(cls, BaseComponent):
-        return check_hooks(cls, HOOKS + COMPONENT_HOOKS)
-    return check_hooks(cls, HOOKS)
+        return check_hooks(cls, HOOKS + COMPONENT_HOOKS, replaced=REPLACED)
+    return check_hooks(cls, HOOKS, replaced=REPLACED)

@@ -11,7 +11,7 @@ from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import FieldDoesNotExist
 from django.utils.module_loading import import_string
 
-from turbo.checks.hooks import check_hooks
+from turbo.checks.hooks import Replaced, check_hooks
 from turbo.exceptions import ConfigurationError
 from turbo.pubsub.conf import PubSubSettings, get_pubsub_settings, redis_host
 from turbo.pubsub.declarations import Listenable
@@ -27,6 +27,11 @@ HOOKS = (
     "serializer_fields",
     "should_notify",
 )
+#: Methods of tg-pubsub that have no effect here.
+REPLACED: Replaced = dict.fromkeys(
+    ("get_serializer", "get_serializer_class", "pubsub_serialize"),
+    "Set serializer_class, and write the code into the serializer.",
+) | {"pubsub_get_model": "Set model_path."}
 
 
 def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -107,7 +112,7 @@ def _check(item: Listening | str) -> Iterator[CheckMessage]:
         return
     declared = item.declaration
     cls = declared if isinstance(declared, type) else type(declared)
-    yield from check_hooks(cls, HOOKS)
+    yield from check_hooks(cls, HOOKS, replaced=REPLACED)
     for name in ("should_notify", "has_access"):
         yield from _check_hook(item, name)
     if item.declaration.serializer_class is None:
