@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, reproduce_failure, seed, settings
 from hypothesis.errors import DidNotReproduce
 from hypothesis.strategies import SearchStrategy
 
-__all__ = ["search"]
+__all__ = ["explore", "search"]
 
 T = TypeVar("T")
 
@@ -75,11 +75,12 @@ def search(
 
         for value in () if BLOB else first:
             once(value)
-        _explore(given(strategy)(once), examples)
+        explore(given(strategy)(once), examples)
     print(f"{count} examples")
 
 
-def _explore(test: Any, examples: int) -> None:
+def explore(test: Any, examples: int) -> None:
+    """Run a test of Hypothesis with so many examples, or as the environment says."""
     if BLOB:
         with suppress(DidNotReproduce):  # it is mended, or of another search
             reproduce_failure(hypothesis.__version__, BLOB.encode())(test)()

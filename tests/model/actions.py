@@ -1,0 +1,252 @@
+"""
+What can happen to a simulated site: its own work, and faults.
+
+A history is a list of actions. Each of them is a plain value that shows itself as the
+code that makes it, so what a search prints can be put into a test as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from tests.model.site import ROWS, STREAMS, Site
+from tests.support.simulation.network import Network
+from tests.support.simulation.process import Process
+
+__all__ = ["Action", "histories"]
+
+#: Which packets are lost: from the process to Redis, from Redis to it, or both.
+Way: TypeAlias = Literal["out", "in", "both"]
+
+
+class Action(Protocol):
+    """Something that happens."""
+
+    def act(self, site: Site) -> None:
+        """Let it happen."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Time passes."""
+
+    seconds: float
+
+    def act(self, site: Site) -> None:
+        site.clock.run(self.seconds)
+
+
+@dataclass(frozen=True)
+class Write:
+    """A process commits new versions of a row, and broadcasts each after ``pause``."""
+
+    process: int
+    stream: int
+    row: int = 0
+    count: int = 1
+    pause: float = 0.0
+    large: bool = False
+
+    def act(self, site: Site) -> None:
+        process = site.processes[self.process]
+        for _ in range(self.count):
+            site.write(
+                process,
+                STREAMS[self.stream],
+                self.row,
+                pause=self.pause,
+                large=self.large,
+            )
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Packets between a process and Redis are lost."""
+
+    process: int
+    way: Way = "both"
+
+    def act(self, site: Site) -> None:
+        for source, target in ways(site, site.processes[self.process], self.way):
+            site.network.block(source, target)
+
+
+@dataclass(frozen=True)
+class Mend:
+    """Packets pass again; what was lost is sent again after some time."""
+
+    process: int
+    resend: float = 0.3
+
+    def act(self, site: Site) -> None:
+        for source, target in ways(site, site.processes[self.process], "both"):
+            site.network.unblock(source, target, resend=self.resend)
+
+
+def ways(site: Site, process: Process, way: Way) -> list[tuple[str, str]]:
+    out = [(process.name, server.name) for server in site.redis]
+    back = [(target, source) for source, target in out]
+    return {"out": out, "in": back, "both": [*out, *back]}[way]
+
+
+@dataclass(frozen=True)
+class Reset:
+    """All connections of a process to Redis end."""
+
+    process: int
+
+    def act(self, site: Site) -> None:
+        network: Network = site.network
+        for connection in network.of(site.processes[self.process].name):
+            connection.reset()
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Redis is killed, and comes back with all its data, with older ones, or empty."""
+
+    keeps: Literal["all", "saved", "none"] = "all"
+    after: float = 0.0
+    loading: float = 0.0
+
+    def act(self, site: Site) -> None:
+        server = site.master
+        if server.is_up:
+            server.stop()
+            site.clock.run(self.after)
+            server.start(keeps=self.keeps, loading=self.loading)
+
+
+@dataclass(frozen=True)
+class Save:
+    """Redis writes its data to the disk."""
+
+    def act(self, site: Site) -> None:
+        site.master.save()
+
+
+@dataclass(frozen=True)
+class Failover:
+    """
+    The replica becomes the master, without the last writes; the old master follows it.
+
+    The address leads to the new master. The connections to the old one end, or they
+    stay, which goes on as a master for some seconds.
+    """
+
+    lost: int = 0
+    drops: bool = True
+    split: float = 0.0
+
+    def act(self, site: Site) -> None:
+        site.fail_over(lost=self.lost, drops=self.drops, split=self.split)
+
+
+@dataclass(frozen=True)
+class Forget:
+    """The channel layer forgets its groups, or what waits in its channels."""
+
+    what: Literal["groups", "messages"] = "groups"
+
+    def act(self, site: Site) -> None:
+        site.forget(b"asgi:group:" if self.what == "groups" else b"asgispecific")
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A process is killed, and another one takes its place."""
+
+    process: int
+
+    def act(self, site: Site) -> None:
+        site.kill(site.processes[self.process])
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A process is stopped, as by SIGSTOP."""
+
+    process: int
+
+    def act(self, site: Site) -> None:
+        site.processes[self.process].pause()
+
+
+@dataclass(frozen=True)
+class Resume:
+    """A stopped process goes on."""
+
+    process: int
+
+    def act(self, site: Site) -> None:
+        site.processes[self.process].go_on()
+
+
+@dataclass(frozen=True)
+class Browser:
+    """A page is suspended, shown again, left, opened, or stops or begins to read."""
+
+    page: int
+    does: Literal["sleep", "wake", "leave", "open", "stall", "read"]
+
+    def act(self, site: Site) -> None:
+        getattr(site.pages[self.page], self.does)()
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A page reads so many bytes in a second from now on."""
+
+    page: int
+    rate: float = 1_500.0
+
+    def act(self, site: Site) -> None:
+        site.slow_down(site.pages[self.page], self.rate)
+
+
+processes = st.integers(0, 3)
+seconds = st.sampled_from([0.3, 1.0, 0.05, 0.001, 3.0, 7.0, 16.0])
+short = st.sampled_from([0.0, 0.3, 0.002])
+
+writes = st.builds(
+    Write,
+    process=st.integers(0, 2),
+    stream=st.integers(0, len(STREAMS) - 1),
+    row=st.integers(0, ROWS - 1),
+    count=st.sampled_from([1, 1, 2, 3, 10, 40]),
+    pause=short,
+    large=st.sampled_from([False, False, False, True]),
+)
+faults = st.one_of(
+    st.builds(Cut, process=processes, way=st.sampled_from(["both", "in", "out"])),
+    st.builds(Mend, process=processes, resend=st.sampled_from([0.3, 2.0, 6.0])),
+    st.builds(Failover, lost=st.integers(0, 9), drops=st.booleans(), split=short),
+    st.builds(
+        Restart,
+        keeps=st.sampled_from(["all", "saved", "none"]),
+        after=st.sampled_from([0.0, 1.0, 5.0]),
+        loading=st.sampled_from([0.0, 0.0, 1.0]),
+    ),
+    st.builds(
+        Browser,
+        page=st.integers(0, 2),
+        does=st.sampled_from(["sleep", "wake", "leave", "open", "stall", "read"]),
+    ),
+    st.builds(Kill, process=processes),
+    st.builds(Pause, process=processes),
+    st.builds(Resume, process=processes),
+    st.builds(Reset, process=processes),
+    st.builds(Forget, what=st.sampled_from(["groups", "messages"])),
+    st.just(Save()),
+    st.builds(Slow, page=st.integers(0, 2)),
+)
+
+
+def histories() -> SearchStrategy[list[Action]]:
+    """Return a strategy for histories: half of the actions are work and time."""
+    action = st.one_of(writes, st.builds(Wait, seconds=seconds), faults, faults)
+    return st.lists(action, max_size=20)
