@@ -19,6 +19,7 @@ from tests.support.servers import PATIENCE
 from turbo import metrics
 from turbo.delivery import groups
 from turbo.delivery import hub as module
+from turbo.delivery.envelope import Envelope
 from turbo.delivery.frame import Frame
 from turbo.delivery.groups import Groups, get_layer
 from turbo.delivery.hub import Hub, get_hub, subscribers
@@ -70,8 +71,10 @@ class Log(MemoryReplay):
     """A memory log that cannot be reached when it is told so."""
 
     down = 0
+    reads = 0
 
     async def read(self, requests: Any) -> Any:
+        Log.reads += 1
         if Log.down:
             Log.down -= 1
             raise ConnectionError("no log")
@@ -250,6 +253,20 @@ async def test_a_repair_waits_for_the_log(page: Page) -> None:
     await publish("c")
 
     await page.until("a", "b", "c")
+
+
+async def test_a_message_of_an_ended_epoch_is_looked_for_once(page: Page) -> None:
+    """Regression: the log was read again and again, without a pause."""
+    await subscribe(page)
+    before = Log.reads
+    old = Envelope("s", "ended", 1, ("a",))
+
+    await get_layer().group_send(group_name("s"), old.pack())
+    await publish("b")
+
+    await page.until("b")
+    await asyncio.sleep(0)
+    assert Log.reads - before == 1
 
 
 async def test_a_lost_last_message_is_found(page: Page) -> None:

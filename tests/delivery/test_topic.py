@@ -259,12 +259,13 @@ def test_a_tip_that_was_not_seen_is_missed(topic: Topic) -> None:
     assert not topic.misses(None)
 
 
-def test_hold_keeps_what_is_held(topic: Topic) -> None:
+def test_hold_drops_what_is_in_the_log(topic: Topic) -> None:
     topic.take(live(1, "a"))
 
     topic.hold()
+    topic.take(live(2, "b"))
 
-    assert topic.resume() == [live(1, "a")]
+    assert topic.resume() == [live(2, "b")]
 
 
 def test_what_waits_for_a_repair_is_bounded(topic: Topic) -> None:

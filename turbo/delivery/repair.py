@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from turbo.delivery.envelope import Envelope
 from turbo.delivery.topic import Topic
 from turbo.replay import get_replay
+from turbo.replay.base import History
 from turbo.runtime.backoff import Backoff
 from turbo.runtime.tasks import Tasks
 
@@ -58,12 +59,14 @@ class Repairs:
         return missing
 
     async def _read(self, topics: list[Topic]) -> None:
+        async def attempt() -> list[History]:
+            for topic in topics:
+                topic.hold()
+            places = [(topic.sid, topic.position or "?") for topic in topics]
+            return await get_replay().read(places)
+
         # An outage is reported by the hub's listener.
-        histories = await Backoff().until_done(
-            lambda: get_replay().read(
-                [(topic.sid, topic.position or "?") for topic in topics]
-            )
-        )
+        histories = await Backoff().until_done(attempt)
         for topic, history in zip(topics, histories, strict=True):
             self._repairing.discard(topic)
             self.take(topic, topic.repair(history))

@@ -216,9 +216,13 @@ class Topic:
         self._ahead.pop(subscriber, None)
 
     def hold(self) -> None:
-        """Keep live messages until :meth:`repair` or :meth:`resume`."""
-        if self.backlog is None:
-            self.backlog = []
+        """
+        Keep live messages until :meth:`repair` or :meth:`resume`.
+
+        Call this before the log is read. Messages that were kept before are dropped:
+        the log has them, or they belong to an epoch that has ended.
+        """
+        self.backlog = []
 
     def resume(self) -> list[Envelope]:
         """Deliver live messages from now on, and return those that were kept."""
