@@ -160,6 +160,28 @@ async def test_emptied_server_begins_new_epochs(
     assert await log.append([Append(ROOM, "b")]) == [Appended(history.epoch, 1)]
 
 
+async def test_overtaken_not_because_the_host_had_not_answered(
+    log: RedisReplay,
+) -> None:
+    """Such a moment is not known, but no data are known to be lost."""
+    [place] = await log.append([Append(ROOM, "a", "k", "me", "@1.-")])
+
+    assert not place.overtaken
+
+
+async def test_overtaken_when_the_data_were_lost_a_moment_ago(
+    log: RedisReplay, valkey: Valkey
+) -> None:
+    """Regression: the log did not know yet that its server had been replaced."""
+    moment = await moment_after(log, ROOM)
+    valkey.kill()
+    valkey.start()
+
+    [place] = await log.append([Append(ROOM, "a", "k", "me", moment)])
+
+    assert place.overtaken
+
+
 async def test_killed_server_begins_new_epochs(
     log: RedisReplay, valkey: Valkey
 ) -> None:
@@ -207,7 +229,7 @@ async def test_server_restarted_from_an_old_dump_begins_new_epochs(
     assert await log.tips([ROOM]) == [None]
     for since in (saved, lost, moment):
         assert not (await read_one(log, ROOM, since)).complete
-    [place] = await log.append([Append(ROOM, "c", "k", "w", moment)])
+    [place] = await log.append([Append(ROOM, "c")])
     assert place.number == 1
     assert place.epoch not in saved
     assert await log.tips([ROOM]) == [(place.epoch, 1)]

@@ -58,8 +58,21 @@ class Hosts:
     def vouch(self, moment: Moment, host: int, reading: Reading | None = None) -> bool:
         """Return whether a host is known to have the same identity as at ``moment``."""
         reading = reading or self._readings[host]
-        known = moment.hosts[host] if len(moment.hosts) == self._count else UNKNOWN
+        known = self._identity(moment, host)
         return reading is not None and reading.identity == known
+
+    def has_lost(self, moment: Moment, host: int) -> bool:
+        """Return whether a host is known to have had other data at ``moment``."""
+        reading, known = self._readings[host], self._identity(moment, host)
+        return known != UNKNOWN and reading is not None and reading.identity != known
+
+    def process(self, host: int) -> str:
+        """Return what identified a host's data when it last answered."""
+        reading = self._readings[host]
+        return reading.process if reading else ""
+
+    def _identity(self, moment: Moment, host: int) -> str:
+        return moment.hosts[host] if len(moment.hosts) == self._count else UNKNOWN
 
     def floors(self) -> list[int]:
         """Return for each host a time that its clock has passed; 0 if none is known."""

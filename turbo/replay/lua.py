@@ -83,8 +83,9 @@ end
 )
 
 # ARGV: …, milliseconds to keep the log, its length; a producer, the number of its
-# batch, and a time not after the batch was first sent. Then for each message: key,
-# writer, moment ('' none, '0' unknown), '1' or, for a gap marker, '0', and the data.
+# batch, a time not after the batch was first sent, and what identifies the data that
+# the moments belong to. Then for each message: key, writer, moment ('' none, '0'
+# unknown, '-1' of data that are lost), '1' or, for a gap marker, '0', and the data.
 # Returns the epoch, the number of the first message, whether the messages were stored
 # as gaps, then for each of them whether it was overtaken.
 APPEND = Script(
@@ -94,7 +95,7 @@ local length, producer = tonumber(ARGV[4]), ARGV[5]
 local batch, sent = tonumber(ARGV[6]), tonumber(ARGV[7])
 local function answer(first, outcome, overtaken)
     local reply = {{epoch, first, outcome == 2 and 1 or 0}}
-    for place = 1, (#ARGV - 7) / 5 do
+    for place = 1, (#ARGV - 8) / 5 do
         local is_overtaken = outcome == 1
         if overtaken then
             is_overtaken = overtaken[place]
@@ -140,7 +141,11 @@ if size == 0 then
 end
 
 local function overtakes(key, writer, moment)
-    if moment == '' or last < tonumber(moment) then
+    if moment == '' then
+        return false
+    elseif moment == '-1' or moment ~= '0' and ARGV[8] ~= run then
+        return true  -- another writer's message may be lost
+    elseif last < tonumber(moment) then
         return false
     elseif moment ~= '0' and cut >= tonumber(moment) then
         return true
@@ -160,7 +165,7 @@ local function overtakes(key, writer, moment)
 end
 
 local first, overtaken, owes_gap = tip + 1, {{}}, nil
-for place = 8, #ARGV, 5 do
+for place = 9, #ARGV, 5 do
     local key, writer, moment = ARGV[place], ARGV[place + 1], ARGV[place + 2]
     table.insert(overtaken, outcome < 2 and overtakes(key, writer, moment))
     if overtaken[#overtaken] then

@@ -131,9 +131,9 @@ class MemoryReplay(LocalReplay):
             return False
         moment = parse(item.moment)
         since = 0
-        if isinstance(moment, Moment) and moment.hosts == (self._identity,):
+        if isinstance(moment, Moment):
             since = moment.time
-            if stream.cut >= since:
+            if moment.hosts != (self._identity,) or stream.cut >= since:
                 return True
         names = set(item.key.split("\n"))
         return any(

@@ -225,6 +225,7 @@ class RedisReplay(ReplayLog):
             attempt.producer,
             attempt.number,
             attempt.sent[host],
+            self._hosts.process(host),
         ]
         for item in share:
             args += [item.key, item.writer, self._since(item, host)]
@@ -235,9 +236,11 @@ class RedisReplay(ReplayLog):
         if not item.key or not item.moment:
             return ""
         moment = parse(item.moment)
-        if isinstance(moment, Moment) and self._hosts.vouch(moment, host):
+        if not isinstance(moment, Moment):
+            return "0"
+        if self._hosts.vouch(moment, host):
             return str(moment.time)
-        return "0"
+        return "-1" if self._hosts.has_lost(moment, host) else "0"
 
     def _read_call(self, stream: str, since: str) -> ScriptCall:
         place = parse(since)
