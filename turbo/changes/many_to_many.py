@@ -121,7 +121,7 @@ def _affected(
         if not is_heard(target, raw=raw):
             continue
         if not reverse and isinstance(instance, target.model):
-            looks = needs_row(target, instance, using)
+            looks = needs_row(target, instance, ())
             stored = stored_row(instance, target, using) if looks else None
             before = look_back(target, stored) if stored is not None else None
             found.append(Affected(target, None, before))

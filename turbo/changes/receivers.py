@@ -8,7 +8,6 @@ from typing import Any
 from django.db.models import Model
 
 from turbo.changes.change import image
-from turbo.changes.foreign_keys import note_save
 from turbo.changes.guarded import guarded
 from turbo.changes.kept import keep, take
 from turbo.changes.recording import (
@@ -49,13 +48,18 @@ def looks_before_save(sender: type[Model], target: Target) -> bool:
 
 @guarded
 def before_save(
-    sender: type[Model], instance: Model, using: str, raw: bool = False, **kwargs: Any
+    sender: type[Model],
+    instance: Model,
+    using: str,
+    update_fields: Collection[str] | None = None,
+    raw: bool = False,
+    **kwargs: Any,
 ) -> None:
     """Keep the results of the watches' ``before()`` for the rows that exist."""
     stored: dict[type[Model], Before] = {}
     for target in watchlist.targets(sender):
         adds_child = instance._state.adding and not target.is_of(sender)
-        if not (adds_child or needs_row(target, instance, using)):
+        if not (adds_child or needs_row(target, instance, update_fields)):
             continue
         if not is_heard(target, raw=raw):
             continue
@@ -99,7 +103,6 @@ def on_save(
             before=stored.get(target.model),
             raw=raw,
         )
-    note_save(instance, using, update_fields)
 
 
 @guarded
@@ -108,12 +111,15 @@ def before_delete(
 ) -> None:
     """Keep the results of the watches' ``before()`` while the row exists."""
     for target in watchlist.own(sender):
-        if not needs_row(target, instance, using):
+        if not needs_row(target, instance):
+            continue
+        is_fetched = _is_fetched(instance, target.model, origin)
+        if is_fetched and target.has_read(instance):
             continue
         row: Model | None = None
         if not is_heard(target):
             pass
-        elif _is_fetched(instance, target.model, origin):
+        elif is_fetched:
             row = image(instance, target.model, stored=False)
         else:
             row = stored_row(instance, target, using)
@@ -135,7 +141,7 @@ def on_delete(
 ) -> None:
     """Record a deleted row. Django sends a signal for each parent's row as well."""
     for target in watchlist.own(sender):
-        looked_back = needs_row(target, instance, using)
+        looked_back = needs_row(target, instance)
         stored = take(using, instance, _STORED) if looked_back else None
         record(
             target,

@@ -11,7 +11,6 @@ from django.db.models import Model
 
 from turbo.changes.cascades import keep_related
 from turbo.changes.change import has_pk, image, pk_of
-from turbo.changes.foreign_keys import are_as_loaded
 from turbo.changes.guarded import guarded
 from turbo.changes.records import Heard, Record
 from turbo.changes.transaction import enter
@@ -63,8 +62,8 @@ def record(
     if origin is not None and target.cascades:
         keep_related(twin, using, origin)
     if before is None and action != "create" and target.looks_back:
-        known = not needs_row(target, instance, using)
-        before = look_back(target, twin) if known else None
+        # The write has not changed what is needed of the row.
+        before = look_back(target, twin) if target.has_read(instance) else None
     heard = {
         watch: Heard(_ask(watch.mark), (before or {}).get(watch))
         for watch in target.watches
@@ -84,11 +83,19 @@ def record(
     )
 
 
-def needs_row(target: Target, instance: Model, using: str) -> bool:
-    """Return whether a watch needs more of the stored row than ``instance`` has."""
+def needs_row(
+    target: Target, instance: Model, written: Collection[str] | None = None
+) -> bool:
+    """
+    Return whether a watch needs the row from before a write of some fields, or of all.
+
+    What the instance has of it may be out of date, so it is needed if it may change.
+    """
     if not target.looks_back:
         return False
-    return target.reads is None or not are_as_loaded(instance, target.reads, using)
+    if target.reads is None or not target.has_read(instance):
+        return True
+    return bool(target.reads) if written is None else target.reads_any(written)
 
 
 def stored_row(instance: Model, target: Target, using: str) -> Model | None:

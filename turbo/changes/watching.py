@@ -27,7 +27,7 @@ from django.db.models.signals import (
 
 from turbo.changes import cascades, many_to_many, receivers
 from turbo.changes.change import ModelChange
-from turbo.changes.foreign_keys import cascading_keys, note_assignments
+from turbo.changes.foreign_keys import cascading_keys
 from turbo.changes.watchlist import Watch, concrete_classes, watchlist
 
 __all__ = ["watch"]
@@ -59,9 +59,9 @@ def watch(
     ``mark()`` is called at each signal, in the writing thread; the change has the last
     value. ``before(instance)`` is called with the stored row before a write, which
     costs a query; the change has the value for the first row. If it depends on nothing
-    but foreign keys, name them in ``reads``: while they have not been assigned, it is
-    called with the instance itself, without a query. Fixtures are announced if ``raw``
-    is true, or by default if ``ANNOUNCE_RAW`` is set.
+    but foreign keys, name them in ``reads``: only they are read then, and a write that
+    cannot change them costs no query. Fixtures are announced if ``raw`` is true, or by
+    default if ``ANNOUNCE_RAW`` is set.
     """
     watch = Watch(
         model=model,
@@ -91,8 +91,6 @@ def _connect(sender: type[Model], **kwargs: Any) -> None:
     """Connect the receivers that ``sender`` needs, and disconnect the others."""
     targets = watchlist.targets(sender)
     own = watchlist.own(sender)
-    for target in own:
-        note_assignments(target.reads or ())
     looks = partial(receivers.looks_before_save, sender)
     _wire(post_save, receivers.on_save, sender, wanted=bool(targets))
     _wire(pre_save, receivers.before_save, sender, wanted=any(map(looks, targets)))

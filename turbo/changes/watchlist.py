@@ -87,6 +87,11 @@ class Target:
         """Return whether these rows are those of ``sender`` and not of a parent."""
         return self.model is sender._meta.concrete_model
 
+    def has_read(self, instance: Model) -> bool:
+        """Return whether ``instance`` has all that the watches need of its row."""
+        values = vars(instance)
+        return self.reads is not None and all(f.attname in values for f in self.reads)
+
     def reads_any(self, names: Collection[str]) -> bool:
         """Return whether a watch needs one of these fields of that row."""
         if not self.looks_back or self.reads is None:

@@ -76,22 +76,6 @@ class ConventionalStream(Stream):
         return [cls.options.broadcasts_to] if cls.options.broadcasts_to else []
 
     @classmethod
-    def refreshes_in_place(cls, change: ModelChange) -> bool:
-        """
-        Return whether the pages refresh themselves that showed the instance before.
-
-        This is so if the foreign key in ``Meta.broadcasts_to`` has not been saved. Then
-        nothing of the instance needs to be read.
-        """
-        names, saved = cls.reads_before(), change.update_fields
-        if not cls.options.refreshes or names is None or saved is None:
-            return False
-        fields = [parent_field(change.model, name) for name in names]
-        return change.before is not None and not any(
-            field.name in saved or field.attname in saved for field in fields
-        )
-
-    @classmethod
     def follows_conventions(cls) -> bool:
         """Return whether the class's ``Meta`` makes it send something after changes."""
         return cls.options.refreshes or cls.broadcasts()
@@ -139,11 +123,7 @@ class ConventionalStream(Stream):
 
     def follow_conventions(self, change: ModelChange) -> None:
         """Send a change of the instance to the pages that show it."""
-        after: Sequence[Stream] = []
-        if self.refreshes_in_place(change):
-            after = change.before
-        elif change.action != "delete":
-            after = self._places()
+        after = [] if change.action == "delete" else self._places()
         before: Sequence[Stream] = []
         if change.action != "create":
             # Changes that are only announced have no earlier state.

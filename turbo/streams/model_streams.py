@@ -184,8 +184,7 @@ class ModelStream(ConventionalStream):
     def changed(cls, change: ModelChange) -> None:
         """Follow ``Meta`` and call the hooks for one change, after its commit."""
         deleted = change.action == "delete"
-        shows = cls.broadcasts() and not cls.refreshes_in_place(change)
-        needs_row = not deleted and (shows or hasattr(cls, "on_save"))
+        needs_row = not deleted and (cls.broadcasts() or hasattr(cls, "on_save"))
         instance = _as_stored(change) if needs_row else change.instance
         if instance is None:
             return  # deleted since, which is another change
