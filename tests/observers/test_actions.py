@@ -377,8 +377,8 @@ async def test_an_action_hides_no_attribute_of_a_consumer() -> None:
 
 
 def test_a_misspelt_option_of_an_action_is_refused() -> None:
-    with pytest.raises(DecoratorError, match="'detatched': do you mean 'detached'"):
-        action(detatched=True)
+    with pytest.raises(DecoratorError, match="'atomik': do you mean 'atomic'"):
+        action(atomik=True)
 
 
 async def test_pages_may_come_by_themselves() -> None:

@@ -577,3 +577,10 @@ async def test_permissions_for_models_take_custom_actions_for_posts() -> None:
         allowed = await client.ask("send_email")
 
     assert (refused["response_status"], allowed["response_status"]) == (403, 200)
+
+
+def test_a_view_is_no_consumer_and_the_import_says_what_to_do() -> None:
+    with pytest.raises(ImportError, match="Write an action that calls the same code"):
+        from turbo.observers import view_as_consumer  # noqa: F401
+    with pytest.raises(ImportError, match="cannot import name 'no_such_name'"):
+        from turbo.observers import no_such_name  # noqa: F401

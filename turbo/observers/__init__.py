@@ -8,6 +8,8 @@ extra ``rest``, and ``"turbo.observers"`` in ``INSTALLED_APPS``.
 
 from __future__ import annotations
 
+from typing import Any
+
 from turbo.observers.actions import action, detached
 from turbo.observers.consumers import AsyncAPIConsumer
 from turbo.observers.events.instances import ObserverModelInstanceMixin
@@ -55,3 +57,14 @@ __all__ = [
     "model_observer",
     "observer",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # An ImportError, because "from … import" hides what an AttributeError says.
+    if name in ("DjangoViewAsConsumer", "view_as_consumer"):
+        raise ImportError(
+            f"There is no {name}, because a view would run without the middleware and "
+            f"the URL converters that it relies on. Write an action that calls the "
+            f"same code as the view."
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
