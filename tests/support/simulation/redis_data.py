@@ -142,6 +142,16 @@ def get(data: Data, key: bytes) -> Any:
     return data.get(key)
 
 
+@command("GETEX", writes=True)
+def getex(data: Data, key: bytes, *options: bytes) -> Any:
+    value = data.get(key)
+    if value is not None and options[:1] == (b"PX",):
+        data.put(key, value, data.milliseconds() + float(options[1]))
+    elif value is not None and options:
+        raise NotImplementedError(f"GETEX {options!r} is not simulated.")
+    return value
+
+
 @command("SET", writes=True)
 def set_(data: Data, key: bytes, value: bytes, *options: bytes) -> Any:
     options = tuple(option.upper() for option in options)
@@ -202,6 +212,16 @@ def hmget(data: Data, key: bytes, *fields: bytes) -> Any:
 @command("HGET")
 def hget(data: Data, key: bytes, field: bytes) -> Any:
     return (data.get(key) or {}).get(field)
+
+
+@command("HGETALL")
+def hgetall(data: Data, key: bytes) -> Any:
+    return [part for pair in (data.get(key) or {}).items() for part in pair]
+
+
+@command("HLEN")
+def hlen(data: Data, key: bytes) -> Any:
+    return len(data.get(key) or {})
 
 
 @command("HSET", writes=True)

@@ -178,7 +178,7 @@ class RedisServer:
             raise Refused(READ_ONLY)
         function = COMMANDS.get(name)
         if function is None:
-            raise Refused(f"ERR unknown command '{name.decode()}'")
+            raise NotImplementedError(f"{name.decode()} is not simulated.")
         return function(self.data, *command[1:])
 
     def _info(self) -> bytes:
