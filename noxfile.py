@@ -126,6 +126,18 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def model(session: nox.Session) -> None:
+    """Let random histories happen to a simulated site, by default for five minutes."""
+    session.install(*CHECKOUT, *group("test"))
+    seconds = session.env.get("TURBO_SOAK_SECONDS", "300")
+    arguments = session.posargs or ["tests/model", "-k", "whatever_happens"]
+    session.run(
+        *("python", "-m", "pytest", "--timeout", "0", *arguments),
+        env={"TURBO_SOAK_SECONDS": seconds},
+    )
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, layout and spelling, of whatever git knows or would add."""
     session.install(*group("lint"))

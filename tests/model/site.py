@@ -110,7 +110,7 @@ class Site:
         self.sent: dict[str, set[int]] = {stream: set() for stream in STREAMS}
         #: Messages that a killed process has taken with it.
         self.lost: set[int] = set()
-        self._tokens: dict[str, list[tuple[int, str]]] = {}
+        self._written: dict[str, list[tuple[int, str]]] = {}
         self._versions = 0
         self.screens = [Screen(self, f"page {n}") for n in range(len(PAGES))]
         self.pages = [
@@ -166,8 +166,8 @@ class Site:
         """Kill a process, and start another one in its place."""
         process.kill()
         self.graves.append(process)
-        for version, token in self._tokens.pop(process.name, []):
-            if not self._is_stored(token):
+        for version, data in self._written.pop(process.name, []):
+            if not self._is_stored(data):
                 self.lost.add(version)
         for page in self.pages:
             if page.process is process:
@@ -210,11 +210,11 @@ class Site:
         if page._socket is not None:
             page._socket.rate = rate
 
-    def _is_stored(self, token: str) -> bool:
+    def _is_stored(self, data: str) -> bool:
         """Return whether a message is in the log of the master."""
         values = self.master.data.values.values()
         return any(
-            token.encode() in fields
+            data.encode() in fields
             for value, _ in values
             if hasattr(value, "entries")
             for _, fields in value.entries
@@ -223,9 +223,20 @@ class Site:
     # --- Writing
 
     def write(
-        self, process: Process, stream: str, row: int, *, pause: float, large: bool
+        self,
+        process: Process,
+        stream: str,
+        row: int,
+        *,
+        thread: int = 0,
+        pause: float = 0.0,
+        large: bool = False,
     ) -> None:
-        """Commit a new version of a row, and broadcast it after ``pause``."""
+        """
+        Commit a new version of a row in a thread, and broadcast it after ``pause``.
+
+        A thread broadcasts in the order of its commits.
+        """
         self._versions += 1
         version = self._versions
         with process.loop.running():
@@ -233,14 +244,16 @@ class Site:
         self.rows[stream][row] = version
         self.sent[stream].add(version)
         self.note(f"{process.name} commits {row}={version} of {stream}")
+        more = "x" * (LARGE * large)
+        data = json.dumps({"row": row, "version": version, "more": more})
         message = Append(
             stream_id(stream),
-            json.dumps({"row": row, "version": version, "more": "x" * (LARGE * large)}),
+            data,
             key=f"row {row} of {stream}",
-            writer=process.name,
+            writer=f"{process.name} {thread}",
             moment=moment,
         )
-        self._tokens.setdefault(process.name, []).append((version, message.token))
+        self._written.setdefault(process.name, []).append((version, data))
         if pause:
             self.clock.later(pause, self._put, process, message)
         else:
@@ -276,10 +289,11 @@ class Site:
         writer = self.writers[0]
         for stream in STREAMS:
             for row in range(ROWS):
-                self.write(writer, stream, row, pause=0.0, large=False)
+                self.write(writer, stream, row)
         self.clock.run(PROMPT)
         self._check_pages("soon after the last messages")
         self._check_streams()
+        self._check_groups()
         for page in self.pages:
             page.leave()
         self.clock.run(LEAVE)
@@ -314,14 +328,16 @@ class Site:
     def _check_streams(self) -> None:
         """Check that a process has the streams of its pages, and no others."""
         for process in self.servers:
-            pages = [page for page in self.pages if page.process is process]
-            wanted = {stream_id(s) for page in pages for s in page.streams}
-            if pages:
-                wanted.add(stream_id(CONTROL))
+            wanted = self._wanted(process)
             hub = _hubs._made.get(process.loop)
             held = set(hub.subscribers()) if hub else set()
             if held != wanted:
                 raise Broken(f"{process.name} has {held} instead of {wanted}")
+
+    def _check_groups(self) -> None:
+        """Check that a process is in the groups of its streams, and in no others."""
+        for process in self.servers:
+            wanted = {group_name(sid) for sid in self._wanted(process)}
             channel = process.layer.client_prefix.encode()
             groups = {
                 key.decode().removeprefix("asgi:group:")
@@ -329,9 +345,14 @@ class Site:
                 if key.startswith(b"asgi:group:")
                 and any(channel in member for member in value)
             }
-            expected = {group_name(sid) for sid in wanted}
-            if groups != expected:
-                raise Broken(f"{process.name} is in {groups} instead of {expected}")
+            # A process that serves no page any more receives nothing.
+            if wanted and groups != wanted:
+                raise Broken(f"{process.name} is in {groups} instead of {wanted}")
+
+    def _wanted(self, process: Process) -> set[str]:
+        pages = [page for page in self.pages if page.process is process]
+        streams = {stream for page in pages for stream in page.streams}
+        return {stream_id(name) for name in (*streams, CONTROL)} if pages else set()
 
     def _check_failures(self) -> None:
         for process in self.processes:

@@ -7,9 +7,23 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from django.test import override_settings
-from hypothesis import note
+from hypothesis import given, note
 
-from tests.model.actions import Action, Browser, Cut, Kill, Mend, Wait, Write
+from tests.fuzz.searching import explore
+from tests.model.actions import (
+    Action,
+    Browser,
+    Cut,
+    Failover,
+    Forget,
+    Kill,
+    Mend,
+    Restart,
+    Slow,
+    Wait,
+    Write,
+    histories,
+)
 from tests.model.site import Site
 
 #: Small numbers, so that short histories exceed them.
@@ -43,12 +57,54 @@ def live(history: Sequence[Action]) -> None:
         site.close()
 
 
+@pytest.mark.slow
+def test_whatever_happens() -> None:
+    explore(given(history=histories())(live), examples=100)
+
+
 def test_nothing_goes_wrong() -> None:
     live([Write(0, 0), Write(1, 1), Wait(1.0), Write(0, 0)])
 
 
-def test_replies_are_lost_for_a_while() -> None:
-    live([Cut(0, "in"), Write(0, 0), Wait(3.0), Mend(0), Write(0, 0), Wait(1.0)])
+#: The shortest histories in which a promise was broken once, by what was wrong.
+FOUND: dict[str, list[Action]] = {
+    "a-replay-larger-than-the-queue": [Write(1, 0, count=3, large=True), Slow(1)],
+    "connections-to-a-former-master": [Failover(drops=False)],
+    "groups-that-the-layer-lost": [Forget("groups")],
+    "a-group-that-could-not-be-left": [
+        *(Cut(3), Browser(0, "leave"), Browser(1, "leave"), Browser(2, "leave")),
+        *(Wait(16.0), Mend(3), Browser(0, "open"), Browser(1, "open")),
+    ],
+    "a-message-of-an-ended-epoch": [
+        *(Write(2, 0, large=True), Failover(lost=5, split=0.3), Write(1, 1, pause=0.3)),
+        *(Write(2, 1, count=10, pause=0.3), Wait(1.0), Kill(3)),
+    ],
+    "a-newer-message-that-was-lost": [
+        *(Cut(1), Write(1, 1, 1, count=3), Wait(0.05), Write(0, 1, 1), Wait(0.3)),
+        *(Restart("none"), Wait(1.0), Mend(1)),
+    ],
+    "a-failover-and-a-failback": [
+        *(Write(0, 0, count=3), Wait(1.0), Browser(0, "sleep"), Failover(lost=9)),
+        *(Wait(0.3), Failover(), Browser(0, "wake"), Write(0, 0, count=3)),
+    ],
+    "an-answer-that-was-lost": [
+        *(Cut(0, "in"), Write(0, 0, count=3), Wait(1.0), Write(1, 0, 1, count=10)),
+        *(Wait(7.0), Mend(0), Wait(7.0)),
+    ],
+    "a-request-that-comes-late": [
+        *(Cut(0), Write(0, 0, 0), Wait(7.0), Mend(0, 6.0), Wait(0.3)),
+        *(Write(0, 0, 0, count=2), Wait(16.0)),
+    ],
+    "a-writer-killed-after-it-was-overtaken": [
+        *(Write(0, 0, pause=0.3), Write(1, 0), Wait(0.3), Kill(0)),
+    ],
+    "a-queue-that-overflows": [Cut(0), Write(0, 0, count=40), Wait(1.0), Mend(0)],
+}
+
+
+@pytest.mark.parametrize("history", FOUND.values(), ids=FOUND)
+def test_it_stays_mended(history: list[Action]) -> None:
+    live(history)
 
 
 def test_a_history_is_the_same_each_time() -> None:
