@@ -36,6 +36,11 @@ class ClusterNode(Valkey):
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         wait_until(lambda: "cluster_state:ok" in self._state(), what="cluster is up")
 
+    @property
+    def host(self) -> dict[str, Any]:
+        """What goes into ``REPLAY_HOSTS``."""
+        return {"cluster": [("127.0.0.1", self.port)]}
+
     def _state(self) -> str:
         with self.client() as client:
             return repr(client.execute_command("CLUSTER", "INFO"))

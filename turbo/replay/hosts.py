@@ -1,7 +1,8 @@
 """
 The Redis hosts of a replay log and their clocks.
 
-The checksum of a stream's id selects the host that keeps the stream.
+The checksum of a stream's id selects the host that keeps the stream. A cluster counts
+as several hosts, each of which is one slot of the cluster, wherever that slot is.
 """
 
 from __future__ import annotations
@@ -11,17 +12,33 @@ import secrets
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from turbo.replay.clock import Reading
 from turbo.replay.lua import SERVER
 from turbo.replay.positions import Moment
 from turbo.runtime.redis.aclients import Clients, ScriptCall
+from turbo.runtime.redis.cluster import PARTS, cluster_nodes
 
 __all__ = ["Hosts"]
 
 #: The identity, in a moment, of a host that has not answered.
 UNKNOWN = "-"
+
+
+class Part(NamedTuple):
+    """What has one clock: a host, or a slot of a cluster."""
+
+    #: The index of the client.
+    client: int
+    #: The hash tag of all keys; none for a host.
+    tag: str
+
+
+def _parts(client: int, host: Mapping[str, Any]) -> list[Part]:
+    if not cluster_nodes(host):
+        return [Part(client, "")]
+    return [Part(client, str(number)) for number in range(PARTS)]
 
 
 class Hosts:
@@ -35,15 +52,26 @@ class Hosts:
         monotonic: Callable[[], int],
     ) -> None:
         self._clients = Clients(hosts)
-        self._count = len(hosts)
-        self._word_key = f"{prefix}:server"
+        self._prefix = prefix
+        self._parts = [part for n, host in enumerate(hosts) for part in _parts(n, host)]
+        self._count = len(self._parts)
         self._monotonic = monotonic
         # Items are replaced as a whole, so any thread may read them.
-        self._readings: list[Reading | None] = [None] * len(hosts)
+        self._readings: list[Reading | None] = [None] * self._count
 
     def index(self, key: str) -> int:
         """Return the index of the host that keeps ``key``."""
         return zlib.crc32(key.encode()) % self._count
+
+    def name(self, key: str) -> str:
+        """Return the beginning of the names of what is kept for ``key``."""
+        tag = self._parts[self.index(key)].tag
+        return f"{self._prefix}:{{{tag}}}:{key}" if tag else f"{self._prefix}:{{{key}}}"
+
+    def word_key(self, key: str) -> str | None:
+        """Return the name of the word in the slot of ``key``; a host has no slots."""
+        host = self.index(key)
+        return self._word_key(host) if self._parts[host].tag else None
 
     def moment(self) -> str:
         """Return a time that every host's clock has passed; ``""`` if none is known."""
@@ -95,7 +123,7 @@ class Hosts:
         clients = await self._clients.get()
 
         async def run(host: int, calls: list[ScriptCall]) -> list[Any]:
-            return await clients[host].run(calls)
+            return await clients[self._parts[host].client].run(calls)
 
         return await _spread(calls, run)
 
@@ -116,9 +144,9 @@ class Hosts:
 
         async def run(host: int, calls: list[ScriptCall]) -> list[Any]:
             word = (secrets.token_hex(5), 1 if renew else 0)
-            calls.append(ScriptCall(host, SERVER, (self._word_key,), word))
+            calls.append(ScriptCall(host, SERVER, (self._word_key(host),), word))
             sent = self._monotonic()
-            *replies, server = await clients[host].run(calls)
+            *replies, server = await clients[self._parts[host].client].run(calls)
             reading = Reading.take(*server, sent=sent, received=self._monotonic())
             readings[host] = self._note(host, reading)
             return replies
@@ -140,6 +168,10 @@ class Hosts:
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
         await self._clients.aclose()
+
+    def _word_key(self, host: int) -> str:
+        tag = self._parts[host].tag
+        return f"{self._prefix}:{{{tag}}}:server" if tag else f"{self._prefix}:server"
 
     def _note(self, host: int, reading: Reading) -> Reading:
         known = self._readings[host]

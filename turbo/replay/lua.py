@@ -15,7 +15,11 @@ A stream has two keys with one hash tag, so that they lie in one slot of a clust
 
 Times are microseconds of the server's clock and grow with every message of a stream. A
 gap marker has no ``d``. ``turbo:server`` holds a random word, which is lost when the
-data are lost.
+data are lost, and what identifies the server's data.
+
+In a cluster the keys of several streams have one hash tag, and a word of their own::
+
+    turbo:{3}:z7r3…:meta   turbo:{3}:z7r3…:log   turbo:{3}:server
 
 An epoch ends when ``r`` is not what the server answers now, because the data that it
 reads from its disk, or that it got as a replica, may be older than what was sent to
@@ -42,9 +46,18 @@ local function microseconds()
     local clock = redis.call('TIME')
     return clock[1] * 1000000 + clock[2]
 end
+local function word(key, run, new, renew)
+    local held = redis.call('GET', key)
+    if held and not renew and string.match(held, ' (.*)$') == run then
+        return held
+    end
+    redis.call('SET', key, new .. ' ' .. run)
+    return new .. ' ' .. run
+end
 """
 
-# KEYS: meta, log. ARGV: an epoch, if a new one begins; milliseconds to keep meta.
+# KEYS: meta, log; in a cluster the server's word. ARGV: an epoch, if a new one begins;
+# milliseconds to keep meta.
 _OPEN = (
     script.SERVER
     + _TIME
@@ -64,6 +77,10 @@ elseif begun then
     -- A moment of this process is later than anything that another one has written.
     redis.call('DEL', meta, log)
     epoch, tip, last, cut = ARGV[1], 0, 0, 0
+    if KEYS[3] then
+        -- A slot may come back to a process that had it before.
+        word(KEYS[3], run, ARGV[1])
+    end
 end
 if begun then
     -- The producers are lost. What has just been sent is not a repetition yet.
@@ -254,13 +271,8 @@ SERVER = Script(
     script.SERVER
     + _TIME
     + """
-if ARGV[2] == '1' then
-    redis.call('SET', KEYS[1], ARGV[1])
-else
-    redis.call('SET', KEYS[1], ARGV[1], 'NX')
-end
 local run = server()
-local identity = redis.sha1hex(redis.call('GET', KEYS[1]) .. run)
+local identity = redis.sha1hex(word(KEYS[1], run, ARGV[1], ARGV[2] == '1'))
 return {string.sub(identity, 1, 10), run, microseconds()}
 """
 )

@@ -21,6 +21,7 @@ from turbo.replay.clock import Reading
 from turbo.replay.hosts import Hosts
 from turbo.replay.positions import Moment, Position, parse
 from turbo.runtime.redis.aclients import ScriptCall
+from turbo.runtime.redis.cluster import cluster_nodes
 from turbo.runtime.redis.hosts import read_hosts
 from turbo.runtime.redis.options import connection_options
 from turbo.runtime.redis.script import Script
@@ -57,7 +58,6 @@ class RedisReplay(ReplayLog):
         super().__init__(length=length, age=age)
         self._addresses = read_hosts(hosts, owner="The replay log's hosts")
         self._hosts = Hosts(self._addresses, prefix=prefix, monotonic=monotonic)
-        self._prefix = prefix
         self._age_ms = max(1, round(age * 1_000))
         self._meta_ms = self._age_ms + round(max(memory, DAY) * 1_000)
         self._attempts = Attempts()
@@ -183,15 +183,16 @@ class RedisReplay(ReplayLog):
             if problem
         ]
 
-    def _keys(self, stream: str) -> tuple[str, str]:
-        tagged = f"{self._prefix}:{{{stream}}}"
-        return f"{tagged}:meta", f"{tagged}:log"
+    def _keys(self, stream: str) -> tuple[str, ...]:
+        tagged = self._hosts.name(stream)
+        word = self._hosts.word_key(stream)
+        return (f"{tagged}:meta", f"{tagged}:log", *([word] if word else []))
 
     def _key_call(
         self, script: Script, key: str, kind: str, *args: str | int
     ) -> ScriptCall:
         tag = _tag(key)
-        name = f"{self._prefix}:{{{tag}}}:{kind}"
+        name = f"{self._hosts.name(tag)}:{kind}"
         return ScriptCall(self._hosts.index(tag), script, (name,), args)
 
     async def _tips(self, streams: Sequence[str]) -> list[tuple[str, int, bool] | None]:
@@ -283,6 +284,7 @@ def _history(reply: list[Any], *, since: str, proved: bool) -> History:
 
 def _problem(address: dict[str, Any]) -> str:
     try:
+        cluster_nodes(address)
         create_pool(connection_options(address))
     except Exception as error:
         return f"{type(error).__name__}: {error}"

@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from turbo.runtime.forks import Lock, after_in_child
+from turbo.runtime.redis.cluster import ClusterClient, cluster_nodes
 from turbo.runtime.redis.options import connection_options
 from turbo.runtime.redis.script import (
     UNREACHABLE,
@@ -75,6 +76,10 @@ class RedisClient:
                 replies[n] = reply
         return results(replies)
 
+    async def execute(self, *command: str) -> Any:
+        """Return the reply to one command."""
+        return results(await self._attempt([command]))[0]
+
     async def _pipeline(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
         try:
             replies = await self._attempt(commands)
@@ -108,6 +113,10 @@ class RedisClient:
             await sentinel.connection_pool.disconnect()
 
 
+#: The connections to one host of the settings, which may be a cluster.
+Client: TypeAlias = RedisClient | ClusterClient
+
+
 class Clients:
     """The clients of every loop that uses a log, one per host."""
 
@@ -119,7 +128,7 @@ class Clients:
         )
         after_in_child(self.abandon)
 
-    async def get(self) -> list[RedisClient]:
+    async def get(self) -> list[Client]:
         """Return the running loop's clients."""
         loop = asyncio.get_running_loop()
         with self._lock:
@@ -135,8 +144,8 @@ class Clients:
 
     async def _lease(
         self, loop: asyncio.AbstractEventLoop
-    ) -> AsyncGenerator[list[RedisClient], None]:
-        clients = [RedisClient(host) for host in self._hosts]
+    ) -> AsyncGenerator[list[Client], None]:
+        clients = [_client(host) for host in self._hosts]
         try:
             yield clients
         finally:
@@ -164,13 +173,23 @@ class Clients:
         self._leases = WeakKeyDictionary()
 
 
-_Lease: TypeAlias = tuple[AsyncGenerator[list[RedisClient], None], list[RedisClient]]
+def _client(host: Mapping[str, Any]) -> Client:
+    options = {name: value for name, value in host.items() if name != "cluster"}
+
+    def connect(node: tuple[str, int]) -> RedisClient:
+        return RedisClient({**options, "host": node[0], "port": node[1]})
+
+    nodes = cluster_nodes(host)
+    return ClusterClient(nodes, connect) if nodes else RedisClient(options)
+
+
+_Lease: TypeAlias = tuple[AsyncGenerator[list[Client], None], list[Client]]
 #: The generators that hold the clients: until their loop ends, or forever after a fork.
-_open: dict[AsyncGenerator[list[RedisClient], None], asyncio.AbstractEventLoop] = {}
+_open: dict[AsyncGenerator[list[Client], None], asyncio.AbstractEventLoop] = {}
 
 
 def _keep(
-    generator: AsyncGenerator[list[RedisClient], None], loop: asyncio.AbstractEventLoop
+    generator: AsyncGenerator[list[Client], None], loop: asyncio.AbstractEventLoop
 ) -> None:
     for kept, of in list(_open.items()):
         if of.is_closed():  # without shutting down its generators
