@@ -7,6 +7,8 @@ import socket
 import pytest
 from redis.exceptions import NoScriptError, ResponseError
 
+from turbo.exceptions import ConfigurationError
+from turbo.runtime.redis.hosts import read_hosts
 from turbo.runtime.redis.options import connection_options
 from turbo.runtime.redis.script import Script, results, unknown
 
@@ -62,3 +64,11 @@ def test_a_host_may_be_kept_alive_in_its_own_way() -> None:
 def test_a_unix_socket_is_not_kept_alive(host: dict[str, str]) -> None:
     """Redis' client would refuse the option."""
     assert "socket_keepalive" not in connection_options(host)
+
+
+def test_only_the_replay_log_may_be_in_a_cluster() -> None:
+    cluster = [{"cluster": [("10.0.0.1", 6379)]}]
+
+    assert read_hosts(cluster, owner="These hosts", clusters=True) == cluster
+    with pytest.raises(ConfigurationError, match="These hosts cannot be a cluster"):
+        read_hosts(cluster, owner="These hosts")

@@ -56,7 +56,9 @@ class RedisReplay(ReplayLog):
         monotonic: Callable[[], int] = _monotonic,
     ) -> None:
         super().__init__(length=length, age=age)
-        self._addresses = read_hosts(hosts, owner="The replay log's hosts")
+        self._addresses = read_hosts(
+            hosts, owner="The replay log's hosts", clusters=True
+        )
         self._hosts = Hosts(self._addresses, prefix=prefix, monotonic=monotonic)
         self._age_ms = max(1, round(age * 1_000))
         self._meta_ms = self._age_ms + round(max(memory, DAY) * 1_000)
