@@ -255,6 +255,20 @@ def timing(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Count what arrives while servers and networks fail; needs Linux and root."""
+    session.install(*CHECKOUT, *group("test"))
+    command = ("python", "-m", "benchmarks.faults")
+    if session.posargs:
+        session.run(*command, *session.posargs)
+        return
+    for layer in ("redis", "pubsub"):
+        for scenario in ("sentinel", "cluster", "network"):
+            session.run(*command, scenario, "--layer", layer)
+        session.run(*command, "soak", "--seconds", "600", "--layer", layer)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure everything side by side; needs Linux and two idle cores."""
     session.install(*CHECKOUT, *group("test"), *group("bench"))

@@ -94,6 +94,8 @@ class Process:
 
     def __init__(self, command: list[str], *, port: int, directory: Path) -> None:
         self.command = command
+        #: Where the server listens; the address is also in the command.
+        self.address = "127.0.0.1"
         self.port = port
         self.env = dict(os.environ)
         self.log_path = directory / f"{type(self).__name__.lower()}-{port}.log"
@@ -132,7 +134,7 @@ class Process:
             return True
         with socket.socket() as probe:
             probe.settimeout(1)
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            return probe.connect_ex((self.address, self.port)) == 0
 
     def stop(self) -> None:
         """Stop the server with SIGTERM, as a deployment does."""
@@ -179,7 +181,7 @@ class Valkey(Process):
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self.address}:{self.port}/0"
 
     def client(self) -> redis.Redis:
         """Return a new client; use it in a ``with`` block."""
@@ -333,11 +335,11 @@ class WebServer(Process):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def ws_url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
+        return f"ws://{self.address}:{self.port}"
 
 
 class AsgiServer(WebServer):
