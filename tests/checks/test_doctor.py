@@ -154,6 +154,24 @@ async def test_messages_get_through_redis(
     assert [(f.decision, f.hint) for f in findings] == [("ok", "")] * 5
 
 
+async def test_a_user_of_redis_who_may_not_ask_for_the_server(
+    settings: Any, valkey: Valkey
+) -> None:
+    with valkey.client() as client:
+        client.execute_command(
+            "ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-info"
+        )
+    url = valkey.url.replace("//", "//app:pw@")
+    settings.CHANNEL_LAYERS = {"default": channel_layer("redis", url)}
+
+    _, log, *_ = await probed()
+
+    with valkey.client() as client:
+        client.execute_command("ACL", "DELUSER", "app")
+    assert log.decision == "warning"
+    assert "does not notice a restart or a failover of Redis" in log.text
+
+
 async def test_a_log_that_keeps_nothing(settings: Any) -> None:
     settings.TURBO = {"REPLAY_BACKEND": "turbo.replay.dummy.DummyReplay"}
 

@@ -117,6 +117,15 @@ def layers(kind: str, url: str = REDIS, **config: Any) -> dict[str, Any]:
     return {"default": layer | {"CONFIG": layer["CONFIG"] | config}}
 
 
+REMOTE = "redis://10.0.0.5:6379"
+SENTINEL = {"sentinels": [("10.0.0.6", 26379)], "master_name": "chat"}
+
+
+def remote(host: Any) -> dict[str, Any]:
+    """Return a layer with a prefix of its own on this host."""
+    return layers("pubsub", prefix="chat", hosts=[host])
+
+
 def told_before_deployment(**overrides: Any) -> list[tuple[str, str]]:
     """Return ids and the beginnings of what a project with these settings is told."""
     good = {
@@ -147,6 +156,7 @@ def test_the_settings_of_the_deployment_how_to_are_good() -> None:
         assert ids(**overrides) == []
 
 
+KEEPALIVE = ("turbo.W023", "The channel layer's Redis is on")
 HOSTS = ("turbo.W015", "ALLOWED_HOSTS has '*', so WebSockets are")
 LAYER = ("turbo.W022", "The prefix of the channel layer")
 REPLAY = ("turbo.W022", "The prefix of the replay log")
@@ -160,6 +170,8 @@ REPLAY = ("turbo.W022", "The prefix of the replay log")
         {"CHANNEL_LAYERS": layers("redis", f"{REDIS}/3"), "TURBO": {}},
         {"CHANNEL_LAYERS": MEMORY, "TURBO": {}},
         {"ALLOWED_HOSTS": ["*"], "ASGI_APPLICATION": None},
+        {"CHANNEL_LAYERS": remote({"address": REMOTE, "socket_keepalive": True})},
+        {"CHANNEL_LAYERS": remote({"address": "unix:///run/redis.sock"})},
     ],
 )
 def test_a_site_that_keeps_to_itself_hears_nothing(overrides: dict[str, Any]) -> None:
@@ -171,6 +183,9 @@ def test_a_site_that_keeps_to_itself_hears_nothing(overrides: dict[str, Any]) ->
     ("overrides", "expected"),
     [
         ({"ALLOWED_HOSTS": ["a.example.com", "*"]}, [HOSTS]),
+        ({"CHANNEL_LAYERS": remote({"address": REMOTE})}, [KEEPALIVE]),
+        ({"CHANNEL_LAYERS": remote(("10.0.0.5", 6379))}, [KEEPALIVE]),
+        ({"CHANNEL_LAYERS": remote(SENTINEL)}, [KEEPALIVE]),
         ({"CHANNEL_LAYERS": layers("redis")}, [LAYER]),
         ({"CHANNEL_LAYERS": layers("redis", prefix="asgi")}, [LAYER]),
         ({"TURBO": {}}, [REPLAY]),

@@ -268,6 +268,7 @@ async def test_user_who_may_not_ask_for_the_process_is_served(valkey: Valkey) ->
 
     assert texts(await read_one(log, ROOM, moment)) == ["a"]
     assert await log.tips([ROOM]) != [None]
+    assert not log.sees_failovers
     await log.aclose()
     with valkey.client() as client:
         client.execute_command("ACL", "DELUSER", "app")

@@ -110,6 +110,12 @@ async def probe_log() -> Finding:
             "Redis must not delete keys: check its maxmemory-policy, and whether "
             "another program uses that database.",
         )
+    if not log.sees_failovers:
+        return Finding.warning(
+            f"The replay log ({name}) stores messages, but does not notice a restart "
+            f"or a failover of Redis, and may then lose messages silently.",
+            "Permit INFO to the user of Redis: ACL SETUSER … +info.",
+        )
     return Finding.ok(f"The replay log ({name}) stores messages; this took {took}.")
 
 

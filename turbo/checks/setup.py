@@ -21,6 +21,7 @@ from turbo.connections.limits import check_limits
 from turbo.exceptions import ConfigurationError
 from turbo.replay import check_replay, get_replay
 from turbo.replay.redis import RedisReplay
+from turbo.runtime.redis.hosts import is_remote, read_hosts
 from turbo.runtime.redis.options import is_first_database
 
 __all__ = ["check_reach", "check_setup"]
@@ -42,9 +43,14 @@ def check_setup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_reach(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check, before deployment, the allowed hosts and the prefixes in Redis."""
+    """Check, before deployment, the allowed hosts, and what is said about Redis."""
     try:
-        return [*_check_hosts(), *_check_layer_prefix(), *_check_replay_prefix()]
+        return [
+            *_check_hosts(),
+            *_check_layer_prefix(),
+            *_check_replay_prefix(),
+            *_check_keepalive(),
+        ]
     except (ConfigurationError, ImportError, TypeError, ValueError):
         return []  # check_setup() reports errors in the settings
 
@@ -87,6 +93,20 @@ def _check_replay_prefix() -> Iterator[CheckMessage]:
             hint="Set TURBO['REPLAY_PREFIX'] to a name of this project, or silence the "
             "check if no other project uses that Redis.",
             id="turbo.W022",
+        )
+
+
+def _check_keepalive() -> Iterator[CheckMessage]:
+    if not layer_is_redis():
+        return
+    hosts = read_hosts(layer_hosts(), owner="The channel layer's hosts")
+    if any(is_remote(host) and "socket_keepalive" not in host for host in hosts):
+        yield Warning(
+            "The channel layer's Redis is on another machine, and nothing finds out if "
+            "the network loses a connection to it.",
+            hint='Set "socket_keepalive" and "socket_keepalive_options" for each host, '
+            "as in the documentation on deployment.",
+            id="turbo.W023",
         )
 
 

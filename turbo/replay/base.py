@@ -115,6 +115,11 @@ class ReplayLog(ABC):
         settings = get_settings()
         return {"length": settings.replay_length, "age": settings.replay_age}
 
+    @property
+    def sees_failovers(self) -> bool:
+        """Whether the log notices that another server has taken over its data."""
+        return True
+
     @abstractmethod
     def moment(self) -> str:
         """

@@ -83,6 +83,10 @@ class Hosts:
         identities = (reading.identity if reading else UNKNOWN for reading in fresh)
         return str(Moment(min(floors), tuple(identities)))
 
+    def identified(self) -> bool:
+        """Return whether every host that has answered said which server it is."""
+        return all(reading.process for reading in self._readings if reading)
+
     def vouch(self, moment: Moment, host: int, reading: Reading | None = None) -> bool:
         """Return whether a host is known to have the same identity as at ``moment``."""
         reading = reading or self._readings[host]

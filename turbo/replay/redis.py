@@ -83,6 +83,11 @@ class RedisReplay(ReplayLog):
             "memory": settings.signed_name_max_age,
         }
 
+    @property
+    def sees_failovers(self) -> bool:
+        """Whether every host that has answered permits ``INFO``."""
+        return self._hosts.identified()
+
     def moment(self) -> str:
         """
         Return an estimated time that the clock of every host has passed.
