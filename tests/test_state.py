@@ -31,6 +31,7 @@ VALUES = {
 #: ``module:name``, and in a few words why it has to be there.
 KEPT: dict[str, str] = {
     # What a process has one of. A fork and changed settings make another.
+    "bindings.cache.background:_current": "work that waits for the store",
     "bindings.cache.outage:_outage": "whether the store answers this process",
     "observers.connection.groups:_outage": "whether consumers reach their channels",
     "bindings.store.selection:_selection": "the store of the process",

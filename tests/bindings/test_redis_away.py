@@ -107,6 +107,7 @@ def test_what_another_process_reads_is_not_stale_for_long(
     """The binding is marked as soon as this process reaches Redis again."""
     redis.pause()
     Product.objects.create(name="Milk")
+    wait_until(lambda: not is_reachable())
     redis.resume()
     wait_until(is_reachable)
 

@@ -29,7 +29,7 @@ from turbo.delivery.recorders import record
 from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.runtime import context
-from turbo.runtime.endings import before_end
+from turbo.runtime.endings import before_end, remaining
 from turbo.runtime.forks import Lock, after_in_child
 
 __all__ = ["broadcast", "flush", "get_publisher", "moment", "shut_down"]
@@ -129,7 +129,7 @@ def flush(timeout: float | None = None) -> bool:
     """
     if _publisher is None:
         return True
-    seconds = get_settings().flush_timeout if timeout is None else timeout
+    seconds = remaining(get_settings().flush_timeout) if timeout is None else timeout
     return _publisher.flush(seconds)
 
 

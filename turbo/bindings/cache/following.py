@@ -12,11 +12,13 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from django.db import connections
 
+from turbo.bindings.cache.background import do_later, do_now
 from turbo.bindings.cache.declaration import Declaration
 from turbo.bindings.cache.notify import tell
 from turbo.bindings.cache.outage import Unreachable, invalidate, owe, with_store
@@ -38,8 +40,9 @@ class _Done(threading.local):
     """
     What this thread has read lately, and when it began to read.
 
-    If a signal of this thread is older than that, its change was committed before the
-    reading: all hooks of one transaction run after its commit, one by one.
+    A change that was handed over before that had been committed before the reading. So
+    had a change of this thread whose signal is older: all hooks of one transaction run
+    after its commit, one by one.
     """
 
     def __init__(self) -> None:
@@ -55,6 +58,18 @@ class _Done(threading.local):
 
 
 _done = _Done()
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row that has changed."""
+
+    pk: Any
+    using: str
+    #: The thread that has changed it, or ``None`` if the change was handed over.
+    thread: int | None
+    #: When its signal was sent, or when the change was handed over.
+    time: float
 
 
 class _Follower:
@@ -73,15 +88,15 @@ class _Follower:
         if in_transaction(connections[change.using]):
             return
         classes = dict(self.classes)
-        try:
-            bound = _bound(classes, change)
-            _follow_all([d for d in bound if not classes[type(d)]], change)
-            _follow_row([d for d in bound if classes[type(d)]], change)
-        except Exception as error:
-            for cls in classes:
-                owe(cls.label, error)
-            if not isinstance(error, Unreachable):
-                raise  # the caller logs it
+        if do_now(change.using):
+            _follow(classes, _Row(change.pk, change.using, *change.mark))
+            return
+        row = _Row(change.pk, change.using, None, time.monotonic())
+        do_later(
+            (self, change.pk, change.using),
+            [cls.label for cls in classes],
+            partial(_follow, classes, row),
+        )
 
 
 _followers: dict[Any, _Follower] = {}
@@ -120,9 +135,19 @@ def _mark() -> tuple[int, float]:
     return threading.get_ident(), time.monotonic()
 
 
-def _bound(
-    classes: Iterable[type[Declaration]], change: ModelChange
-) -> list[Declaration]:
+def _follow(classes: dict[type[Declaration], bool], change: _Row) -> None:
+    try:
+        bound = _bound(classes, change)
+        _follow_all([d for d in bound if not classes[type(d)]], change)
+        _follow_row([d for d in bound if classes[type(d)]], change)
+    except Exception as error:
+        for cls in classes:
+            owe(cls.label, error)
+        if not isinstance(error, Unreachable):
+            raise  # the caller logs it
+
+
+def _bound(classes: Iterable[type[Declaration]], change: _Row) -> list[Declaration]:
     """Return the bindings in the store that a change may affect."""
     labels = {cls.label: cls for cls in classes}
     found = with_store(lambda store: store.names(list(labels)))
@@ -137,7 +162,7 @@ def _bound(
     return bound
 
 
-def _follow_all(bound: Sequence[Declaration], change: ModelChange) -> None:
+def _follow_all(bound: Sequence[Declaration], change: _Row) -> None:
     for declaration in bound:
         slot = declaration.slot
         if not _is_done(change, _done.all.get(slot)):
@@ -146,7 +171,7 @@ def _follow_all(bound: Sequence[Declaration], change: ModelChange) -> None:
     _done.trim()
 
 
-def _follow_row(bound: Sequence[Declaration], change: ModelChange) -> None:
+def _follow_row(bound: Sequence[Declaration], change: _Row) -> None:
     pk = pk_text(change.pk)
     due = [
         declaration
@@ -171,7 +196,7 @@ def _follow_row(bound: Sequence[Declaration], change: ModelChange) -> None:
     _write(rest, writes)
 
 
-def _read(declaration: Declaration, change: ModelChange, ticket: Ticket) -> Read | None:
+def _read(declaration: Declaration, change: _Row, ticket: Ticket) -> Read | None:
     """Read the row, or log the error so that other bindings are still updated."""
     try:
         row, order = declaration.load_row(change.pk), None
@@ -197,13 +222,12 @@ def _write(
         reorder(by_slot[slot], applied)
 
 
-def _is_done(change: ModelChange, begun: float | None) -> bool:
-    thread, signalled = change.mark
-    mine = thread == threading.get_ident()
-    return begun is not None and mine and signalled < begun
+def _is_done(change: _Row, begun: float | None) -> bool:
+    mine = change.thread in (None, threading.get_ident())
+    return begun is not None and mine and change.time < begun
 
 
-def _is_burst(slot: Slot, change: ModelChange) -> bool:
+def _is_burst(slot: Slot, change: _Row) -> bool:
     """Return whether so many changes were committed together that all rows are read."""
     begun, count = _done.bursts.get(slot, (0.0, 0))
     if not _is_done(change, begun):

@@ -22,6 +22,7 @@ from typing import Any
 from django.core.signals import setting_changed
 from django.db import connections
 
+from turbo.bindings.cache.background import do_later, do_now, wait_until_done
 from turbo.bindings.cache.declaration import Declaration
 from turbo.bindings.cache.notify import tell
 from turbo.bindings.cache.outage import Unreachable, with_store
@@ -62,6 +63,7 @@ def read_row(declaration: Declaration, pk: Any) -> tuple[State | None, Any]:
     """Return the state of the binding, and one row or ``None``."""
     if not _has_own_changes(declaration):
         with suppress(Unreachable):
+            _require_done(declaration)
             found = with_store(lambda store: store.row(declaration.slot, pk_text(pk)))
             if found is None:
                 snapshot = read(declaration)
@@ -77,6 +79,7 @@ def peek(declaration: Declaration) -> State | None:
     if _has_own_changes(declaration):
         return None
     try:
+        _require_done(declaration)
         return with_store(lambda store: store.peek(declaration.slot))
     except Unreachable:
         return None
@@ -130,9 +133,16 @@ def forget_copies() -> None:
         _copies.clear()
 
 
+def _require_done(declaration: Declaration) -> None:
+    """Wait for the changes of this process; raise :exc:`Unreachable` after a while."""
+    if not wait_until_done(declaration.label, get_binding_settings().wait):
+        raise Unreachable
+
+
 def _read_stored(declaration: Declaration) -> Snapshot | None:
     deadline = time.monotonic() + get_binding_settings().wait
     filled = 0
+    _require_done(declaration)
     while (snapshot := _follow(declaration)) is None:
         if in_transaction(connections[declaration.database]):
             _after_commit(declaration, fill)
@@ -195,9 +205,16 @@ def _after_commit(
 
     def act(outcome: Outcome) -> None:
         # A test may run the hooks inside a transaction that it rolls back.
-        if outcome == "committed" and not in_transaction(connection):
-            with suppress(Unreachable):
-                action(declaration)
+        if outcome != "committed" or in_transaction(connection):
+            return
+        if do_now(declaration.database):
+            work()
+        else:
+            do_later((action, declaration), [declaration.label], work)
+
+    def work() -> None:
+        with suppress(Unreachable):
+            action(declaration)
 
     wait([connection], act)
 
