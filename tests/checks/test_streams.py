@@ -61,6 +61,23 @@ def test_the_parent_has_a_stream() -> None:
     ]
 
 
+def test_a_hook_is_no_coroutine() -> None:
+    class Told(turbo.ModelStream):
+        class Meta:
+            model = Card
+            attribute = "told"
+
+        async def on_save(self, card: Card, created: bool) -> None:
+            pass
+
+        def on_delete(self, card: Card) -> None:
+            pass
+
+    assert told() == [
+        ("turbo.E023", "tests:Told.on_save() is a coroutine, so it is not run.")
+    ]
+
+
 def test_inserts_by_is_one_of_four_verbs() -> None:
     declare(Card, broadcasts_to="board", inserts_by="replace")
 

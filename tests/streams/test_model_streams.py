@@ -325,6 +325,27 @@ def test_a_failing_hook_is_logged_with_its_stream_and_the_save_goes_on(
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_hook_that_is_a_coroutine_is_logged(
+    declare: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Regression: it was never run, and nobody said so."""
+
+    async def on_save(self: Any, room: Room, created: bool) -> None:
+        """Do nothing."""
+
+    declare("Asynchronous", Room, attribute="a_stream", on_save=on_save)
+    caplog.clear()
+
+    Room.objects.create(name="Lobby")
+
+    [record] = caplog.records
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]).endswith(
+        "on_save() is a coroutine, so it is not run."
+    )
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_broadcast_of_a_hook_carries_its_origin(declare: Callable[..., Any]) -> None:
     causes: list[Any] = []
     declare("Tags", Tag, on_save=lambda *args: causes.append(context.cause()))

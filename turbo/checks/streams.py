@@ -51,6 +51,7 @@ def check_streams(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     streams = [cls for cls in stream_classes() if issubclass(cls, ModelStream)]
     checks = (
         _check_attribute,
+        _check_async,
         _check_parent,
         _check_inserts,
         _check_template,
@@ -99,6 +100,17 @@ def _check_attribute(cls: type[ModelStream]) -> Iterator[CheckMessage]:
         obj=cls,
         id="turbo.E006",
     )
+
+
+def _check_async(cls: type[ModelStream]) -> Iterator[CheckMessage]:
+    for name in ("on_save", "on_delete"):
+        if inspect.iscoroutinefunction(getattr(cls, name, None)):
+            yield Error(
+                f"{cls.label}.{name}() is a coroutine, so it is not run.",
+                hint="Write def, not async def; the verbs do not block.",
+                obj=cls,
+                id="turbo.E023",
+            )
 
 
 def _check_parent(cls: type[ModelStream]) -> Iterator[CheckMessage]:

@@ -221,10 +221,11 @@ def _as_stored(change: ModelChange) -> Any:
 
 
 def _call(hook: Any, *args: Any, **kwargs: Any) -> None:
-    if _takes_keywords(getattr(hook, "__func__", hook)):
-        hook(*args, **kwargs)
-    else:
-        hook(*args)
+    takes_keywords = _takes_keywords(getattr(hook, "__func__", hook))
+    result = hook(*args, **kwargs) if takes_keywords else hook(*args)
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError(f"{hook.__qualname__}() is a coroutine, so it is not run.")
 
 
 def _moment() -> str:
