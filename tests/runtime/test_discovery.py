@@ -39,14 +39,14 @@ def test_a_class_declared_after_the_start_is_told_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Late:
-        pass
+        __module__ = "shop.views"
 
     declared(Late, HOME)
     declared(Late, HOME)
 
     assert caplog.messages == [
-        f"{__name__}.{Late.__qualname__} was declared after the start. Processes that "
-        f"do not import {__name__}, such as a shell or a worker, do not know it: their "
+        f"shop.views.{Late.__qualname__} was declared after the start. Processes that "
+        f"do not import shop.views, such as a shell or a worker, do not know it: their "
         f"changes do not reach it. Declare it in the bindings.py of an installed app, "
         f"or import it there."
     ]
@@ -58,7 +58,7 @@ def test_a_class_declared_while_apps_are_imported_is_known_everywhere(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Early:
-        pass
+        __module__ = "shop.views"
 
     declared(Early, HOME)
 
@@ -71,14 +71,14 @@ def test_a_class_whose_app_is_not_installed_is_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Early:
-        pass
+        __module__ = "shop.views"
 
     declared(Early, Home(app="no.such.app", module="things"))
 
     [found] = [found for found in misplaced() if found.cls is Early]
     assert found.lacks_app
     assert found.problem.startswith(
-        f"{__name__}.{Early.__qualname__} is declared, but 'no.such.app' is not in "
+        f"shop.views.{Early.__qualname__} is declared, but 'no.such.app' is not in "
         f"INSTALLED_APPS. "
     )
     assert found.hint == (
@@ -87,11 +87,14 @@ def test_a_class_whose_app_is_not_installed_is_told(
     )
 
 
-def test_the_classes_of_the_library_and_of_a_program_are_not_told(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize(
+    "module",
+    ["turbo.x", "__main__", "chat.tests", "chat.tests.test_x", "chat.conftest"],
+)
+def test_classes_that_no_other_process_needs_are_not_told(
+    caplog: pytest.LogCaptureFixture, module: str
 ) -> None:
-    declared(turbo.Stream, HOME)
-    declared(type("Own", (), {"__module__": "__main__"}), HOME)
+    declared(type("Own", (), {"__module__": module}), HOME)
 
     assert caplog.messages == []
 
@@ -102,9 +105,11 @@ def test_the_classes_of_the_library_and_of_a_program_are_not_told(
 @pytest.mark.usefixtures("declaring")
 def test_streams(caplog: pytest.LogCaptureFixture) -> None:
     class Strayed(turbo.Stream):
-        pass
+        __module__ = "shop.views"
 
     class Base(turbo.Stream):
+        __module__ = "shop.views"
+
         class Meta:
             abstract = True
 
@@ -114,17 +119,21 @@ def test_streams(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_consumers_that_observe(caplog: pytest.LogCaptureFixture) -> None:
     class Plain(AsyncAPIConsumer):
-        pass
+        __module__ = "shop.views"
 
     class Rows(ObserverModelInstanceMixin, GenericAsyncAPIConsumer):
+        __module__ = "shop.views"
         queryset = Article.objects.all()
 
     class Both(
         ObserverModelListMixin, ObserverModelInstanceMixin, GenericAsyncAPIConsumer
     ):
+        __module__ = "shop.views"
         queryset = Article.objects.all()
 
     class Handler(AsyncAPIConsumer):
+        __module__ = "shop.views"
+
         @model_observer(Article)
         async def activity(self, message: Any, **kwargs: Any) -> None:
             """Do nothing."""

@@ -69,15 +69,21 @@ _classes: WeakKeyDictionary[type, tuple[Home, bool]] = WeakKeyDictionary()
 
 def declared(cls: type, home: Home) -> None:
     """Note a class; log a warning if it is declared after the start."""
-    package = cls.__module__.partition(".")[0]
-    # A program in one file, or a shell, has its classes for itself.
-    if cls in _classes or package in ("turbo", "__main__"):
+    if cls in _classes or _is_apart(cls.__module__):
         return
     is_late = apps.ready
     _classes[cls] = home, is_late
     if is_late:
         found = Misplaced(cls, home)
         logger.warning("%s %s", found.problem, found.hint)
+
+
+def _is_apart(module: str) -> bool:
+    """Return whether no other process needs the classes of a module."""
+    package, name = module.partition(".")[0], module.rpartition(".")[2]
+    is_test = name in ("conftest", "tests") or name.startswith("test_")
+    # __main__ is a shell, or a program in one file.
+    return is_test or package in ("turbo", "__main__")
 
 
 def misplaced() -> Iterator[Misplaced]:
