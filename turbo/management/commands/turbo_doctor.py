@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from turbo.checks.finding import Finding
 from turbo.checks.installation import examine_installation
 from turbo.checks.live import probe_all
+from turbo.checks.site import probe_site
 from turbo.replay import get_replay
 
 __all__ = ["Command"]
@@ -24,12 +25,23 @@ class Command(BaseCommand):
     # This command prints the results of these checks itself.
     requires_system_checks = ()
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take the URL of a page."""
+        parser.add_argument(
+            "url",
+            nargs="?",
+            help="A page of the running site, whose WebSocket is opened too.",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Run all checks, and print their results."""
         findings = list(examine_installation())
         for finding in findings:
             self._tell(finding)
         findings += asyncio.run(self._probe())
+        if options["url"]:
+            findings.append(probe_site(options["url"]))
+            self._tell(findings[-1])
         failures = sum(finding.decision == "failure" for finding in findings)
         if failures:
             raise CommandError(f"{failures} of {len(findings)} checks failed.")
