@@ -24,6 +24,8 @@ __all__ = ["Hosts"]
 
 #: The identity, in a moment, of a host that has not answered.
 UNKNOWN = "-"
+#: The identity of every host in a moment of other hosts.
+OTHER = "?"
 
 
 class Part(NamedTuple):
@@ -104,7 +106,7 @@ class Hosts:
         return reading.process if reading else ""
 
     def _identity(self, moment: Moment, host: int) -> str:
-        return moment.hosts[host] if len(moment.hosts) == self._count else UNKNOWN
+        return moment.hosts[host] if len(moment.hosts) == self._count else OTHER
 
     def floors(self) -> list[int]:
         """Return for each host a time that its clock has passed; 0 if none is known."""
