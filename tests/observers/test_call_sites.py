@@ -70,7 +70,7 @@ FROM_CLIENTS = {
 }
 #: The other expansions: of what the server says.
 FROM_THE_SERVER = {
-    "api_connection: cls": 1,
+    "api_connection: cls": 2,
     "api_connection: self.receive_json": 1,
     "api_connection: super().__init_subclass__": 1,
     "consumers: self.get_action_name": 1,

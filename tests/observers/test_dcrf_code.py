@@ -108,6 +108,23 @@ def test_an_atomic_coroutine_is_a_value_error() -> None:
         async def one(self: Any) -> None: ...
 
 
+async def test_a_connection_passes_through_the_method_that_asgi_calls() -> None:
+    class MarkedConsumer(GreetingConsumer):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            """Say hello to somebody."""
+            self.greeting += f", {scope['who']}"
+            await super().__call__(scope, receive, send)
+
+    class Route:
+        @staticmethod
+        def as_asgi() -> Any:
+            return MarkedConsumer.as_asgi(greeting="Hello")
+
+    async with Client(Route, who="Ann") as one, Client(Route, who="Bob") as two:
+        assert (await one.ask("greet"))["data"] == "Hello, Ann"
+        assert (await two.ask("greet"))["data"] == "Hello, Bob"
+
+
 class RoomConsumer(AsyncAPIConsumer):
     async def accept(self, *args: Any, **kwargs: Any) -> None:
         await RoomConsumer.people.subscribe(self, 1, request_id=1)

@@ -12,6 +12,7 @@ from tests.observers.app.consumers import ArticleConsumer
 from turbo.exceptions import ConfigurationError
 from turbo.observers import (
     AllowAny,
+    AsyncAPIConsumer,
     GenericAsyncAPIConsumer,
     IsAuthenticated,
     Multiplexer,
@@ -86,6 +87,19 @@ def test_a_name_that_nothing_reads_is_told() -> None:
             Empty,
         ),
     ]
+
+
+def test_methods_of_channels_that_nothing_calls_are_told() -> None:
+    class Left(AsyncAPIConsumer):
+        async def dispatch(self, message: Any) -> None: ...
+
+        @action()
+        async def handle_detached_task_completion(self) -> None: ...
+
+    [message] = [m for m in check_names() if m.obj is Left]
+
+    assert "'dispatch', which nothing calls" in message.msg
+    assert "Override websocket_connect()" in (message.hint or "")
 
 
 def test_a_default_that_somebody_chose_is_not_reported() -> None:

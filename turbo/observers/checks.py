@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from django.core.checks import CheckMessage, Error, Warning
 
 from turbo.checks.declarations import load_urls
-from turbo.checks.hooks import check_hooks
+from turbo.checks.hooks import Replaced, check_hooks
 from turbo.exceptions import ConfigurationError
 from turbo.observers.conf import ObserverSettings, get_observer_settings
 from turbo.observers.consumers import AsyncAPIConsumer
@@ -33,6 +33,14 @@ HOOKS = (
     "queryset",
     "serializer_class",
 )
+
+
+#: Methods of Channels and DCRF that nothing calls here.
+REPLACED: Replaced = {
+    "dispatch": "Override websocket_connect(), receive() or websocket_disconnect(); "
+    "messages of groups call the method with the name of their type.",
+    "handle_detached_task_completion": "Write the code into the coroutine itself.",
+}
 
 
 def check_options(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -70,7 +78,8 @@ def check_names(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     load_urls()
     messages: list[CheckMessage] = []
     for cls in _consumers(AsyncAPIConsumer):
-        messages += check_hooks(cls, HOOKS, used=cls.available_actions.values())
+        used = cls.available_actions.values()
+        messages += check_hooks(cls, HOOKS, used=used, replaced=REPLACED)
     for multiplexer in _consumers(Multiplexer):
         messages += check_hooks(multiplexer, ["consumers"])
     return messages

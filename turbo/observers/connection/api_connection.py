@@ -25,6 +25,7 @@ from turbo.observers.wire.replies import LIMITED, encode
 from turbo.observers.wire.requests import check_size, text_of
 from turbo.runtime.code import names_in
 from turbo.runtime.failures import log_failure
+from turbo.runtime.loops import websocket_application
 from turbo.runtime.tasks import Tasks
 from turbo.typing import ASGIApplication, Message, Receive, Scope, Send
 
@@ -66,6 +67,12 @@ class Application(Endpoint):
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> ASGIApplication:
         """Return an ASGI application that serves each connection."""
+        if cls.__call__ is not Application.__call__:  # a project overrides it
+
+            async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+                await cls(**initkwargs)(scope, receive, send)
+
+            return websocket_application(serve, cls.__qualname__)
 
         def make(scope: Scope, socket: WebSocket) -> Application:
             endpoint = cls(**initkwargs)
