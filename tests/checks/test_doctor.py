@@ -292,6 +292,27 @@ async def test_an_application_that_knows_neither_path() -> None:
     assert "does not know the WebSocket path /site/ws/: " in finding.text
 
 
+async def test_an_application_whose_import_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    clock = loop.time
+
+    def import_slowly(name: str) -> Any:
+        monkeypatch.setattr(loop, "time", lambda: clock() + 60)
+        monkeypatch.setitem(globals(), name, get_application())
+        return globals()[name]
+
+    monkeypatch.setitem(globals(), "__getattr__", import_slowly)
+
+    with in_this_module("slow_stack"):
+        *_, finding = await probed()
+
+    assert finding == Finding.ok(
+        f"{__name__}.slow_stack at /ws/ serves the WebSocket of the streams."
+    )
+
+
 async def test_a_project_without_an_asgi_application(settings: Any) -> None:
     settings.ASGI_APPLICATION = None
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeAlias
 
 from turbo.checks.finding import Finding
-from turbo.checks.websocket import probe_websocket
+from turbo.checks.websocket import load_application, probe_websocket
 from turbo.conf import get_settings, layer_config
 from turbo.delivery.broadcast import broadcast
 from turbo.delivery.frame import Frame
@@ -45,6 +45,7 @@ async def probe_all() -> AsyncIterator[Finding]:
         "A broadcast goes through the publisher, the replay log and the channel layer; "
         "see their results above.",
     )
+    load_application()  # with the project's URLs and consumers, may take long
     yield await _tried(
         probe_websocket,
         "The ASGI application does not serve the WebSocket",
