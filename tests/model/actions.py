@@ -46,11 +46,12 @@ class Write:
     A process commits new versions of a row, and broadcasts each after ``pause``.
 
     With a pause this happens in a thread of its own, which others may overtake.
+    Without a row it sends elements that overwrite nothing.
     """
 
     process: int
     stream: int
-    row: int = 0
+    row: int | None = 0
     count: int = 1
     pause: float = 0.0
     large: bool = False
@@ -224,7 +225,7 @@ writes = st.builds(
     Write,
     process=st.sampled_from([0, 0, 1, 2]),
     stream=st.sampled_from([0, 0, 1]),
-    row=st.sampled_from([0, 0, 1]),
+    row=st.sampled_from([0, 0, 1, None]),
     count=st.sampled_from([1, 1, 2, 3, 5, 10, 40]),
     pause=pauses,
     large=st.sampled_from([False, False, True]),

@@ -52,6 +52,8 @@ class Record:
     rows: dict[int, int] = field(default_factory=dict)
     seen: set[int] = field(default_factory=set)
     applied: set[int] = field(default_factory=set)
+    #: The last message of each thread that writes.
+    latest: dict[str, int] = field(default_factory=dict)
     gaps: int = 0
     problem: str = ""
 
@@ -78,17 +80,19 @@ class Screen:
 
     def applied(self, stream: str, position: str, data: str) -> None:
         message = json.loads(data)
-        row, version = message["row"], message["version"]
+        row, version, writer = message["row"], message["version"], message["writer"]
         self._site.note(f"{self._name} shows {row}={version} at {position}")
         record = self.records[stream]
         if version in record.applied:
             record.problem = f"message {version} was applied twice"
-        elif version < record.rows.get(row, 0) and version not in record.seen:
-            record.problem = (
-                f"version {version} of row {row} came after {record.rows[row]}"
-            )
+        elif version not in record.seen:
+            newest = max(record.rows.get(row, 0), record.latest.get(writer, 0))
+            if version < newest:
+                record.problem = f"version {version} of {row} came after {newest}"
         record.applied.add(version)
-        record.rows[row] = version
+        record.latest[writer] = version
+        if row is not None:
+            record.rows[row] = version
 
 
 class Site:
@@ -226,7 +230,7 @@ class Site:
         self,
         process: Process,
         stream: str,
-        row: int,
+        row: int | None,
         *,
         thread: int = 0,
         pause: float = 0.0,
@@ -235,24 +239,26 @@ class Site:
         """
         Commit a new version of a row in a thread, and broadcast it after ``pause``.
 
-        A thread broadcasts in the order of its commits.
+        A thread broadcasts in the order of its commits. Without a row, a view adds an
+        element by itself, which overwrites nothing.
         """
         self._versions += 1
         version = self._versions
         with process.loop.running():
             moment = process.publisher.moment()
-        self.rows[stream][row] = version
+        if row is not None:
+            self.rows[stream][row] = version
         self.sent[stream].add(version)
         self.note(f"{process.name} commits {row}={version} of {stream}")
+        writer = f"{process.name} {thread}"
         more = "x" * (LARGE * large)
-        data = json.dumps({"row": row, "version": version, "more": more})
-        message = Append(
-            stream_id(stream),
-            data,
-            key=f"row {row} of {stream}",
-            writer=f"{process.name} {thread}",
-            moment=moment,
+        data = json.dumps(
+            {"row": row, "version": version, "writer": writer, "more": more}
         )
+        message = Append(stream_id(stream), data)
+        if row is not None:
+            key = f"row {row} of {stream}"
+            message = Append(message.stream, data, key, writer, moment)
         self._written.setdefault(process.name, []).append((version, data))
         if pause:
             self.clock.later(pause, self._put, process, message)

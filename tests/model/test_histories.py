@@ -18,7 +18,10 @@ from tests.model.actions import (
     Forget,
     Kill,
     Mend,
+    Pause,
+    Reset,
     Restart,
+    Resume,
     Slow,
     Wait,
     Write,
@@ -72,8 +75,11 @@ FOUND: dict[str, list[Action]] = {
     "connections-to-a-former-master": [Failover(drops=False)],
     "groups-that-the-layer-lost": [Forget("groups")],
     "a-group-that-could-not-be-left": [
-        *(Cut(3), Browser(0, "leave"), Browser(1, "leave"), Browser(2, "leave")),
-        *(Wait(16.0), Mend(3), Browser(0, "open"), Browser(1, "open")),
+        *(Cut(2), Reset(2), Browser(0, "leave"), Wait(16.0), Mend(2)),
+    ],
+    "a-last-message-that-the-layer-dropped": [
+        *(Pause(2), Pause(3), *[Write(0, 0, None), Wait(0.05)] * 8),
+        *(Resume(2), Resume(3)),
     ],
     "a-message-of-an-ended-epoch": [
         *(Write(2, 0, large=True), Failover(lost=5, split=0.3), Write(1, 1, pause=0.3)),
@@ -85,11 +91,11 @@ FOUND: dict[str, list[Action]] = {
     ],
     "a-failover-and-a-failback": [
         *(Write(0, 0, count=3), Wait(1.0), Browser(0, "sleep"), Failover(lost=9)),
-        *(Wait(0.3), Failover(), Browser(0, "wake"), Write(0, 0, count=3)),
+        *(Failover(), Write(0, 0, count=3), Wait(1.0), Browser(0, "wake")),
     ],
     "an-answer-that-was-lost": [
-        *(Cut(0, "in"), Write(0, 0, count=3), Wait(1.0), Write(1, 0, 1, count=10)),
-        *(Wait(7.0), Mend(0), Wait(7.0)),
+        *(Write(0, 0), Wait(0.3), Cut(0, "in"), Write(0, 0, count=3), Wait(7.0)),
+        Mend(0),
     ],
     "a-request-that-comes-late": [
         *(Cut(0), Write(0, 0, 0), Wait(7.0), Mend(0, 6.0), Wait(0.3)),
@@ -98,7 +104,9 @@ FOUND: dict[str, list[Action]] = {
     "a-writer-killed-after-it-was-overtaken": [
         *(Write(0, 0, pause=0.3), Write(1, 0), Wait(0.3), Kill(0)),
     ],
-    "a-queue-that-overflows": [Cut(0), Write(0, 0, count=40), Wait(1.0), Mend(0)],
+    "a-queue-that-overflows": [
+        *(Cut(0), Write(0, 0, None, count=40), Wait(1.0), Mend(0)),
+    ],
 }
 
 

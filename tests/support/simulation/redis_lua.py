@@ -56,9 +56,7 @@ def run(source: bytes, keys: Sequence[bytes], args: Sequence[bytes], call: Call)
     try:
         result = _compiled(source)(lua.table_from(keys), lua.table_from(args))
     except lua51.LuaError as error:
-        text = str(error.args[0])
-        if text.startswith("b'"):
-            text = text[2:-1]
+        text = str(error).partition("\n")[0]  # without the traceback
         raise Refused(text if text.split(" ")[0].isupper() else f"ERR {text}") from None
     finally:
         _current.pop()
