@@ -380,6 +380,17 @@ def test_a_card_that_another_process_has_moved_is_removed_there(
     assert brief(sent) == [(f"BoardStream:{home.pk}", "remove", target)]
 
 
+def test_a_mass_delete_costs_no_query(board: Board) -> None:
+    with turbo.suppress():
+        Card.objects.bulk_create(Card(board=board, title=f"{n}") for n in range(20))
+
+    with CaptureQueriesContext(connection) as queries, capture_broadcasts() as sent:
+        Card.objects.all().delete()
+
+    assert [q["sql"].partition(" ")[0] for q in queries] == ["SELECT", "DELETE"]
+    assert [e.action for e in sent] == ["remove"] * 20
+
+
 def test_a_move_over_another_move_is_seen(board: Board, home: Board) -> None:
     card = Card.objects.create(board=board, title="Rake")
     Card.objects.filter(pk=card.pk).update(board=None)

@@ -11,8 +11,9 @@ import weakref
 from typing import Any
 
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["keep", "peek", "take"]
+__all__ = ["keep", "keeps_any", "peek", "take"]
 
 _ATTRIBUTE = "_turbo_kept"
 
@@ -22,6 +23,11 @@ def keep(using: str, owner: Any, what: str, value: Any) -> None:
     kept = vars(connections[using]).setdefault(_ATTRIBUTE, {})
     key = (id(owner), what)
     kept[key] = weakref.ref(owner, lambda _: kept.pop(key, None)), value
+
+
+def keeps_any(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether anything is kept on a connection."""
+    return bool(vars(connection).get(_ATTRIBUTE))
 
 
 def peek(using: str, owner: Any, what: str) -> Any:

@@ -12,6 +12,7 @@ from django.db.models import Model
 from turbo.changes.cascades import keep_related
 from turbo.changes.change import has_pk, image, pk_of
 from turbo.changes.guarded import guarded
+from turbo.changes.kept import keeps_any
 from turbo.changes.records import Heard, Record
 from turbo.changes.transaction import enter
 from turbo.changes.watchlist import Target, Watch
@@ -36,7 +37,9 @@ Before: TypeAlias = Mapping[Watch, Any]
 
 def is_heard(target: Target, *, raw: bool = False) -> bool:
     """Return whether any watch receives a signal that is sent now."""
-    return not suppressed() and any(watch.hears(raw=raw) for watch in target.watches)
+    if suppressed():
+        return False
+    return not raw or any(watch.hears(raw=True) for watch in target.watches)
 
 
 @guarded
@@ -54,12 +57,13 @@ def record(
     """Report a change to the watches after the commit, unless it is suppressed."""
     if not is_heard(target, raw=raw):
         return
+    connection = connections[using]
     pk = pk_of(instance, target.model)
     twin = image(instance, target.model, stored=action != "delete")
     twin._state.db = using
     if twin.pk is not pk:
         twin.pk = pk
-    if origin is not None and target.cascades:
+    if origin is not None and target.cascades and keeps_any(connection):
         keep_related(twin, using, origin)
     if before is None and action != "create" and target.looks_back:
         # The write has not changed what is needed of the row.
@@ -70,7 +74,7 @@ def record(
         if watch.hears(raw=raw)
     }
     enter(
-        connections[using],
+        connection,
         Record(
             model=target.model,
             pk=pk,

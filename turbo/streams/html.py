@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from html import escape
 from typing import Any, TypeAlias
 
 from django.db.models import Model
-from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from turbo.exceptions import ActionError, TargetError
