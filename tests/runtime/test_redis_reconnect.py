@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from redis.exceptions import (
     ReadOnlyError,
     ResponseError,
 )
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.support.proxies import Proxy
 from tests.support.servers import Valkey
 from turbo.runtime.redis.aclients import Clients, ScriptCall
 from turbo.runtime.redis.clients import Host
-from turbo.runtime.redis.script import Script, is_elsewhere
+from turbo.runtime.redis.script import Script, is_elsewhere, was_dead
 
 WRITE = Script("return redis.call('INCR', KEYS[1])")
 INCREMENT = ScriptCall(0, WRITE, ("number",))
@@ -143,3 +145,18 @@ def test_replies_that_name_another_server_are_recognised(reply: Exception) -> No
 @pytest.mark.parametrize("reply", [None, 1, "READONLY", ResponseError("WRONGTYPE")])
 def test_other_replies_are_answers(reply: object) -> None:
     assert not is_elsewhere(reply)
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [(TimeoutError(errno.ETIMEDOUT, "given up"), True), (TimeoutError(), False)],
+    ids=["by-the-kernel", "no-answer"],
+)
+def test_a_connection_that_the_kernel_gave_up_was_dead_before_it_was_used(
+    cause: Exception, expected: bool
+) -> None:
+    """Redis' client raises the same exception when an answer does not come in time."""
+    error = RedisTimeoutError("Timeout writing to socket")
+    error.__context__ = cause
+
+    assert was_dead(error) is expected

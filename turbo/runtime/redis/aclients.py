@@ -18,7 +18,6 @@ from weakref import WeakKeyDictionary
 
 from channels_redis.utils import create_pool
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from turbo.runtime.forks import Lock, after_in_child
 from turbo.runtime.redis.cluster import ClusterClient, cluster_nodes
@@ -29,6 +28,7 @@ from turbo.runtime.redis.script import (
     is_elsewhere,
     results,
     unknown,
+    was_dead,
 )
 
 __all__ = [
@@ -66,8 +66,8 @@ class RedisClient:
         """
         Run scripts in one round trip, or in two if the host does not know a script.
 
-        They may run twice: they are sent again on a new connection if the host has
-        closed an idle one, or says that another server is to be asked.
+        They may run twice: they are sent again on a new connection if an idle one had
+        ended, or if the host says that another server is to be asked.
         """
         replies = await self._pipeline([call.command(whole=False) for call in calls])
         if places := unknown(replies):
@@ -85,11 +85,11 @@ class RedisClient:
             replies = await self._attempt(commands)
             if not any(map(is_elsewhere, replies)):
                 return replies
-        except RedisConnectionError:
-            pass  # only the use of an idle connection shows that it was closed
-        except UNREACHABLE:
-            await self._drop_idle()
-            raise
+        except UNREACHABLE as error:
+            # Only the use of an idle connection shows that it was closed.
+            if not was_dead(error):
+                await self._drop_idle()
+                raise
         await self._drop_idle()
         return await self._attempt(commands)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,15 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-__all__ = ["SERVER", "UNREACHABLE", "Script", "is_elsewhere", "results", "unknown"]
+__all__ = [
+    "SERVER",
+    "UNREACHABLE",
+    "Script",
+    "is_elsewhere",
+    "results",
+    "unknown",
+    "was_dead",
+]
 
 #: What is raised if a connection cannot be used any more.
 UNREACHABLE = (RedisConnectionError, RedisTimeoutError, OSError)
@@ -80,6 +89,18 @@ def is_elsewhere(reply: Any) -> bool:
         return True
     # Redis 6.2 wraps the error of a command in a script.
     return isinstance(reply, ResponseError) and "-READONLY" in str(reply)
+
+
+def was_dead(error: BaseException) -> bool:
+    """
+    Return whether a connection had ended before it was used.
+
+    The host may have closed it, or the kernel has given it up. Redis' client reports
+    the latter like an answer that does not come in time.
+    """
+    if isinstance(error, RedisConnectionError):
+        return True
+    return getattr(error.__context__, "errno", None) == errno.ETIMEDOUT
 
 
 def results(replies: list[Any]) -> list[Any]:
