@@ -93,13 +93,13 @@ def image(instance: Model, model: type[Model], *, stored: bool = True) -> Model:
     if given._meta.concrete_model is model._meta.concrete_model:
         chosen = given if issubclass(given, model) else model
         values = dict(vars(instance))
-        related = dict(instance._state.fields_cache)
+        related = dict(_related(instance))
     else:
         chosen = model
         names = {field.name for field in model._meta.fields}
         attnames = {field.attname for field in model._meta.concrete_fields}
         values = {k: v for k, v in vars(instance).items() if k in attnames}
-        related = {k: v for k, v in instance._state.fields_cache.items() if k in names}
+        related = {k: v for k, v in _related(instance).items() if k in names}
     values["_state"] = _state(instance, related)
     if stored:
         values.pop("_prefetched_objects_cache", None)
@@ -111,7 +111,7 @@ def image(instance: Model, model: type[Model], *, stored: bool = True) -> Model:
 
 def restore_keys(twin: Model) -> None:
     """Replace related objects that lost their key in a delete by copies with it."""
-    related = twin._state.fields_cache
+    related = _related(twin)
     field: Any
     for field in twin._meta.concrete_fields if related else ():
         row = related.get(field.name)
@@ -148,6 +148,13 @@ def _detach(values: dict[str, Any], model: type[Model], *, stored: bool) -> None
 
 def _state(instance: Model, related: dict[str, Any]) -> ModelState:
     state, given = ModelState(), instance._state
-    values: Any = {"db": given.db, "adding": given.adding, "fields_cache": related}
-    state.__dict__ = values
+    state.db, state.adding = given.db, given.adding
+    if related:
+        state.fields_cache = related
     return state
+
+
+def _related(instance: Model) -> dict[str, Any]:
+    """Return the related objects; Django's attribute makes a dict for each instance."""
+    related: dict[str, Any] = vars(instance._state).get("fields_cache", {})
+    return related
