@@ -93,9 +93,16 @@ async def test_morph_to_the_same_name_and_moment_loses_nothing(
     await shows(page, "one", "two", "three")
 
 
-async def test_refresh_in_a_stream_refreshes_once(site: Site, page: Page) -> None:
-    """A page out of a cache has the refresh again among what it missed."""
-    html = site.html("chat", head=MORPH)
+@pytest.mark.parametrize("body", ["<body>", '<body data-turbo="false">'])
+async def test_refresh_in_a_stream_refreshes_once(
+    site: Site, page: Page, body: str
+) -> None:
+    """
+    A page out of a cache has the refresh again among what it missed.
+
+    Whether Turbo handles the links and forms of the page makes no difference.
+    """
+    html = site.html("chat", head=MORPH).replace("<body>", body)
     site.views["/"] = lambda: html
     await turn_clock(page)
     await page.goto(site.url())
