@@ -206,10 +206,12 @@ async def cancelled_half_way(revocations: Any, end: Callable[[], Any]) -> None:
     await asyncio.gather(ending, return_exceptions=True)
 
 
-@pytest.mark.parametrize("kind", [PageConnection, PubSubConsumer])
-async def test_one_whose_end_is_cancelled_leaves_the_hub(kind: Any) -> None:
+@pytest.mark.parametrize(
+    "make", [partial(PageConnection, room=lambda: 0), PubSubConsumer]
+)
+async def test_one_whose_end_is_cancelled_leaves_the_hub(make: Any) -> None:
     """Regression: the hub kept it for ever."""
-    connection = kind({"user": AnonymousUser()}, list[Any]().append)
+    connection = make({"user": AnonymousUser()}, list[Any]().append)
     hub = connection.hub
 
     await cancelled_half_way(connection.revocations, connection.stop)

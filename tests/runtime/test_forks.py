@@ -26,6 +26,7 @@ from turbo.runtime.failures import FailureLog
 
 #: Modules whose locks a child leaves behind, and what it makes in their place.
 LEFT_BEHIND = {
+    "bindings.cache.background": "another publisher",
     "bindings.store.memory": "another store",
     "delivery.publisher_thread": "another publisher",
     "pubsub.changes": "other objects",
