@@ -182,15 +182,27 @@ async def test_a_thread_wakes_the_loop_once(turns: Callable[..., None]) -> None:
     assert await sent.until(2) == ["s", "c"]
 
 
-async def test_an_outage_of_the_log_holds_nothing_up(
-    turns: Callable[..., None],
-) -> None:
-    turns(ConnectionError())
+async def test_a_claim_that_fails_is_none(turns: Callable[..., None]) -> None:
+    """Regression: another process might have it, and one more was sent than is said."""
+    turns(ConnectionError(), REFRESH_INTERVAL=0.001)
     sent = Sent()
 
     sent.throttle.ask(message("a"), "s")
 
     assert await sent.until(1) == ["a"]
+    assert len(Turns.claims) == 2
+
+
+async def test_an_outage_of_the_log_is_waited_for_no_longer_than_another_turn(
+    turns: Callable[..., None],
+) -> None:
+    turns(*[ConnectionError()] * 9, REFRESH_INTERVAL=0.01, REFRESH_MAX_WAIT=0.03)
+    sent = Sent()
+
+    sent.throttle.ask(message("a"), "s")
+
+    assert await sent.until(1) == ["a"]
+    assert len(Turns.claims) == 3
 
 
 async def test_what_is_asked_for_while_sending_is_sent_as_well(

@@ -108,10 +108,10 @@ class Throttle:
 async def _claim(sids: list[str]) -> Sequence[float]:
     """Claim the intervals of many streams in one round trip."""
     keys = [f"refresh:{sid}" for sid in sids]
+    seconds = get_settings().refresh_interval
     try:
-        return await get_replay().claim_each(
-            keys, seconds=get_settings().refresh_interval
-        )
+        return await get_replay().claim_each(keys, seconds=seconds)
     except Exception:
-        # An outage, which the publisher reports.
-        return [0.0] * len(keys)
+        # An outage, which the publisher reports. Another process may have claimed the
+        # intervals, and nothing can be stored now in any case.
+        return [seconds] * len(keys)
