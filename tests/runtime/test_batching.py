@@ -73,6 +73,18 @@ async def test_a_failure_is_theirs_who_waited_for_that_answer() -> None:
     assert await oracle.ask(1) == 2
 
 
+async def test_the_wrong_number_of_answers_is_a_failure() -> None:
+    """Regression: those who had asked were cancelled, as if by their own callers."""
+
+    @batched
+    async def ask(questions: list[int]) -> list[int]:
+        return questions[1:]
+
+    found = await asyncio.gather(*map(ask, range(3)), return_exceptions=True)
+
+    assert [type(error) for error in found] == [ValueError] * 3
+
+
 @pytest.mark.parametrize("number", [1, 13])
 async def test_who_has_gone_is_not_answered(number: int) -> None:
     oracle = Oracle()

@@ -130,12 +130,13 @@ class _Table(Generic[Q, A]):
     async def _reply(self, asked: list[tuple[Q, asyncio.Future[A]]]) -> None:
         try:
             answers = await self._answer([question for question, _ in asked])
+            answered = list(zip(asked, answers, strict=True))
         except Exception as error:
             for _, future in asked:
                 if not future.done():
                     future.set_exception(error)
         else:
-            for (_, future), found in zip(asked, answers, strict=True):
+            for (_, future), found in answered:
                 if not future.done():  # the caller may have been cancelled
                     future.set_result(found)
         finally:
