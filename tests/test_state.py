@@ -55,6 +55,7 @@ KEPT: dict[str, str] = {
     "connections.permissions:_look_up": "so many look-ups at once",
     "connections.permissions:_visit_database": "questions asked at once",
     "connections.permission_questions:_open": "tests that run, to be shared",
+    "connections.connection:_made": "connections, to be stopped on a failure",
     "connections.users:_reload": "users loaded at once",
     "delivery.hub:_hubs": "the hub of a loop",
     "delivery.throttle:_claim": "turns claimed at once",

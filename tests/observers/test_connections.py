@@ -22,7 +22,7 @@ from tests.observers.clients import Client
 from tests.support.servers import PATIENCE
 from turbo.delivery.hub import IN_A_ROW, get_hub
 from turbo.exceptions import ConfigurationError
-from turbo.observers import AsyncAPIConsumer, action, model_observer
+from turbo.observers import AsyncAPIConsumer, Multiplexer, action, model_observer
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -409,3 +409,30 @@ async def test_a_group_is_joined_again_however_often_that_fails(
         "The channels of consumers cannot be reached: ConnectionError: not yet",
         "The channels of consumers can be reached again.",
     ]
+
+
+async def test_a_consumer_that_cannot_be_attached_leaves_nothing_in_the_hub(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Regression: pings and revocations went on to be sent to it."""
+    hubs: list[Any] = []
+
+    class Broken(PersonConsumer):
+        def attach(self, scope: Any, link: Any) -> None:
+            super().attach(scope, link)
+            hubs.append(self._live.hub)
+            raise LookupError("The project's own code failed.")
+
+    class Both(Multiplexer):
+        consumers: ClassVar[Any] = {"sound": PersonConsumer, "broken": Broken}
+
+    for application in (Broken, Both):
+        communicator = WebsocketCommunicator(application.as_asgi(), "/ws/")
+        assert not (await communicator.connect(PATIENCE))[0]
+        await communicator.disconnect(PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            while hubs[-1]._connections:  # noqa: ASYNC110 - the hub tells nobody
+                await asyncio.sleep(0)
+
+    assert len(hubs) == 2
+    assert "The project's own code failed." in caplog.text

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
-from typing import Literal, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from typing import Any, Literal, TypeVar
 
 from turbo.connections.budgets import ConnectionBudget
 from turbo.connections.revocation import Owner, RevocationHandler
 from turbo.connections.visitor import Visitor
 from turbo.delivery.frame import Frame
 from turbo.delivery.hub import get_hub
-from turbo.runtime.tasks import Tasks
+from turbo.runtime.tasks import Tasks, detach
 from turbo.typing import Scope
 
-__all__ = ["AdmittedConnection", "LiveConnection", "wait_until_listening"]
+__all__ = ["AdmittedConnection", "LiveConnection", "wait_until_listening", "whole"]
 
 H = TypeVar("H")
 
@@ -33,6 +34,27 @@ async def wait_until_listening() -> None:
     with suppress(TimeoutError):  # the hub checks again when it receives them
         async with asyncio.timeout(PATIENCE):
             await get_hub().wait_until_listening()
+
+
+#: The connections that one piece of code makes, to be stopped if it fails.
+_made: ContextVar[list[LiveConnection[Any]] | None] = ContextVar(
+    "turbo_connections", default=None
+)
+
+
+@contextmanager
+def whole() -> Iterator[None]:
+    """Stop the connections that are made inside the block if it fails."""
+    made: list[LiveConnection[Any]] = []
+    token = _made.set(made)
+    try:
+        yield
+    except BaseException:
+        for connection in made:
+            detach(connection.stop())
+        raise
+    finally:
+        _made.reset(token)
 
 
 class LiveConnection(Owner[H]):
@@ -48,6 +70,8 @@ class LiveConnection(Owner[H]):
         self.revocations = RevocationHandler[H](self, self.visitor)
         self.hub = get_hub()
         self.hub.connect(self)
+        if (made := _made.get()) is not None:
+            made.append(self)
 
     @property
     def budget(self) -> ConnectionBudget:

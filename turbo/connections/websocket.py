@@ -37,6 +37,7 @@ from channels.exceptions import StopConsumer
 
 from turbo import metrics
 from turbo.connections.budgets import ConnectionBudget
+from turbo.connections.connection import whole
 from turbo.connections.inbox import NO_CODE, Inbox
 from turbo.connections.send_buffer import SendBuffer
 from turbo.delivery.frame import Frame
@@ -268,7 +269,8 @@ class WebSocket:
         """Read the client's messages until either side ends the connection."""
         try:
             async with self._limit:
-                self._endpoint = endpoint = make(self._scope, self)
+                with whole():
+                    self._endpoint = endpoint = make(self._scope, self)
                 message = await self._receive()
                 with Inbox(
                     self._receive,
