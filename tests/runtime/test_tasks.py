@@ -7,6 +7,8 @@ import gc
 from contextvars import Context, ContextVar
 
 import pytest
+from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.support.servers import PATIENCE
 from turbo.runtime.tasks import Tasks, detach
@@ -23,17 +25,32 @@ async def test_an_errand_runs_and_is_forgotten() -> None:
     await tasks.stop()
 
 
-async def test_a_failure_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "turbo.hub")
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        (ValueError("broken"), "ERROR"),
+        (ResponseError("a broken script"), "ERROR"),
+        (ConnectionRefusedError("away"), "INFO"),
+        (RedisTimeoutError("away"), "INFO"),
+        (ReadOnlyError("no master"), "INFO"),
+        (TimeoutError("away"), "INFO"),
+    ],
+)
+async def test_a_failure_is_logged_as_an_error_unless_it_is_an_outage(
+    caplog: pytest.LogCaptureFixture, error: Exception, level: str
+) -> None:
+    """Regression: what nobody had foreseen was a line at INFO."""
+    caplog.set_level("INFO", "turbo")
     tasks = Tasks()
 
     async def work() -> None:
-        raise ValueError("broken")
+        raise error
 
     tasks.run(work())
-    await tasks.stop(grace=1)
+    await tasks.stop(grace=PATIENCE)
 
-    assert caplog.records[0].exc_info is not None
+    [record] = caplog.records
+    assert (record.levelname, record.exc_info[1]) == (level, error)  # type: ignore[index]
 
 
 async def test_a_job_is_repeated_through_its_failures_until_the_end() -> None:

@@ -8,15 +8,17 @@ minute, with the number of times that it was not logged. The metric counts each 
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
 
 from turbo import metrics
 from turbo.runtime.forks import Lock
 
-__all__ = ["FailureLog", "log_failure"]
+__all__ = ["FailureLog", "is_outage", "log_failure"]
 
 logger = logging.getLogger("turbo.failures")
 
@@ -83,6 +85,22 @@ def _place(error: BaseException) -> tuple[str, int] | None:
 
 
 failures = FailureLog()
+
+
+def is_outage(error: BaseException) -> bool:
+    """
+    Return whether an exception says that something could not be reached.
+
+    >>> is_outage(ConnectionRefusedError()), is_outage(KeyError("data"))
+    (True, False)
+    """
+    if isinstance(error, OSError):  # TimeoutError is one, too
+        return True
+    redis: Any = sys.modules.get("redis.exceptions")  # else it is none of its errors
+    if redis is None or not isinstance(error, redis.RedisError):
+        return False
+    # The server has answered, and refuses what it was asked.
+    return type(error) not in (redis.ResponseError, redis.DataError)
 
 
 def log_failure(what: str, error: BaseException) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
+from turbo.runtime.failures import is_outage, log_failure
+
 __all__ = ["Tasks", "detach"]
 
 logger = logging.getLogger("turbo.hub")
@@ -85,5 +87,8 @@ async def _reported(work: Awaitable[None]) -> None:
     try:
         await work
     except Exception as error:
-        # Mostly an outage, which the code that uses Redis constantly logs as an error.
-        logger.info("Background work failed.", exc_info=error)
+        if is_outage(error):
+            # The code that uses Redis constantly logs this as an error.
+            logger.info("Background work failed.", exc_info=error)
+        else:
+            log_failure("Background work failed.", error)
