@@ -47,6 +47,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"turbo\.testing\.broadcasts\.BroadcastCapture"),
     ("py:.*", r"turbo\.streams\.rendering\.BackendTemplate"),
     ("py:.*", r"turbo\.connections\.websocket\.WebSocket"),
+    ("py:.*", r"turbo\.replay\.positions\.Moment"),
     ("py:.*", r"turbo\.shortcuts\.(SafeHtml|Streaming)"),
 ]
 
