@@ -7,7 +7,7 @@ code that makes it, so what a search prints can be put into a test as it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias
 
 from hypothesis import strategies as st
@@ -233,9 +233,10 @@ writes = st.builds(
 waits = st.builds(
     Wait, seconds=st.sampled_from([1.0, 0.3, 0.05, 0.001, 3.0, 7.0, 7.0, 16.0])
 )
+mends = st.builds(Mend, process=processes, resend=st.sampled_from([0.3, 2.0, 6.0]))
 cuts = st.one_of(
     st.builds(Cut, process=processes, way=st.sampled_from(["both", "in", "out"])),
-    st.builds(Mend, process=processes, resend=st.sampled_from([0.3, 2.0, 6.0])),
+    mends,
 )
 servers = st.one_of(
     st.builds(Failover, lost=st.integers(0, 9), drops=st.booleans(), split=pauses),
@@ -263,7 +264,43 @@ others = st.one_of(
 actions = st.one_of(writes, writes, waits, waits, cuts, servers, others)
 
 
+def cut_off(
+    process: int, way: Way, write: Write, wait: Wait, mend: Mend
+) -> list[Action]:
+    """Return an outage of one process, which writes in it and after it."""
+    own = replace(write, process=process)
+    mended = replace(mend, process=process)
+    return [Cut(process, way), own, wait, mended, Wait(0.3), own]
+
+
+def raced(write: Write, wait: Wait) -> list[Action]:
+    """Return two writers of one row, the slower of which commits first."""
+    first = replace(write, process=0, row=0, count=1, pause=0.3)
+    return [first, replace(first, process=1, pause=0.0), wait]
+
+
+def failed_over_twice(write: Write, lost: int) -> list[Action]:
+    """Return a failover and the failback, with nothing in between."""
+    return [write, Wait(0.3), Failover(lost), Failover(), write]
+
+
+#: What takes several actions that belong together.
+episodes = st.one_of(
+    st.builds(
+        cut_off,
+        process=processes,
+        way=st.sampled_from(["both", "in", "out"]),
+        write=writes,
+        wait=st.sampled_from([Wait(7.0), Wait(16.0)]),
+        mend=mends,
+    ),
+    st.builds(raced, write=writes, wait=waits),
+    st.builds(failed_over_twice, write=writes, lost=st.integers(0, 9)),
+)
+
+
 def histories() -> SearchStrategy[list[Action]]:
-    """Return a strategy for histories, of about fifteen actions each."""
-    parts = st.tuples(*[st.lists(actions, max_size=10)] * 3)
+    """Return a strategy for histories; most have less than twenty actions."""
+    single = actions.map(lambda action: [action])
+    parts = st.lists(st.one_of(single, single, episodes), max_size=12)
     return parts.map(lambda lists: [action for part in lists for action in part])
