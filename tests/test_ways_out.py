@@ -369,6 +369,28 @@ def test_what_is_sent_in_the_order_of_its_rendering_is_not_overtaken() -> None:
     assert stored() == ["1", "2", "3", "4", "5", "6"]
 
 
+def test_it_is_not_overtaken_by_what_a_hook_sends_to_another_place() -> None:
+    watching = watch(Room, lambda change: STREAM.append(text="hook", id="list"))
+
+    with transaction.atomic():
+        update("1")
+        Room.objects.create(name="Lobby")
+        update("2")
+    watching.stop()
+
+    assert stored() == ["1", "hook", "2"]
+
+
+def test_it_is_not_overtaken_by_progress_in_another_place() -> None:
+    with transaction.atomic():
+        for number in "12":
+            update(number)
+            with turbo.immediately():
+                STREAM.update(text="progress", id="progress")
+
+    assert stored() == ["progress", "progress", "1", "2"]
+
+
 def test_what_overwrites_something_else_is_not_overtaken() -> None:
     with transaction.atomic():
         update("x")

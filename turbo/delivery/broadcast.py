@@ -13,6 +13,7 @@ Inside a transaction, a message waits for the commit.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -60,7 +61,8 @@ def broadcast(
     transactions = open_transactions()
     message = _message(name, data, targets, waits=bool(transactions))
     if transactions:
-        wait(transactions, partial(_settle, name, message, summary, order))
+        settle = partial(_settle, name, message, summary, order, _calls.keep_sent())
+        wait(transactions, settle)
     else:
         _send(name, message, summary, order)
 
@@ -81,9 +83,17 @@ def _message(name: str, data: str, targets: Sequence[str], *, waits: bool) -> Ap
 
 
 def _settle(
-    name: str, message: Append, summary: str | None, order: int, outcome: Outcome
+    name: str,
+    message: Append,
+    summary: str | None,
+    order: int,
+    sent: _Sent,
+    outcome: Outcome,
 ) -> None:
     if outcome == "committed":
+        if any(sent.get(key, 0) > order for key in _names(message)):
+            # Something that this thread rendered later has gone out before it.
+            message = replace(message, writer=f"{message.writer}:{order}")
         _send(name, message, summary, order)
     elif outcome == "partly committed":
         get_publisher().put(Append(message.stream, None))
@@ -94,18 +104,39 @@ def _send(name: str, message: Append, summary: str | None, order: int) -> None:
     assert data is not None, "a gap is sent by the publisher"
     if not record(name, data):
         return
-    if order < _calls.sent and message.moment:
-        # Something that this thread rendered later has gone out before it.
-        message = replace(message, writer=f"{message.writer}:{order}")
-    _calls.sent = max(order, _calls.sent)
+    if (sent := _calls.sent()) is not None:
+        for key in _names(message):
+            sent[key] = max(order, sent.get(key, 0))
     get_publisher().put(message, summary=summary)
 
 
-class _Calls(threading.local):
-    """The calls of one thread: how many, and the last one that was sent."""
+def _names(message: Append) -> list[tuple[str, str]]:
+    """Return what the log compares of two messages to recognise overtaking."""
+    return [(message.stream, name) for name in message.key.split("\n") if name]
 
-    made = 0
-    sent = 0
+
+class _Sent(dict[tuple[str, str], int]):
+    """The last call of a thread that was sent, by what it is about."""
+
+
+class _Calls(threading.local):
+    """The calls of one thread: how many, and what was sent while any waits."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self._sent: weakref.ref[_Sent] | None = None
+
+    def sent(self) -> _Sent | None:
+        """Return what was sent, unless no message waits."""
+        return None if self._sent is None else self._sent()
+
+    def keep_sent(self) -> _Sent:
+        """Return what is sent from now on, for a message that waits."""
+        sent = self.sent()
+        if sent is None:
+            sent = _Sent()
+            self._sent = weakref.ref(sent)
+        return sent
 
 
 _calls = _Calls()
