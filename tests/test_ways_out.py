@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -255,6 +256,60 @@ def test_a_failing_hook_of_the_application_holds_nothing_back(sent: list[Any]) -
 
     with pytest.raises(Undo):
         work()
+
+    assert texts(sent) == ["1"]
+
+
+@pytest.mark.parametrize("robust", [False, True])
+def test_a_hook_of_the_application_that_ends_the_thread_holds_nothing_back(
+    sent: list[Any], robust: bool
+) -> None:
+    @transaction.atomic
+    def work() -> None:
+        update("1")
+        transaction.on_commit(sys.exit, robust=robust)
+        update("2")
+
+    with pytest.raises(SystemExit):
+        work()
+
+    assert texts(sent) == ["1", "2"]
+
+
+def test_a_watcher_that_is_cancelled_holds_nothing_back(sent: list[Any]) -> None:
+    def cancel(change: Any) -> None:
+        raise asyncio.CancelledError
+
+    @transaction.atomic
+    def work() -> None:
+        for text in "12":
+            update(text)
+            Room.objects.create(name=text)
+        transaction.on_commit(lambda: None)
+        update("3")
+
+    watching = watch(Room, cancel)
+    with pytest.raises(asyncio.CancelledError):
+        work()
+    watching.stop()
+
+    assert texts(sent) == ["1", "2", "3"]
+
+
+def test_after_a_commit_by_hand_autocommit_is_off_whatever_a_watcher_raises(
+    sent: list[Any],
+) -> None:
+    watching = watch(Room, lambda change: sys.exit())
+    transaction.set_autocommit(False)
+    try:
+        Room.objects.create(name="Lobby")
+        update("1")
+        with pytest.raises(SystemExit):
+            transaction.commit()
+        assert not transaction.get_autocommit()
+    finally:
+        transaction.set_autocommit(True)
+        watching.stop()
 
     assert texts(sent) == ["1"]
 

@@ -482,6 +482,24 @@ def test_nothing_of_a_rolled_back_transaction_is_kept(listen: Listen) -> None:
     assert vars(connections["default"])["_turbo_journal"] is None
 
 
+@real_commits
+def test_what_is_rolled_back_does_not_wait_for_the_collector(listen: Listen) -> None:
+    class Mark:
+        def __init__(self) -> None:
+            marks.append(weakref.ref(self))
+
+    marks: list[weakref.ref[Mark]] = []
+    listen(Room, mark=Mark)
+    gc.disable()
+    try:
+        with rolled_back():
+            Room.objects.create(name="Lobby")
+            Room.objects.create(name="Cellar")
+        assert [mark() for mark in marks] == [None, None]
+    finally:
+        gc.enable()
+
+
 # --- Databases, threads, manual transactions
 
 

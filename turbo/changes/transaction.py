@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, Literal, TypeAlias
@@ -76,19 +77,20 @@ class _Part(weakref.ref[Hook]):
     no hook of the application between them.
     """
 
-    __slots__ = ("actions", "contents")
+    __slots__ = ("contents",)
 
-    contents: list[Record | _Action]
-    #: The actions that still wait.
-    actions: list[_Action]
+    #: The records and actions that still wait.
+    contents: deque[Record | _Action]
 
 
 def _drop(part: weakref.ref[Hook]) -> None:
-    """Settle the actions of a hook that Django has dropped."""
+    """Forget the records of a hook that Django has dropped, and settle its actions."""
     assert isinstance(part, _Part)
     with report_scope():
-        while part.actions:
-            part.actions.pop(0).settle("rolled back")
+        while part.contents:
+            content = part.contents.popleft()
+            if isinstance(content, _Action):
+                content.settle("rolled back")
 
 
 class _Journal:
@@ -116,8 +118,6 @@ class _Journal:
         if isinstance(content, Record):
             content.part = part
             self._records.setdefault(content.key, []).append(content)
-        else:
-            part.actions.append(content)
 
     def _last_part(self, connection: BaseDatabaseWrapper) -> _Part | None:
         """Return the last part, if nothing has happened since that ends it."""
@@ -137,7 +137,7 @@ class _Journal:
             self.settle(part)
 
         part = _Part(hook, _drop)
-        part.contents, part.actions = [], []
+        part.contents = deque()
         self._parts.append(part)
         if connection.in_atomic_block:
             connection.on_commit(hook, robust=True)
@@ -154,20 +154,25 @@ class _Journal:
 
     def settle(self, part: _Part) -> None:
         """Report the objects of a part's records, and settle its actions."""
-        contents, part.contents = part.contents, []
         with report_scope():
-            for content in contents:
+            while part.contents:
+                content = part.contents.popleft()
                 if isinstance(content, Record):
                     report(self.take(content.key, content))
                 else:
-                    part.actions.remove(content)
                     content.settle("committed")
 
     def settle_all(self) -> None:
-        """Settle everything that still exists."""
+        """Settle everything that still exists, even if a watcher ends its thread."""
+        failure: BaseException | None = None
         for part in self._parts:
-            if part() is not None:
-                self.settle(part)
+            while part() is not None and part.contents:
+                try:
+                    self.settle(part)
+                except BaseException as error:
+                    failure = failure or error
+        if failure is not None:
+            raise failure
 
     def take(self, key: Key, first: Record | None = None) -> list[Record]:
         """
@@ -282,20 +287,22 @@ def _committed(connection: BaseDatabaseWrapper) -> None:
     if journal.by_hand:
         _settle_now(connection, journal)
         return
-    # Django drops the later hooks when a hook of the application raises an exception.
-    hooks: list[Any] = connection.run_on_commit
-    for place, (savepoints, hook, robust) in enumerate(hooks):
-        if not robust:
-            hooks[place] = (savepoints, _guard(hook, journal), robust)
+    # Django drops the later hooks when a hook raises an exception. After a robust hook,
+    # this is so for exceptions such as asyncio.CancelledError.
+    connection.run_on_commit = [
+        (savepoints, _guard(hook, journal, robust=robust), robust)
+        for savepoints, hook, robust in connection.run_on_commit
+    ]
 
 
-def _guard(hook: Hook, journal: _Journal) -> Hook:
+def _guard(hook: Hook, journal: _Journal, *, robust: bool) -> Hook:
     @wraps(hook)
     def guarded() -> None:
         try:
             hook()
-        except BaseException:
-            journal.settle_all()
+        except BaseException as error:
+            if not (robust and isinstance(error, Exception)):
+                journal.settle_all()
             raise
 
     return guarded
@@ -312,7 +319,9 @@ def _settle_now(connection: BaseDatabaseWrapper, journal: _Journal) -> None:
     others: list[Any] = [h for h in connection.run_on_commit if h[1] not in own]
     connection.run_on_commit = []
     connection.set_autocommit(True)
-    journal.settle_all()
-    connection.set_autocommit(False)
-    connection.run_on_commit = others
-    connection.run_commit_hooks_on_set_autocommit_on = True
+    try:
+        journal.settle_all()
+    finally:
+        connection.set_autocommit(False)
+        connection.run_on_commit = others
+        connection.run_commit_hooks_on_set_autocommit_on = True
