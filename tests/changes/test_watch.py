@@ -479,7 +479,7 @@ def test_nothing_of_a_rolled_back_transaction_is_kept(listen: Listen) -> None:
 
     assert [ref() for ref in kept] == [None]
     assert connection.run_on_commit == []
-    assert vars(connections["default"])["_turbo_journal"] is None
+    assert vars(connections["default"])["_turbo_journal"] == []
 
 
 @real_commits
@@ -780,6 +780,31 @@ def test_a_callback_that_changes_an_object_is_not_followed_by_an_older_state(
         ("create", "Lobby"),
         ("update", "Attic"),
     ]
+
+
+@real_commits
+@pytest.mark.parametrize("block", [transaction.atomic, rolled_back])
+def test_it_is_not_followed_by_one_either_after_a_transaction_of_its_own(
+    listen: Listen, block: Callable[[], Any]
+) -> None:
+    heard = listen(Room)
+    cellar = Room.objects.create(name="Cellar")
+
+    def rename(change: ModelChange) -> None:
+        if change.instance.name == "Lobby":
+            with block():
+                Tagged.objects.create(name="answer")
+                Room.objects.create(name="Kitchen")
+            Room.objects.filter(pk=cellar.pk).first().save()
+
+    renaming = watch(Room, rename)
+    with transaction.atomic():
+        Room.objects.create(name="Lobby")
+        cellar.name = "Attic"
+        cellar.save()
+    renaming.stop()
+
+    assert heard.actions.count(("update", cellar.pk)) == 1
 
 
 @real_commits

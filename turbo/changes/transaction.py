@@ -98,7 +98,8 @@ class _Journal:
     What waits for one transaction, in order.
 
     The connection has a weak reference to it and the hooks have strong ones, so it is
-    dropped with them. It belongs to the thread that uses the connection.
+    dropped with them. It belongs to the thread that uses the connection. There are
+    several while a hook has a transaction of its own.
     """
 
     def __init__(self, earlier: _Journal | None, *, by_hand: bool) -> None:
@@ -243,8 +244,11 @@ def in_transaction(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _journal(connection: BaseDatabaseWrapper) -> _Journal | None:
-    held: weakref.ref[_Journal] | None = vars(connection).get(_ATTRIBUTE)
-    return None if held is None else held()
+    """Return the journal of the last transaction of which something still waits."""
+    journals: list[weakref.ref[_Journal]] = vars(connection).get(_ATTRIBUTE, [])
+    while journals and journals[-1]() is None:
+        journals.pop()
+    return journals[-1]() if journals else None
 
 
 def _open_journal(connection: BaseDatabaseWrapper) -> _Journal:
@@ -253,8 +257,9 @@ def _open_journal(connection: BaseDatabaseWrapper) -> _Journal:
         by_hand = not (connection.in_atomic_block and connection.commit_on_exit)
         journal = _Journal(journal, by_hand=by_hand)
         if _ATTRIBUTE not in vars(connection):
+            vars(connection)[_ATTRIBUTE] = []
             _watch_the_end(connection)
-        vars(connection)[_ATTRIBUTE] = weakref.ref(journal)
+        vars(connection)[_ATTRIBUTE].append(weakref.ref(journal))
     return journal
 
 
@@ -274,7 +279,10 @@ def _watch_the_end(connection: BaseDatabaseWrapper) -> None:
         _committed(end("commit"))
 
     def rollback() -> None:
-        vars(end("rollback"))[_ATTRIBUTE] = None
+        connection = end("rollback")
+        journal = _journal(connection)
+        if journal is not None and not journal.is_committed:
+            vars(connection)[_ATTRIBUTE].pop()
 
     vars(connection).update(commit=commit, rollback=rollback)
 
