@@ -297,9 +297,10 @@ def _committed(connection: BaseDatabaseWrapper) -> None:
         return
     # Django drops the later hooks when a hook raises an exception. After a robust hook,
     # this is so for exceptions such as asyncio.CancelledError.
-    connection.run_on_commit = [
+    hooks: list[Any] = connection.run_on_commit
+    hooks[:] = [
         (savepoints, _guard(hook, journal, robust=robust), robust)
-        for savepoints, hook, robust in connection.run_on_commit
+        for savepoints, hook, robust in hooks
     ]
 
 
