@@ -22,7 +22,7 @@ from turbo.delivery.broadcast import shut_down
 Bind = Callable[..., type[Binding]]
 
 #: Under load Redis may take longer than anybody should wait for it elsewhere.
-PATIENT = settings.TURBO | {"BINDINGS": {"TIMEOUT": PATIENCE}}
+PATIENT = settings.TURBO | {"BINDINGS": {"TIMEOUT": PATIENCE, "WAIT": PATIENCE}}
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -35,7 +35,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[str]:
     ):
         get_store()
         yield kind
-        shut_down()
+        shut_down(PATIENCE)
     forget_copies()
 
 

@@ -16,7 +16,7 @@ import turbo
 from tests.bindings.app.models import Item, Product
 from tests.bindings.clients import Rows, Talk
 from tests.bindings.conftest import PATIENT, Bind
-from tests.support.servers import Valkey, channel_layer, wait_until
+from tests.support.servers import PATIENCE, Valkey, channel_layer, wait_until
 from turbo import metrics
 from turbo.bindings import BindingConsumer, send_to_group
 from turbo.bindings.binding import Binding
@@ -42,7 +42,7 @@ def layer(request: pytest.FixtureRequest) -> Iterator[str]:
         TURBO=PATIENT | {"TIP_INTERVAL": 1},
     ):
         yield kind
-        shut_down()
+        shut_down(PATIENCE)
     forget_copies()
 
 

@@ -102,7 +102,7 @@ class BackgroundWork:
             owe(group, TimeoutError("The process ends."))
 
     async def work(self) -> None:
-        """Wait until cancelled, and then end the thread; its queue is lost."""
+        """Wait until cancelled, and then end the thread; note what it has not done."""
         try:
             await asyncio.Event().wait()
         finally:
@@ -110,6 +110,11 @@ class BackgroundWork:
                 self._is_stopped = True
                 self._changed.notify_all()
             self.thread.join()
+            self.finish(0)
+            with self._changed:
+                self._jobs.clear()
+                self._groups.clear()
+                self._changed.notify_all()
 
     def _oldest(self) -> int:
         waiting = next(iter(self._jobs.values()), None)

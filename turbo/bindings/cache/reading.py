@@ -41,6 +41,7 @@ __all__ = [
     "read_row",
     "refresh",
     "reorder",
+    "require_done",
 ]
 
 #: How often to fill a binding before reading from the database instead.
@@ -63,7 +64,7 @@ def read_row(declaration: Declaration, pk: Any) -> tuple[State | None, Any]:
     """Return the state of the binding, and one row or ``None``."""
     if not _has_own_changes(declaration):
         with suppress(Unreachable):
-            _require_done(declaration)
+            require_done(declaration)
             found = with_store(lambda store: store.row(declaration.slot, pk_text(pk)))
             if found is None:
                 snapshot = read(declaration)
@@ -79,7 +80,7 @@ def peek(declaration: Declaration) -> State | None:
     if _has_own_changes(declaration):
         return None
     try:
-        _require_done(declaration)
+        require_done(declaration)
         return with_store(lambda store: store.peek(declaration.slot))
     except Unreachable:
         return None
@@ -133,7 +134,7 @@ def forget_copies() -> None:
         _copies.clear()
 
 
-def _require_done(declaration: Declaration) -> None:
+def require_done(declaration: Declaration) -> None:
     """Wait for the changes of this process; raise :exc:`Unreachable` after a while."""
     if not wait_until_done(declaration.label, get_binding_settings().wait):
         raise Unreachable
@@ -142,7 +143,7 @@ def _require_done(declaration: Declaration) -> None:
 def _read_stored(declaration: Declaration) -> Snapshot | None:
     deadline = time.monotonic() + get_binding_settings().wait
     filled = 0
-    _require_done(declaration)
+    require_done(declaration)
     while (snapshot := _follow(declaration)) is None:
         if in_transaction(connections[declaration.database]):
             _after_commit(declaration, fill)

@@ -90,6 +90,7 @@ def _catch_up(binding: Binding, since: Version | None) -> Caught:
 
 def _changes(binding: Binding, since: Version) -> Caught | None:
     try:
+        reading.require_done(binding)
         contents = with_store(lambda store: store.read(binding.slot, since))
     except Unreachable:
         return None
