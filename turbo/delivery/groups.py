@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from channels.layers import get_channel_layer
 
 from turbo.conf import get_settings
+from turbo.delivery.dead_connections import watch_connections
 from turbo.delivery.names import group_name
 from turbo.exceptions import ConfigurationError
 
@@ -126,5 +127,7 @@ class Groups:
         async with self._naming:
             # With the layer's own prefix: while channels-redis waits for one prefix, it
             # does not read channels of other prefixes in this process.
-            self._channel = self._channel or await get_layer().new_channel()
+            if not self._channel:
+                self._channel = await get_layer().new_channel()
+                watch_connections(get_layer())
         return self._channel
