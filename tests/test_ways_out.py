@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync, iscoroutinefunction
+from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_out
 from django.contrib.sessions.backends.db import SessionStore
@@ -243,6 +243,33 @@ def test_another_thread_does_not_wait(sent: list[Any]) -> None:
         thread.join()
 
         assert texts(sent) == ["1"]
+
+
+def test_a_task_outlives_the_thread_that_waited(sent: list[Any]) -> None:
+    """Regression: its verb was handed to a thread that waited no longer."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def work() -> None:
+        await STREAM.aupdate(text="late", id="x")
+
+    async def start() -> None:
+        gone = asyncio.Event()
+        tasks.append(asyncio.create_task(after(gone, work)))
+        started.append(gone)
+
+    async def after(event: asyncio.Event, then: Callable[[], Any]) -> None:
+        await event.wait()
+        await then()
+
+    async def main() -> None:
+        await sync_to_async(lambda: async_to_sync(start)())()
+        started[0].set()
+        await tasks[0]
+
+    started: list[asyncio.Event] = []
+    asyncio.run(main())
+
+    assert texts(sent) == ["late"]
 
 
 def test_a_failing_hook_of_the_application_holds_nothing_back(sent: list[Any]) -> None:

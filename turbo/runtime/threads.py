@@ -72,7 +72,15 @@ async def in_thread(work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) 
 
 def thread_waits() -> bool:
     """Return whether a thread is blocked until the running coroutine ends."""
-    return _is_of_thread() or bool(getattr(AsyncToSync.executors, "current", None))
+    return _is_of_thread() or _is_open(getattr(AsyncToSync.executors, "current", None))
+
+
+def _is_open(executor: Any) -> bool:
+    """Return whether the thread still waits, or one that waits for this thread."""
+    while executor is not None and getattr(executor, "_broken", False):
+        # The coroutine that the thread waited for has ended; this is a task of it.
+        executor = getattr(executor, "_old_executor", None)
+    return executor is not None
 
 
 async def in_waiting_thread(
