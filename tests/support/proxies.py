@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from types import TracebackType
+from typing import Any
 
 __all__ = ["Proxy"]
 
@@ -36,6 +37,8 @@ class Proxy:
         self.upstream = port
         self._lines: set[_Line] = set()
         self._passing: set[asyncio.Future[list[None]]] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
+        self._is_closed = False
         self.holds_requests = False
         self.holds_answers = False
         #: Set when something has been kept back.
@@ -58,10 +61,11 @@ class Proxy:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._is_closed = True
         self._server.close()
         for both in self._passing:
             both.cancel()
-        await asyncio.gather(*self._passing, return_exceptions=True)
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     def hold_requests(self) -> None:
         """Keep back what clients send from now on."""
@@ -93,7 +97,25 @@ class Proxy:
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.upstream)
+        if not self._is_closed:
+            await self._pass_both(reader, writer, up_reader, up_writer)
+        for one in (up_writer, writer):
+            one.close()
+            with suppress(OSError):
+                await one.wait_closed()
+        self._serving.discard(task)
+
+    async def _pass_both(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        up_reader: asyncio.StreamReader,
+        up_writer: asyncio.StreamWriter,
+    ) -> None:
         line = _Line(self)
         self._lines.add(line)
         both = asyncio.gather(
@@ -104,8 +126,6 @@ class Proxy:
         await asyncio.wait([both])
         self._passing.discard(both)
         self._lines.discard(line)
-        up_writer.close()
-        writer.close()
 
     async def _pass_requests(
         self, line: _Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
