@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
-from django.db import connection, models, transaction
+from django.db import connection, connections, models, transaction
 from django.template import Context, Template
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
@@ -493,13 +493,17 @@ def test_a_transaction_refreshes_each_stream_once(board: Board, home: Board) -> 
 
 @real_commits
 def test_every_transaction_refreshes(board: Board) -> None:
+    def save() -> None:
+        board.save()
+        connections.close_all()  # of this thread
+
     with capture_broadcasts(BoardStream) as sent:
         with transaction.atomic(using="other"):
             Board.objects.using("other").create(name="first, but committed last")
             board.save()
             with transaction.atomic():
                 board.save()
-        thread = threading.Thread(target=board.save)
+        thread = threading.Thread(target=save)
         thread.start()
         thread.join()
 
