@@ -21,7 +21,7 @@ from rest_framework.pagination import LimitOffsetPagination, PageNumberPaginatio
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
 
-from turbo.runtime.code import names_in
+from turbo.runtime.code import names_in_code
 
 __all__ = [
     "is_json",
@@ -163,7 +163,7 @@ def looks_at_context(serializer_class: Any) -> bool:
             "context" in name
             for base in _own_classes(type(part))
             for value in vars(base).values()
-            for name in names_in(value)
+            for name in names_in_code(value)
         )
         for part in _parts(serializer_class())
     )

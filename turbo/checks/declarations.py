@@ -7,14 +7,16 @@ from contextlib import suppress
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.core.checks import CheckMessage, Warning
 from django.urls import get_resolver
+from django.utils.module_loading import import_string
 
 from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.discovery import misplaced
 
-__all__ = ["check_declarations", "load_urls"]
+__all__ = ["check_declarations", "load_application", "load_urls"]
 
 #: The apps that have a section in the settings.
 SECTIONS = ("BINDINGS", "OBSERVERS", "PUBSUB")
@@ -30,6 +32,12 @@ def load_urls() -> None:
     """Import the views, which may declare classes; Django's checks report errors."""
     with suppress(Exception):
         _ = get_resolver().url_patterns
+
+
+def load_application() -> None:
+    """Import what the server imports; the doctor's attempt to use it reports errors."""
+    with suppress(Exception):
+        import_string(settings.ASGI_APPLICATION)
 
 
 def _misplaced() -> Iterator[CheckMessage]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 
 from django.apps import apps
 from django.conf import settings
@@ -12,9 +11,8 @@ from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.checks import ERROR, CheckMessage
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
-from django.utils.module_loading import import_string
 
-from turbo.checks.declarations import check_declarations
+from turbo.checks.declarations import check_declarations, load_application
 from turbo.checks.finding import Finding
 from turbo.checks.peers import check_peers
 from turbo.checks.setup import check_setup
@@ -30,7 +28,7 @@ FILES = ("turbo/turbo.js", "turbo/socket.js", "turbo/turbo-channels.js")
 def examine_installation() -> Iterator[Finding]:
     """Yield a finding for the settings, streams, templates and static files."""
     yield from _checked("The settings are in order.", [*check_setup(), *check_peers()])
-    _load_application()
+    load_application()
     yield from _checked(
         "All classes are declared where each process finds them.", check_declarations()
     )
@@ -38,12 +36,6 @@ def examine_installation() -> Iterator[Finding]:
     yield _middleware()
     yield _head()
     yield from _static_files()
-
-
-def _load_application() -> None:
-    """Import what the server imports, which may declare classes."""
-    with suppress(Exception):  # the attempt to open a WebSocket reports it
-        import_string(settings.ASGI_APPLICATION)
 
 
 def _checked(good: str, messages: list[CheckMessage]) -> Iterator[Finding]:

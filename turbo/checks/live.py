@@ -7,8 +7,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeAlias
 
+from turbo.checks.declarations import load_application
 from turbo.checks.finding import Finding
-from turbo.checks.websocket import load_application, probe_websocket
+from turbo.checks.websocket import probe_websocket
 from turbo.conf import get_settings, layer_config
 from turbo.delivery.broadcast import broadcast
 from turbo.delivery.frame import Frame

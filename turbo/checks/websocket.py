@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -15,16 +14,10 @@ from turbo.conf import get_settings
 from turbo.http.addresses import below_prefix, prefix_of, without_prefix
 from turbo.typing import ASGIApplication, Message, Scope
 
-__all__ = ["load_application", "probe_websocket"]
+__all__ = ["probe_websocket"]
 
 #: Seconds that the application has to answer.
 PATIENCE = 2.0
-
-
-def load_application() -> None:
-    """Import the application; :func:`probe_websocket` says so if that fails."""
-    with suppress(Exception):
-        import_string(settings.ASGI_APPLICATION)
 
 
 async def probe_websocket() -> Finding:

@@ -23,7 +23,7 @@ from turbo.observers.connection.subscriptions import Subscriptions
 from turbo.observers.connection.turns import Turns
 from turbo.observers.wire.replies import LIMITED, encode
 from turbo.observers.wire.requests import check_size, text_of
-from turbo.runtime.code import names_in
+from turbo.runtime.code import names_in_code
 from turbo.runtime.failures import log_failure
 from turbo.runtime.loops import websocket_application
 from turbo.runtime.tasks import Tasks
@@ -116,7 +116,7 @@ class JsonConnection(Application):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._names_channel = any(
-            "channel_name" in names_in(value)
+            "channel_name" in names_in_code(value)
             for base in cls.__mro__
             if not base.__module__.startswith(OWN)
             for value in vars(base).values()
