@@ -18,6 +18,8 @@ __all__ = ["ModelChange", "has_pk", "image", "pk_of", "restore_keys"]
 
 #: Before Django 6.0, an UPDATE does not return the values of generated fields.
 _GENERATED_IS_STALE = django.VERSION < (6, 0)
+#: The types of the attributes that need no copy; ``_state`` has been made.
+_PLAIN = IMMUTABLE | {ModelState}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +133,8 @@ def _detach(values: dict[str, Any], model: type[Model], *, stored: bool) -> None
         for field in fields:
             if field.generated:
                 values.pop(field.attname, None)
-    if len([v for v in values.values() if type(v) not in IMMUTABLE]) == 1:
-        return  # only _state, as nearly always
+    if _PLAIN.issuperset(map(type, values.values())):
+        return  # as nearly always
     for field in fields:
         name = field.attname
         value = values.get(name)

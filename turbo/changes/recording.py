@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 from django.db import connections
 from django.db.models import Model
@@ -13,9 +13,9 @@ from turbo.changes.cascades import keep_related
 from turbo.changes.change import has_pk, image, pk_of
 from turbo.changes.guarded import guarded
 from turbo.changes.kept import keeps_any
-from turbo.changes.records import Heard, Record
+from turbo.changes.records import Before, Record
 from turbo.changes.transaction import enter
-from turbo.changes.watchlist import Target, Watch
+from turbo.changes.watchlist import Target
 from turbo.runtime.context import suppressed
 from turbo.typing import ChangeAction
 
@@ -30,9 +30,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-#: The results of the watches' ``before()``.
-Before: TypeAlias = Mapping[Watch, Any]
 
 
 def is_heard(target: Target, *, raw: bool = False) -> bool:
@@ -68,11 +65,10 @@ def record(
     if before is None and action != "create" and target.looks_back:
         # The write has not changed what is needed of the row.
         before = look_back(target, twin) if target.has_read(instance) else None
-    heard = {
-        watch: Heard(_ask(watch.mark), (before or {}).get(watch))
-        for watch in target.watches
-        if watch.hears(raw=raw)
-    }
+    marks = target.no_marks
+    if raw or marks is None:
+        hear = [watch for watch in target.watches if watch.hears(raw=raw)]
+        marks = {watch: _ask(watch.mark) for watch in hear}
     enter(
         connection,
         Record(
@@ -82,7 +78,8 @@ def record(
             using=using,
             update_fields=None if update_fields is None else frozenset(update_fields),
             instance=twin,
-            heard=heard,
+            marks=marks,
+            before=before,
         ),
     )
 

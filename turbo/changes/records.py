@@ -6,7 +6,7 @@ import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from django.db.models import Model
 
@@ -14,18 +14,13 @@ from turbo.changes.change import ModelChange
 from turbo.changes.watchlist import Watch, watchlist
 from turbo.typing import ChangeAction
 
-__all__ = ["Heard", "Key", "Record", "report"]
+__all__ = ["Before", "Key", "Record", "report"]
 
 logger = logging.getLogger(__name__)
 
 Key: TypeAlias = tuple[type[Model], Any]
-
-
-class Heard(NamedTuple):
-    """The values that one watch keeps from one signal."""
-
-    mark: Any
-    before: Any
+#: The results of the watches' ``before()``.
+Before: TypeAlias = Mapping[Watch, Any]
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -38,11 +33,15 @@ class Record:
     using: str
     update_fields: frozenset[str] | None
     instance: Model
-    heard: Mapping[Watch, Heard]
+    #: The watches that existed, with the results of their ``mark()``.
+    marks: Mapping[Watch, Any]
+    before: Before | None
     #: The key that all records of one object share.
     key: Key = field(init=False)
     #: What waits together with it, while it waits.
     part: weakref.ref[Callable[[], None]] = field(init=False)
+    #: The record of the same object that waits and was made before this one.
+    earlier: Record | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.key = self.model, self.pk
@@ -54,7 +53,7 @@ def report(records: Sequence[Record]) -> None:
         if watch not in watchlist:
             continue
         try:
-            change = _merge(watch, [r for r in records if watch in r.heard])
+            change = _merge(watch, [r for r in records if watch in r.marks])
             if change is not None:
                 watch.callback(change)
         except Exception:
@@ -69,8 +68,8 @@ def report(records: Sequence[Record]) -> None:
 
 def _watches(records: Sequence[Record]) -> Iterable[Watch]:
     if len(records) == 1:
-        return records[0].heard
-    return dict.fromkeys(watch for record in records for watch in record.heard)
+        return records[0].marks
+    return dict.fromkeys(watch for record in records for watch in record.marks)
 
 
 def _merge(watch: Watch, records: Sequence[Record]) -> ModelChange | None:
@@ -87,14 +86,14 @@ def _merge(watch: Watch, records: Sequence[Record]) -> ModelChange | None:
         action=action,
         using=last.using,
         update_fields=_merge_fields(records) if action == "update" else None,
-        mark=last.heard[watch].mark,
+        mark=last.marks[watch],
         before=_first_before(watch, records) if existed else None,
     )
 
 
 def _first_before(watch: Watch, records: Sequence[Record]) -> Any:
     for record in records:
-        if (before := record.heard[watch].before) is not None:
+        if record.before and (before := record.before.get(watch)) is not None:
             return before
     return None
 

@@ -102,15 +102,20 @@ class _Journal:
     several while a hook has a transaction of its own.
     """
 
-    def __init__(self, earlier: _Journal | None, *, by_hand: bool) -> None:
+    def __init__(
+        self, connection: BaseDatabaseWrapper, earlier: _Journal | None
+    ) -> None:
         self.is_committed = False
         #: Whether the application itself commits, after set_autocommit(False).
-        self.by_hand = by_hand
+        self.by_hand = not (connection.in_atomic_block and connection.commit_on_exit)
+        blocks: list[Any] = connection.atomic_blocks
+        #: Whether the hooks may be run before the end of the transaction.
+        self._is_of_test = any(block._from_testcase for block in blocks)
         #: The transaction whose hooks are being run, if this one began in a hook.
         self._earlier = earlier
         self._parts: list[_Part] = []
-        #: The records that have not been reported, by object.
-        self._records: dict[Key, list[Record]] = {}
+        #: The last record of each object; those before it are linked to it.
+        self._records: dict[Key, Record] = {}
 
     def hold(self, connection: BaseDatabaseWrapper, content: Record | _Action) -> None:
         """Keep a record or an action until the connection's transaction ends."""
@@ -118,15 +123,13 @@ class _Journal:
         part.contents.append(content)
         if isinstance(content, Record):
             content.part = part
-            self._records.setdefault(content.key, []).append(content)
+            content.earlier = self._records.get(content.key)
+            self._records[content.key] = content
 
     def _last_part(self, connection: BaseDatabaseWrapper) -> _Part | None:
         """Return the last part, if nothing has happened since that ends it."""
         hooks: list[Any] = connection.run_on_commit
-        blocks: list[Any] = connection.atomic_blocks
-        # The hooks of a TestCase may be run before the end of its transaction.
-        is_test = any(block._from_testcase for block in blocks)
-        if not (self._parts and hooks) or is_test:
+        if self._is_of_test or not (self._parts and hooks):
             return None
         part = self._parts[-1]
         savepoints, hook, _ = hooks[-1]
@@ -183,13 +186,24 @@ class _Journal:
         ``first`` may belong to what the test does not look at.
         """
         records = self._earlier.take(key) if self._earlier else []
-        own = self._records.pop(key, [])
-        if first is not None and first not in own:  # it has been reported
-            self._records[key], own = own, []
-        elif first is not None and not self.is_committed:
-            place = own.index(first)
-            self._records[key], own = own[:place], own[place:]
+        end = None if first is None or self.is_committed else first.earlier
+        own = _linked(self._records.get(key), end)
+        if first is not None and first not in own:
+            return records  # it has been reported
+        if end is None:
+            self._records.pop(key, None)
+        else:
+            self._records[key] = end
         return [*records, *(r for r in own if r.part() is not None)]
+
+
+def _linked(last: Record | None, end: Record | None) -> list[Record]:
+    """Return the records of an object from the one after ``end`` to the last one."""
+    found = []
+    while last is not None and last is not end:
+        found.append(last)
+        last = last.earlier
+    return found[::-1]
 
 
 def enter(connection: BaseDatabaseWrapper, record: Record) -> None:
@@ -254,8 +268,7 @@ def _journal(connection: BaseDatabaseWrapper) -> _Journal | None:
 def _open_journal(connection: BaseDatabaseWrapper) -> _Journal:
     journal = _journal(connection)
     if journal is None or journal.is_committed:
-        by_hand = not (connection.in_atomic_block and connection.commit_on_exit)
-        journal = _Journal(journal, by_hand=by_hand)
+        journal = _Journal(connection, journal)
         if _ATTRIBUTE not in vars(connection):
             vars(connection)[_ATTRIBUTE] = []
             _watch_the_end(connection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -61,6 +61,12 @@ class Target:
 
     model: type[Model]
     watches: tuple[Watch, ...]
+
+    @cached_property
+    def no_marks(self) -> Mapping[Watch, None] | None:
+        """The watches, if none of them has a ``mark()``; all records share this."""
+        has_marks = any(watch.mark for watch in self.watches)
+        return None if has_marks else dict.fromkeys(self.watches)
 
     @cached_property
     def looks_back(self) -> bool:
