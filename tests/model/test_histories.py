@@ -115,6 +115,11 @@ def test_it_stays_mended(history: list[Action]) -> None:
     live(history)
 
 
+def test_what_a_stopped_process_has_yet_to_do_stays_in_order() -> None:
+    """Regression of the simulation: the second message went out before the first."""
+    live([Pause(0), Write(0, 0), Wait(1.0), Write(0, 0)])
+
+
 def test_a_history_is_the_same_each_time() -> None:
     """The order of what happens depends on nothing but the history."""
     history: list[Action] = [

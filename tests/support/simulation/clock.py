@@ -136,8 +136,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         context: Context | None = None,
     ) -> events.Handle:
         handle = events.Handle(callback, args, self, context)
-        if not self._closed:
+        if self._closed:
+            return handle
+        if self.held is None:
             self._clock.push(self._clock.now, handle)
+        else:
+            self.held.append(handle)
         return handle
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
