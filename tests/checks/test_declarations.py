@@ -24,7 +24,9 @@ def without(*apps: str) -> list[str]:
 def told_by(project: Project, *command: str) -> str:
     with pytest.raises(RuntimeError) as caught:
         project.manage(*command)
-    return str(caught.value)
+    told = str(caught.value)
+    assert "Traceback" not in told, told
+    return told
 
 
 def test_the_check_names_what_the_urls_import(
