@@ -313,6 +313,21 @@ async def test_an_application_whose_import_takes_long(
     )
 
 
+def test_a_site_without_accounts(make_project: Callable[..., Project]) -> None:
+    apps = ["django.contrib.staticfiles", "turbo"]
+    project = make_project(
+        INSTALLED_APPS=apps, MIDDLEWARE=[], ROOT_URLCONF="turbo.urls", DEBUG=True
+    )
+
+    told = project.manage("turbo_doctor").splitlines()
+
+    assert told[-2:] == [
+        "ok    tests.project.asgi.application at /ws/ serves the WebSocket of the "
+        "streams.",
+        "Messages get through.",
+    ]
+
+
 async def test_a_project_without_an_asgi_application(settings: Any) -> None:
     settings.ASGI_APPLICATION = None
 

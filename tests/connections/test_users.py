@@ -34,6 +34,17 @@ def test_a_scope_without_a_user_is_nobodys() -> None:
     assert scope_user({"user": user}) is user
 
 
+@modify_settings(INSTALLED_APPS={"remove": "django.contrib.auth"})
+def test_a_site_without_accounts_has_an_anonymous_user() -> None:
+    nobody, theirs = scope_user({}), AnonymousUser()
+
+    assert str(nobody) == str(theirs)
+    for name in ("pk", "id", "username", "is_authenticated", "is_anonymous"):
+        assert getattr(nobody, name) == getattr(theirs, name)
+    for name in ("is_active", "is_staff", "is_superuser"):
+        assert getattr(nobody, name) is getattr(theirs, name) is False
+
+
 def test_a_session_is_named_without_giving_it_away() -> None:
     assert session_hash(None) == session_hash("") == ""
     assert "secret" not in session_hash("secret")
