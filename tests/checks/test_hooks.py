@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -62,6 +62,33 @@ def test_a_base_of_the_project_is_looked_at() -> None:
 
 def test_a_class_with_the_hook_itself_may_have_a_name_like_it() -> None:
     assert told(on_save=None, on_saved=None) == []
+
+
+class ByAction:
+    """A class with a helper whose name is nearly that of a hook."""
+
+    template_names: ClassVar[dict[str, str]] = {"list": "list.html"}
+
+    def choose(self, action: str) -> str:
+        return self.template_names[action]
+
+
+def test_a_name_that_the_project_reads_is_not_told() -> None:
+    assert told(ByAction) == []
+    assert told(ByAction, template_names={}) == []
+
+
+def test_the_message_names_the_class_that_has_the_name() -> None:
+    class Mixin:
+        on_saved = None
+
+    class Told(Mixin):
+        pass
+
+    [message] = check_hooks(Told, ["on_save"])
+
+    assert message.msg.startswith(f"{__name__}.{Mixin.__qualname__} has 'on_saved'")
+    assert message.obj is Told
 
 
 def test_what_the_library_has_is_not_told() -> None:

@@ -16,9 +16,18 @@ from tests.pubsub.conftest import turbo_settings
 from tests.pubsub.shop.listening import CrateListenConfig
 from tests.pubsub.shop.models import Pizza, Topping
 from turbo.exceptions import ConfigurationError
-from turbo.pubsub.checks import check_access, check_declarations, check_settings
+from turbo.pubsub.checks import (
+    _check,
+    check_access,
+    check_declarations,
+    check_settings,
+)
 from turbo.pubsub.conf import PubSubSettings, get_pubsub_settings, redis_host
-from turbo.pubsub.declarations import Listenable, check_installed
+from turbo.pubsub.declarations import (
+    Listenable,
+    ListenableModelMixin,
+    check_installed,
+)
 from turbo.pubsub.watching import Listening, extra_listenings, find, listenings
 
 CRATE = "tests.pubsub.shop.listening.CrateListenConfig"
@@ -191,6 +200,17 @@ def test_a_name_that_nothing_reads_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert (config.id, config.obj) == ("turbo.W016", CrateListenConfig)
     assert (model.id, model.obj) == ("turbo.W016", Topping)
+
+
+@isolate_apps("tests.pubsub.shop")
+def test_a_field_of_a_model_is_not_told() -> None:
+    class Order(ListenableModelMixin, models.Model):
+        has_success = models.BooleanField(default=False)
+
+        class Meta:
+            app_label = "shop"
+
+    assert list(_check(Listening(Order, Order))) == []
 
 
 def test_methods_of_tg_pubsub_that_nothing_calls_are_told() -> None:

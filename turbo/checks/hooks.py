@@ -6,9 +6,12 @@ They are misspelt, such as ``on_saved``, or left of another library.
 
 from __future__ import annotations
 
+import inspect
+import re
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import TypeAlias
 
 from django.core.checks import CheckMessage, Warning
@@ -49,35 +52,46 @@ def check_hooks(
     Yield a warning for each name in a class that is nearly one of ``hooks``.
 
     Names that are ``used`` in another way are right, and so is a name beside the hook
-    itself. A hook that has been ``replaced`` gets a warning, too.
+    itself, or one that the project's own code reads. A hook that has been ``replaced``
+    gets a warning, too.
     """
     known = {name for base in cls.__mro__ if not _is_own(base) for name in vars(base)}
-    own = {name: None for base in cls.__mro__ if _is_own(base) for name in vars(base)}
-    for name in own:
+    bases = [base for base in reversed(cls.__mro__) if _is_own(base)]
+    own = {name: base for base in bases for name in vars(base)}
+    for name, base in own.items():
         if name in known or name in used:
             continue
-        if name in replaced:
-            yield Warning(
-                f"{cls.__module__}.{cls.__qualname__} has {name!r}, which nothing "
-                f"calls or reads.",
-                hint=replaced[name],
-                obj=cls,
-                id="turbo.W016",
-            )
+        hook = None if name in replaced else _nearest(name, hooks)
+        if name not in replaced and (hook is None or hook in own):
             continue
-        hook = _nearest(name, hooks)
-        if hook is not None and hook not in own:
-            yield Warning(
-                f"{cls.__module__}.{cls.__qualname__} has {name!r}, which nothing "
-                f"calls or reads. Did you mean {hook!r}?",
-                hint=f"Rename it to {hook!r}, or give it a less similar name.",
-                obj=cls,
-                id="turbo.W016",
-            )
+        if _is_read(name, bases):
+            continue
+        place = f"{base.__module__}.{base.__qualname__}"
+        problem = f"{place} has {name!r}, which nothing calls or reads."
+        if hook is None:
+            hint = replaced[name]
+        else:
+            problem = f"{problem} Did you mean {hook!r}?"
+            hint = f"Rename it to {hook!r}, or give it a less similar name."
+        yield Warning(problem, hint=hint, obj=cls, id="turbo.W016")
 
 
 def _is_own(cls: type) -> bool:
     return cls.__module__.partition(".")[0] not in ("builtins", "django", "turbo")
+
+
+def _is_read(name: str, classes: Collection[type]) -> bool:
+    """Return whether a module of the classes reads ``self.name`` or ``cls.name``."""
+    read = re.compile(rf"\b(self|cls)\.{re.escape(name)}\b")
+    modules = {sys.modules.get(cls.__module__) for cls in classes}
+    return any(module and read.search(_source(module)) for module in modules)
+
+
+def _source(module: ModuleType) -> str:
+    try:
+        return inspect.getsource(module)
+    except (OSError, TypeError):  # there is no file, as in a shell
+        return ""
 
 
 def _nearest(name: str, hooks: Collection[str]) -> str | None:

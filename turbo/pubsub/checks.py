@@ -112,7 +112,8 @@ def _check(item: Listening | str) -> Iterator[CheckMessage]:
         return
     declared = item.declaration
     cls = declared if isinstance(declared, type) else type(declared)
-    yield from check_hooks(cls, HOOKS, replaced=REPLACED)
+    fields = {field.name for field in item.model._meta.get_fields()}
+    yield from check_hooks(cls, HOOKS, used=fields, replaced=REPLACED)
     for name in ("should_notify", "has_access"):
         yield from _check_hook(item, name)
     if item.declaration.serializer_class is None:
