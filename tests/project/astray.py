@@ -14,9 +14,14 @@ from turbo.observers import GenericAsyncAPIConsumer, ObserverModelListMixin
 urlpatterns: list[URLPattern] = []
 application = get_application()
 
+#: Classes in tests do not count.
+MODULE = "shop.views"
+
 
 class TagStream(turbo.ModelStream):
     """It belongs into a ``streams.py``."""
+
+    __module__ = MODULE
 
     class Meta:
         model = Tag
@@ -28,10 +33,14 @@ class TagStream(turbo.ModelStream):
 class Tags(Binding):
     """It belongs into a ``bindings.py``."""
 
+    __module__ = MODULE
+
     model = Tag
 
 
 class Articles(ObserverModelListMixin, GenericAsyncAPIConsumer):
     """It belongs into a ``consumers.py``."""
+
+    __module__ = MODULE
 
     queryset = Article.objects.all()

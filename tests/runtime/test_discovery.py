@@ -89,7 +89,18 @@ def test_a_class_whose_app_is_not_installed_is_told(
 
 @pytest.mark.parametrize(
     "module",
-    ["turbo.x", "__main__", "chat.tests", "chat.tests.test_x", "chat.conftest"],
+    [
+        "turbo.x",
+        "__main__",
+        "builtins",
+        "django.core.management.commands.shell",
+        "chat.tests",
+        "chat.tests.test_x",
+        "chat.tests.support",
+        "tests.support",
+        "chat.room_test",
+        "chat.conftest",
+    ],
 )
 def test_classes_that_no_other_process_needs_are_not_told(
     caplog: pytest.LogCaptureFixture, module: str

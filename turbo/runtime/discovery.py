@@ -80,10 +80,12 @@ def declared(cls: type, home: Home) -> None:
 
 def _is_apart(module: str) -> bool:
     """Return whether no other process needs the classes of a module."""
-    package, name = module.partition(".")[0], module.rpartition(".")[2]
-    is_test = name in ("conftest", "tests") or name.startswith("test_")
-    # __main__ is a shell, or a program in one file.
-    return is_test or package in ("turbo", "__main__")
+    parts = module.split(".")
+    is_test = "tests" in parts or "test" in parts or parts[-1] == "conftest"
+    if is_test or parts[-1].startswith("test_") or parts[-1].endswith("_test"):
+        return True
+    # A class in a shell is in __main__, in builtins or in Django's own module.
+    return parts[0] in ("turbo", "__main__", "builtins", "django")
 
 
 def misplaced() -> Iterator[Misplaced]:
