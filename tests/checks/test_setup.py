@@ -26,6 +26,7 @@ def ids(**overrides: Any) -> list[str]:
         "CHANNEL_LAYERS": MEMORY,
         "ASGI_APPLICATION": "x.asgi",
         "TURBO": {},
+        "ALLOWED_HOSTS": ["example.com"],
     }
     with override_settings(**good | overrides):
         found = check_setup()
@@ -42,6 +43,12 @@ def with_daphne(settings: Any) -> None:
 @pytest.mark.usefixtures("with_daphne")
 def test_a_good_project_hears_nothing() -> None:
     assert ids() == []
+
+
+@pytest.mark.usefixtures("with_daphne")
+def test_tests_run_in_one_process() -> None:
+    """Although the test runner turns ``DEBUG`` off."""
+    assert ids(DEBUG=False, ALLOWED_HOSTS=["testserver"]) == []
 
 
 @pytest.mark.usefixtures("with_daphne")
