@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.template import RequestContext, Template, engines
 from django.template.response import TemplateResponse
-from django.test import AsyncClient, Client
+from django.test import AsyncClient, Client, RequestFactory
 from django.urls import path
 from django.views.decorators.cache import cache_control, cache_page
 from rest_framework.decorators import api_view
 
+from turbo.components import BroadcastComponent
 from turbo.delivery.names import verify
+from turbo.runtime import log_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls(__name__)]
 
@@ -131,32 +134,68 @@ def test_a_page_of_a_user_is_private_to_their_browser(
     assert ann.get(path)["Cache-Control"] == expected
 
 
-@pytest.mark.parametrize(
-    "tag", ['turbo_subscribe "testapp:Announcements"', 'turbo_component "tests:Box"']
-)
-@pytest.mark.parametrize("around", ["{% with x=1 %}…{% endwith %}", "…"])
-def test_a_tag_in_a_cached_fragment_is_told(
-    caplog: pytest.LogCaptureFixture, tag: str, around: str
-) -> None:
-    inside = around.replace("…", f"{{% {tag} %}}")
+# --- Fragments
 
-    Template(
-        f"{{% load cache turbo_streams %}}\n{{% cache 60 x %}}{inside}{{% endcache %}}"
-    )
+
+class CachedBanner(BroadcastComponent):
+    template_name = "testapp/banner.html"
+
+
+@pytest.fixture
+def render(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Return a function that renders a template with fragments for a user."""
+    monkeypatch.setattr(log_once, "_last", {})
+
+    def render(source: str, user: Any) -> str:
+        request = RequestFactory().get("/")
+        request.user = user
+        return Template("{% load cache turbo_streams %}\n" + source).render(
+            RequestContext(request, {"included": PAGE, "banner": CachedBanner()})
+        )
+
+    return render
+
+
+TAG = '{% turbo_subscribe "testapp:Announcements" %}'
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        TAG,
+        f"{{% with x=1 %}}{TAG}{{% endwith %}}",
+        "{% include included %}",
+        f"{{% cache 60 x request.user.pk %}}{TAG}{{% endcache %}}",
+        "{% turbo_component banner %}",
+    ],
+)
+def test_a_name_in_a_fragment_for_everybody_is_told(
+    render: Callable[..., str], caplog: pytest.LogCaptureFixture, inside: str
+) -> None:
+    render(f"{{% cache 60 x %}}{inside}{{% endcache %}}", User(pk=1))
 
     assert caplog.messages == [
-        f"{{% {tag} %}} is inside {{% cache %}}, in line 2 of <unknown source>. The "
-        f"fragment is stored with the names of one user, and other users are refused. "
-        f"Move the tag out of the fragment."
+        "{% cache 60 x %}, in line 2 of <unknown source>, has a stream in it. The "
+        "fragment is stored with the names of one user, and other users are refused. "
+        "Move {% turbo_subscribe %} or {% turbo_component %} out of it."
     ]
 
 
-def test_a_tag_beside_a_cached_fragment_is_not_told(
+@pytest.mark.parametrize(
+    ("source", "user"),
+    [
+        (f"{{% cache 60 x %}}{{% dom_id request.user %}}{{% endcache %}}{TAG}", 1),
+        (f"{{% cache 60 x request.user.pk %}}{TAG}{{% endcache %}}", 1),
+        (f"{{% cache 60 x request.session.key %}}{TAG}{{% endcache %}}", 1),
+        (f"{{% cache 60 x %}}{TAG}{{% endcache %}}", None),
+    ],
+)
+def test_other_fragments_are_not_told(
+    render: Callable[..., str],
     caplog: pytest.LogCaptureFixture,
+    source: str,
+    user: int | None,
 ) -> None:
-    Template(
-        "{% load cache turbo_streams %}{% cache 60 x %}{% dom_id x %}{% endcache %}"
-        '{% turbo_subscribe "testapp:Announcements" %}'
-    )
+    render(source, User(pk=user) if user else AnonymousUser())
 
     assert caplog.messages == []

@@ -6,7 +6,6 @@ Write attributes with underscores for hyphens: ``data_turbo_action="advance"``.
 
 from __future__ import annotations
 
-import logging
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -25,7 +24,7 @@ from turbo.delivery.broadcast import moment
 from turbo.delivery.names import user_key
 from turbo.exceptions import UnknownStreamError
 from turbo.http.addresses import below_prefix
-from turbo.http.caching import keep_private
+from turbo.http.caching import keep_private, warn_in_fragment
 from turbo.http.page_start import since_of
 from turbo.http.page_user import user_of
 from turbo.runtime.context import current_since
@@ -34,8 +33,6 @@ from turbo.streams.registry import resolve, stream_class
 from turbo.streams.stream import Stream
 
 __all__ = ["register"]
-
-logger = logging.getLogger("turbo.streams")
 
 register = template.Library()
 
@@ -75,32 +72,11 @@ class _Argument:
             raise TemplateSyntaxError(message) from error
 
 
-def _warn_in_cache(parser: Parser, token: Token) -> None:
-    """Warn about names in a cached fragment: they are those of the first user."""
-    for command, _ in parser.command_stack:
-        if command.endswith("cache"):
-            logger.warning(
-                "{%% %s %%} is inside {%% %s %%}, in line %s of %s. The fragment is "
-                "stored with the names of one user, and other users are refused. Move "
-                "the tag out of the fragment.",
-                token.contents,
-                command,
-                token.lineno,
-                parser.origin,
-            )
-
-
-def _examine(tag: str, *, takes_none: bool = True, signs: bool = False) -> None:
-    """
-    Let the errors of a tag name the variables in its positional arguments.
-
-    A tag that signs names also warns if it is in a fragment that is cached.
-    """
+def _examine(tag: str, *, takes_none: bool = True) -> None:
+    """Let the errors of a tag name the variables in its positional arguments."""
     make_node = register.tags[tag]
 
     def compile_tag(parser: Parser, token: Token) -> Node:
-        if signs:
-            _warn_in_cache(parser, token)
         node: Any = make_node(parser, token)
         node.args = [_Argument(tag, it, takes_none=takes_none) for it in node.args]
         return cast(Node, node)
@@ -140,6 +116,7 @@ def _source(context: Context, item: Any, transport: str) -> SafeString:
     user = user_of(request)
     if user_key(user) is not None:
         keep_private(request)
+        warn_in_fragment()
     signed = stream.sign(user, since=since)
     expect_client(request, signed)
     if transport == "websocket":
@@ -369,7 +346,6 @@ def turbo_channels_url() -> SafeString:
     return html.meta("turbo-channels-url", path)
 
 
-_examine("turbo_subscribe", takes_none=False, signs=True)
-_examine("turbo_component", signs=True)
-for _tag in ("dom_id", "turbo_frame", "turbo_stream"):
+_examine("turbo_subscribe", takes_none=False)
+for _tag in ("dom_id", "turbo_component", "turbo_frame", "turbo_stream"):
     _examine(_tag)
