@@ -61,6 +61,21 @@ def test_settings_of_a_library_that_is_still_used_are_right(
     assert told(DJANGO_CHANNELS_REST_API={"PAGE_SIZE": 9}, TG_PUBSUB_PORT=1) == []
 
 
+def test_a_library_may_be_imported_by_what_serves_the_site(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    peer = "djangochannelsrestframework"
+
+    def application(name: str) -> object:
+        monkeypatch.setitem(sys.modules, peer, ModuleType(peer))
+        return object()
+
+    monkeypatch.setitem(globals(), "__getattr__", application)
+
+    left = {"PAGE_SIZE": 9}
+    assert told(DJANGO_CHANNELS_REST_API=left, ASGI_APPLICATION=f"{__name__}.x") == []
+
+
 def test_the_counterparts_exist() -> None:
     readers = {"OBSERVERS": get_observer_settings, "PUBSUB": get_pubsub_settings}
     for counterparts in [*SECTIONS.values(), *PREFIXES.values()]:

@@ -9,6 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning
 
+from turbo.checks.declarations import load_application, load_urls
+
 __all__ = ["check_peers"]
 
 #: The module of a library and its setting, a dict, with what takes the place of each
@@ -51,14 +53,22 @@ def check_peers(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 def _in_sections() -> Iterator[tuple[str, str]]:
     for (module, name), counterparts in SECTIONS.items():
         section = getattr(settings, name, None)
-        if isinstance(section, Mapping) and module not in sys.modules:
+        if isinstance(section, Mapping) and not _is_used(module):
             for key in section:
                 yield f"{name}[{key!r}]", counterparts.get(key, "")
 
 
 def _with_prefixes() -> Iterator[tuple[str, str]]:
     for (module, prefix), counterparts in PREFIXES.items():
-        if module not in sys.modules:
-            for name in dir(settings):
-                if name.startswith(prefix):
-                    yield name, counterparts.get(name.removeprefix(prefix), "")
+        names = [name for name in dir(settings) if name.startswith(prefix)]
+        if names and not _is_used(module):
+            for name in names:
+                yield name, counterparts.get(name.removeprefix(prefix), "")
+
+
+def _is_used(module: str) -> bool:
+    """Return whether the project imports a library, if only where it is served."""
+    if module not in sys.modules:
+        load_urls()
+        load_application()
+    return module in sys.modules
