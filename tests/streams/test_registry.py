@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import turbo
-from tests.testapp.models import Message, Room, Tag
+from tests.testapp.models import Card, Message, Room, Tag
 from tests.testapp.streams import Announcements, Counter, RoomStream
 from turbo.exceptions import ConfigurationError, UnknownStreamError
 from turbo.streams import registry
@@ -46,14 +47,39 @@ def test_a_class_outside_of_apps_takes_the_first_part_of_its_module() -> None:
 
 
 def test_two_classes_of_one_name_are_an_error_unless_it_is_loaded_anew() -> None:
-    again = type("Announcements", (), {"label": "testapp:Announcements"})
+    body = {"label": "testapp:Announcements", "options": Announcements.options}
+    again = type("Announcements", (), body)
     again.__module__ = Announcements.__module__
-    other = type("Announcements", (), {"label": "testapp:Announcements"})
+    other = type("Announcements", (), body)
 
     registry.register(again)
     registry.register(Announcements)
     with pytest.raises(ConfigurationError, match="Two streams are called"):
         registry.register(other)
+
+
+@pytest.mark.usefixtures("declaring")
+def test_a_function_that_makes_classes_gives_each_a_name() -> None:
+    """Otherwise the test of one would be asked about the objects of the other."""
+
+    def make(its_model: Any) -> type[turbo.ModelStream]:
+        class MadeStream(turbo.ModelStream):
+            class Meta:
+                model = its_model
+                attribute = "made"
+
+        return MadeStream
+
+    make(Tag)
+    with pytest.raises(ConfigurationError) as caught:
+        make(Card)
+
+    assert str(caught.value) == (
+        f"Two streams are called 'tests:MadeStream': one in {__name__} for "
+        f"testapp.Tag, one in {__name__} for testapp.Card. Rename one, or set its "
+        f"Meta.app_label."
+    )
+    make(Tag)
 
 
 @pytest.mark.parametrize("label", ["testapp:Nothing", "x", "", None, []])

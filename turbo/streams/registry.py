@@ -47,13 +47,20 @@ def register(cls: type[Stream]) -> None:
     """Add a stream class under its label."""
     label = cls.label
     known = _classes.get(label)
-    if known is not None and known.__module__ != cls.__module__:
+    # One of the same place may be the same, if its module is imported again.
+    if known is not None and _place(known) != _place(cls):
         raise ConfigurationError(
-            f"Two streams are called {label!r}: one in {known.__module__}, one in "
-            f"{cls.__module__}. Rename one, or set its Meta.app_label."
+            f"Two streams are called {label!r}: one in {_place(known)}, one in "
+            f"{_place(cls)}. Rename one, or set its Meta.app_label."
         )
     _classes[label] = cls
     declared(cls, HOME)
+
+
+def _place(cls: type[Stream]) -> str:
+    """Return the module and the model of a class."""
+    meta = getattr(cls.options.model, "_meta", None)
+    return cls.__module__ if meta is None else f"{cls.__module__} for {meta.label}"
 
 
 def stream_classes() -> list[type[Stream]]:
