@@ -17,6 +17,7 @@ from tests.bindings.app.bindings import StoreProducts
 from tests.bindings.app.models import Product
 from tests.bindings.conftest import Bind
 from tests.support.servers import PATIENCE, ROOT, Project
+from tests.testapp.models import Tag
 from turbo.bindings import BindingConsumer
 from turbo.bindings.checks import (
     check_consumers,
@@ -259,6 +260,17 @@ def test_two_bindings_of_one_name_in_two_modules_are_refused(bind: Bind) -> None
         turbo.exceptions.ConfigurationError, match="called 'tests:Twice'"
     ):
         bind(Product, "Twice", __module__="tests.elsewhere")
+
+
+def test_two_bindings_of_one_name_for_two_models_are_refused(bind: Bind) -> None:
+    """The first would not be kept up to date any more."""
+    bind(Product, "Twice")
+
+    with pytest.raises(
+        turbo.exceptions.ConfigurationError,
+        match=r"for bindings_app\.Product, one in .* for testapp\.Tag",
+    ):
+        bind(Tag, "Twice")
 
 
 def test_a_viewset_of_another_kind_has_no_attribute() -> None:

@@ -19,7 +19,14 @@ from turbo.runtime.discovery import Home, declared
 if TYPE_CHECKING:
     from turbo.streams.stream import Stream
 
-__all__ = ["autodiscover", "label_of", "register", "stream_class", "stream_classes"]
+__all__ = [
+    "autodiscover",
+    "label_of",
+    "place_of",
+    "register",
+    "stream_class",
+    "stream_classes",
+]
 
 HOME = Home(app="turbo", module="streams")
 
@@ -43,24 +50,25 @@ def label_of(cls: type, *, app_label: str | None = None) -> str:
     return f"{app_label}:{cls.__name__}"
 
 
+def place_of(cls: type, model: Any) -> str:
+    """Return the module of a class, and its model if there is one."""
+    meta = getattr(model, "_meta", None)
+    return cls.__module__ if meta is None else f"{cls.__module__} for {meta.label}"
+
+
 def register(cls: type[Stream]) -> None:
     """Add a stream class under its label."""
     label = cls.label
     known = _classes.get(label)
-    # One of the same place may be the same, if its module is imported again.
-    if known is not None and _place(known) != _place(cls):
-        raise ConfigurationError(
-            f"Two streams are called {label!r}: one in {_place(known)}, one in "
-            f"{_place(cls)}. Rename one, or set its Meta.app_label."
-        )
+    if known is not None:
+        places = [place_of(it, it.options.model) for it in (known, cls)]
+        if places[0] != places[1]:  # otherwise the module is imported again
+            raise ConfigurationError(
+                f"Two streams are called {label!r}: one in {places[0]}, one in "
+                f"{places[1]}. Rename one, or set its Meta.app_label."
+            )
     _classes[label] = cls
     declared(cls, HOME)
-
-
-def _place(cls: type[Stream]) -> str:
-    """Return the module and the model of a class."""
-    meta = getattr(cls.options.model, "_meta", None)
-    return cls.__module__ if meta is None else f"{cls.__module__} for {meta.label}"
 
 
 def stream_classes() -> list[type[Stream]]:

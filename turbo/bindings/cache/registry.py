@@ -10,7 +10,7 @@ from turbo.bindings.cache.outage import with_store
 from turbo.bindings.store import Slot
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.discovery import Home, declared
-from turbo.streams.registry import label_of
+from turbo.streams.registry import label_of, place_of
 
 __all__ = ["classes", "kept", "register", "unregister"]
 
@@ -24,10 +24,11 @@ def register(cls: type[Declaration]) -> None:
     label = cls.label = label_of(cls)
     known = _classes.get(label)
     if known is not None:
-        if known.__module__ != cls.__module__:
+        places = [place_of(it, it.model) for it in (known, cls)]
+        if places[0] != places[1]:  # otherwise the module is imported again
             raise ConfigurationError(
-                f"Two bindings are called {label!r}: one in {known.__module__}, one in "
-                f"{cls.__module__}. Rename one."
+                f"Two bindings are called {label!r}: one in {places[0]}, one in "
+                f"{places[1]}. Rename one."
             )
         unfollow(known)
     _classes[label] = cls
