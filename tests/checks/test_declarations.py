@@ -85,5 +85,19 @@ def test_a_section_of_the_settings_needs_its_app(section: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("app", ["turbo.bindings", "turbo.observers", "turbo.pubsub"])
+def test_the_other_apps_need_the_first(
+    make_project: Callable[..., Project], app: str
+) -> None:
+    project = make_project(
+        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", app],
+        ROOT_URLCONF="turbo.urls",
+    )
+
+    told = told_by(project, "check", "--fail-level", "WARNING")
+
+    assert told.count("(turbo.W019) 'turbo' is not in INSTALLED_APPS") == 1
+
+
 def test_the_check_is_registered() -> None:
     assert check_declarations in django_checks.registry.registry.registered_checks

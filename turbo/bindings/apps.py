@@ -19,6 +19,7 @@ from turbo.bindings.checks import (
     check_querysets,
     check_store,
 )
+from turbo.checks.declarations import check_app
 
 __all__ = ["BindingsConfig"]
 
@@ -32,6 +33,7 @@ class BindingsConfig(AppConfig):
 
     def ready(self) -> None:
         """Import the ``bindings`` module of every installed app."""
+        register(check_app)
         register(check_store)
         register(check_querysets)
         register(check_names)

@@ -16,7 +16,7 @@ from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.discovery import misplaced
 
-__all__ = ["check_declarations", "load_application", "load_urls"]
+__all__ = ["check_app", "check_declarations", "load_application", "load_urls"]
 
 #: The apps that have a section in the settings.
 SECTIONS = ("BINDINGS", "OBSERVERS", "PUBSUB")
@@ -26,6 +26,20 @@ def check_declarations(app_configs: Any = None, **kwargs: Any) -> list[CheckMess
     """Check where classes are declared, and that their apps are installed."""
     load_urls()
     return [*_misplaced(), *_without_app()]
+
+
+def check_app(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check, for the apps that need it, that ``"turbo"`` is installed."""
+    if apps.is_installed("turbo"):
+        return []
+    return [
+        Warning(
+            "'turbo' is not in INSTALLED_APPS, so a log-out does not end connections, "
+            "streams are not found, and most checks are not run.",
+            hint="Add 'turbo' to INSTALLED_APPS.",
+            id="turbo.W019",
+        )
+    ]
 
 
 def load_urls() -> None:

@@ -6,6 +6,7 @@ from django.apps import AppConfig
 from django.core.checks import register
 from django.utils.module_loading import autodiscover_modules
 
+from turbo.checks.declarations import check_app
 from turbo.observers.checks import check_names, check_options, check_permissions
 
 __all__ = ["ObserversConfig"]
@@ -20,6 +21,7 @@ class ObserversConfig(AppConfig):
 
     def ready(self) -> None:
         """Import the ``consumers`` module of every installed app."""
+        register(check_app)
         register(check_options)
         register(check_names)
         register(check_permissions, deploy=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.core.checks import register
 
+from turbo.checks.declarations import check_app
 from turbo.pubsub.checks import check_access, check_declarations, check_settings
 from turbo.pubsub.watching import listen
 
@@ -20,6 +21,7 @@ class PubSubConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect everything."""
+        register(check_app)
         register(check_settings)
         register(check_declarations)
         register(check_access, deploy=True)
