@@ -21,11 +21,11 @@ META = '<meta name="turbo-channels-url" content="{}">'
 
 @contextmanager
 def site(html: str, answer: bytes = b"") -> Iterator[str]:
-    """Serve a page, and answer like this whoever asks for a WebSocket."""
+    """Serve a page, if any, and answer like this whoever asks for a WebSocket."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if "Upgrade" in self.headers:
+            if "Upgrade" in self.headers or not html:
                 self.wfile.write(answer)
                 return
             self.send_response(200)
@@ -111,6 +111,19 @@ def test_a_page_that_nobody_serves() -> None:
     assert probe_site(url).text.startswith(f"{url} cannot be fetched: ")
     with pytest.raises(CommandError, match="1 of "):
         call_command("turbo_doctor", url, stdout=StringIO())
+
+
+def test_a_server_that_speaks_no_http() -> None:
+    with site("", b"-ERR unknown command\r\n") as host:
+        finding = probe_site(f"http://{host}/")
+
+    assert finding.text.startswith(f"http://{host}/ cannot be fetched: ")
+
+
+def test_an_address_that_is_none() -> None:
+    finding = probe_site("http://exam ple.com/")
+
+    assert finding.text.startswith("http://exam ple.com/ cannot be fetched: ")
 
 
 def test_a_live_site(

@@ -10,8 +10,8 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import unescape
+from http.client import HTTPException
 from typing import BinaryIO, cast
-from urllib.error import URLError
 from urllib.parse import SplitResult, urljoin, urlsplit
 from urllib.request import urlopen
 
@@ -32,7 +32,7 @@ def probe_site(url: str) -> Finding:
     try:
         with urlopen(url, timeout=PATIENCE) as response:
             page, html = response.url, response.read().decode(errors="replace")
-    except (URLError, OSError, ValueError) as error:
+    except (HTTPException, OSError, ValueError) as error:
         return Finding.failure(f"{url} cannot be fetched: {error}", "Check the URL.")
     found = _META.search(html)
     if found is None:
