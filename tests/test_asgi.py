@@ -9,16 +9,23 @@ from urllib.parse import urlsplit
 
 import pytest
 from channels.routing import URLRouter
-from channels.testing import HttpCommunicator, WebsocketCommunicator
+from channels.testing import (
+    ApplicationCommunicator,
+    HttpCommunicator,
+    WebsocketCommunicator,
+)
 from django.contrib.auth.models import AnonymousUser
 from django.test import override_settings
 from django.urls import path, re_path
 
+import turbo
 from tests.support.rooms import modules
 from tests.support.servers import PATIENCE, ROOT
+from tests.testapp.streams import Announcements
 from turbo import routing
 from turbo.asgi import get_application
 from turbo.consumers import TurboStreamsConsumer
+from turbo.runtime import endings
 from turbo.runtime.log_once import _last
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,6 +54,25 @@ async def test_pages_of_allowed_hosts_connect_and_others_do_not() -> None:
         assert await connects(application, origin="http://good.example")
         assert not await connects(application, origin="http://evil.example")
         assert not await connects(application)
+
+
+async def test_what_waits_is_sent_before_the_lifespan_ends() -> None:
+    scope = {"type": "lifespan", "asgi": {"version": "3.0"}}
+    communicator = ApplicationCommunicator(get_application(), scope)
+    answers = []
+
+    for event in ("startup", "shutdown"):
+        await communicator.send_input({"type": f"lifespan.{event}"})
+        answers.append(await communicator.receive_output(PATIENCE))
+        Announcements().append(text="now", id="list")
+    await communicator.wait(PATIENCE)
+
+    assert [answer["type"] for answer in answers] == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
+    assert turbo.flush(PATIENCE)
+    assert not endings.has_begun(), "the process may go on, as this one does"
 
 
 async def test_http_goes_to_django() -> None:

@@ -27,10 +27,12 @@ from django.utils.module_loading import import_string
 from turbo.connections.origin import OriginValidator
 from turbo.http.addresses import prefix_of, without_prefix
 from turbo.routing import NAME, get_websocket_urlpatterns
+from turbo.runtime.endings import finish
 from turbo.runtime.log_once import once_a_minute
+from turbo.runtime.threads import in_thread
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 
-__all__ = ["get_application"]
+__all__ = ["get_application", "lifespan"]
 
 logger = logging.getLogger("turbo.consumers")
 
@@ -59,7 +61,21 @@ def get_application(
     nowhere: Any = _refuse
     routes.append(re_path("", nowhere))
     websocket = OriginValidator(_straight(routes[0], URLRouter(routes)))
-    return ProtocolTypeRouter({"http": http, "websocket": websocket})
+    return ProtocolTypeRouter(
+        {"http": http, "websocket": websocket, "lifespan": lifespan}
+    )
+
+
+async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+    """
+    Send what waits before the server ends; an ASGI application for ``"lifespan"``.
+
+    Some servers, such as uvicorn, then kill their process.
+    """
+    while (await receive())["type"] == "lifespan.startup":
+        await send({"type": "lifespan.startup.complete"})
+    await in_thread(finish)
+    await send({"type": "lifespan.shutdown.complete"})
 
 
 def _warn_of_shadowed(patterns: Iterable[Any], streams: str) -> None:

@@ -2,11 +2,13 @@
 The end of a process, and the functions to call before it.
 
 They are called when the process ends normally. Most processes do so with
-:mod:`atexit`. Two kinds skip that:
+:mod:`atexit`. Three kinds skip that:
 
 * Children of :mod:`multiprocessing` call finalizers. They drop those of their parent
   when they start, so each one registers its own.
 * Celery's worker processes send a signal.
+* uvicorn ends itself with the signal that it got. Before that, it tells the application
+  that its lifespan ends, and :mod:`turbo.asgi` calls :func:`finish`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any, TypeVar
 
 from turbo.runtime.forks import after_in_child
 
-__all__ = ["before_end", "has_begun", "remaining"]
+__all__ = ["before_end", "finish", "has_begun", "remaining"]
 
 logger = logging.getLogger("turbo.failures")
 
@@ -54,6 +56,11 @@ def remaining(timeout: float) -> float:
 def _end() -> None:
     global _begun
     _begun = time.monotonic()
+    finish()
+
+
+def finish() -> None:
+    """Call the functions now, because the process may be killed, or may go on."""
     for callback in reversed(_callbacks):
         try:
             callback()
