@@ -58,9 +58,9 @@ def test_every_example_in_json_is_json() -> None:
 
 
 PROGRAMS = {
-    *("bash", "cd", "createdb", "curl", "git", "mkdir", "nginx", "nox", "pip"),
-    *("redis-cli", "source", "sudo", "systemctl", "valkey-cli", "valkey-server"),
-    *("export", "."),
+    *("bash", "cd", "createdb", "curl", "git", "gunicorn", "mkdir", "nginx", "nox"),
+    *("pip", "redis-cli", "source", "sudo", "systemctl", "valkey-cli"),
+    *("valkey-server", "export", "."),
 }
 
 

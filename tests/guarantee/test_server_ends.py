@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 import websockets
 
 from tests.support.clients import LivePage, connect
+from tests.support.documents import DOCS, blocks
 from tests.support.servers import (
     PATIENCE,
+    ROOT,
     Daphne,
     Project,
     Uvicorn,
     Valkey,
     WebServer,
+    free_port,
 )
 from tests.testapp.streams import RoomStream
 
@@ -33,9 +38,47 @@ def project(make_project: Callable[..., Project]) -> Project:
     return make_project("redis", TURBO={"FLUSH_TIMEOUT": PATIENCE})
 
 
-@pytest.fixture
-def server(project: Project, uvicorn: Callable[..., Uvicorn]) -> WebServer:
-    return uvicorn(project, *FAST)
+@pytest.fixture(params=["uvicorn", "gunicorn", "gunicorn --preload"])
+def server(
+    request: pytest.FixtureRequest,
+    project: Project,
+    uvicorn: Callable[..., Uvicorn],
+    tmp_path: Path,
+) -> Iterator[WebServer]:
+    """uvicorn, alone or in gunicorn as the how-to has it."""
+    if request.param == "uvicorn":
+        yield uvicorn(project, *FAST)
+        return
+    options = request.param.split()[1:]
+    gunicorn = gunicorn_of_the_how_to(project, tmp_path, *options)
+    gunicorn.start()
+    try:
+        yield gunicorn
+    finally:
+        gunicorn.stop()
+
+
+def gunicorn_of_the_how_to(
+    project: Project, directory: Path, *options: str
+) -> WebServer:
+    found = blocks(DOCS / "howto/deployment.rst")
+    [module] = [item.code for item in found if item.caption == "config/workers.py"]
+    [command] = [item.code for item in found if "$ gunicorn " in item.code]
+    package = directory / "config"
+    package.mkdir()
+    (package / "workers.py").write_text(module)
+
+    port = free_port()
+    socket = "unix:/run/chat/gunicorn.sock"
+    _, *arguments = shlex.split(command.removeprefix("$ "))
+    arguments[arguments.index(socket)] = f"127.0.0.1:{port}"
+    arguments[arguments.index("config.asgi:application")] = (
+        "tests.project.asgi:application"
+    )
+    path = os.pathsep.join([str(directory), str(ROOT)])
+    return WebServer(
+        project, ["gunicorn", *options, *arguments], port, {"PYTHONPATH": path}
+    )
 
 
 async def test_the_fast_path_is_used_and_the_end_is_told(server: WebServer) -> None:
