@@ -11,6 +11,7 @@ from django.test.utils import isolate_apps
 import turbo
 from tests.testapp.models import Board, Card, Custody, Message, Room, Tag
 from turbo.checks.streams import check_permissions, check_streams
+from turbo.components import BroadcastComponent
 
 pytestmark = pytest.mark.usefixtures("declaring")
 
@@ -75,6 +76,19 @@ def test_a_hook_is_no_coroutine() -> None:
 
     assert told() == [
         ("turbo.E023", "tests:Told.on_save() is a coroutine, so it is not run.")
+    ]
+
+
+def test_what_a_hook_returns_is_no_coroutine() -> None:
+    class Told(BroadcastComponent):
+        async def get_context(self) -> dict[str, Any]:  # type: ignore[override]
+            return {}
+
+        async def user_passes_test(self, user: Any) -> bool:  # type: ignore[override]
+            return True
+
+    assert told() == [
+        ("turbo.E023", "tests:Told.get_context() is a coroutine, so it is not run.")
     ]
 
 

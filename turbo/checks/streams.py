@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+from asgiref.sync import iscoroutinefunction
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import FieldDoesNotExist
 from django.template import TemplateDoesNotExist, TemplateSyntaxError
@@ -36,6 +37,8 @@ MODEL_HOOKS = (
     "on_delete",
     "on_save",
 )
+#: The hooks that may be coroutines.
+ASYNC_HOOKS = ("collection_passes_test", "user_passes_test")
 #: Methods of turbo-django that have no effect here.
 REPLACED: Replaced = {
     "broadcastable_stream_name": "Set the name with get_init_args() and Meta.",
@@ -51,14 +54,16 @@ def check_streams(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     streams = [cls for cls in stream_classes() if issubclass(cls, ModelStream)]
     checks = (
         _check_attribute,
-        _check_async,
         _check_parent,
         _check_inserts,
         _check_template,
         _check_unused,
     )
     found = [message for cls in streams for check in checks for message in check(cls)]
-    return [*found, *(m for cls in stream_classes() for m in _check_hooks(cls))]
+    for cls in stream_classes():
+        found += _check_async(cls)
+        found += check_hooks(cls, _hooks_of(cls), replaced=REPLACED)
+    return found
 
 
 def check_permissions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -102,9 +107,9 @@ def _check_attribute(cls: type[ModelStream]) -> Iterator[CheckMessage]:
     )
 
 
-def _check_async(cls: type[ModelStream]) -> Iterator[CheckMessage]:
-    for name in ("on_save", "on_delete"):
-        if inspect.iscoroutinefunction(getattr(cls, name, None)):
+def _check_async(cls: type[Stream]) -> Iterator[CheckMessage]:
+    for name in _hooks_of(cls):
+        if name not in ASYNC_HOOKS and iscoroutinefunction(getattr(cls, name, None)):
             yield Error(
                 f"{cls.label}.{name}() is a coroutine, so it is not run.",
                 hint="Write def, not async def; the verbs do not block.",
@@ -183,9 +188,7 @@ def _check_unused(cls: type[ModelStream]) -> Iterator[CheckMessage]:
             )
 
 
-def _check_hooks(cls: type[Stream]) -> Iterator[CheckMessage]:
+def _hooks_of(cls: type[Stream]) -> tuple[str, ...]:
     if issubclass(cls, ModelStream):
-        return check_hooks(cls, HOOKS + MODEL_HOOKS, replaced=REPLACED)
-    if issubclass(cls, BaseComponent):
-        return check_hooks(cls, HOOKS + COMPONENT_HOOKS, replaced=REPLACED)
-    return check_hooks(cls, HOOKS, replaced=REPLACED)
+        return HOOKS + MODEL_HOOKS
+    return HOOKS + COMPONENT_HOOKS if issubclass(cls, BaseComponent) else HOOKS
