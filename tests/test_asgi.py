@@ -165,6 +165,14 @@ async def test_the_path_is_the_settings() -> None:
         routing.other  # noqa: B018
 
 
+async def test_of_the_url_of_another_host_the_path_counts() -> None:
+    with override_settings(TURBO={"WEBSOCKET_PATH": "wss://live.example.com/live/"}):
+        (pattern,) = routing.websocket_urlpatterns
+        assert await connects(get_application(), "/live/", "http://testserver")
+
+    assert str(pattern.pattern) == "live/"
+
+
 async def test_a_site_below_a_path_of_its_own_has_its_streams_there() -> None:
     headers = [(b"host", b"testserver"), (b"origin", b"http://testserver")]
     communicator = WebsocketCommunicator(

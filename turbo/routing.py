@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.urls import URLPattern, path
 
@@ -25,7 +26,8 @@ def get_websocket_urlpatterns() -> list[URLPattern]:
     With ``FORCE_SCRIPT_NAME``, there is one more, for proxies that leave the prefix.
     """
     prefix = prefix_of()
-    route = without_prefix(get_settings().websocket_path, prefix).lstrip("/")
+    path_only = urlsplit(get_settings().websocket_path).path
+    route = without_prefix(path_only, prefix).lstrip("/")
     routes = [route, f"{prefix}/{route}".lstrip("/")] if prefix else [route]
     view: Any = TurboStreamsConsumer.as_asgi()
     return [path(route, view, name=NAME) for route in routes]

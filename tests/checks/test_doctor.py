@@ -238,6 +238,20 @@ async def test_pages_come_from_an_allowed_host(
     )
 
 
+async def test_of_the_url_of_another_host_the_path_is_opened(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.TURBO = {"WEBSOCKET_PATH": "wss://live.example.com/live/"}
+    monkeypatch.setitem(globals(), "whole_stack", get_application())
+
+    with in_this_module("whole_stack"):
+        finding = await probe_websocket()
+
+    assert finding == Finding.ok(
+        f"{__name__}.whole_stack at /live/ serves the WebSocket of the streams."
+    )
+
+
 @pytest.fixture
 def below_prefix(settings: Any) -> Iterator[None]:
     """A site below /site; Django sets the prefix when a command starts."""

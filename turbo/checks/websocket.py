@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -28,7 +29,7 @@ async def probe_websocket() -> Finding:
             "ASGI_APPLICATION is not set, so no application serves the WebSocket.",
             'Set it to "<project>.asgi.application".',
         )
-    path = below_prefix(get_settings().websocket_path)
+    path = urlsplit(below_prefix(get_settings().websocket_path)).path
     stripped = without_prefix(path, prefix_of())
     found = await _open(name, path)
     if path == stripped:
