@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import threading
@@ -805,6 +806,42 @@ def test_it_is_not_followed_by_one_either_after_a_transaction_of_its_own(
     renaming.stop()
 
     assert heard.actions.count(("update", cellar.pk)) == 1
+
+
+@real_commits
+@pytest.mark.parametrize("block", [nullcontext, transaction.atomic])
+def test_what_a_callback_does_to_its_own_object_comes_later_for_all(
+    listen: Listen, block: Callable[[], Any]
+) -> None:
+    def rename(change: ModelChange) -> None:
+        if change.created:
+            with block():
+                change.fresh().delete()
+
+    renaming = watch(Room, rename)
+    heard = listen(Room)
+    with block():
+        room = Room.objects.create(name="Lobby")
+    renaming.stop()
+
+    assert heard.actions == [("create", room.pk), ("delete", room.pk)]
+
+
+@real_commits
+@pytest.mark.parametrize("block", [nullcontext, transaction.atomic])
+def test_a_callback_that_is_cancelled_keeps_nothing_from_the_others(
+    listen: Listen, block: Callable[[], Any]
+) -> None:
+    def cancel(change: ModelChange) -> None:
+        raise asyncio.CancelledError
+
+    cancelled = watch(Room, cancel)
+    heard = listen(Room)
+    with pytest.raises(asyncio.CancelledError), block():
+        Room.objects.create(name="Lobby")
+    cancelled.stop()
+
+    assert [c.instance.name for c in heard] == ["Lobby"]
 
 
 @real_commits

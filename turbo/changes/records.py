@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -47,23 +49,54 @@ class Record:
         self.key = self.model, self.pk
 
 
+class _Reports(threading.local):
+    """The watches that have yet to get a change of an object, in one thread."""
+
+    def __init__(self) -> None:
+        self.of: dict[tuple[Key, str], deque[tuple[Watch, Sequence[Record]]]] = {}
+
+
+_reports = _Reports()
+
+
 def report(records: Sequence[Record]) -> None:
-    """Call the watches that existed when one of the object's records was made."""
-    for watch in _watches(records):
-        if watch not in watchlist:
-            continue
+    """
+    Call the watches that existed when one of the object's records was made.
+
+    A watch may change the object, which is reported before that watch returns. The
+    other watches get the earlier change first, whatever it raises.
+    """
+    if not records:
+        return  # they have been reported
+    row = records[0].key, records[0].using
+    waiting = _reports.of.setdefault(row, deque())
+    waiting.extend((watch, records) for watch in _watches(records))
+    failure: BaseException | None = None
+    while waiting:
         try:
-            change = _merge(watch, [r for r in records if watch in r.marks])
-            if change is not None:
-                watch.callback(change)
-        except Exception:
-            last = records[-1]
-            logger.exception(
-                "The %s of %s %r was committed, but a watcher failed to handle it.",
-                last.action,
-                last.model._meta.label,
-                last.pk,
-            )
+            _tell(*waiting.popleft())
+        except BaseException as error:
+            failure = failure or error
+    _reports.of.pop(row, None)
+    if failure is not None:
+        raise failure
+
+
+def _tell(watch: Watch, records: Sequence[Record]) -> None:
+    if watch not in watchlist:
+        return
+    try:
+        change = _merge(watch, [r for r in records if watch in r.marks])
+        if change is not None:
+            watch.callback(change)
+    except Exception:
+        last = records[-1]
+        logger.exception(
+            "The %s of %s %r was committed, but a watcher failed to handle it.",
+            last.action,
+            last.model._meta.label,
+            last.pk,
+        )
 
 
 def _watches(records: Sequence[Record]) -> Iterable[Watch]:
