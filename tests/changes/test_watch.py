@@ -8,7 +8,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.core import serializers
 from django.core.files.base import ContentFile
 from django.db import IntegrityError, connection, connections, transaction
-from django.db.models import F
+from django.db.models import F, Model
 from django.db.models.signals import (
     m2m_changed,
     post_delete,
@@ -313,6 +313,73 @@ def test_deleted_and_created_again_is_an_update_of_everything(listen: Listen) ->
         room.save(update_fields=["name"])
 
     assert [(c.action, c.pk, c.update_fields) for c in heard] == [("update", pk, None)]
+
+
+def count_again(sheet: Sheet) -> None:
+    Sheet.objects.filter(pk=sheet.pk).update(count=5)
+
+
+def save_again(sheet: Sheet) -> None:
+    sheet.count = 5
+    sheet.save()
+
+
+@pytest.fixture
+def receive() -> Iterator[Callable[..., None]]:
+    """A function that connects a receiver of ``post_save`` for this test."""
+    with ExitStack() as stack:
+
+        def connect(model: type[Model], receiver: Callable[..., None]) -> None:
+            post_save.connect(receiver, sender=model, weak=False)
+            stack.callback(post_save.disconnect, receiver, sender=model)
+
+        yield connect
+
+
+@real_commits
+@pytest.mark.parametrize("again", [save_again, count_again])
+def test_what_an_earlier_receiver_writes_again_is_created(
+    listen: Listen, receive: Callable[..., None], again: Callable[[Sheet], None]
+) -> None:
+    def on_save(instance: Sheet, created: bool, **kwargs: Any) -> None:
+        if created:
+            again(instance)
+
+    receive(Sheet, on_save)
+    heard = listen(Sheet)
+
+    with transaction.atomic():
+        sheet = Sheet.objects.create(pk=7, title="one")
+        sheet.delete()
+        Sheet.objects.create(pk=8, title="two")
+
+    assert [(c.action, c.pk, c.instance.count) for c in heard] == [("create", 8, 5)]
+
+
+@real_commits
+def test_what_an_earlier_receiver_relates_is_created(
+    listen: Listen, receive: Callable[..., None]
+) -> None:
+    tag = Tag.objects.create(name="new")
+    receive(Tagged, lambda instance, **kwargs: instance.tags.add(tag))
+    heard = listen(Tagged)
+
+    with transaction.atomic():
+        tagged = Tagged.objects.create(name="one")
+
+    assert heard.actions == [("create", tagged.pk)]
+
+
+@real_commits
+def test_what_an_earlier_receiver_deletes_is_not_created(
+    listen: Listen, receive: Callable[..., None]
+) -> None:
+    receive(Room, lambda instance, **kwargs: instance.delete())
+    heard = listen(Room)
+
+    Room.objects.create(name="Lobby")
+
+    assert [c.action for c in heard] == ["delete"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import Model
 
-from turbo.changes.change import image
+from turbo.changes.change import has_pk, image
 from turbo.changes.guarded import guarded
 from turbo.changes.kept import keep, take
 from turbo.changes.recording import (
@@ -80,6 +80,8 @@ def on_save(
     **kwargs: Any,
 ) -> None:
     """Record the saved row and the rows of parent tables saved with it."""
+    if not has_pk(instance, sender):
+        return  # another receiver has deleted it
     targets = watchlist.targets(sender)
     stored: Mapping[type[Model], Before] = {}
     if any(looks_before_save(sender, target) for target in targets):

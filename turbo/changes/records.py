@@ -107,6 +107,7 @@ def _watches(records: Sequence[Record]) -> Iterable[Watch]:
 
 def _merge(watch: Watch, records: Sequence[Record]) -> ModelChange | None:
     """Return one change that combines an object's records, or ``None``."""
+    records = _in_order(records)
     first, last = records[0], records[-1]
     existed, exists = first.action != "create", last.action != "delete"
     if not existed and not exists:
@@ -122,6 +123,25 @@ def _merge(watch: Watch, records: Sequence[Record]) -> ModelChange | None:
         mark=last.marks[watch],
         before=_first_before(watch, records) if existed else None,
     )
+
+
+def _in_order(records: Sequence[Record]) -> Sequence[Record]:
+    """
+    Return an object's records in the order in which its row was written.
+
+    Another receiver of ``post_save`` may write a new object again before ours gets the
+    signal of its creation.
+    """
+    ordered: list[Record] = []
+    begin = 0  # of what has happened since the last delete
+    for record in records:
+        if record.action == "create":
+            ordered.insert(begin, record)
+        else:
+            ordered.append(record)
+        if record.action == "delete":
+            begin = len(ordered)
+    return ordered
 
 
 def _first_before(watch: Watch, records: Sequence[Record]) -> Any:
