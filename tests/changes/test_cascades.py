@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -155,6 +156,22 @@ def test_a_delete_that_was_rolled_back_left_nothing(listen: Listen) -> None:
     del room
     gc.collect()
     assert kept == {}
+
+
+@pytest.mark.usefixtures("room")
+def test_a_row_that_its_related_rows_refer_to_is_not_kept(listen: Listen) -> None:
+    heard = listen(Message)
+    room = Room.objects.prefetch_related("messages").get()
+    gone = weakref.ref(room)
+
+    room.delete()
+
+    assert [change.instance.room.name for change in heard] == ["Lobby"] * 2
+    heard.clear()
+    del room
+    gc.collect()
+    assert gone() is None
+    assert vars(connections["default"])["_turbo_kept"] == {}
 
 
 def test_a_collector_of_somebody_else_keeps_nothing(listen: Listen, room: Room) -> None:

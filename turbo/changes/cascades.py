@@ -37,8 +37,9 @@ class _Deleting:
 
     def __init__(self) -> None:
         # The caller's own object may be among them, and this is kept as long as that.
+        # Images have its related objects, which may have it in turn.
         self._rows: WeakValueDictionary[Reference, Model] = WeakValueDictionary()
-        self._images: dict[Reference, Model] = {}
+        self._images: WeakValueDictionary[Reference, Model] = WeakValueDictionary()
 
     def add(self, reference: Reference, row: Model) -> None:
         self._rows[reference] = row
@@ -54,10 +55,11 @@ class _Deleting:
                 related[field.name] = self._image(reference, row)
 
     def _image(self, reference: Reference, row: Model) -> Model:
-        if reference not in self._images:
+        twin = self._images.get(reference)
+        if twin is None:
             self._images[reference] = twin = image(row, type(row), stored=False)
             self.complete(twin)
-        return self._images[reference]
+        return twin
 
 
 def needed() -> set[ForeignKeyField]:
