@@ -191,6 +191,29 @@ def test_a_partial_save_shows_the_whole_instance(board: Board) -> None:
     ]
 
 
+@real_commits
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_parent_that_was_set_and_not_saved_moves_nothing(
+    board: Board, home: Board, moves: bool
+) -> None:
+    card = Card.objects.create(board=board, title="one")
+
+    with capture_broadcasts() as sent, transaction.atomic():
+        card.board = home
+        card.save(update_fields=["title"])
+        if moves:
+            card.board = Board.objects.create(name="Garden")
+            card.save(update_fields=["board"])
+
+    here, target = f"BoardStream:{board.pk}", f"card_{card.pk}"
+    changed = [e for e in brief(sent) if e[1] != "refresh"]
+    if moves:
+        there = f"BoardStream:{card.board_id}"
+        assert changed == [(here, "remove", target), (there, "append", "cards")]
+    else:
+        assert changed == [(here, "replace", target)]
+
+
 def test_an_instance_that_is_gone_by_the_commit_is_not_shown(board: Board) -> None:
     card = Card.objects.create(board=board, title="Old")
 

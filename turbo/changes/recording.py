@@ -62,9 +62,9 @@ def record(
         twin.pk = pk
     if origin is not None and target.cascades and keeps_any(connection):
         keep_related(twin, using, origin)
-    if before is None and action != "create" and target.looks_back:
-        # The write has not changed what is needed of the row.
-        before = look_back(target, twin) if target.has_read(instance) else None
+    is_read = target.looks_back and target.has_read(instance)
+    if before is None and action == "delete" and is_read:
+        before = look_back(target, twin)
     marks = target.no_marks
     if raw or marks is None:
         hear = [watch for watch in target.watches if watch.hears(raw=raw)]

@@ -59,9 +59,9 @@ def watch(
     ``mark()`` is called at each signal, in the writing thread; the change has the last
     value. ``before(instance)`` is called with the stored row before a write, which
     costs a query; the change has the value for the first row. If it depends on nothing
-    but foreign keys, name them in ``reads``: only they are read then, and a write that
-    cannot change them costs no query. Fixtures are announced if ``raw`` is true, or by
-    default if ``ANNOUNCE_RAW`` is set.
+    but foreign keys, name them in ``reads``: only they are read then. A write that
+    cannot change them costs no query, and its ``before`` is ``None``. Fixtures are
+    announced if ``raw`` is true, or by default if ``ANNOUNCE_RAW`` is set.
     """
     watch = Watch(
         model=model,
