@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 from django.core.management import call_command
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, ProgrammingError, connections, transaction
 from pytest_django import DjangoDbBlocker
 
 from tests.support.listening import Listen, listening, rolled_back
@@ -57,6 +57,20 @@ def test_a_failed_statement_in_a_savepoint_leaves_the_rest(listen: Listen) -> No
         ("create", "one", ALIAS),
         ("create", "two", ALIAS),
     ]
+
+
+def test_autocommit_cannot_be_switched_on_in_a_transaction(listen: Listen) -> None:
+    heard = listen(Room)
+
+    transaction.set_autocommit(False, using=ALIAS)
+    Room.objects.using(ALIAS).create(name="dropped")
+    with pytest.raises(ProgrammingError):
+        transaction.set_autocommit(True, using=ALIAS)
+    assert heard == []
+    transaction.rollback(using=ALIAS)
+    transaction.set_autocommit(True, using=ALIAS)
+
+    assert heard == []
 
 
 def test_two_open_transactions_do_not_mix(listen: Listen) -> None:

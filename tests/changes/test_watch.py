@@ -15,7 +15,14 @@ import pytest
 from django.contrib.auth.models import User
 from django.core import serializers
 from django.core.files.base import ContentFile
-from django.db import IntegrityError, connection, connections, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    connection,
+    connections,
+    transaction,
+)
 from django.db.models import F, Model
 from django.db.models.signals import (
     m2m_changed,
@@ -669,6 +676,37 @@ def test_a_hook_of_a_block_in_a_transaction_by_hand_waits_as_in_django(
         transaction.set_autocommit(True)
 
     assert heard == ["hook"]
+
+
+@real_commits
+def test_switching_autocommit_on_commits(listen: Listen) -> None:
+    heard = listen(Room)
+
+    transaction.set_autocommit(False)
+    room = Room.objects.create(name="Lobby")
+    transaction.set_autocommit(True)
+    assert heard.actions == [("create", room.pk)]
+    room.save()
+    with rolled_back():
+        room.save()
+
+    assert transaction.get_autocommit()
+    assert heard.actions == [("create", room.pk), ("update", room.pk)]
+
+
+@real_commits
+def test_a_transaction_by_hand_ends_with_its_connection(listen: Listen) -> None:
+    heard = listen(Room)
+
+    transaction.set_autocommit(False)
+    with suppress(InterfaceError, DatabaseError), transaction.atomic():
+        Room.objects.create(name="Lobby")
+        connection.close()
+        announce(Room(pk=7))
+    connection.connect()
+    transaction.set_autocommit(True)
+
+    assert heard == []
 
 
 @real_commits

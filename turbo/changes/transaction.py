@@ -17,7 +17,7 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Literal, TypeAlias
 
 from django.db import connections
@@ -111,6 +111,8 @@ class _Journal:
         blocks: list[Any] = connection.atomic_blocks
         #: Whether the hooks may be run before the end of the transaction.
         self._is_of_test = any(block._from_testcase for block in blocks)
+        #: The connection of the driver; when it is closed, the transaction is lost.
+        self.session: object = connection.connection
         #: The transaction whose hooks are being run, if this one began in a hook.
         self._earlier = earlier
         self._parts: list[_Part] = []
@@ -279,17 +281,28 @@ def _open_journal(connection: BaseDatabaseWrapper) -> _Journal:
 def _watch_the_end(connection: BaseDatabaseWrapper) -> None:
     """Learn of commits and rollbacks of this connection before Django's hooks run."""
     owner = weakref.ref(connection)  # or its sockets would wait for the collector
-    ends = {name: vars(connection).get(name) for name in ("commit", "rollback")}
+    names = "commit", "rollback", "set_autocommit"
+    ends = {name: vars(connection).get(name) for name in names}
 
-    def end(name: str) -> BaseDatabaseWrapper:
+    def end(name: str, *args: Any, **kwargs: Any) -> BaseDatabaseWrapper:
         connection = owner()
         assert connection is not None
-        own = ends[name]
-        own() if own else getattr(type(connection), name)(connection)
+        own = ends[name] or partial(getattr(type(connection), name), connection)
+        own(*args, **kwargs)
         return connection
 
     def commit() -> None:
         _committed(end("commit"))
+
+    def set_autocommit(autocommit: bool, *args: Any, **kwargs: Any) -> None:
+        connection = end("set_autocommit", autocommit, *args, **kwargs)
+        journal = _journal(connection)
+        if not autocommit or journal is None or not journal.by_hand:
+            return
+        # The database has committed, or the call would have failed. When Django opens
+        # a new connection, it drops what waited for the one before.
+        if journal.session is connection.connection:
+            _committed(connection)
 
     def rollback() -> None:
         connection = end("rollback")
@@ -297,7 +310,9 @@ def _watch_the_end(connection: BaseDatabaseWrapper) -> None:
         if journal is not None and not journal.is_committed:
             vars(connection)[_ATTRIBUTE].pop()
 
-    vars(connection).update(commit=commit, rollback=rollback)
+    vars(connection).update(
+        commit=commit, rollback=rollback, set_autocommit=set_autocommit
+    )
 
 
 def _committed(connection: BaseDatabaseWrapper) -> None:
@@ -340,10 +355,11 @@ def _settle_now(connection: BaseDatabaseWrapper, journal: _Journal) -> None:
     own = journal.hooks()
     others: list[Any] = [h for h in connection.run_on_commit if h[1] not in own]
     connection.run_on_commit = []
+    is_on = connection.autocommit
     connection.set_autocommit(True)
     try:
         journal.settle_all()
     finally:
-        connection.set_autocommit(False)
+        connection.set_autocommit(is_on)
         connection.run_on_commit = others
         connection.run_commit_hooks_on_set_autocommit_on = True
