@@ -136,11 +136,15 @@ def test_more_than_can_wait_is_read_again(
     assert "Too many changes wait for the store of the bindings" in caplog.text
 
 
+@pytest.mark.parametrize("error", [LookupError, SystemExit])
 def test_work_that_fails_does_not_end_the_thread(
-    binding: Binding, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    binding: Binding,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
 ) -> None:
     def fail(self: Any, groups: Any) -> Any:
-        raise LookupError("no names")
+        raise error("no names")
 
     caplog.set_level(logging.INFO, "turbo.failures")
     with monkeypatch.context() as patched:
@@ -151,6 +155,9 @@ def test_work_that_fails_does_not_end_the_thread(
     wait_until(is_reachable)
 
     assert names(binding) == ["Tea", "Milk"]
+    Product.objects.create(name="Salt")
+    assert turbo.flush(PATIENCE)
+    assert names(binding) == ["Tea", "Milk", "Salt"]
 
 
 SCRIPT = """

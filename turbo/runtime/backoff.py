@@ -41,7 +41,7 @@ class OutageLog:
         self._up_line = up
         self._lock = Lock()  # held while is_down changes
 
-    def down(self, error: Exception) -> bool:
+    def down(self, error: BaseException) -> bool:
         """Note a failure; return whether an outage begins with it."""
         with self._lock:
             if self.is_down:

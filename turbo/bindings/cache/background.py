@@ -126,7 +126,7 @@ class BackgroundWork:
             while (job := self._next()) is not None:
                 try:
                     job.work()
-                except Exception as error:  # the next job has to be done
+                except BaseException as error:  # the next job has to be done
                     log_failure("Bindings could not be brought up to date.", error)
                 self._finish(job)
         finally:

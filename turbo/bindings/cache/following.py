@@ -140,7 +140,7 @@ def _follow(classes: dict[type[Declaration], bool], change: _Row) -> None:
         bound = _bound(classes, change)
         _follow_all([d for d in bound if not classes[type(d)]], change)
         _follow_row([d for d in bound if classes[type(d)]], change)
-    except Exception as error:
+    except BaseException as error:  # code of the project may end the thread
         for cls in classes:
             owe(cls.label, error)
         if not isinstance(error, Unreachable):

@@ -51,7 +51,7 @@ class Outage:
     def is_down(self) -> bool:
         return self._log.is_down
 
-    def note(self, error: Exception) -> None:
+    def note(self, error: BaseException) -> None:
         """Note a failure; the first one starts a thread that tries again."""
         if self._log.down(error):
             thread = threading.Thread(
@@ -118,7 +118,7 @@ def is_reachable() -> bool:
     return not _outage.is_down
 
 
-def owe(group: str, error: Exception) -> None:
+def owe(group: str, error: BaseException) -> None:
     """Note that a change could not be written to the bindings of a class."""
     metrics.count("failed")
     _outage.owe(group)
