@@ -438,6 +438,23 @@ def test_a_rendering_of_another_thread_may_be_newer() -> None:
     assert stored() == ["newer", "older", None]
 
 
+def test_a_newer_state_may_be_sent_while_it_is_rendered() -> None:
+    class Overtaken:
+        def __str__(self) -> str:
+            thread = threading.Thread(target=update, args=["newer"])
+            thread.start()
+            thread.join()
+            assert turbo.flush(PATIENCE)
+            return "older"
+
+    with transaction.atomic():
+        STREAM.update("testapp/hello.html", {"name": Overtaken()}, id="x")
+
+    newer, older, gap = stored()
+    assert (newer, gap) == ("newer", None)
+    assert "older" in (older or "")
+
+
 def test_what_is_sent_in_the_order_of_its_rendering_is_not_overtaken() -> None:
     with transaction.atomic():
         update("1")

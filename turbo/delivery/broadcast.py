@@ -33,14 +33,26 @@ from turbo.runtime import context
 from turbo.runtime.endings import before_end, remaining
 from turbo.runtime.forks import Lock, after_in_child
 
-__all__ = ["broadcast", "flush", "get_publisher", "moment", "shut_down"]
+__all__ = [
+    "broadcast",
+    "flush",
+    "get_publisher",
+    "moment",
+    "moment_if_waiting",
+    "shut_down",
+]
 
 #: Seconds that the first page of a process waits for a moment of the replay log.
 FIRST_MOMENT_TIMEOUT = 0.25
 
 
 def broadcast(
-    name: str, data: str, *, targets: Sequence[str] = (), summary: str | None = None
+    name: str,
+    data: str,
+    *,
+    targets: Sequence[str] = (),
+    summary: str | None = None,
+    rendered: str = "",
 ) -> None:
     """
     Send ``data`` to all subscribers of the stream ``name``.
@@ -50,6 +62,7 @@ def broadcast(
 
     ``targets`` name what the message overwrites, if anything. The log then recognises
     writers that overtake each other there, as it does for writers of the same object.
+    ``rendered`` is the :func:`moment_if_waiting` from before ``data`` was rendered.
 
     A message with a ``summary``, such as a page refresh, is one of many similar ones.
     If several follow each other closely, the first is sent at once, and at the end the
@@ -59,7 +72,8 @@ def broadcast(
         raise TypeError(f"A broadcast is a string, not {data!r}.")
     order = _calls.made = _calls.made + 1
     transactions = open_transactions()
-    message = _message(name, data, targets, waits=bool(transactions))
+    since = (rendered or moment_if_waiting()) if transactions and targets else ""
+    message = _message(name, data, targets, since)
     if transactions:
         settle = partial(_settle, name, message, summary, order, _calls.keep_sent())
         wait(transactions, settle)
@@ -67,7 +81,7 @@ def broadcast(
         _send(name, message, summary, order)
 
 
-def _message(name: str, data: str, targets: Sequence[str], *, waits: bool) -> Append:
+def _message(name: str, data: str, targets: Sequence[str], since: str) -> Append:
     try:
         data.encode()
     except UnicodeEncodeError:  # a lone surrogate, which no socket can send
@@ -78,8 +92,16 @@ def _message(name: str, data: str, targets: Sequence[str], *, waits: bool) -> Ap
         return Append(sid, data, key, cause.writer, cause.moment)
     if not keys:
         return Append(sid, data)
-    moment = (get_replay().moment() or "?") if waits else ""
-    return Append(sid, data, "\n".join(keys), context.writer(), moment)
+    return Append(sid, data, "\n".join(keys), context.writer(), since)
+
+
+def moment_if_waiting() -> str:
+    """
+    Return the present moment of the log if a broadcast would wait now, or ``""``.
+
+    It is ``"?"`` if it is not known. This needs no network.
+    """
+    return (get_replay().moment() or "?") if open_transactions() else ""
 
 
 def _settle(

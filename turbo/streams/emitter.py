@@ -96,19 +96,26 @@ class Elements(SafeString):
     Finished elements, and what a broadcast of them needs to know.
 
     ``targets`` are the ids that they overwrite. A ``summary`` can replace several
-    similar broadcasts.
+    similar broadcasts. ``rendered`` is the moment before they were rendered, if they
+    will wait.
     """
 
     targets: tuple[str, ...] = ()
     summary: SafeString | None = None
+    rendered: str = ""
 
     @classmethod
     def of(
-        cls, html: SafeString, *targets: str, summary: SafeString | None = None
+        cls,
+        html: SafeString,
+        *targets: str,
+        summary: SafeString | None = None,
+        rendered: str = "",
     ) -> Self:
         """Return the elements in ``html``."""
         elements = cls(html)
         elements.targets, elements.summary = targets, summary
+        elements.rendered = rendered
         return elements
 
     def followed_by(self, other: Elements) -> Elements:
@@ -131,8 +138,10 @@ class Emitter(Generic[R]):
 
     def _perform(self, action: str, content: Content, place: Place) -> R:
         content, place = self._prepare(action, content, place)
+        targets = place.overwritten_by(action)
+        rendered = self._moment() if targets else ""
         html = place.element(action, content.render())
-        return self._emit(Elements.of(html, *place.overwritten_by(action)))
+        return self._emit(Elements.of(html, *targets, rendered=rendered))
 
     async def _aperform(self, action: str, content: Content, place: Place) -> R:
         if content.template is None:
@@ -161,6 +170,10 @@ class Emitter(Generic[R]):
         refresh = element("refresh", attributes=request | extra)
         summary = element("refresh", attributes=extra)
         return self._emit(Elements.of(refresh, summary=summary))
+
+    def _moment(self) -> str:
+        """Return the moment before a rendering, if the elements will wait."""
+        return ""
 
     def _emit(self, elements: Elements) -> R:
         """Send finished elements; this must not wait for anything."""

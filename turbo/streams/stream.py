@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from turbo.conf import get_settings
-from turbo.delivery.broadcast import broadcast, moment
+from turbo.delivery.broadcast import broadcast, moment, moment_if_waiting
 from turbo.delivery.names import decode_args, encode_args, sign, stream_id
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.context import current_since
@@ -136,6 +136,7 @@ class Stream(Verbs[None]):
             elements,
             targets=elements.targets,
             summary=elements.summary,
+            rendered=elements.rendered,
         )
 
     async def astream(self, frame: Any) -> None:
@@ -145,6 +146,9 @@ class Stream(Verbs[None]):
     async def astream_raw(self, text: str) -> None:
         """Async version of stream_raw()."""
         await in_waiting_thread(self.stream_raw, text)
+
+    def _moment(self) -> str:
+        return moment_if_waiting()
 
     def _emit(self, elements: Elements) -> None:
         self.stream(elements)
