@@ -412,6 +412,53 @@ def test_the_names_of_fields_are_joined_and_none_means_any(
 
 
 @real_commits
+def test_a_partial_save_brings_no_columns_that_it_does_not_write(
+    listen: Listen,
+) -> None:
+    lobby, hall = Room.objects.create(name="Lobby"), Room.objects.create(name="Hall")
+    message = Message.objects.create(room=lobby, text="old")
+    heard = listen(Message)
+    other = Message.objects.select_related("room").get()
+
+    with transaction.atomic():
+        message.text, message.room = "new", hall
+        message.save()
+        message.text = "set and not saved"
+        message.edited = True
+        message.save(update_fields=["edited"])
+        other.author = User.objects.create(username="ann")
+        other.save(update_fields=["author"])
+
+    (change,) = heard
+    instance = change.instance
+    assert (change.action, change.update_fields) == ("update", None)
+    assert (instance.text, instance.edited) == ("new", True)
+    assert (instance.author.username, instance.room.name) == ("ann", "Hall")
+
+
+@real_commits
+def test_a_partial_save_of_a_new_object_brings_what_the_database_computes(
+    listen: Listen,
+) -> None:
+    heard = listen(Sheet)
+
+    with transaction.atomic():
+        sheet = Sheet.objects.create(title="one", data={"a": [1]})
+        sheet.title = "set and not saved"
+        sheet.count = F("count") + 2
+        sheet.save(update_fields=["count"])
+
+    (change,) = heard
+    instance = change.instance
+    assert (change.action, instance.title, instance.data) == (
+        "create",
+        "one",
+        {"a": [1]},
+    )
+    assert (instance.count, instance.doubled) == (2, 4)
+
+
+@real_commits
 def test_changes_stand_in_the_order_of_the_first_records(listen: Listen) -> None:
     heard = listen(Room)
 

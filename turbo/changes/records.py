@@ -6,13 +6,13 @@ import logging
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from django.db.models import Model
 
-from turbo.changes.change import ModelChange
+from turbo.changes.change import ModelChange, image
 from turbo.changes.watchlist import Watch, watchlist
 from turbo.typing import ChangeAction
 
@@ -115,7 +115,7 @@ def _merge(watch: Watch, records: Sequence[Record]) -> ModelChange | None:
     action: ChangeAction = "delete" if not exists else "update" if existed else "create"
     return ModelChange(
         model=last.model,
-        instance=watch.form(last.instance, last.model, stored=exists),
+        instance=watch.form(_as_written(records), last.model, stored=exists),
         pk=last.pk,
         action=action,
         using=last.using,
@@ -142,6 +142,45 @@ def _in_order(records: Sequence[Record]) -> Sequence[Record]:
         if record.action == "delete":
             begin = len(ordered)
     return ordered
+
+
+def _as_written(records: Sequence[Record]) -> Model:
+    """
+    Return the last instance, with the columns that were written.
+
+    After a partial save, the other columns of its instance may have been set without
+    being saved, or be older than what was written by another instance before.
+    """
+    last = records[-1]
+    whole = [place for place, r in enumerate(records) if r.update_fields is None]
+    if last.update_fields is None or not whole:
+        return last.instance
+    twin = image(last.instance, last.model)
+    for column in last.model._meta.concrete_fields:
+        written = _writer(records[whole[-1] :], {column.name, column.attname})
+        if written is not last.instance:
+            _copy_column(column, written, twin)
+    return twin
+
+
+def _copy_column(column: Any, written: Model, twin: Model) -> None:
+    """Copy a value and its related object; a computed value is read when needed."""
+    related = vars(twin._state).setdefault("fields_cache", {})
+    for values, source, name in (
+        (vars(twin), vars(written), column.attname),
+        (related, vars(written._state).get("fields_cache", {}), column.name),
+    ):
+        values.pop(name, None)
+        if name in source and not column.generated:
+            values[name] = source[name]
+
+
+def _writer(records: Sequence[Record], names: Collection[str]) -> Model:
+    """Return the instance with which a column was written last."""
+    for record in reversed(records):
+        if record.update_fields is None or not record.update_fields.isdisjoint(names):
+            return record.instance
+    raise AssertionError("the first record has written all columns")
 
 
 def _first_before(watch: Watch, records: Sequence[Record]) -> Any:
