@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ from tests.testapp.models import (
     Sheet,
     UuidItem,
 )
-from turbo.changes import ChangesQuerySet
+from turbo.changes import ChangesQuerySet, ModelChange, watch
 from turbo.runtime import context
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -384,3 +384,39 @@ def test_a_failing_before_does_not_stop_the_update(listen: Listen) -> None:
 
     assert Sheet.objects.update(count=1) == 1
     assert [c.before for c in heard] == [None]
+
+
+# --- Hooks of one row that change another one
+
+
+def bulk_create() -> None:
+    Sheet.objects.bulk_create([Sheet(title="one"), Sheet(title="two")])
+
+
+def update() -> None:
+    sheets("one", "two", count=1)
+    Sheet.objects.update(count=2)
+
+
+def bulk_update() -> None:
+    rows = sheets("one", "two", count=1)
+    for row in rows:
+        row.count = 2
+    Sheet.objects.bulk_update(rows, ["count"])
+
+
+@pytest.mark.parametrize("change", [bulk_create, update, bulk_update])
+def test_the_state_before_a_hook_does_not_follow_the_one_after_it(
+    listen: Listen, change: Callable[[], None]
+) -> None:
+    def delete(change: ModelChange) -> None:
+        if change.instance.title == "one" and change.instance.count != 1:
+            Sheet.objects.get(title="two").delete()
+
+    watching = watch(Sheet, delete)
+    heard = listen(Sheet)
+    change()
+    watching.stop()
+
+    told = [c.action for c in heard if c.instance.title == "two"]
+    assert told in ([], ["create", "delete"])

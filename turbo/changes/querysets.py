@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import reduce
 from typing import Any, TypeVar
 
+from django.db import transaction
 from django.db.models import Model, Q, QuerySet
 
 from turbo.changes.change import has_pk, pk_of
@@ -37,9 +39,9 @@ class ChangesQuerySet(QuerySet[M]):
 
         Message.objects.filter(room=room).update(pinned=False)
 
-    Each object is one change, as if it had been saved. For watched models ``update()``
-    makes two more queries: it reads the keys before and the rows after the update.
-    Inside ``turbo.suppress()`` it does not.
+    Each object is one change, as if it had been saved, and all are one transaction. For
+    watched models ``update()`` makes two more queries: it reads the keys before and the
+    rows after the update. Inside ``turbo.suppress()`` it does not.
     """
 
     def bulk_create(
@@ -61,29 +63,30 @@ class ChangesQuerySet(QuerySet[M]):
         """
         targets = self._targets()
         objs = list(objs)
+        options: dict[str, Any] = {
+            "batch_size": batch_size,
+            "ignore_conflicts": ignore_conflicts,
+            "update_conflicts": update_conflicts,
+            "update_fields": update_fields,
+            "unique_fields": unique_fields,
+        }
         there: Mapping[Any, Model] = {}
         if targets and (ignore_conflicts or update_conflicts):
             self._for_write = True
             there = self._matching(objs, unique_fields or ["pk"])
-        made = super().bulk_create(
-            objs,
-            batch_size=batch_size,
-            ignore_conflicts=ignore_conflicts,
-            update_conflicts=update_conflicts,
-            update_fields=update_fields,
-            unique_fields=unique_fields,
-        )
         if not targets:
-            return made
-        rows = self._with_keys(made)
-        if ignore_conflicts or update_conflicts:
-            rows = list(self._read(self._pks(rows)).values())
-        for row in rows:
-            if row.pk not in there:
-                self._record(targets, row, "create")
-            elif update_conflicts:
-                old = there[row.pk]
-                self._record(targets, row, "update", fields=update_fields, old=old)
+            return super().bulk_create(objs, **options)
+        with self._together():
+            made = super().bulk_create(objs, **options)
+            rows = self._with_keys(made)
+            if ignore_conflicts or update_conflicts:
+                rows = list(self._read(self._pks(rows)).values())
+            for row in rows:
+                if row.pk not in there:
+                    self._record(targets, row, "create")
+                elif update_conflicts:
+                    old = there[row.pk]
+                    self._record(targets, row, "update", fields=update_fields, old=old)
         return made
 
     def bulk_update(
@@ -97,12 +100,13 @@ class ChangesQuerySet(QuerySet[M]):
         self._for_write = True
         pks = self._pks(objs)
         old = self._read_if_asked(targets, pks, fields)
-        with suppress():  # Django calls update() for each batch
-            count = super().bulk_update(objs, fields, batch_size)
-        there = set(pks if count == len(pks) else self._read(pks))
-        for pk, obj in zip(pks, objs, strict=True):
-            if pk in there:
-                self._record(targets, obj, "update", fields=fields, old=old.get(pk))
+        with self._together():
+            with suppress():  # Django calls update() for each batch
+                count = super().bulk_update(objs, fields, batch_size)
+            there = set(pks if count == len(pks) else self._read(pks))
+            for pk, obj in zip(pks, objs, strict=True):
+                if pk in there:
+                    self._record(targets, obj, "update", fields=fields, old=old.get(pk))
         return count
 
     def update(self, **kwargs: Any) -> int:
@@ -114,10 +118,20 @@ class ChangesQuerySet(QuerySet[M]):
         self._for_write = True
         pks = self._keys()
         old = self._read_if_asked(targets, pks, kwargs)
-        count = super().update(**kwargs)
-        for pk, row in self._read(pks).items():
-            self._record(targets, row, "update", fields=kwargs, old=old.get(pk))
+        with self._together():
+            count = super().update(**kwargs)
+            for pk, row in self._read(pks).items():
+                self._record(targets, row, "update", fields=kwargs, old=old.get(pk))
         return count
+
+    def _together(self) -> AbstractContextManager[object]:
+        """
+        Return a transaction in which all rows change.
+
+        A hook of one row may change another one, of which nothing is reported yet.
+        """
+        self._for_write = True
+        return transaction.atomic(using=self.db, savepoint=False)
 
     def _targets(self) -> Sequence[Target]:
         """Return the models whose rows a write changes and whose watches are active."""
