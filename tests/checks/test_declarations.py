@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,6 +14,8 @@ from django.test import override_settings
 
 from tests.support.servers import Project
 from turbo.checks.declarations import check_declarations
+from turbo.checks.installation import examine_installation
+from turbo.checks.streams import check_streams
 
 ASTRAY = "tests.project.astray"
 #: Where it says that its classes are.
@@ -83,6 +88,36 @@ def test_a_section_of_the_settings_needs_its_app(section: str) -> None:
             f"TURBO[{section!r}] is set, but {app!r} is not in INSTALLED_APPS.",
         )
     ]
+
+
+@pytest.fixture
+def broken(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> ModuleType:
+    """URLs that cannot be imported, each time for another reason."""
+    counter = ModuleType("counter")
+    counter.times = 0  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "counter", counter)
+    code = "import counter\ncounter.times += 1\nraise ValueError(counter.times)\n"
+    (tmp_path / "broken_urls.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.ROOT_URLCONF = "broken_urls"
+    return counter
+
+
+@pytest.mark.usefixtures("broken")
+@pytest.mark.parametrize("check", [check_declarations, check_streams])
+def test_urls_that_cannot_be_imported_are_an_error(check: Callable[[], Any]) -> None:
+    """Django's own check would import them again, and may tell of another one."""
+    with pytest.raises(ValueError, match=r"^1$"):
+        check()
+
+
+def test_the_doctor_tells_why_the_urls_cannot_be_imported(broken: ModuleType) -> None:
+    failures = [f.text for f in examine_installation() if f.decision == "failure"]
+
+    assert failures[:1] == ["ROOT_URLCONF cannot be imported: ValueError: 1"]
+    assert broken.times == 1
 
 
 @pytest.mark.parametrize("app", ["turbo.bindings", "turbo.observers", "turbo.pubsub"])

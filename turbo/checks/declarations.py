@@ -43,15 +43,20 @@ def check_app(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 
 def load_urls() -> None:
-    """Import the views, which may declare classes; Django's checks report errors."""
-    with suppress(Exception):
+    """
+    Import the views, which may declare classes.
+
+    An error is raised: a second import may fail for another reason, such as a model
+    that the admin knows already, and hide it.
+    """
+    if getattr(settings, "ROOT_URLCONF", None):
         _ = get_resolver().url_patterns
 
 
 def load_application() -> None:
-    """Import what the server imports; the doctor's attempt to use it reports errors."""
-    with suppress(Exception):
-        import_string(settings.ASGI_APPLICATION)
+    """Import what the server imports."""
+    if name := getattr(settings, "ASGI_APPLICATION", None):
+        import_string(name)
 
 
 def _misplaced() -> Iterator[CheckMessage]:

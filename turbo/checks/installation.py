@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from django.apps import apps
 from django.conf import settings
@@ -12,7 +12,11 @@ from django.core.checks import ERROR, CheckMessage
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 
-from turbo.checks.declarations import check_declarations, load_application
+from turbo.checks.declarations import (
+    check_declarations,
+    load_application,
+    load_urls,
+)
 from turbo.checks.finding import Finding
 from turbo.checks.peers import check_peers
 from turbo.checks.setup import check_setup
@@ -27,15 +31,30 @@ FILES = ("turbo/turbo.js", "turbo/socket.js", "turbo/turbo-channels.js")
 
 def examine_installation() -> Iterator[Finding]:
     """Yield a finding for the settings, streams, templates and static files."""
-    yield from _checked("The settings are in order.", [*check_setup(), *check_peers()])
-    load_application()
-    yield from _checked(
-        "All classes are declared where each process finds them.", check_declarations()
-    )
-    yield from _checked(_streams_found(), check_streams())
+    broken = [*_imported("ROOT_URLCONF", load_urls)]
+    broken += _imported("ASGI_APPLICATION", load_application)
+    peers = [] if broken else check_peers()
+    yield from _checked("The settings are in order.", [*check_setup(), *peers])
+    yield from broken
+    if not broken:
+        yield from _checked(
+            "All classes are declared where each process finds them.",
+            check_declarations(),
+        )
+        yield from _checked(_streams_found(), check_streams())
     yield _middleware()
     yield _head()
     yield from _static_files()
+
+
+def _imported(setting: str, load: Callable[[], None]) -> Iterator[Finding]:
+    try:
+        load()
+    except Exception as error:
+        yield Finding.failure(
+            f"{setting} cannot be imported: {type(error).__name__}: {error}",
+            "Correct it first; the classes of the project are not checked until then.",
+        )
 
 
 def _checked(good: str, messages: list[CheckMessage]) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import TypeAlias
 
 from turbo.checks.declarations import load_application
@@ -46,7 +47,8 @@ async def probe_all() -> AsyncIterator[Finding]:
         "A broadcast goes through the publisher, the replay log and the channel layer; "
         "see their results above.",
     )
-    load_application()  # with the project's URLs and consumers, may take long
+    with suppress(Exception):  # the attempt itself reports it
+        load_application()  # with the project's URLs and consumers, may take long
     yield await _tried(
         probe_websocket,
         "The ASGI application does not serve the WebSocket",
