@@ -24,6 +24,7 @@ from turbo.checks.installation import examine_installation
 from turbo.checks.live import probe_all
 from turbo.checks.websocket import probe_websocket
 from turbo.consumers import TurboStreamsConsumer
+from turbo.middleware import TurboMiddleware
 from turbo.runtime import discovery
 from turbo.streams import registry
 
@@ -93,6 +94,19 @@ def test_a_missing_middleware_is_told(settings: Any) -> None:
     settings.MIDDLEWARE = []
 
     assert found("warning")[-1].startswith("TurboMiddleware is not installed")
+
+
+class OwnMiddleware(TurboMiddleware):
+    """A middleware of a project."""
+
+
+def test_a_middleware_may_be_a_subclass(settings: Any) -> None:
+    settings.MIDDLEWARE = [
+        "django.middleware.csrf.CsrfViewMiddleware",
+        f"{__name__}.OwnMiddleware",
+    ]
+
+    assert "TurboMiddleware is installed." in found("ok")
 
 
 def test_a_missing_template_is_told(settings: Any) -> None:

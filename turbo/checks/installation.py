@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
 
 from django.apps import apps
 from django.conf import settings
@@ -11,6 +13,7 @@ from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.checks import ERROR, CheckMessage
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
+from django.utils.module_loading import import_string
 
 from turbo.checks.declarations import (
     check_declarations,
@@ -21,6 +24,7 @@ from turbo.checks.finding import Finding
 from turbo.checks.peers import check_peers
 from turbo.checks.setup import check_setup
 from turbo.checks.streams import check_streams
+from turbo.middleware import TurboMiddleware
 from turbo.streams.registry import stream_classes
 
 __all__ = ["examine_installation"]
@@ -74,13 +78,18 @@ def _streams_found() -> str:
 
 
 def _middleware() -> Finding:
-    if MIDDLEWARE in settings.MIDDLEWARE:
-        return Finding.ok("TurboMiddleware is installed.")
+    with suppress(Exception):  # that of ASGI_APPLICATION reports it
+        if any(map(_is_ours, map(import_string, settings.MIDDLEWARE))):
+            return Finding.ok("TurboMiddleware is installed.")
     return Finding.warning(
         "TurboMiddleware is not installed: there is no request.turbo, and a page that "
         "causes a refresh also refreshes itself.",
         f"Add {MIDDLEWARE!r} to MIDDLEWARE.",
     )
+
+
+def _is_ours(middleware: Any) -> bool:
+    return isinstance(middleware, type) and issubclass(middleware, TurboMiddleware)
 
 
 def _head() -> Finding:
