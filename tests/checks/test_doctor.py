@@ -19,6 +19,7 @@ from django.urls.base import set_script_prefix
 
 from tests.support.servers import Project, Valkey, channel_layer
 from turbo.asgi import get_application
+from turbo.checks import installation
 from turbo.checks.finding import Finding
 from turbo.checks.installation import examine_installation
 from turbo.checks.live import probe_all
@@ -115,10 +116,22 @@ def test_a_missing_template_is_told(settings: Any) -> None:
     assert "The template turbo/head.html is not found." in found("failure")
 
 
-def test_missing_files_are_told(settings: Any, monkeypatch: Any) -> None:
+def test_files_that_are_not_looked_for_are_told(settings: Any) -> None:
     settings.STATICFILES_FINDERS = []
 
-    assert "The static file turbo/turbo.js is missing." in found("failure")
+    [missing, *_] = [f for f in examine_installation() if f.decision == "failure"]
+
+    assert missing.text == "The static file turbo/turbo.js is missing."
+    assert missing.hint.endswith("AppDirectoriesFinder to STATICFILES_FINDERS.")
+
+
+def test_files_that_the_package_lacks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "FILES", ["turbo/nothing.js"])
+
+    [missing] = [f for f in examine_installation() if f.decision == "failure"]
+
+    assert missing.text == "The static file turbo/nothing.js is missing."
+    assert "Install the package from a wheel" in missing.hint
 
 
 def test_files_that_are_not_collected_are_told(settings: Any, tmp_path: Any) -> None:

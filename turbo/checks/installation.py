@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from django.apps import apps
@@ -116,9 +117,13 @@ def _static_files() -> Iterator[Finding]:
 
 def _static_file(name: str) -> Finding:
     if finders.find(name) is None:
+        is_here = Path(apps.get_app_config("turbo").path, "static", name).exists()
         return Finding.failure(
             f"The static file {name} is missing.",
-            "Install the package from a wheel, or build a checkout, which fetches "
+            "Add django.contrib.staticfiles.finders.AppDirectoriesFinder to "
+            "STATICFILES_FINDERS."
+            if is_here
+            else "Install the package from a wheel, or build a checkout, which fetches "
             "Turbo (pip install -e .).",
         )
     collects = settings.STATIC_ROOT and not settings.DEBUG
