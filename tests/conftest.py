@@ -101,6 +101,14 @@ def _fresh_context() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _same_settings() -> Iterator[None]:
+    """Let a test that leaves other settings fail, and not those after it."""
+    before = dict(vars(settings._wrapped))
+    yield
+    assert vars(settings._wrapped) == before
+
+
+@pytest.fixture(autouse=True)
 def _fresh_log_of_failures() -> None:
     """Let each test see its failures, though the one before had the same."""
     failures.clear()

@@ -17,6 +17,7 @@ from django.test import override_settings
 from django.urls import path
 from django.urls.base import set_script_prefix
 
+from tests.checks.conftest import ListApps
 from tests.support.servers import Project, Valkey, channel_layer
 from turbo.asgi import get_application
 from turbo.checks import installation
@@ -61,13 +62,12 @@ def in_this_module(name: str) -> Any:
 
 
 def test_a_project_without_faults(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
+    settings: Any, list_apps: ListApps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(discovery, "_classes", {})  # those of other tests
     settings.MIDDLEWARE = MIDDLEWARE
     settings.DEBUG = True
-    # Not through override_settings, which would set all apps up again.
-    settings._wrapped.__dict__["INSTALLED_APPS"] = APPS
+    list_apps(APPS)
 
     findings = list(examine_installation())
 

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core import checks as django_checks
 from django.test import override_settings
 
+from tests.checks.conftest import ListApps
 from tests.support.documents import DOCS, blocks
 from tests.support.servers import channel_layer
 from turbo.checks.setup import check_reach, check_setup
@@ -35,9 +36,8 @@ def ids(**overrides: Any) -> list[str]:
 
 
 @pytest.fixture
-def with_daphne(settings: Any) -> None:
-    # Not through override_settings, which would set all apps up again.
-    settings._wrapped.__dict__["INSTALLED_APPS"] = APPS
+def with_daphne(list_apps: ListApps) -> None:
+    list_apps(APPS)
 
 
 @pytest.mark.usefixtures("with_daphne")
@@ -100,8 +100,8 @@ def test_several_processes_can_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         ["django.contrib.staticfiles", "daphne", "turbo"],
     ],
 )
-def test_daphne_comes_before_staticfiles(settings: Any, apps: list[str]) -> None:
-    settings._wrapped.__dict__["INSTALLED_APPS"] = apps
+def test_daphne_comes_before_staticfiles(list_apps: ListApps, apps: list[str]) -> None:
+    list_apps(apps)
 
     assert ids() == ["turbo.W003"]
 
