@@ -77,6 +77,7 @@ KEPT: dict[str, str] = {
     "runtime.context:_suppressed": "turbo.suppress()",
     # What a thread carries along.
     "bindings.cache.following:_done": "what this thread has read lately",
+    "changes.records:_reports": "what watchers of a thread have yet to get",
     # What is declared when modules are imported.
     "bindings.cache.following:_followers": "the watch of each binding",
     "bindings.cache.registry:_classes": "the bindings that are declared",
