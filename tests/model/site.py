@@ -245,7 +245,7 @@ class Site:
         self._versions += 1
         version = self._versions
         with process.loop.running():
-            moment = process.publisher.moment()
+            moment = process.replay.moment_of_change()
         if row is not None:
             self.rows[stream][row] = version
         self.sent[stream].add(version)

@@ -104,6 +104,15 @@ FOUND: dict[str, list[Action]] = {
     "a-writer-killed-after-it-was-overtaken": [
         *(Write(0, 0, pause=0.3), Write(1, 0), Wait(0.3), Kill(0)),
     ],
+    "a-new-writer-in-a-failover": [
+        *(
+            Kill(0),
+            Failover(drops=False, split=0.3),
+            Write(0, 0),
+            Write(0, 1, pause=0.3),
+        ),
+        *(Write(1, 1), Wait(1.0)),
+    ],
     "a-queue-that-overflows": [
         *(Cut(0), Write(0, 0, None, count=40), Wait(1.0), Mend(0)),
     ],

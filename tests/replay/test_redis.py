@@ -182,6 +182,38 @@ async def test_overtaken_when_the_data_were_lost_a_moment_ago(
     assert place.overtaken
 
 
+async def test_a_process_that_has_just_started_is_not_overtaken(
+    log: RedisReplay, valkey: Valkey
+) -> None:
+    await send(log, ROOM, "a")
+    await moment_after(log, ROOM)
+    new = redis_log(valkey, monotonic=Clock())
+
+    moment = new.moment_of_change()
+    [place] = await new.append([Append(ROOM, "b", "k", "me", moment)])
+
+    assert not place.overtaken
+    await new.aclose()
+
+
+async def test_overtaken_when_the_data_were_lost_before_a_process_knew_its_server(
+    log: RedisReplay, valkey: Valkey
+) -> None:
+    """What was lost may have been a newer message of another writer."""
+    clock = Clock()
+    new = redis_log(valkey, monotonic=clock)
+    moment = new.moment_of_change()
+    await send(log, ROOM, "newer")
+    valkey.flush()
+    await position(log, ROOM)
+    clock.now += LIFETIME
+
+    [place] = await new.append([Append(ROOM, "older", "k", "me", moment)])
+
+    assert place.overtaken
+    await new.aclose()
+
+
 async def test_killed_server_begins_new_epochs(
     log: RedisReplay, valkey: Valkey
 ) -> None:

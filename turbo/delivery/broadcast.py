@@ -99,9 +99,9 @@ def moment_if_waiting() -> str:
     """
     Return the present moment of the log if a broadcast would wait now, or ``""``.
 
-    It is ``"?"`` if it is not known. This needs no network.
+    This needs no network.
     """
-    return (get_replay().moment() or "?") if open_transactions() else ""
+    return get_replay().moment_of_change() if open_transactions() else ""
 
 
 def _settle(

@@ -128,6 +128,14 @@ class ReplayLog(ABC):
         This needs no network. It is ``""`` if the moment is not known.
         """
 
+    def moment_of_change(self) -> str:
+        """
+        Return a moment for a change that is made now, for :attr:`Append.moment`.
+
+        If the moment is not known, the log may find it when it stores the message.
+        """
+        return self.moment() or "?"
+
     def is_current(self, moment: Moment) -> bool:
         """
         Return whether times of the log may be compared with ``moment``.

@@ -50,8 +50,8 @@ class Reading:
         return now - self.taken <= LIFETIME
 
     def floor(self, now: int) -> int:
-        """Return a time that the host's clock has certainly passed."""
-        return now + self.low - (now - self.taken) // DRIFT - MARGIN
+        """Return a time that the host's clock has certainly passed, or had then."""
+        return now + self.low - abs(now - self.taken) // DRIFT - MARGIN
 
     def ceiling(self, now: int) -> int:
         """Return a time that the host's clock has certainly not passed."""

@@ -78,7 +78,18 @@ class Hosts:
     def moment(self) -> str:
         """Return a time that every host's clock has passed; ``""`` if none is known."""
         now = self._monotonic()
-        fresh = [r if r and r.is_fresh(now) else None for r in self._readings]
+        return self._moment(now, self._fresh(now))
+
+    def moment_of_change(self) -> str:
+        """Return a moment; or our own time, if a host's clock is not known yet."""
+        now = self._monotonic()
+        fresh = self._fresh(now)
+        return f"?{now}" if None in fresh else self._moment(now, fresh)
+
+    def _fresh(self, now: int) -> list[Reading | None]:
+        return [r if r and r.is_fresh(now) else None for r in self._readings]
+
+    def _moment(self, now: int, fresh: Sequence[Reading | None]) -> str:
         floors = [reading.floor(now) for reading in fresh if reading]
         if not floors:
             return ""
@@ -100,6 +111,11 @@ class Hosts:
         reading, known = self._readings[host], self._identity(moment, host)
         return known != UNKNOWN and reading is not None and reading.identity != known
 
+    def time(self, own: int, host: int) -> int | None:
+        """Return a time that a host's clock had passed at a time of ours."""
+        reading = self._readings[host]
+        return reading.floor(own) if reading else None
+
     def process(self, host: int) -> str:
         """Return what identified a host's data when it last answered."""
         reading = self._readings[host]
@@ -111,7 +127,7 @@ class Hosts:
     def floors(self) -> list[int]:
         """Return for each host a time that its clock has passed; 0 if none is known."""
         now = self._monotonic()
-        return [r.floor(now) if r and r.is_fresh(now) else 0 for r in self._readings]
+        return [reading.floor(now) if reading else 0 for reading in self._fresh(now)]
 
     def ceiling(self, host: int) -> int:
         """Return a time that a host's clock has not passed; 0 if none is known."""

@@ -69,6 +69,8 @@ local epoch, tip = held[1], tonumber(held[2])
 local last, cut = tonumber(held[3]), tonumber(held[4])
 local unknown = tonumber(held[6]) or 0
 local begun = epoch == false or held[5] ~= run
+-- A batch that was sent so shortly before an epoch is not a repetition yet.
+local JUST = 5000000
 if epoch == false then
     -- Never written, or not for so long that meta went away.
     cut = now - (redis.call('DEL', log) == 1 and 0 or ARGV[2] * 1000)
@@ -83,8 +85,8 @@ elseif begun then
     end
 end
 if begun then
-    -- The producers are lost. What has just been sent is not a repetition yet.
-    unknown = now - 5000000
+    -- The producers are lost.
+    unknown = now - JUST
 end
 local function exactly(number)
     return string.format('%.0f', number)
@@ -102,7 +104,8 @@ end
 # ARGV: …, milliseconds to keep the log, its length; a producer, the number of its
 # batch, a time not after the batch was first sent, and what identifies the data that
 # the moments belong to. Then for each message: key, writer, moment ('' none, '0'
-# unknown, '-1' of data that are lost), '1' or, for a gap marker, '0', and the data.
+# unknown, '?…' a time when the writer did not know the server, '-1' of data that are
+# lost), '1' or, for a gap marker, '0', and the data.
 # Returns the epoch, the number of the first message, whether the messages were stored
 # as gaps, then for each of them whether it was overtaken.
 APPEND = Script(
@@ -162,7 +165,14 @@ local function overtakes(key, writer, moment)
         return false
     elseif moment == '-1' or moment ~= '0' and ARGV[8] ~= run then
         return true  -- another writer's message may be lost
-    elseif last < tonumber(moment) then
+    end
+    local time = string.match(moment, '^%?(%d+)$')
+    if time and tonumber(time) <= math.max(cut, unknown + JUST) then
+        return true  -- the same, before this epoch began or this log
+    elseif time then
+        moment = '0'
+    end
+    if last < tonumber(moment) then
         return false
     elseif moment ~= '0' and cut >= tonumber(moment) then
         return true

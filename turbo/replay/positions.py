@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-__all__ = ["Moment", "Position", "bounded", "earliest", "parse"]
+__all__ = ["Moment", "Position", "bounded", "earliest", "own_time", "parse"]
 
 _MOMENT = re.compile(r"@([0-9]{1,16})((?:\.[0-9a-z-]{1,32}){1,64})", re.ASCII)
 _POSITION = re.compile(rf"([0-9a-z]{{1,32}}):([0-9]{{1,15}})({_MOMENT.pattern})?")
@@ -71,6 +71,17 @@ def parse(text: str) -> Position | Moment | None:
     if match := _MOMENT.fullmatch(text):
         return Moment(int(match[1]), tuple(match[2][1:].split(".")))
     return None
+
+
+def own_time(text: str) -> int | None:
+    """
+    Return the time of this process in the moment of a change, if it has one.
+
+    >>> own_time("?17"), own_time("?"), own_time("@17.1f0c")
+    (17, None, None)
+    """
+    match = re.fullmatch(r"\?([0-9]+)", text, re.ASCII)
+    return int(match[1]) if match else None
 
 
 def bounded(since: str, floor: str) -> str:

@@ -19,7 +19,7 @@ from turbo.replay.attempts import Attempt, Attempts
 from turbo.replay.base import Append, Appended, Entry, History, ReplayLog
 from turbo.replay.clock import Reading
 from turbo.replay.hosts import Hosts
-from turbo.replay.positions import Moment, Position, parse
+from turbo.replay.positions import Moment, Position, own_time, parse
 from turbo.runtime.redis.aclients import ScriptCall
 from turbo.runtime.redis.cluster import cluster_nodes
 from turbo.runtime.redis.hosts import read_hosts
@@ -96,6 +96,15 @@ class RedisReplay(ReplayLog):
         streams since this moment will be incomplete.
         """
         return self._hosts.moment()
+
+    def moment_of_change(self) -> str:
+        """
+        Return a moment for a change.
+
+        A process that has just started does not know the hosts yet. Its own time, and
+        what it knows when it stores the message, tell whether data were lost since.
+        """
+        return self._hosts.moment_of_change()
 
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
         """Number and store messages, with one script per stream in one round trip."""
@@ -245,7 +254,9 @@ class RedisReplay(ReplayLog):
             return ""
         moment = parse(item.moment)
         if not isinstance(moment, Moment):
-            return "0"
+            own = own_time(item.moment)
+            time = None if own is None else self._hosts.time(own, host)
+            return "0" if time is None else f"?{max(0, time)}"
         if self._hosts.vouch(moment, host):
             return str(moment.time)
         return "-1" if self._hosts.has_lost(moment, host) else "0"

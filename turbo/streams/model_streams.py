@@ -229,7 +229,7 @@ def _call(hook: Any, *args: Any, **kwargs: Any) -> None:
 
 
 def _moment() -> str:
-    return get_replay().moment()
+    return get_replay().moment_of_change()
 
 
 @lru_cache(maxsize=256)

@@ -116,6 +116,9 @@ class ProcessReplay(ReplayLog):
     def moment(self) -> str:
         return _current().replay.moment()
 
+    def moment_of_change(self) -> str:
+        return _current().replay.moment_of_change()
+
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
         return await _current().replay.append(appends)
 
