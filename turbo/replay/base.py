@@ -130,7 +130,7 @@ class ReplayLog(ABC):
 
     def moment_of_change(self) -> str:
         """
-        Return a moment for a change that is made now, for :attr:`Append.moment`.
+        Return a moment for a change that is made now, for an :class:`Append`.
 
         If the moment is not known, the log may find it when it stores the message.
         """
