@@ -132,6 +132,8 @@ def _in_order(records: Sequence[Record]) -> Sequence[Record]:
     Another receiver of ``post_save`` may write a new object again before ours gets the
     signal of its creation.
     """
+    if len(records) == 1:
+        return records
     ordered: list[Record] = []
     begin = 0  # of what has happened since the last delete
     for record in records:
@@ -152,8 +154,10 @@ def _as_written(records: Sequence[Record]) -> Model:
     being saved, or be older than what was written by another instance before.
     """
     last = records[-1]
+    if last.update_fields is None:
+        return last.instance
     whole = [place for place, r in enumerate(records) if r.update_fields is None]
-    if last.update_fields is None or not whole:
+    if not whole:
         return last.instance
     twin = image(last.instance, last.model)
     for column in last.model._meta.concrete_fields:
