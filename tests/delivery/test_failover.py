@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from asgiref.sync import sync_to_async
 from django.test import override_settings
+from redis.exceptions import ReadOnlyError
 
 from tests.support.proxies import Proxy
 from tests.support.servers import PATIENCE, Valkey, channel_layer
 from turbo.delivery.broadcast import broadcast, flush, shut_down
 from turbo.delivery.frame import Frame
+from turbo.delivery.groups import Groups
 from turbo.delivery.hub import get_hub
 from turbo.delivery.names import stream_id
+from turbo.observers.connection.groups import LayerGroups
 from turbo.replay import get_replay
 
 NAME = "tests:Stream"
@@ -45,6 +49,20 @@ async def proxy(valkey: Valkey) -> AsyncIterator[Proxy]:
             yield proxy
             await get_replay().aclose()
             await sync_to_async(shut_down)()
+
+
+@pytest.fixture(autouse=True)
+def _master_again(valkey: Valkey) -> Iterator[None]:
+    yield
+    with valkey.client() as client:
+        client.replicaof("NO", "ONE")
+
+
+def fail_over(proxy: Proxy, old: Valkey, new: Valkey) -> None:
+    """Make ``old`` a replica, which keeps its connections."""
+    proxy.upstream = new.port
+    with old.client() as client:
+        client.replicaof("127.0.0.1", new.port)
 
 
 class Page:
@@ -76,9 +94,7 @@ async def test_a_layer_leaves_a_master_that_became_a_replica(
     await sync_to_async(broadcast)(NAME, "a")
     await page.until("a")
 
-    proxy.upstream = second.port
-    with valkey.client() as client:
-        client.replicaof("127.0.0.1", second.port)
+    fail_over(proxy, valkey, second)
     await sync_to_async(broadcast)(NAME, "b")
     await page.until("gap")
 
@@ -86,5 +102,29 @@ async def test_a_layer_leaves_a_master_that_became_a_replica(
     await page.until("c")
     assert await sync_to_async(flush)(PATIENCE)
     await hub.disconnect(page)
-    with valkey.client() as client:
-        client.replicaof("NO", "ONE")
+
+
+async def test_a_group_that_the_replica_refuses_is_joined_at_the_next_attempt(
+    proxy: Proxy, valkey: Valkey, second: Valkey
+) -> None:
+    """Regression: a connection that was busy meanwhile refused for ever."""
+    groups = Groups({"a", "b"})
+    await groups.join(["a"])
+    fail_over(proxy, valkey, second)
+
+    with pytest.raises(ReadOnlyError):
+        await groups.join(["b"])
+    await groups.join(["b"])
+
+
+async def test_a_consumer_joins_a_group_through_the_new_master(
+    proxy: Proxy, valkey: Valkey, second: Valkey
+) -> None:
+    groups = LayerGroups(object(), None)
+    await groups.add("a")
+    fail_over(proxy, valkey, second)
+
+    with suppress(ReadOnlyError):
+        await groups.add("b")
+    await groups.add("b")
+    await groups.close()

@@ -104,6 +104,9 @@ FOUND: dict[str, list[Action]] = {
     "a-writer-killed-after-it-was-overtaken": [
         *(Write(0, 0, pause=0.3), Write(1, 0), Wait(0.3), Kill(0)),
     ],
+    "a-busy-connection-to-a-former-master": [
+        *(Browser(0, "stall"), Write(0, 0, count=41), Wait(1.0), Failover(drops=False)),
+    ],
     "a-new-writer-in-a-failover": [
         *(
             Kill(0),

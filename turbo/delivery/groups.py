@@ -8,8 +8,8 @@ and the layer carries each message once per process.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Container, Iterable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -20,7 +20,7 @@ from turbo.delivery.dead_connections import watch_connections
 from turbo.delivery.names import group_name
 from turbo.exceptions import ConfigurationError
 
-__all__ = ["Groups", "get_layer", "reconnect"]
+__all__ = ["Groups", "get_layer", "reconnect", "reconnecting"]
 
 #: Seconds after which the attempt to leave a group is given up.
 PATIENCE = 5.0
@@ -49,6 +49,16 @@ async def reconnect(layer: Any) -> None:
         pool = layer.connection(index).connection_pool
         with suppress(Exception):
             await pool.disconnect(inuse_connections=False)
+
+
+@asynccontextmanager
+async def reconnecting(layer: Any) -> AsyncIterator[None]:
+    """Let the layer connect anew after an exception, which is raised."""
+    try:
+        yield
+    except Exception:
+        await reconnect(layer)
+        raise
 
 
 class Groups:
@@ -115,10 +125,12 @@ class Groups:
                 self._joined.add(sid)
 
     async def _add(self, sid: str) -> None:
-        await get_layer().group_add(group_name(sid), await self._own_channel())
+        async with reconnecting(layer := get_layer()):
+            await layer.group_add(group_name(sid), await self._own_channel())
 
     async def _discard(self, sid: str) -> None:
-        await get_layer().group_discard(group_name(sid), await self._own_channel())
+        async with reconnecting(layer := get_layer()):
+            await layer.group_discard(group_name(sid), await self._own_channel())
 
     def _lock(self, sid: str) -> asyncio.Lock:
         return self._locks.setdefault(sid, asyncio.Lock())

@@ -16,7 +16,7 @@ from typing import Any
 from channels.layers import get_channel_layer
 
 from turbo.conf import get_settings
-from turbo.delivery.groups import reconnect
+from turbo.delivery.groups import reconnecting
 from turbo.delivery.hub import IN_A_ROW
 from turbo.delivery.unreadable import drop, is_about_content
 from turbo.exceptions import ConfigurationError
@@ -81,14 +81,15 @@ class LayerGroups:
         """Join a group."""
         await self.open()
         if name not in self.names:
-            await self.layer.group_add(name, self.channel)
+            await self._join(name)
             self.names.add(name)
 
     async def remove(self, name: str) -> None:
         """Leave a group."""
         if name in self.names:
             self.names.discard(name)
-            await self.layer.group_discard(name, self.channel)
+            async with reconnecting(layer := self.layer):
+                await layer.group_discard(name, self.channel)
 
     async def close(self) -> None:
         """Leave all groups."""
@@ -122,13 +123,13 @@ class LayerGroups:
                 self._dispatch(message)
 
     async def _join_again(self) -> None:
-        try:
-            for name in list(self.names):
-                if name in self.names:  # unless the consumer has left it meanwhile
-                    await self.layer.group_add(name, self.channel)
-        except Exception:
-            await reconnect(self.layer)
-            raise
+        for name in list(self.names):
+            if name in self.names:  # unless the consumer has left it meanwhile
+                await self._join(name)
+
+    async def _join(self, name: str) -> None:
+        async with reconnecting(layer := self.layer):
+            await layer.group_add(name, self.channel)
 
     def _dispatch(self, message: Any) -> None:
         kind = message.get("type") if isinstance(message, dict) else None
