@@ -12,7 +12,6 @@ from django.db.models import F, Value
 from django.db.models.functions import Concat
 from django.test.utils import CaptureQueriesContext
 
-import turbo
 from tests.support.listening import Listen, listening, rolled_back
 from tests.testapp.models import (
     Child,
@@ -406,13 +405,7 @@ def bulk_update() -> None:
     Sheet.objects.bulk_update(rows, ["count"])
 
 
-def announced() -> None:
-    rows = sheets("one", "two", count=1)
-    rows[0].count = 2
-    turbo.announce(rows)
-
-
-@pytest.mark.parametrize("change", [bulk_create, update, bulk_update, announced])
+@pytest.mark.parametrize("change", [bulk_create, update, bulk_update])
 def test_the_state_before_a_hook_does_not_follow_the_one_after_it(
     listen: Listen, change: Callable[[], None]
 ) -> None:

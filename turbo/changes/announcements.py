@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import ExitStack
 from typing import get_args
 
-from django.db import router, transaction
+from django.db import router
 from django.db.models import Model
 
 from turbo.changes.change import has_pk
@@ -37,19 +36,11 @@ def announce(
     if action not in get_args(ChangeAction):
         known = ", ".join(map(repr, get_args(ChangeAction)))
         raise ValueError(f"The action of a change is one of {known}, not {action!r}.")
-    rows = [instances] if isinstance(instances, Model) else list(instances)
-    for row in rows:
-        if not has_pk(row, type(row)):
-            raise UnsavedInstanceError(type(row)._meta.label)
-    databases = [using or _database(row) for row in rows]
-    with ExitStack() as stack:
-        # A hook of one row may change another one, of which nothing is reported yet.
-        for alias in set(databases) if len(rows) > 1 else ():
-            stack.enter_context(transaction.atomic(using=alias, savepoint=False))
-        for row, alias in zip(rows, databases, strict=True):
-            for target in watchlist.targets(type(row)):
-                record(target, instance=row, action=action, using=alias)
-
-
-def _database(row: Model) -> str:
-    return row._state.db or router.db_for_write(type(row), instance=row)
+    for instance in [instances] if isinstance(instances, Model) else instances:
+        model = type(instance)
+        if not has_pk(instance, model):
+            raise UnsavedInstanceError(model._meta.label)
+        alias = using or instance._state.db
+        alias = alias or router.db_for_write(model, instance=instance)
+        for target in watchlist.targets(model):
+            record(target, instance=instance, action=action, using=alias)
