@@ -1292,6 +1292,16 @@ def test_announce_refuses_an_unknown_action() -> None:
 
 
 @real_commits
+async def test_announce_needs_no_database(listen: Listen) -> None:
+    """The event loop may not use one."""
+    heard = listen(Room)
+
+    announce([Room(pk=1), Room(pk=2)])
+
+    assert heard.actions == [("update", 1), ("update", 2)]
+
+
+@real_commits
 def test_announcing_what_nobody_watches_does_nothing() -> None:
     announce(Tagged(pk=1, name="unheard of"))
 
