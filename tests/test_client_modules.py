@@ -17,7 +17,12 @@ from django.contrib.staticfiles.storage import (
 from django.core.management import call_command
 
 STATIC = Path(__file__).resolve().parent.parent / "turbo" / "static" / "turbo"
-CLIENTS = ["bindings.js", "observers.js", "turbo-channels.js"]
+PARTS = ["connection.js", "keeping.js", "refresher.js", "rendering.js", "socket.js"]
+CLIENTS = {
+    "bindings.js": ["socket.js"],
+    "observers.js": ["socket.js"],
+    "turbo-channels.js": PARTS,
+}
 
 Collect: TypeAlias = Callable[[str], Path]
 
@@ -56,8 +61,10 @@ def collected(root: Path, name: str) -> Path:
 
 
 def imported(path: Path) -> list[Path]:
+    """Return the modules that a module imports, and those that they import."""
     names = re.findall(r'(?m)^import .* from "\./(.+)";$', path.read_text())
-    return [path.with_name(name) for name in names]
+    found = {path.with_name(name) for name in names}
+    return sorted(found.union(*(imported(one) for one in found)))
 
 
 def loads(path: Path) -> bool:
@@ -83,7 +90,7 @@ def test_a_client_imports_the_plain_file_beside_it(
     root = collect(storage)
     client = collected(root, name)
 
-    assert imported(client) == [root / "turbo" / "socket.js"]
+    assert imported(client) == [root / "turbo" / part for part in CLIENTS[name]]
     assert (client.name == name) == (storage == PLAIN)
     assert loads(client)
 
@@ -93,11 +100,13 @@ def test_a_client_imports_the_hashed_file_where_django_is_asked_for_it(
     collect: Collect, name: str
 ) -> None:
     root = collect(MODULES)
-    client, socket = collected(root, name), collected(root, "socket.js")
+    client = collected(root, name)
+    parts = [collected(root, part) for part in CLIENTS[name]]
 
-    assert re.fullmatch(r"socket\.[0-9a-f]{12}\.js", socket.name)
-    assert imported(client) == [socket]
-    (root / "turbo" / "socket.js").unlink()
+    assert re.fullmatch(r"socket\.[0-9a-f]{12}\.js", parts[-1].name)
+    assert imported(client) == sorted(parts)
+    for part in CLIENTS[name]:
+        (root / "turbo" / part).unlink()
     assert loads(client)
 
 

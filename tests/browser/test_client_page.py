@@ -79,6 +79,10 @@ async def test_turbo_is_loaded_once(site: Site, page: Page) -> None:
     await page.wait_for_selector("#other", state="attached")
 
     assert sorted(site.static_requests) == [
+        "/static/connection.js",
+        "/static/keeping.js",
+        "/static/refresher.js",
+        "/static/rendering.js",
         "/static/socket.js",
         "/static/turbo-channels.js",
         "/static/turbo.js",

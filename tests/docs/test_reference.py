@@ -122,7 +122,8 @@ def test_every_logger_has_an_entry() -> None:
 
 
 def test_every_event_of_the_client_has_an_entry() -> None:
-    script = (PACKAGE / "static/turbo/turbo-channels.js").read_text()
+    modules = ("connection.js", "turbo-channels.js")
+    script = "".join((PACKAGE / "static/turbo" / name).read_text() for name in modules)
     kinds = set(re.findall(r'(?:notify|stop)\("(\w+)"', script)) - {"moved"}
 
     shown = entries("domevent", read("client"))

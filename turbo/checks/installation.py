@@ -31,7 +31,7 @@ from turbo.streams.registry import stream_classes
 __all__ = ["examine_installation"]
 
 MIDDLEWARE = "turbo.middleware.TurboMiddleware"
-FILES = ("turbo/turbo.js", "turbo/socket.js", "turbo/turbo-channels.js")
+FILES = ("turbo/turbo.js", "turbo/turbo-channels.js")
 
 
 def examine_installation() -> Iterator[Finding]:
