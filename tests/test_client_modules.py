@@ -17,7 +17,15 @@ from django.contrib.staticfiles.storage import (
 from django.core.management import call_command
 
 STATIC = Path(__file__).resolve().parent.parent / "turbo" / "static" / "turbo"
-PARTS = ["connection.js", "keeping.js", "refresher.js", "rendering.js", "socket.js"]
+PARTS = [
+    "connection.js",
+    "edits.js",
+    "fields.js",
+    "merge.js",
+    "refresher.js",
+    "rendering.js",
+    "socket.js",
+]
 CLIENTS = {
     "bindings.js": ["socket.js"],
     "observers.js": ["socket.js"],

@@ -80,7 +80,9 @@ async def test_turbo_is_loaded_once(site: Site, page: Page) -> None:
 
     assert sorted(site.static_requests) == [
         "/static/connection.js",
-        "/static/keeping.js",
+        "/static/edits.js",
+        "/static/fields.js",
+        "/static/merge.js",
         "/static/refresher.js",
         "/static/rendering.js",
         "/static/socket.js",

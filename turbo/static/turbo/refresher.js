@@ -1,43 +1,57 @@
-// Refreshes of the page after lost messages.
+// Refreshes of the page, after lost messages and when a stream asks for one.
+//
+// Turbo would show whatever the server answers, and cancel visits and forms in progress.
+// Nobody at the page has asked for this, so the page is fetched here first. An error is
+// never shown, a log-in page or a reload not while the page is in use. Then a bar says
+// that the page has changed.
 
 // Django finds imports by the semicolon when it hashes the names of files.
 import { TAG } from "./connection.js";
+import { Merge } from "./merge.js";
 import { distance } from "./socket.js";
 
 /**
  * @import { Source } from "./connection.js"
  * @import { Turbo } from "./rendering.js"
  * @import { Timer } from "./socket.js"
+ *
+ * @typedef {{ rounds: number, at: number }} History
+ * @typedef {{ method?: string | null, scroll?: string | null }} Wish how to refresh
  */
 
 const HISTORY = "turbo-channels-refreshes";
+const BAR = "turbo-channels-changed";
 const ROUNDS = 5; // refreshes that may fail to help, …
 const CALM = 60_000; // … each within so many ms of the one before
 const PAUSE = 1_000; // ms before the first, at most
+const DEBOUNCE = 150; // ms before one that a stream asks for, as in Turbo
 
-/** @typedef {{ rounds: number, at: number }} History */
+/** @type {(kind: string, detail?: object) => void} */
+const tell = (kind, detail) =>
+  document.dispatchEvent(new CustomEvent(`turbo-channels:${kind}`, { detail }));
 
-// Fetches the page and lets Turbo morph it, once for all streams that have lost
-// messages.
-//
-// It waits for visits and forms in progress, which Turbo would cancel otherwise.
 export class Refresher {
   #turbo;
-  /** @type {Set<Source>} */
+  /** @type {Set<Source>} those that have lost messages */
   #sources = new Set();
+  /** @type {Wish | null} what a stream has asked for */
+  #wish = null;
   /** @type {Timer} */
   #timer;
   #isRunning = false;
+  /** @type {Set<string>} what holds the page: a pressed pointer, a drag */
+  #held = new Set();
   #answers = 0; // of forms, still loading
   #failures = 0;
   /** @type {History} */
   #history = { rounds: 0, at: 0 };
+  /** @type {Merge | undefined} */
+  #merge;
 
   /** @param {Promise<Turbo>} turbo */
   constructor(turbo) {
     this.#turbo = turbo;
-    const finish = (/** @type {any} */ { detail }) => this.#awaitAnswer(detail);
-    turbo.then(() => addEventListener("turbo:submit-end", finish));
+    turbo.then((Turbo) => this.#start(Turbo));
   }
 
   /** @param {Source} source */
@@ -57,7 +71,39 @@ export class Refresher {
 
   // All sources are connected, so the refreshes have helped. Start counting anew.
   settled() {
-    if (this.#sources.size === 0 && this.#rounds > 0) this.#rounds = 0;
+    if (this.#sources.size > 0 || this.#rounds === 0) return;
+    this.#rounds = 0;
+    tell("healed");
+  }
+
+  /** @param {Turbo} Turbo */
+  #start(Turbo) {
+    const merge = new Merge(Turbo, () => showBar(Turbo));
+    this.#merge = merge;
+    /** @type {(names: string, act: (event: any) => void) => void} */
+    const on = (names, act) =>
+      names.split(" ").forEach((name) => addEventListener(name, act, true));
+    on("turbo:submit-end", ({ detail }) => this.#awaitAnswer(detail));
+    on("turbo:render", () => {
+      if (merge.isRefresh) return;
+      this.#wish = null;
+      hideBar();
+    });
+    on("pointerdown", () => this.#held.add("pointer"));
+    on("pointerup pointercancel", () => this.#held.delete("pointer"));
+    on("pointermove", ({ buttons }) => buttons || this.#held.delete("pointer"));
+    on("dragstart", () => this.#held.add("drag"));
+    on("dragend drop", () => this.#held.delete("drag"));
+    /** @param {(name: string) => string | null} attribute */
+    const refresh = (attribute) => {
+      if (Turbo.session.recentRequests.has(attribute("request-id"))) return;
+      this.#wish = { method: attribute("method"), scroll: attribute("scroll") };
+      this.#schedule(Turbo);
+    };
+    /** @this {Element} */
+    Turbo.StreamActions.refresh = function () {
+      refresh((name) => this.getAttribute(name));
+    };
   }
 
   get #rounds() {
@@ -70,22 +116,25 @@ export class Refresher {
     remember(this.#history);
   }
 
+  get #isWanted() {
+    return this.#wish !== null || this.#sources.size > 0;
+  }
+
   /**
-   * Refresh after a random time, because all pages do so at the same time if the server
-   * has lost its log. Wait longer each time, because the page may come from a cache and
-   * have lost the same messages again.
+   * After a loss, refresh after a random time, because all pages do so at the same time
+   * if the server has lost its log. Wait longer each time, because the page may come from
+   * a cache and have lost the same messages again.
    *
    * @param {Turbo} Turbo
    */
   #schedule(Turbo) {
-    if (this.#timer !== undefined || this.#isRunning || this.#sources.size === 0)
-      return;
-    if (this.#rounds >= ROUNDS) {
-      this.#sources.clear();
-      return console.warn(`${TAG}: refreshes do not help, the page may be out of date`);
-    }
-    const failed = Math.min(this.#rounds + this.#failures, 5);
-    this.#later(Turbo, PAUSE * (Math.random() + (failed && 2 ** failed)));
+    if (this.#timer !== undefined || this.#isRunning || !this.#isWanted) return;
+    if (this.#sources.size > 0 && this.#rounds >= ROUNDS)
+      return this.#giveUp(Turbo, "refreshes do not help");
+    const tries = Math.min(this.#failures + (this.#sources.size && this.#rounds), 5);
+    const isCalm = tries === 0 && this.#wish;
+    const delay = PAUSE * (Math.random() + (tries && 2 ** tries));
+    this.#later(Turbo, isCalm ? DEBOUNCE : delay);
   }
 
   /** @type {(Turbo: Turbo, delay: number) => void} */
@@ -98,7 +147,7 @@ export class Refresher {
 
   /** @param {Turbo} Turbo */
   async #run(Turbo) {
-    if (this.#sources.size === 0) return;
+    if (!this.#isWanted) return;
     if (this.#isBusy(Turbo)) return this.#later(Turbo, PAUSE / 4);
     this.#isRunning = true;
     try {
@@ -113,24 +162,45 @@ export class Refresher {
     }
   }
 
-  /**
-   * Fetch the page here, because Turbo would show any response, and would reload the
-   * page if there is none.
-   *
-   * @param {Turbo} Turbo
-   * @param {string} url
-   */
+  /** @type {(Turbo: Turbo, url: string) => Promise<void>} */
   async #refresh(Turbo, url) {
-    const headers = { Accept: "text/html, application/xhtml+xml" };
-    const response = await (Turbo.fetch ?? fetch)(url, { headers, cache: "reload" });
-    const { ok, status, redirected } = response;
-    const responseHTML = await response.text();
-    if (status >= 500) throw new Error(`status ${status}`);
-    if (location.href !== url || this.#isBusy(Turbo) || this.#sources.size === 0)
-      return;
-    this.#rounds += 1;
-    if (redirected) return Turbo.visit(response.url, { action: "replace" });
-    if (ok) morph(Turbo, url, { statusCode: status, responseHTML, redirected });
+    const wish = this.#wish;
+    const { ok, status, redirected, url: end, html } = await fetchPage(Turbo, url);
+    const isMoved = redirected && withoutHash(end) !== withoutHash(url);
+    if (status >= 500 || status === 429) throw new Error(`status ${status}`);
+    if (location.href !== url || this.#isBusy(Turbo) || !this.#isWanted) return;
+    const isLost = this.#sources.size > 0;
+    if (isLost) this.#rounds += 1;
+    if (this.#wish === wish) this.#wish = null;
+    const isInUse = this.#merge?.isInUse();
+    if (!ok) return this.#giveUp(Turbo, `status ${status}`);
+    if (isInUse && (isMoved || reloads(Turbo, html)))
+      return this.#giveUp(Turbo, "it is in use, and would be replaced");
+    hideBar();
+    if (isMoved) Turbo.visit(end, { action: "replace" });
+    else {
+      const isCareful = isLost || isInUse;
+      Turbo.visit(url, {
+        action: "replace",
+        shouldCacheSnapshot: false,
+        response: { statusCode: status, responseHTML: html, redirected: false },
+        refresh: isCareful ? { method: "morph", scroll: "preserve" } : wish,
+      });
+    }
+    if (!Turbo.navigator.currentVisit) this.#giveUp(Turbo, "the visit was cancelled");
+  }
+
+  /**
+   * Leave the page as it is, until it loses something again.
+   *
+   * @type {(Turbo: Turbo, reason: string) => void}
+   */
+  #giveUp(Turbo, reason) {
+    this.#sources.clear();
+    this.#wish = null;
+    console.warn(`${TAG}: ${reason}, the page may be out of date`);
+    tell("gave-up", { reason });
+    showBar(Turbo);
   }
 
   /**
@@ -152,11 +222,70 @@ export class Refresher {
 
   /** @param {Turbo} Turbo */
   #isBusy({ navigator }) {
-    if (this.#answers || navigator?.currentVisit || navigator?.view?.renderPromise)
-      return true;
+    if (this.#held.size || this.#answers) return true;
+    if (navigator.currentVisit || navigator.view.renderPromise) return true;
     const busy = "html[aria-busy=true], form[aria-busy=true]";
     return document.querySelector(busy) !== null;
   }
+}
+
+/**
+ * Fetch the page as Turbo does, but show nothing.
+ *
+ * @type {(Turbo: Turbo, url: string) => Promise<Response & { html: string }>}
+ */
+async function fetchPage({ fetch }, url) {
+  const headers = { Accept: "text/html, application/xhtml+xml" };
+  /** @type {any} */
+  const detail = { fetchOptions: { headers, cache: "reload" }, url: new URL(url) };
+  await new Promise((resume) => {
+    detail.resume = resume;
+    const options = { bubbles: true, cancelable: true, detail };
+    const event = new CustomEvent("turbo:before-fetch-request", options);
+    if (document.documentElement.dispatchEvent(event)) resume(null);
+  });
+  const response = await fetch(detail.url, detail.fetchOptions);
+  return Object.assign(response, { html: await response.text() });
+}
+
+/** @param {string} url */
+const withoutHash = (url) => url.split("#")[0];
+
+/**
+ * Return whether Turbo would load the page anew, because its scripts have changed.
+ *
+ * @type {(Turbo: Turbo, html: string) => boolean}
+ */
+function reloads({ PageSnapshot, navigator }, html) {
+  const { isVisitable, headSnapshot } = PageSnapshot.fromHTMLString(html);
+  const { trackedElementSignature } = navigator.view.snapshot.headSnapshot;
+  return (
+    !isVisitable || headSnapshot.trackedElementSignature !== trackedElementSignature
+  );
+}
+
+// --- The bar that says that the page has changed
+
+/** @param {Turbo} Turbo */
+function showBar(Turbo) {
+  const template = /** @type {any} */ (document.getElementById(BAR));
+  if (!template || document.querySelector(`.${BAR}`)) return;
+  const bar = document.createElement("div");
+  bar.className = BAR;
+  bar.setAttribute("role", "status");
+  bar.onclick = ({ target }) => {
+    if (!(/** @type {Element} */ (target).closest("button"))) return;
+    hideBar();
+    Turbo.visit(location.href, { action: "replace" });
+  };
+  // Outside of a modal dialog nobody could reach it.
+  (document.querySelector(":modal") ?? document.body).append(bar);
+  // A screen reader announces what comes into a status that is there already.
+  setTimeout(() => bar.append(template.content.cloneNode(true)), 100);
+}
+
+function hideBar() {
+  document.querySelector(`.${BAR}`)?.remove();
 }
 
 /**
@@ -179,15 +308,4 @@ function remember(history) {
   } catch {
     // The browser may be set to store nothing.
   }
-}
-
-/** @type {(Turbo: Turbo, url: string, response: object) => void} */
-function morph(Turbo, url, response) {
-  const refresh = { method: "morph", scroll: "preserve" };
-  Turbo.visit(url, {
-    action: "replace",
-    shouldCacheSnapshot: false,
-    response,
-    refresh,
-  });
 }

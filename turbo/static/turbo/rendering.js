@@ -8,12 +8,19 @@
  * @typedef {object} Turbo
  * @property {(html: string) => void} renderStreamMessage
  * @property {(url: string, options: object) => void} visit
- * @property {typeof fetch} [fetch]
- * @property {Navigator} [navigator]
+ * @property {typeof fetch} fetch
+ * @property {Navigator} navigator
+ * @property {{ recentRequests: Set<string | null> }} session
+ * @property {Record<string, (this: Element) => void>} StreamActions
+ * @property {{ fromHTMLString: (html: string) => Snapshot }} PageSnapshot
  *
  * @typedef {object} Navigator
  * @property {{ refresh?: object }} [currentVisit]
- * @property {{ renderPromise?: Promise<void> }} [view]
+ * @property {{ renderPromise?: Promise<void>, snapshot: Snapshot }} view
+ *
+ * @typedef {object} Snapshot
+ * @property {boolean} isVisitable
+ * @property {{ trackedElementSignature: string }} headSnapshot
  *
  * @typedef {HTMLElement & { action: string }} StreamElement
  * @typedef {{ newStream: StreamElement, render: (stream: StreamElement) => void }} Rendering

@@ -8,7 +8,6 @@
 
 // Django finds imports by the semicolon when it hashes the names of files.
 import { Connection, Source, TAG } from "./connection.js";
-import { keepTyped } from "./keeping.js";
 import { Refresher } from "./refresher.js";
 import { rendererOf } from "./rendering.js";
 import { socketAddress } from "./socket.js";
@@ -25,7 +24,6 @@ const whenDefined = isBrowser && customElements.whenDefined("turbo-stream");
 /** @type {Promise<Turbo>} */
 const turbo = whenDefined ? whenDefined.then(turboOfPage) : new Promise(() => {});
 const refresher = new Refresher(turbo);
-turbo.then(keepTyped);
 const connection = new Connection({
   url: addressOfStreams,
   renderer: turbo.then(rendererOf),

@@ -1,0 +1,183 @@
+// The person's input: which fields are filled in, and where they are in a new page.
+
+/**
+ * @import { Edits } from "./edits.js"
+ *
+ * @typedef {any} Field an input, a textarea, a select or an editable element
+ * @typedef {string | boolean | number} State
+ *
+ * @typedef {object} Match
+ * @property {Field} [fresh] the field of the new page
+ * @property {boolean} [isOther] whether its form is for another record
+ */
+
+/** @type {WeakMap<Field, State>} what was sent or saved */
+const saved = new WeakMap();
+
+/** @type {(root: ParentNode) => Field[]} */
+export const fieldsOf = (root) => [...root.querySelectorAll("input, textarea, select")];
+
+/** @param {Field} field */
+export const save = (field) => saved.set(field, stateOf(field));
+
+/** @param {Field} field */
+export const reset = (field) => saved.delete(field);
+
+/**
+ * Return whether a field has another value than after loading, and than was saved.
+ * Browsers fill in, restore and correct values without an event.
+ *
+ * @type {(field: Field, edits: Edits) => boolean}
+ */
+export function isTyped(field, edits) {
+  const state = stateOf(field);
+  if (state === saved.get(field)) return false;
+  const { type, options, defaultValue, defaultChecked } = field;
+  if (type === "hidden") return edits.attributes(field).has("value");
+  if (state === (isBox(field) ? defaultChecked : defaultValue)) return false;
+  /** @param {HTMLOptionElement} option */
+  const isPreset = ({ selected, defaultSelected }) => selected === defaultSelected;
+  if (options && [...options].every(isPreset)) return false;
+  return state !== stateOf(loaded(field));
+}
+
+/**
+ * @param {Field} field
+ * @returns {State}
+ */
+export function stateOf(field) {
+  const { options, files, checked, value } = field;
+  if (field.isContentEditable) return field.innerHTML;
+  if (options) return [...options].map(({ selected }) => selected).join();
+  return isBox(field) ? checked : files ? files.length : value;
+}
+
+/** @type {(field: Field, from: Field) => void} */
+export function copyState(field, from) {
+  const { options, files, checked, value } = from;
+  /** @param {HTMLOptionElement} option */
+  const isChosen = (option) =>
+    [...options].some((one) => one.selected && one.value === option.value);
+  if (from.isContentEditable) field.replaceChildren(...from.childNodes);
+  else if (options)
+    for (const option of field.options) option.selected = isChosen(option);
+  else if (isBox(from)) field.checked = checked;
+  else if (files) field.files = files;
+  else field.value = value;
+}
+
+/** @param {Field} field */
+const isBox = ({ type }) => type === "checkbox" || type === "radio";
+
+/**
+ * Return the field as it is right after loading.
+ *
+ * @param {Field} field
+ */
+function loaded(field) {
+  const fresh = document.createElement(field.localName);
+  for (const { name, value } of field.attributes) fresh.setAttribute(name, value);
+  fresh.append(...[...field.childNodes].map((node) => node.cloneNode(true)));
+  return fresh;
+}
+
+const INDEX = /^(.+-)\d+-/; // of a form in a formset of Django
+
+/**
+ * For each field of `typed`, find the field of the same record in a new page.
+ *
+ * @param {Field[]} typed
+ * @param {Element} page
+ * @param {Element} newPage
+ * @param {Edits} edits
+ */
+export function matches(typed, page, newPage, edits) {
+  /** @type {Map<HTMLFormElement, string>} */
+  const records = new Map();
+  const names = new Set(typed.map(nameOf));
+  const [old, now] = [page, newPage].map((root) => {
+    /** @type {NodeListOf<Field>} */
+    const all = root.querySelectorAll("input, textarea, select, [contenteditable]");
+    return [...all].filter((field) => names.has(nameOf(field)));
+  });
+  /** @type {Map<Field, Match>} */
+  const found = new Map();
+  for (const field of typed) found.set(field, matchOf(field));
+  return found;
+
+  /** @param {Field} field */
+  function matchOf(field) {
+    /** @type {(fields: Field[], key: (field: Field) => string) => Field[]} */
+    const alike = (fields, key) => fields.filter((one) => key(one) === key(field));
+    const mine = alike(old, keyOf);
+    const theirs = alike(now, keyOf);
+    if (mine.length === 1 && theirs.length === 1) return { fresh: theirs[0] };
+    if (theirs.length) return { fresh: matchOfRow(field, mine, theirs) };
+    const [other, ...more] = alike(now, placeOf);
+    return field.id && other?.form && !more.length
+      ? { fresh: other, isOther: true }
+      : {};
+  }
+
+  /**
+   * Only what is written in their rows tells these fields apart.
+   *
+   * @type {(field: Field, mine: Field[], theirs: Field[]) => Field | undefined}
+   */
+  function matchOfRow(field, mine, theirs) {
+    const text = edits.text(rowOf(field, mine));
+    /** @type {(fields: Field[]) => Field[]} */
+    const alike = (fields) =>
+      fields.filter((one) => edits.text(rowOf(one, fields)) === text);
+    const [ours, others] = [alike(mine), alike(theirs)];
+    return ours.length === others.length ? others[ours.indexOf(field)] : undefined;
+  }
+
+  /** @param {Field} field */
+  function keyOf(field) {
+    const { form } = field;
+    if (form && !records.has(form)) records.set(form, recordOf(form));
+    return placeOf(field) + records.get(form);
+  }
+
+  /** @param {HTMLFormElement} form */
+  function recordOf(form) {
+    /** @type {NodeListOf<HTMLInputElement>} */
+    const inputs = form.querySelectorAll("input[type=hidden]");
+    const hidden = [...inputs]
+      .filter(
+        ({ name }) => name !== "csrfmiddlewaretoken" && !/-\d+-|_FORMS$/.test(name),
+      )
+      .map((one) => [one.name, edits.attribute(one, "value")]);
+    return JSON.stringify([form.getAttribute("action"), hidden]);
+  }
+}
+
+/** @param {Field} field */
+const nameOf = ({ name, type }) => `${type} ${name?.replace(INDEX, "$1")}`;
+
+/**
+ * Return the names and ids around a field, and in a formset the key of its record.
+ *
+ * @param {Field} field
+ */
+function placeOf(field) {
+  const { form, id, name, value } = field;
+  const [index] = INDEX.exec(name) ?? [];
+  const around = field.parentElement.closest("[id]")?.getAttribute("id");
+  return JSON.stringify([
+    nameOf(field),
+    isBox(field) && value,
+    field.closest("[data-turbo-key]")?.dataset.turboKey,
+    index ? form?.elements[`${index}id`]?.value : [id, around],
+  ]);
+}
+
+/** @type {(field: Field, fields: Field[]) => Element} */
+function rowOf(field, fields) {
+  let row = field;
+  /** @param {Field} one */
+  const isOutside = (one) => one === field || !row.parentElement.contains(one);
+  while (row.parentElement && fields.every(isOutside)) row = row.parentElement;
+  return row;
+}

@@ -1,0 +1,316 @@
+// A refresh: what the server sends is merged with what was done on the page.
+//
+// Turbo morphs the page into the new one. Here a third version is known, what the
+// server has sent before. What it has not changed since stays as it is on the page: a
+// dialog that was opened, text that was formatted, a widget that a script has built.
+// Input is kept where the new page has the same record, and reported as lost otherwise.
+
+// Django finds imports by the semicolon when it hashes the names of files.
+import { Edits } from "./edits.js";
+import { copyState, fieldsOf, isTyped, matches, reset, save } from "./fields.js";
+
+/**
+ * @import { Field, Match } from "./fields.js"
+ * @import { Turbo } from "./rendering.js"
+ *
+ * @typedef {(old: Element, fresh: Element) => any} Render
+ *
+ * @typedef {object} Morph one that is going on
+ * @property {Map<Field, Match>} typed
+ * @property {Element[]} kept elements that are left as they are
+ * @property {[Element, string[]?][]} followed those whose edited children follow the
+ *   server, and the order that it has sent where the page keeps its own
+ */
+
+const OPEN = ":modal, :popover-open, dialog[open]";
+const MANY = 100; // edited elements without an id that are looked for in the new page
+
+export class Merge {
+  #turbo;
+  #edits = new Edits();
+  /** @type {string | null} the form that the server has answered with errors */
+  #invalid = null;
+  /** @type {WeakSet<Element>} frames that load again because of a refresh */
+  #reloading = new WeakSet();
+  /** @type {Morph | null} */
+  #current = null;
+  /** @type {() => void} */
+  #conflicted;
+
+  /**
+   * @param {Turbo} turbo
+   * @param {() => void} conflicted called if a form was left as it is, because the
+   *   server has another record in its place
+   */
+  constructor(turbo, conflicted) {
+    this.#turbo = turbo;
+    this.#conflicted = conflicted;
+    /** @type {(name: string, act: (event: any) => void) => void} */
+    const on = (name, act) => addEventListener(`turbo${name}`, act);
+    on(":before-morph-element", (event) => this.#morph(event));
+    on(":before-stream-render", ({ detail }) => this.#serve(detail));
+    on(":before-frame-render", ({ detail, target }) =>
+      this.#serve(detail, { isMerge: () => this.#reloading.delete(target) }),
+    );
+    on(":before-render", ({ detail }) => {
+      const isMerge = () => detail.renderMethod === "morph" && this.isRefresh;
+      this.#serve(detail, { isMerge, isPage: true });
+    });
+    on(":visit", () => this.isRefresh || (this.#invalid = null));
+    on(":submit-end", ({ detail, target }) =>
+      detail.success ? this.#saved(target) : (this.#invalid = keyOf(target)),
+    );
+    on("-channels:saved", ({ target }) => this.#saved(target));
+    addEventListener("reset", ({ target }) =>
+      fieldsOf(/** @type {Element} */ (target)).forEach(reset),
+    );
+  }
+
+  get isRefresh() {
+    return "method" in (this.#turbo.navigator?.currentVisit?.refresh ?? {});
+  }
+
+  /**
+   * Return whether somebody is in the middle of something.
+   *
+   * @param {Element} element
+   */
+  isInUse(element = document.body) {
+    this.#edits.flush();
+    const active = document.activeElement;
+    return (
+      element.querySelector(OPEN) !== null ||
+      (element.contains(active) && isEditable(active)) ||
+      [...element.querySelectorAll("form")].some((form) => this.#isInvalid(form)) ||
+      this.#typed(element).length > 0
+    );
+  }
+
+  // --- What was saved
+
+  /** @param {Element} element */
+  #saved(element) {
+    [element, ...fieldsOf(element)].forEach(save);
+    this.#edits.forget(element);
+    this.#invalid = null;
+  }
+
+  /** @param {Element} element */
+  #isInvalid(element) {
+    return this.#invalid !== null && keyOf(element) === this.#invalid;
+  }
+
+  /**
+   * @param {Element} root
+   * @returns {Field[]}
+   */
+  #typed(root) {
+    const fields = fieldsOf(root).filter((field) => isTyped(field, this.#edits));
+    return fields.concat(
+      [...this.#edits.editables].filter((one) => root.contains(one)),
+    );
+  }
+
+  // --- Rendering
+
+  /** @type {(detail: { render: any }, options?: { isMerge?: () => boolean, isPage?: boolean }) => void} */
+  #serve(detail, { isMerge = () => false, isPage = false } = {}) {
+    const { render } = detail;
+    detail.render = (/** @type {Element[]} */ ...args) =>
+      this.#edits.serve(
+        isMerge() ? () => this.#merge(args, render) : () => render(...args),
+        isPage,
+      );
+  }
+
+  /** @type {(pages: Element[], render: Render) => void} */
+  #merge([page, newPage], render) {
+    const edits = this.#edits;
+    const typed = matches(this.#typed(page), page, newPage, edits);
+    const ties = new Ties();
+    for (const [field, { fresh, isOther }] of typed) {
+      if (isOther) this.#conflicted();
+      ties.tie(isOther ? field.form : field, isOther ? fresh.form : fresh);
+    }
+    for (const node of edits.own)
+      if (node instanceof Element && !idOf(node)) ties.tie(node);
+    for (const parent of edits.parents.slice(0, MANY)) this.#tie(ties, parent, newPage);
+    for (const frame of page.querySelectorAll("turbo-frame[src][refresh=morph]"))
+      this.#reloading.add(frame);
+    /** @type {Morph} */
+    const morph = { typed, kept: [], followed: [] };
+    this.#current = morph;
+    render(page, newPage);
+    this.#current = null;
+    for (const [parent, order] of morph.followed) edits.follow(parent, order);
+    for (const [field, { fresh }] of typed) {
+      if (morph.kept.some((element) => element.contains(field))) continue;
+      const now = fresh && ties.now(field);
+      if (now) copyState(now, field);
+      else report(field);
+    }
+    ties.undo();
+  }
+
+  /**
+   * Find an edited element without an id in the new page.
+   *
+   * @type {(ties: Ties, parent: any, newPage: Element) => void}
+   */
+  #tie(ties, parent, newPage) {
+    if (idOf(parent) || !parent.firstElementChild) return;
+    const alike = [...newPage.getElementsByTagName(parent.localName)].filter(
+      (one) => !idOf(one) && this.#edits.isUnchanged(parent, one),
+    );
+    if (alike.length === 1) ties.tie(parent, alike[0]);
+  }
+
+  /** @param {any} event */
+  #morph(event) {
+    const { target, detail } = event;
+    if (!this.#current || !this.#isKept(target, detail.newElement, this.#current))
+      return;
+    this.#current.kept.push(target);
+    event.preventDefault();
+  }
+
+  /**
+   * Return whether to leave an element as it is. Otherwise what was edited in it, and the
+   * server has not changed, is put into the new one.
+   *
+   * @type {(element: any, fresh: any, morph: Morph) => boolean}
+   */
+  #isKept(element, fresh, { typed, followed }) {
+    const edits = this.#edits;
+    const isFrame = element.localName === "turbo-frame";
+    const match = typed.get(element);
+    if (!fresh)
+      return (
+        edits.own.has(element) || (edits.later.has(element) && this.isInUse(element))
+      );
+    if (this.#isInvalid(element) || isOther(element, typed)) return true;
+    if (isFrame) return this.#isFrameKept(element, fresh);
+    edits.own.delete(element);
+    for (const [name, served] of edits.attributes(element))
+      if (served === fresh.getAttribute(name)) copyAttribute(fresh, element, name);
+    if (match?.fresh === fresh && fresh) return copyAttributes(element, fresh);
+    if (!edits.hasChildren(element)) return false;
+    const isWritten = [...edits.editables].some((one) => element.contains(one));
+    if (isWritten || edits.isReplaced(element) || edits.isUnchanged(element, fresh))
+      return true;
+    followed.push([
+      element,
+      edits.isMoved(element) ? reorder(fresh, element) : undefined,
+    ]);
+    return false;
+  }
+
+  /**
+   * Keep a frame that has loaded what the new page does not have, unless the new page has
+   * something else for it and nobody is using it.
+   *
+   * @type {(frame: any, fresh: any) => boolean}
+   */
+  #isFrameKept(frame, fresh) {
+    const isEmpty = !fresh.firstElementChild || fresh.hasAttribute("src");
+    if (isEmpty && frame.hasAttribute("src") && frame.firstElementChild) return true;
+    /** @param {Field} field */
+    const isLacking = ({ name }) =>
+      !fresh.querySelector(`[name="${CSS.escape(name)}"]`);
+    return fieldsOf(frame).some(isLacking) && this.isInUse(frame);
+  }
+}
+
+// Gives elements of the page and of the new page the same id, while one is morphed into
+// the other: so they find each other, and nothing else finds them.
+class Ties {
+  /** @type {Map<Element, string>} */
+  #keys = new Map();
+  /** @type {Map<string, string | null>} key → the id in the new page */
+  #ids = new Map();
+
+  /** @type {(old: Element, fresh?: Element) => void} */
+  tie(old, fresh) {
+    if (this.#keys.has(old)) return;
+    const key = `turbo-channels-${this.#keys.size}`;
+    this.#keys.set(old, key);
+    this.#ids.set(key, idOf(fresh ?? old));
+    old.id = key;
+    if (fresh) fresh.id = key;
+  }
+
+  /** @param {Element} old */
+  now(old) {
+    return document.getElementById(this.#keys.get(old) ?? "");
+  }
+
+  undo() {
+    for (const [key, id] of this.#ids) {
+      const element = document.getElementById(key);
+      if (id === null) element?.removeAttribute("id");
+      else element?.setAttribute("id", id);
+    }
+  }
+}
+
+/**
+ * Bring the children of `fresh` into the order that the page has given them, and return
+ * the one that they had.
+ *
+ * @type {(fresh: Element, element: Element) => string[]}
+ */
+function reorder(fresh, element) {
+  const places = new Map(
+    [...element.children].map((child, place) => [idOf(child), place]),
+  );
+  /** @param {Element} child */
+  const placeOf = (child) => places.get(idOf(child)) ?? Infinity;
+  const children = [...fresh.children];
+  fresh.append(
+    ...children.toSorted((one, other) => placeOf(one) - placeOf(other) || 0),
+  );
+  return children.map((child) => idOf(child) ?? "");
+}
+
+/** @type {(element: Element, from: Element, name: string) => void} */
+function copyAttribute(element, from, name) {
+  const value = from.getAttribute(name);
+  if (value === null) element.removeAttribute(name);
+  else element.setAttribute(name, value);
+}
+
+/**
+ * @type {(field: Field, fresh: Field) => true}
+ */
+function copyAttributes(field, fresh) {
+  const names = [...field.getAttributeNames(), ...fresh.getAttributeNames()];
+  for (const name of names)
+    if (name !== "value" || field.type !== "hidden") copyAttribute(field, fresh, name);
+  return true;
+}
+
+/**
+ * Tell the page that input has no place in it any more.
+ *
+ * @param {Field} field
+ */
+function report(field) {
+  const { name, value, isContentEditable, innerHTML } = field;
+  const detail = { name, value: isContentEditable ? innerHTML : value, field };
+  document.dispatchEvent(new CustomEvent("turbo-channels:input-lost", { detail }));
+}
+
+/** @type {(form: any, typed: Map<Field, Match>) => boolean} */
+const isOther = (form, typed) =>
+  [...typed].some(([field, match]) => match.isOther && field.form === form);
+
+// A form's property may be shadowed by its field of that name.
+/** @param {Element} element */
+const idOf = (element) => element.getAttribute("id");
+
+/** @param {any} form */
+const keyOf = (form) => `${idOf(form)} ${form.getAttribute("action")}`;
+
+/** @param {any} element */
+const isEditable = (element) =>
+  element.isContentEditable || element.matches("input, textarea, select");
