@@ -18,7 +18,7 @@ export class Edits {
   editables = new Set();
   /** @type {WeakMap<Node, Map<string, string | null>>} */
   #attributes = new WeakMap();
-  /** @type {Map<Node, Node[]>} */
+  /** @type {Map<any, Node[]>} */
   #children = new Map();
   /** @type {WeakMap<Node, string | null>} */
   #texts = new WeakMap();
@@ -152,17 +152,16 @@ export class Edits {
   }
 
   /**
-   * Return whether the page has replaced all of the server's children by its own, as
-   * widgets do.
+   * Return whether the page has replaced all of the server's children by elements of its
+   * own, as widgets do.
    *
-   * @param {Node} parent
+   * @param {Element} parent
    */
   isReplaced(parent) {
-    const served = this.#children.get(parent);
     const isOwn = (/** @type {Node} */ node) => this.own.has(node);
     return (
-      served?.[0] !== undefined &&
-      parent.firstChild !== null &&
+      this.children(parent).length > 0 &&
+      parent.firstElementChild !== null &&
       [...parent.childNodes].every(isOwn)
     );
   }

@@ -129,7 +129,6 @@ export class Merge {
     const typed = matches(this.#typed(page), page, newPage, edits);
     const ties = new Ties();
     for (const [field, { fresh, isOther }] of typed) {
-      if (isOther) this.#conflicted();
       ties.tie(isOther ? field.form : field, isOther ? fresh.form : fresh);
     }
     for (const node of edits.own)
@@ -150,6 +149,7 @@ export class Merge {
       else report(field);
     }
     ties.undo();
+    if ([...typed.values()].some(({ isOther }) => isOther)) this.#conflicted();
   }
 
   /**
