@@ -122,13 +122,21 @@ def test_every_logger_has_an_entry() -> None:
 
 
 def test_every_event_of_the_client_has_an_entry() -> None:
-    modules = ("connection.js", "turbo-channels.js")
-    script = "".join((PACKAGE / "static/turbo" / name).read_text() for name in modules)
+    modules = set((PACKAGE / "static/turbo").glob("*.js")) - NOT_PAGES
+    script = "".join(path.read_text() for path in modules)
     kinds = set(re.findall(r'(?:notify|stop)\("(\w+)"', script)) - {"moved"}
+    of_page = set(re.findall(r'"(turbo-channels:[\w-]+)"', script))
 
     shown = entries("domevent", read("client"))
 
-    assert sorted(shown) == sorted(f"turbo-stream:{kind}" for kind in kinds)
+    assert sorted(shown) == sorted({f"turbo-stream:{kind}" for kind in kinds} | of_page)
+
+
+#: Turbo itself, and clients that are no part of a page's.
+NOT_PAGES = {
+    PACKAGE / "static/turbo" / name
+    for name in ("turbo.js", "bindings.js", "observers.js")
+}
 
 
 def test_every_tag_is_on_its_page() -> None:

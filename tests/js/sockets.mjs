@@ -43,9 +43,10 @@ export class FakeSocket {
   }
 }
 
-// Knows how many listeners are on it.
+// Knows how many listeners are on it that can be taken away.
 export class FakeTarget extends EventTarget {
   hidden = false;
+  navigator = { onLine: true };
   #signals = [];
 
   get listeners() {
@@ -53,7 +54,7 @@ export class FakeTarget extends EventTarget {
   }
 
   addEventListener(name, handler, options) {
-    this.#signals.push(options.signal);
+    if (options) this.#signals.push(options.signal);
     super.addEventListener(name, handler, options);
   }
 

@@ -23,8 +23,10 @@ export function makeStage(options = {}) {
   const shown = [];
   const stage = {
     shown,
+    states: [],
     settled: 0,
     isVisiting: false,
+    isStale: false,
     window: new FakeTarget(),
     document: new FakeTarget(),
     sockets: FakeSocket.all,
@@ -64,7 +66,9 @@ export function makeStage(options = {}) {
     url: () => "ws://test/ws/",
     renderer: Promise.resolve((html) => shown.push(html)),
     settled: () => (stage.settled += 1),
+    changed: ({ state }) => stage.states.push(state),
     isVisiting: () => stage.isVisiting,
+    isStale: () => stage.isStale,
     random: () => 0.5,
     window: stage.window,
     document: stage.document,

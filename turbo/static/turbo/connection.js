@@ -158,6 +158,8 @@ class Subscription {
 }
 
 /**
+ * @typedef {"idle" | "connecting" | "connected" | "disconnected" | "offline"
+ *   | "denied" | "stale"} State
  * @typedef {{ stream: string, epoch?: string, number?: number }} Message
  * @typedef {(html: string, message: Message) => void} Render
  *
@@ -171,7 +173,10 @@ class Subscription {
  * @property {() => string} url
  * @property {Promise<Render>} renderer
  * @property {() => void} settled called when no source waits
+ * @property {(change: { state: State, previous: State }) => void} [changed] called when
+ *   the state has changed
  * @property {() => boolean} [isVisiting] whether Turbo is replacing the page
+ * @property {() => boolean} [isStale] whether the page has given up catching up
  */
 
 // The subscriptions on the page's socket. It applies their messages in order.
@@ -190,11 +195,14 @@ export class Connection {
   #leaving;
   /** @type {Map<string, number>} reason → time of its last line on the console */
   #warned = new Map();
+  /** @type {State} the last one that was reported */
+  #state = "idle";
+  #isNoting = false;
 
   /** @param {ConnectionOptions & Environment & Timing} options */
   constructor(options) {
-    const defaults = { ...DEFAULTS, isVisiting: () => false };
-    this.#options = { ...defaults, ...options };
+    const defaults = { isVisiting: () => false, isStale: () => false, changed() {} };
+    this.#options = { ...DEFAULTS, ...defaults, ...options };
     this.#socket = new ReconnectingSocket({
       ...options,
       isWanted: () => this.#isWaiting,
@@ -229,6 +237,39 @@ export class Connection {
     this.#leaveLater();
   }
 
+  // What the page may say about its streams.
+  /** @returns {State} */
+  get state() {
+    const used = this.#all.filter(({ sources }) => sources.size);
+    const waiting = used.filter((subscription) => subscription.waiting.length);
+    if (!this.#subscriptions.size) return "idle";
+    if (!waiting.length && used.some(({ denied }) => denied)) return "denied";
+    if (!waiting.length && this.#socket.isOpen)
+      return this.#options.isStale() ? "stale" : "connected";
+    if (this.#socket.isOffline) return "offline";
+    const isFailing = this.#socket.attempts || waiting.some(({ retries }) => retries);
+    return isFailing ? "disconnected" : "connecting";
+  }
+
+  // Open a new socket, whose handshake has the cookies of the present session.
+  reconnect() {
+    if (!this.#subscriptions.size) return;
+    this.#socket.reconnect();
+    this.#socket.connect();
+  }
+
+  // Report the state if it has changed, once for all that happens in one task.
+  noteState() {
+    if (this.#isNoting) return;
+    this.#isNoting = true;
+    queueMicrotask(() => {
+      this.#isNoting = false;
+      const [previous, state] = [this.#state, this.state];
+      this.#state = state;
+      if (state !== previous) this.#options.changed({ state, previous });
+    });
+  }
+
   // --- Subscriptions
 
   /**
@@ -246,6 +287,7 @@ export class Connection {
     const isDue = ({ asked, timer, waiting }) => !timer && asked === null && waiting[0];
     const due = this.#socket.isOpen ? [...this.#asking].filter(isDue) : [];
     this.#asking.clear();
+    this.noteState();
     for (const subscription of due) {
       Object.assign(subscription, { asked: subscription.since, askedAt: Date.now() });
     }
@@ -263,7 +305,7 @@ export class Connection {
   }
 
   #askAll() {
-    for (const subscription of this.#subscriptions.values()) this.#ask(subscription);
+    for (const subscription of this.#all) this.#ask(subscription);
   }
 
   // Repeat requests that were not answered. After the second one, replace the socket.
@@ -272,7 +314,7 @@ export class Connection {
     /** @param {Subscription} subscription */
     const isLate = ({ asked, askedAt }) =>
       asked !== null && distance(askedAt) >= patience;
-    const late = [...this.#subscriptions.values()].filter(isLate);
+    const late = this.#all.filter(isLate);
     if (late.some(({ tries }) => tries > 0)) return this.#socket.giveUp();
     for (const subscription of late) {
       this.#settle(subscription);
@@ -283,13 +325,14 @@ export class Connection {
 
   /** @param {{ isRefused: boolean }} end */
   #closed({ isRefused }) {
-    for (const subscription of this.#subscriptions.values()) {
+    for (const subscription of this.#all) {
       subscription.settle();
       subscription.live = false;
       if (subscription.denied) continue;
       if (isRefused) this.#deny(subscription, "forbidden");
       else for (const source of subscription.sources) source.stop("disconnected");
     }
+    this.noteState();
   }
 
   // Wait for the end of a visit: a preview has no streams, and the new page may need
@@ -307,9 +350,7 @@ export class Connection {
   // those whose answer is on its way: it could be mistaken for the answer to a later
   // request.
   #leave() {
-    const empty = [...this.#subscriptions.values()].filter(
-      ({ sources }) => !sources.size,
-    );
+    const empty = this.#all.filter(({ sources }) => !sources.size);
     if (empty.length === this.#subscriptions.size) this.#socket.disconnect();
     const left = empty.filter(({ asked }) => asked === null);
     for (const subscription of left) {
@@ -317,13 +358,14 @@ export class Connection {
       this.#subscriptions.delete(subscription.name);
     }
     /** @type {Set<string | null>} */
-    const kept = new Set([...this.#subscriptions.values()].map(({ stream }) => stream));
+    const kept = new Set(this.#all.map(({ stream }) => stream));
     for (const id of this.#streams.keys()) if (!kept.has(id)) this.#streams.delete(id);
     const held = left.filter(({ denied }) => !denied);
     this.#sendAll(
       "unsubscribe",
       held.map(({ name }) => name),
     );
+    this.noteState();
     return left.length;
   }
 
@@ -336,6 +378,7 @@ export class Connection {
     if (subscription && frame.type === "subscribed") this.#accept(subscription, frame);
     if (subscription && frame.type === "denied") this.#deny(subscription, frame.reason);
     if (subscription && frame.type === "retry") this.#postpone(subscription);
+    if (frame.type !== "message") this.noteState();
     if (frame.type === "error") console.warn(`${TAG}: ${frame.reason}`, frame.detail);
   }
 
@@ -418,8 +461,12 @@ export class Connection {
     return stream === null ? undefined : this.#streams.get(stream);
   }
 
+  get #all() {
+    return [...this.#subscriptions.values()];
+  }
+
   get #isWaiting() {
-    return [...this.#subscriptions.values()].some(({ waiting }) => waiting.length > 0);
+    return this.#all.some(({ waiting }) => waiting.length > 0);
   }
 
   // --- Messages
@@ -459,7 +506,7 @@ export class Connection {
   /** @type {(id: string, at: Position, data: string) => void} */
   #apply(id, at, data) {
     this.#show(data, { stream: id, ...at });
-    for (const { stream, sources } of this.#subscriptions.values()) {
+    for (const { stream, sources } of this.#all) {
       for (const source of sources) {
         const isNext = source.epoch === at.epoch && source.number === at.number - 1;
         if (stream === id && isNext) source.move(at);
@@ -470,9 +517,7 @@ export class Connection {
 
   /** @param {Stream} stream */
   #followers({ id }) {
-    const mine = [...this.#subscriptions.values()].filter(
-      ({ stream }) => stream === id,
-    );
+    const mine = this.#all.filter(({ stream }) => stream === id);
     return mine.flatMap(({ sources }) => [...sources].filter((one) => one.following));
   }
 
@@ -517,7 +562,7 @@ export class Connection {
     if (low >= stream.number) return;
     if (stream.repairedAt === low) return this.#lose(stream, positionOf(stream));
     stream.repairedAt = low;
-    for (const subscription of this.#subscriptions.values()) {
+    for (const subscription of this.#all) {
       if (subscription.stream !== stream.id) continue;
       for (const source of subscription.sources)
         source.following &&= Number(source.number) > low;

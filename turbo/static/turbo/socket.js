@@ -34,7 +34,8 @@ const STAY_AWAY = 4403;
  *
  * @typedef {object} Environment
  * @property {typeof WebSocket} [WebSocket]
- * @property {EventTarget} [window] for events of the page: shown, hidden, online
+ * @property {EventTarget & { navigator?: { onLine?: boolean } }} [window] for events of
+ *   the page: shown, hidden, online
  * @property {EventTarget & { hidden?: boolean, baseURI?: string }} [document]
  */
 
@@ -77,6 +78,15 @@ export class ReconnectingSocket {
 
   get isOpen() {
     return this.#isOpen;
+  }
+
+  // How often it has failed since it last worked.
+  get attempts() {
+    return this.#attempts;
+  }
+
+  get isOffline() {
+    return this.#options.window?.navigator?.onLine === false;
   }
 
   // The time at which the current socket was made, before its handshake.

@@ -15,8 +15,10 @@ import { socketAddress } from "./socket.js";
 export { Connection, Source };
 
 /**
- * @import { Detail, Kind, Notify } from "./connection.js"
+ * @import { Detail, Kind, Notify, State } from "./connection.js"
  * @import { Turbo } from "./rendering.js"
+ *
+ * @typedef {{ readonly id: string, readonly state: State, reconnect: () => void }} Handle
  */
 
 const isBrowser = globalThis.customElements !== undefined;
@@ -28,8 +30,33 @@ const connection = new Connection({
   url: addressOfStreams,
   renderer: turbo.then(rendererOf),
   settled: () => refresher.settled(),
+  changed: (detail) => fire("turbo-channels:state", detail),
   isVisiting: () => Boolean(turboOfPage()?.navigator?.currentVisit),
 });
+
+/**
+ * Dispatch an event on the document, and return whether it was not cancelled.
+ *
+ * @type {(name: string, detail: object) => boolean}
+ */
+function fire(name, detail) {
+  return document.dispatchEvent(new CustomEvent(name, { bubbles: true, detail }));
+}
+
+const global = /** @type {{ TurboChannels?: Handle } & typeof globalThis} */ (
+  globalThis
+);
+
+// The handle on the connection, also in the module's exports. If the page has loaded
+// this module from another address before, it is that one's, which has the connection.
+export const TurboChannels = global.TurboChannels ?? {
+  // It names this page until it is loaded anew.
+  id: Math.random().toString(36).slice(2),
+  get state() {
+    return connection.state;
+  },
+  reconnect: () => connection.reconnect(),
+};
 
 // Turbo is undefined until it is loaded.
 function turboOfPage() {
@@ -153,5 +180,7 @@ class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
 }
 
 // A page may load this module from two addresses.
-if (isBrowser && !customElements.get(TAG))
+if (isBrowser && !customElements.get(TAG)) {
+  global.TurboChannels = TurboChannels;
   customElements.define(TAG, StreamSourceElement);
+}

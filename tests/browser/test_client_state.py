@@ -1,0 +1,197 @@
+"""What a page says about its connection, and how a program uses it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Page
+
+from tests.browser.scripted import Site
+from tests.browser.watching import SOURCE, connected
+from tests.support.servers import PATIENCE
+
+pytestmark = pytest.mark.browser
+
+
+async def record_states(page: Page) -> None:
+    """Note every change of the state of the pages that are opened from now on."""
+    await page.add_init_script(
+        """
+        window.states = []
+        document.addEventListener("turbo-channels:state", ({ detail }) => {
+          window.states.push(detail)
+        })
+        """
+    )
+
+
+async def states(page: Page) -> list[str]:
+    """Return the states so far; each begins where the one before ended."""
+    noted: list[dict[str, Any]] = await page.evaluate("window.states")
+    ends = [change["state"] for change in noted]
+    assert [change["previous"] for change in noted] == ["idle", *ends][:-1]
+    return ends
+
+
+async def is_in_state(page: Page, state: str) -> None:
+    """Wait until the page is in a state, and has said so."""
+    await page.wait_for_function(
+        "(state) => TurboChannels.state === state && states.at(-1)?.state === state",
+        arg=state,
+        timeout=1_000 * PATIENCE,
+    )
+
+
+# --- The event
+
+
+async def test_page_says_when_it_is_connected(site: Site, page: Page) -> None:
+    await record_states(page)
+    site.show("/", "chat", "room")
+
+    await page.goto(site.url())
+    await is_in_state(page, "connected")
+
+    assert await states(page) == ["connecting", "connected"]
+
+
+async def test_page_says_when_the_connection_is_lost(site: Site, page: Page) -> None:
+    await record_states(page)
+    site.show("/", "chat")
+    await page.goto(site.url())
+    await is_in_state(page, "connected")
+
+    (await site.socket()).cut()
+    await site.subscription("chat", 2)
+    await is_in_state(page, "connected")
+
+    assert await states(page) == [
+        "connecting",
+        "connected",
+        "disconnected",
+        "connected",
+    ]
+
+
+async def test_page_without_streams_says_nothing(site: Site, page: Page) -> None:
+    await record_states(page)
+    site.show("/", body="<p>plain</p>")
+
+    await page.goto(site.url())
+    await page.wait_for_function("window.TurboChannels")
+
+    assert await page.evaluate("TurboChannels.state") == "idle"
+    assert await states(page) == []
+
+
+async def test_visit_to_a_page_without_streams_ends_idle(
+    site: Site, page: Page
+) -> None:
+    await record_states(page)
+    site.show("/", "chat")
+    site.show("/plain")
+    await page.goto(site.url())
+    await is_in_state(page, "connected")
+
+    await page.evaluate("Turbo.visit('/plain')")
+    await is_in_state(page, "idle")
+
+    assert await states(page) == ["connecting", "connected", "idle"]
+
+
+async def test_preview_is_not_connected_and_not_a_change(
+    site: Site, page: Page
+) -> None:
+    await record_states(page)
+    site.show("/", "chat")
+    site.show("/other", "room")
+    await page.goto(site.url())
+    await is_in_state(page, "connected")
+    await page.evaluate("Turbo.visit('/other')")
+    await site.subscription("room")
+    await is_in_state(page, "connected")
+    release = site.hold("/")
+
+    await page.evaluate("Turbo.visit('/')")
+    await page.wait_for_selector("html[data-turbo-preview]")
+    assert await page.locator(f"{SOURCE}[connected]").count() == 0
+    await page.evaluate("new Promise((resolve) => setTimeout(resolve))")
+    assert await page.evaluate("TurboChannels.state") == "connected"
+    before = await states(page)
+    release()
+    await site.subscription("chat", 2)
+    await is_in_state(page, "connected")
+
+    assert (await states(page))[len(before) :] == ["connecting", "connected"]
+
+
+# --- The handle
+
+
+async def test_module_exports_the_handle_of_the_page(site: Site, page: Page) -> None:
+    site.show("/", "chat")
+    await page.goto(site.url())
+    await connected(page)
+
+    exported = await page.evaluate(
+        """async () => {
+            const client = await import("/static/turbo-channels.js")
+            return client.TurboChannels === window.TurboChannels
+        }"""
+    )
+
+    assert exported
+    assert await page.evaluate("Object.keys(TurboChannels).sort()") == [
+        "id",
+        "reconnect",
+        "state",
+    ]
+
+
+async def test_second_copy_of_the_module_has_the_handle_of_the_first(
+    site: Site, page: Page
+) -> None:
+    site.show("/", "chat")
+    await page.goto(site.url())
+    await connected(page)
+    await page.evaluate("window.first = TurboChannels")
+
+    second = await page.evaluate(
+        """async () => {
+            const { TurboChannels } = await import("/static/turbo-channels.js?copy")
+            return [TurboChannels === first, window.TurboChannels === first]
+        }"""
+    )
+
+    assert second == [True, True]
+    assert await page.evaluate("TurboChannels.state") == "connected"
+
+
+async def test_reconnect_opens_a_new_socket(site: Site, page: Page) -> None:
+    site.show("/", "chat")
+    await page.goto(site.url())
+    await connected(page)
+
+    await page.evaluate("TurboChannels.reconnect()")
+    await site.subscription("chat", 2)
+    await connected(page)
+
+    assert [socket.is_open for socket in site.sockets] == [False, True]
+
+
+async def test_id_stays_over_visits_and_new_sockets(site: Site, page: Page) -> None:
+    site.show("/", "chat")
+    site.show("/other", "room")
+    await page.goto(site.url())
+    await connected(page)
+    first = await page.evaluate("TurboChannels.id")
+
+    await page.evaluate("Turbo.visit('/other')")
+    await site.subscription("room")
+    await page.evaluate("TurboChannels.reconnect()")
+    await site.socket(2)
+    assert await page.evaluate("TurboChannels.id") == first
+    await page.reload()
+
+    assert await page.evaluate("TurboChannels.id") != first
