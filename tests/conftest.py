@@ -70,6 +70,7 @@ _PROCESSES = {
     "chromium",
     "daphne",
     "distributions",
+    "firefox",
     "make_project",
     "postgres",
     "uvicorn",

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from tests.browser.scripted import Site
+from tests.support.firefox import Firefox, FirefoxPage, find_firefox
+
+_NO_FIREFOX = (
+    "no Firefox: install the package 'firefox-esr' of your system, "
+    "or set TURBO_FIREFOX to the program"
+)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -12,3 +20,24 @@ async def site() -> AsyncIterator[Site]:
     """A site whose wire protocol the test scripts."""
     async with Site().running() as site:
         yield site
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def firefox() -> AsyncIterator[Firefox]:
+    """The Firefox of this machine; without one the test is skipped."""
+    found = find_firefox()
+    if found is None:
+        required = os.environ.get("TURBO_REQUIRE_BROWSER") == "1"
+        (pytest.fail if required else pytest.skip)(_NO_FIREFOX)
+    async with Firefox.running(found) as firefox:
+        yield firefox
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def firefox_page(firefox: Firefox) -> AsyncIterator[FirefoxPage]:
+    """A page in Firefox; an uncaught JavaScript error fails the test."""
+    firefox.errors.clear()
+    firefox.questions.clear()
+    async with firefox.page() as page:
+        yield page
+    assert firefox.errors == []

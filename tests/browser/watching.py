@@ -7,6 +7,7 @@ from typing import Any
 
 from playwright.async_api import Page
 
+from tests.support.firefox import FirefoxPage
 from tests.support.servers import PATIENCE
 
 SOURCE = "turbo-channels-stream-source"
@@ -17,7 +18,7 @@ async def texts(page: Page, stream: str = "chat") -> list[str]:
     return await page.locator(f"#{stream} li").all_inner_texts()
 
 
-async def shows(page: Page, *expected: str, stream: str = "chat") -> None:
+async def shows(page: Page | FirefoxPage, *expected: str, stream: str = "chat") -> None:
     """Wait until a stream's list is exactly this."""
     await page.wait_for_function(
         """([id, expected]) => {
@@ -29,7 +30,7 @@ async def shows(page: Page, *expected: str, stream: str = "chat") -> None:
     )
 
 
-async def connected(page: Page, number: int = 1) -> None:
+async def connected(page: Page | FirefoxPage, number: int = 1) -> None:
     """Wait until so many sources of the page are connected."""
     await page.wait_for_function(
         """([selector, number]) =>
