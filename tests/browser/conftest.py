@@ -38,6 +38,7 @@ async def firefox_page(firefox: Firefox) -> AsyncIterator[FirefoxPage]:
     """A page in Firefox; an uncaught JavaScript error fails the test."""
     firefox.errors.clear()
     firefox.questions.clear()
+    firefox.asked.clear()
     async with firefox.page() as page:
         yield page
     assert firefox.errors == []

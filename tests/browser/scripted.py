@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -37,7 +38,19 @@ POLICY = (
 SCRIPTS = ("turbo.js", "turbo-channels.js")
 
 Frame: TypeAlias = dict[str, Any]
-View: TypeAlias = Callable[[], str | Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A response that is no ordinary page; with ``status`` 0 the connection breaks."""
+
+    text: str = ""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Page: TypeAlias = str | Reply
+View: TypeAlias = Callable[[], Page | Awaitable[Page]]
 
 
 @dataclass(eq=False)
@@ -106,9 +119,9 @@ class Site:
         """Render a page at once; answer with it when the result is called."""
         view, released = self.views[path], asyncio.Event()
 
-        async def held() -> str:
+        async def held() -> Page:
             html = view()
-            assert isinstance(html, str)
+            assert isinstance(html, Page)
             await released.wait()
             return html
 
@@ -285,16 +298,31 @@ class Site:
         if path not in self.views:
             return self._respond(b"not here", "text/html", status=404)
         page = self.views[path]()
-        text = page if isinstance(page, str) else await page
-        return self._respond(text.encode(), "text/html; charset=utf-8")
+        page = page if isinstance(page, Page) else await page
+        reply = page if isinstance(page, Reply) else Reply(page)
+        if reply.status == 0:
+            connection.transport.abort()
+        return self._respond(
+            reply.text.encode(),
+            "text/html; charset=utf-8",
+            status=reply.status,
+            extra=reply.headers,
+        )
 
-    def _respond(self, body: bytes, content_type: str, status: int = 200) -> Response:
+    def _respond(
+        self,
+        body: bytes,
+        content_type: str,
+        status: int = 200,
+        extra: Mapping[str, str] = MappingProxyType({}),
+    ) -> Response:
         headers = {
             "Content-Type": content_type,
             "Content-Length": str(len(body)),
             "Content-Security-Policy": POLICY,
             "Connection": "close",
             **self.headers,
+            **extra,
         }
         return Response(status, "", Headers(headers), body)
 

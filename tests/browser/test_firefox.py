@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.scripted import Site
+from tests.browser.scripted import Reply, Site
 from tests.browser.watching import connected, shows
-from tests.support.firefox import BiDiError, FirefoxPage
+from tests.support.firefox import BiDiError, Firefox, FirefoxPage
 
 pytestmark = pytest.mark.browser
 
@@ -26,6 +26,101 @@ async def test_nothing_is_lost_or_doubled_over_cuts(
     await site.publish("chat", "last")
 
     await shows(firefox_page, *site.log["chat"])
+
+
+async def test_page_kept_by_the_browser_comes_back_whole(
+    site: Site, firefox_page: FirefoxPage
+) -> None:
+    page = firefox_page
+    site.show("/", "chat", body='<a href="/other" data-turbo="false">go</a>')
+    site.show("/other", "room")
+    await page.goto(site.url())
+    await connected(page)
+    socket = await site.socket()
+    await page.evaluate(
+        """() => {
+            window.returns = []
+            addEventListener("pageshow", ({ persisted }) => returns.push(persisted))
+        }"""
+    )
+
+    await page.click("a")
+    await page.wait_for_function("location.pathname === '/other'")
+    await connected(page)
+    await site.until(lambda: not socket.is_open)
+    await site.publish("chat", "missed")
+    await page.go_back()
+    assert (await site.subscription("chat", 2))["since"] == "e1:0"
+    await site.publish("chat", "live")
+    await shows(page, "missed", "live")
+
+    assert await page.evaluate("window.returns") == [True]
+    assert site.requests == ["/", "/other"]
+    assert len(site.open_sockets()) == 1
+
+
+@pytest.mark.parametrize("name", ["download", "nothing", "mail"])
+async def test_page_that_stays_has_its_socket_again(
+    site: Site, firefox_page: FirefoxPage, name: str
+) -> None:
+    """Firefox closes it for a download, and keeps it for what is no page."""
+    page = firefox_page
+    site.views["/download"] = lambda: Reply(
+        "data", headers={"Content-Disposition": "attachment", "Content-Type": "x/y"}
+    )
+    site.views["/nothing"] = lambda: Reply("", status=204)
+    links = {"download": "/download", "nothing": "/nothing", "mail": "mailto:a@b.test"}
+    link = f'<a href="{links[name]}" data-turbo="false">go</a>'
+    site.show("/", "chat", body=link)
+    await page.goto(site.url())
+    await connected(page)
+
+    await page.click("a")
+    if name != "mail":
+        await site.requested(links[name], 1)
+        await site.subscription("chat", 2)
+    await site.publish("chat", "still here")
+
+    await shows(page, "still here")
+
+
+async def test_person_who_does_not_leave_has_the_socket_again(
+    site: Site, firefox_page: FirefoxPage
+) -> None:
+    """The page's own question is asked once; the client asks none."""
+    page = firefox_page
+    site.show("/", "chat", body='<a href="/other" data-turbo="false">go</a><input>')
+    site.show("/other", body='<p id="other">')
+    await page.goto(site.url())
+    await connected(page)
+    await page.fill("input", "text")
+    await page.evaluate(
+        "void addEventListener('beforeunload', (event) => event.preventDefault())"
+    )
+
+    await page.click("a")
+    await page.stay()
+    await site.subscription("chat", 2)
+    await site.publish("chat", "still here")
+    await shows(page, "still here")
+
+    assert site.requests == ["/"]
+
+
+async def test_nobody_is_asked_whether_to_leave(
+    site: Site, firefox: Firefox, firefox_page: FirefoxPage
+) -> None:
+    page = firefox_page
+    site.show("/", "chat", body='<a href="/other" data-turbo="false">go</a><input>')
+    site.show("/other", body='<p id="other">')
+    await page.goto(site.url())
+    await connected(page)
+    await page.fill("input", "text")
+
+    await page.click("a")
+    await page.wait_for_selector("#other")
+
+    assert firefox.questions == []
 
 
 async def test_a_person_works_in_it(site: Site, firefox_page: FirefoxPage) -> None:

@@ -496,6 +496,104 @@ describe("the page's life", () => {
   }
 });
 
+// Firefox keeps no page that has a socket when another page is asked for.
+describe("the page's life in Firefox", () => {
+  let frames;
+
+  const frame = (readyState) => ({
+    hidden: false,
+    contentDocument: { readyState },
+    contentWindow: { WebSocket: class extends FakeSocket {} },
+    remove() {
+      frames = frames.filter((other) => other !== this);
+    },
+  });
+
+  const firefox = ({ readyState = "complete" } = {}) => ({
+    window: Object.assign(new FakeTarget(), { mozInnerScreenX: 0 }),
+    document: Object.assign(new FakeTarget(), {
+      createElement: () => frame(readyState),
+      documentElement: { append: (element) => frames.push(element) },
+    }),
+  });
+
+  const openIn = async (browser) => {
+    frames = [];
+    const server = await open(browser);
+    page = browser;
+    return server;
+  };
+
+  test("the socket belongs to a hidden frame", async () => {
+    const server = await openIn(firefox());
+
+    assert.deepEqual(
+      frames.map(({ hidden }) => hidden),
+      [true],
+    );
+    assert.ok(server instanceof frames[0].contentWindow.WebSocket);
+    socket.disconnect();
+    assert.deepEqual(frames, []);
+  });
+
+  test("a frame that is not loaded has no socket", async () => {
+    const server = await openIn(firefox({ readyState: "uninitialized" }));
+
+    assert.equal(server.constructor, FakeSocket);
+  });
+
+  test("when another page is asked for, the frame goes", async () => {
+    const server = await openIn(firefox());
+
+    await page.window.fire("beforeunload");
+
+    assert.deepEqual([server.isClosed, frames, ends], [true, [], [false]]);
+  });
+
+  test("a page that stays has a socket again", async () => {
+    await openIn(firefox());
+
+    await page.window.fire("beforeunload");
+    await pass(DEFAULTS.stay - 1);
+    assert.equal(count(), 1);
+    await pass(1);
+
+    assert.equal(count(), 2);
+  });
+
+  test("an attempt that is due waits, too", async () => {
+    const server = await openIn(firefox());
+    await server.end(1006);
+
+    await page.window.fire("beforeunload");
+    await pass(DEFAULTS.stay - 1);
+
+    assert.equal(count(), 1);
+  });
+
+  test("a page that comes back reconnects once", async () => {
+    await openIn(firefox());
+
+    await page.window.fire("beforeunload");
+    await page.window.fire("pagehide", { persisted: true });
+    await pass(60_000);
+    assert.equal(count(), 1);
+    await page.window.fire("pageshow", { persisted: true });
+    await last().accept();
+    await pass(20_000);
+
+    assert.equal(count(), 2);
+  });
+
+  test("other browsers need none of it", async () => {
+    const server = await open();
+
+    await page.window.fire("beforeunload");
+
+    assert.equal(server.isClosed, false);
+  });
+});
+
 describe("the address", () => {
   test("http becomes ws, and what is relative follows the base", () => {
     assert.equal(socketAddress("http://a.test/ws/"), "ws://a.test/ws/");

@@ -71,6 +71,7 @@ class Firefox:
         self.errors: list[str] = []
         #: Questions to the user, of all pages.
         self.questions: list[str] = []
+        self.asked = asyncio.Event()
 
     @classmethod
     @asynccontextmanager
@@ -98,7 +99,8 @@ class Firefox:
                 await process.wait()
 
     async def _begin(self) -> None:
-        await self.send("session.new", capabilities={})
+        prompts = {"unhandledPromptBehavior": {"default": "ignore"}}
+        await self.send("session.new", capabilities={"alwaysMatch": prompts})
         events = ["log.entryAdded", "browsingContext.userPromptOpened"]
         await self.send("session.subscribe", events=events)
 
@@ -133,6 +135,7 @@ class Firefox:
         """Note an entry of the console or a question to the user."""
         if event.get("type") == "beforeunload":
             self.questions.append(event["type"])
+            self.asked.set()
         elif event.get("type") == "javascript" and event["level"] == "error":
             self.errors.append(event["text"])
 
@@ -293,6 +296,12 @@ class FirefoxPage:
     async def check(self, selector: str) -> None:
         if not await self.is_checked(selector):
             await self.click(selector)
+
+    async def stay(self) -> None:
+        """Answer no to the question whether to leave the page."""
+        async with asyncio.timeout(PATIENCE):
+            await self._firefox.asked.wait()
+        await self._send("browsingContext.handleUserPrompt", accept=False)
 
     async def select_option(self, selector: str, value: str) -> None:
         """Choose as the list of a menu does: headless Firefox shows none."""

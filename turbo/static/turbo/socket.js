@@ -17,6 +17,7 @@ export const DEFAULTS = {
   backoff: 500, // reconnect after random() * backoff * 2 ** attempts, …
   longest: 12_000, // … at most
   restart: 2_000, // … or random() * restart when the server asks to reconnect
+  stay: 2_000, // from asking for another page, which may be a download (Firefox)
   patience: 10_000, // for the handshake
   silence: 30_000, // without a message before a ping is sent
   echo: 5_000, // for the answer to a ping
@@ -57,6 +58,8 @@ export class ReconnectingSocket {
   #options;
   /** @type {WebSocket | null} */
   #socket = null;
+  /** @type {HTMLElement | null} that the socket belongs to */
+  #frame = null;
   #isOpen = false;
   #isSuspended = false;
   #attempts = 0;
@@ -143,12 +146,31 @@ export class ReconnectingSocket {
 
   #open() {
     if (this.#socket || this.#isSuspended || !this.#options.isWanted()) return;
-    this.#socket = new this.#options.WebSocket(this.#options.url());
+    this.#socket = new (this.#socketClass())(this.#options.url());
     this.#socket.onopen = () => this.#opened();
     this.#socket.onmessage = ({ data }) => this.#received(data);
     this.#socket.onclose = ({ code }) => this.#closed(code);
     this.#openedAt = this.#heardAt = Date.now();
     this.#ticking = setInterval(() => this.#tick(), this.#options.tick);
+  }
+
+  /**
+   * Firefox keeps no page that has a socket when another page is asked for. Closing one
+   * takes a round trip, but if it belongs to a frame it goes with the frame.
+   *
+   * @returns {typeof WebSocket}
+   */
+  #socketClass() {
+    const { WebSocket, window } = this.#options;
+    const document = /** @type {Document} */ (this.#options.document);
+    if (!isFirefox(window)) return WebSocket;
+    const frame = (this.#frame = document.createElement("iframe"));
+    frame.hidden = true;
+    document.documentElement.append(frame);
+    const { contentDocument, contentWindow } = frame;
+    // Older versions load the document of a frame later, and close its sockets then.
+    const isLoaded = contentDocument?.readyState === "complete";
+    return isLoaded ? /** @type {any} */ (contentWindow).WebSocket : WebSocket;
   }
 
   #openNow() {
@@ -205,6 +227,8 @@ export class ReconnectingSocket {
     if (this.#socket === null) return;
     Object.assign(this.#socket, { onopen: null, onmessage: null, onclose: null });
     this.#socket.close();
+    this.#frame?.remove();
+    this.#frame = null;
     clearInterval(this.#ticking);
     this.#socket = null;
     this.#isOpen = false;
@@ -238,11 +262,19 @@ export class ReconnectingSocket {
     /** @type {(target: EventTarget | undefined, name: string, act: (event: any) => void) => void} */
     const on = (target, name, act) => target?.addEventListener(name, act, { signal });
     on(window, "pagehide", ({ persisted }) => persisted && this.#suspend());
+    if (isFirefox(window)) on(window, "beforeunload", () => this.#leave());
     on(window, "pageshow", ({ persisted }) => persisted && this.#wake());
     on(document, "freeze", () => this.#suspend());
     on(document, "resume", () => this.#wake());
     on(document, "visibilitychange", () => document?.hidden || this.#wake());
     on(window, "online", () => this.#wake());
+  }
+
+  // Firefox closes all sockets now, also for a download, and tells nobody that the page
+  // stays.
+  #leave() {
+    clearTimeout(this.#returning);
+    this.#comeBack(this.#options.stay);
   }
 
   // A page that the browser freezes or caches must not have an open socket.
@@ -259,6 +291,9 @@ export class ReconnectingSocket {
     else this.#openNow();
   }
 }
+
+/** @param {object} [window] */
+const isFirefox = (window = {}) => "mozInnerScreenX" in window;
 
 /** @typedef {ReturnType<typeof setTimeout> | undefined} Timer */
 
