@@ -67,6 +67,10 @@ export class Edits {
     this.#note(this.#observer.takeRecords());
   }
 
+  get isServing() {
+    return this.#serving > 0;
+  }
+
   // The elements whose children were edited.
   get parents() {
     return [...this.#children.keys()].filter((parent) => parent.isConnected);

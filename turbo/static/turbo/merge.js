@@ -78,12 +78,18 @@ export class Merge {
   isInUse(element = document.body) {
     this.#edits.flush();
     const active = document.activeElement;
+    const isFocused = element !== document.body && element.contains(active);
     return (
       element.querySelector(OPEN) !== null ||
-      (element.contains(active) && isEditable(active)) ||
+      (isFocused && isEditable(active)) ||
       [...element.querySelectorAll("form")].some((form) => this.#isInvalid(form)) ||
       this.#typed(element).length > 0
     );
+  }
+
+  // Whether an animation of an element is not done yet.
+  get isRendering() {
+    return this.#edits.isServing;
   }
 
   // --- What was saved

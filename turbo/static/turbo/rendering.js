@@ -26,10 +26,14 @@
  * @typedef {{ newStream: StreamElement, render: (stream: StreamElement) => void }} Rendering
  */
 
+const PATIENCE = 5_000; // ms for the animation of an element
+
 /**
- * Show `html` at once, where Turbo would wait for the next animation frame. So it is
- * certain which page it goes to, even if a visit replaces the page or the page is
- * hidden.
+ * Return a function that shows the messages of streams, one after the other.
+ *
+ * It does so at once, where Turbo would wait for the next animation frame. So it is
+ * certain which page they go to, even if a visit replaces the page or the page is hidden.
+ * Only the end of an animation that the page has put into `detail.render` is waited for.
  *
  * @param {Turbo} Turbo
  * @returns {Render}
@@ -37,8 +41,33 @@
 export function rendererOf(Turbo) {
   /** @type {Map<string, { epoch?: string, number: number, repeated: number }>} */
   const refreshes = new Map(); // by stream id
+  /** @type {[string, Message][]} */
+  const waiting = [];
+  let isShowing = false;
 
-  return (html, { stream, epoch, number }) => {
+  // The page is kept as it is now, with the positions of what is waiting.
+  addEventListener("turbo:before-cache", () => {
+    for (const [html, message] of waiting.splice(0)) show(html, message);
+  });
+
+  return (html, message) => {
+    waiting.push([html, message]);
+    if (!isShowing) showNext();
+  };
+
+  async function showNext() {
+    isShowing = true;
+    for (let next = waiting.shift(); next; next = waiting.shift()) {
+      let timer;
+      const late = new Promise((resolve) => (timer = setTimeout(resolve, PATIENCE)));
+      await Promise.race([show(...next), late]);
+      clearTimeout(timer);
+    }
+    isShowing = false;
+  }
+
+  /** @type {(html: string, message: Message) => Promise<unknown>} */
+  async function show(html, message) {
     /** @type {CustomEvent<Rendering>[]} */
     const events = [];
     /** @param {any} event */
@@ -46,18 +75,22 @@ export function rendererOf(Turbo) {
     addEventListener("turbo:before-stream-render", collect, true);
     try {
       Turbo.renderStreamMessage(html);
+    } catch (error) {
+      console.error(error); // an invalid message must not stop the others
     } finally {
       removeEventListener("turbo:before-stream-render", collect, true);
     }
     const shown = events.filter(({ defaultPrevented }) => !defaultPrevented);
     /** @param {CustomEvent<Rendering>} event */
     const isRefresh = ({ detail }) => detail.newStream.action === "refresh";
-    const isStale = shown.some(isRefresh) && isRepeated({ stream, epoch, number });
-    for (const event of shown) {
-      if (isStale && isRefresh(event)) event.detail.render = () => {};
-      else renderNow(event.detail);
-    }
-  };
+    const isStale = shown.some(isRefresh) && isRepeated(message);
+    return Promise.allSettled(
+      shown.map((event) => {
+        if (isStale && isRefresh(event)) event.detail.render = async () => {};
+        return renderNow(event.detail);
+      }),
+    );
+  }
 
   /**
    * Return whether a refresh has been repeated too often. A page from a cache gets the
@@ -87,4 +120,5 @@ function renderNow(detail) {
   const rendering = (async () => render(newStream))();
   rendering.catch(() => {});
   detail.render = () => rendering;
+  return rendering;
 }
