@@ -46,21 +46,21 @@ export class Merge {
     this.#turbo = turbo;
     this.#conflicted = conflicted;
     /** @type {(name: string, act: (event: any) => void) => void} */
-    const on = (name, act) => addEventListener(`turbo${name}`, act);
-    on(":before-morph-element", (event) => this.#morph(event));
-    on(":before-stream-render", ({ detail }) => this.#serve(detail));
-    on(":before-frame-render", ({ detail, target }) =>
+    const on = (name, act) => addEventListener(name, act);
+    on("turbo:before-morph-element", (event) => this.#morph(event));
+    on("turbo:before-stream-render", ({ detail }) => this.#serve(detail));
+    on("turbo:before-frame-render", ({ detail, target }) =>
       this.#serve(detail, { isMerge: () => this.#reloading.delete(target) }),
     );
-    on(":before-render", ({ detail }) => {
+    on("turbo:before-render", ({ detail }) => {
       const isMerge = () => detail.renderMethod === "morph" && this.isRefresh;
       this.#serve(detail, { isMerge, isPage: true });
     });
-    on(":visit", () => this.isRefresh || (this.#invalid = null));
-    on(":submit-end", ({ detail, target }) =>
+    on("turbo:visit", () => this.isRefresh || (this.#invalid = null));
+    on("turbo:submit-end", ({ detail, target }) =>
       detail.success ? this.#saved(target) : (this.#invalid = keyOf(target)),
     );
-    on("-channels:saved", ({ target }) => this.#saved(target));
+    on("turbo-channels:saved", ({ target }) => this.#saved(target));
     addEventListener("reset", ({ target }) =>
       fieldsOf(/** @type {Element} */ (target)).forEach(reset),
     );

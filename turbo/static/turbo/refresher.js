@@ -27,9 +27,9 @@ const PAUSE = 1_000; // ms before the first, at most
 const WAITS = 20; // quarters of it, for animations
 const DEBOUNCE = 150; // ms before one that a stream asks for, as in Turbo
 
-/** @type {(kind: string, detail?: object) => void} */
-const tell = (kind, detail) =>
-  document.dispatchEvent(new CustomEvent(`turbo-channels:${kind}`, { detail }));
+/** @type {(name: string, detail?: object) => void} */
+const tell = (name, detail) =>
+  document.dispatchEvent(new CustomEvent(name, { detail }));
 
 export class Refresher {
   #turbo;
@@ -75,7 +75,7 @@ export class Refresher {
   settled() {
     if (this.#sources.size > 0 || this.#rounds === 0) return;
     this.#rounds = 0;
-    tell("healed");
+    tell("turbo-channels:healed");
   }
 
   /** @param {Turbo} Turbo */
@@ -201,7 +201,7 @@ export class Refresher {
     this.#sources.clear();
     this.#wish = null;
     console.warn(`${TAG}: ${reason}, the page may be out of date`);
-    tell("gave-up", { reason });
+    tell("turbo-channels:gave-up", { reason });
     showBar(Turbo);
   }
 
