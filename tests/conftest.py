@@ -11,6 +11,7 @@ import inspect
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from django.core import signing
 from django.test import override_settings
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+import hatch_build
 from tests.settings import sqlite_database
 from tests.support.browsers import FLAGS, find_chromium
 from tests.support.servers import (
@@ -51,9 +53,17 @@ _NO_BROWSER = (
 )
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        _build_client()
     settings.SCRATCH.mkdir(exist_ok=True)
     expect.set_options(timeout=1_000 * PATIENCE)
+
+
+def _build_client() -> None:
+    """Pages of the tests get the minified modules: let them fit what was edited."""
+    with suppress(RuntimeError):  # test_build_hook.py reports it
+        hatch_build.build(Path(hatch_build.__file__).parent)
 
 
 def pytest_unconfigure() -> None:

@@ -13,9 +13,9 @@ from django.utils.functional import SimpleLazyObject
 
 HEAD = (
     '<meta name="turbo-channels-url" content="/ws/">\n{meta}'
-    '<script type="module" src="/static/turbo/turbo.js"{nonce} '
+    '<script type="module" src="/static/turbo/turbo.min.js"{nonce} '
     'data-turbo-track="reload"></script>\n'
-    '<script type="module" src="/static/turbo/turbo-channels.js"{nonce} '
+    '<script type="module" src="/static/turbo/turbo-channels.min.js"{nonce} '
     'data-turbo-track="reload"></script>\n'
 )
 
@@ -38,6 +38,11 @@ def head(**context: Any) -> str:
 
 def test_head_loads_turbo_before_the_client() -> None:
     assert head() == HEAD.format(meta="", nonce="")
+
+
+@override_settings(DEBUG=True)
+def test_head_loads_the_modules_as_they_were_written_while_debug_is_on() -> None:
+    assert head() == HEAD.format(meta="", nonce="").replace(".min.js", ".js")
 
 
 @pytest.mark.parametrize("nonce", ["r4nd0m", LazyNonce()], ids=["text", "lazy"])

@@ -68,6 +68,10 @@ def collected(root: Path, name: str) -> Path:
     return root / url.removeprefix("/static/")
 
 
+def minified(name: str) -> str:
+    return name.replace(".js", ".min.js")
+
+
 def imported(path: Path) -> list[Path]:
     """Return the modules that a module imports, and those that they import."""
     names = re.findall(r'(?m)^import .* from "\./(.+)";$', path.read_text())
@@ -116,6 +120,34 @@ def test_a_client_imports_the_hashed_file_where_django_is_asked_for_it(
     for part in CLIENTS[name]:
         (root / "turbo" / part).unlink()
     assert loads(client)
+
+
+@pytest.mark.parametrize("storage", [PLAIN, HASHED, MODULES])
+def test_a_minified_client_needs_no_other_file(
+    collect: Collect, storage: str, tmp_path: Path
+) -> None:
+    root = collect(storage)
+    for name in CLIENTS:
+        alone = tmp_path / "alone" / name
+        alone.parent.mkdir(exist_ok=True)
+        alone.write_bytes(collected(root, minified(name)).read_bytes())
+
+        assert loads(alone)
+
+
+@pytest.mark.parametrize("storage", [PLAIN, HASHED, MODULES])
+def test_a_minified_file_names_its_map_as_it_was_collected(
+    collect: Collect, storage: str
+) -> None:
+    root = collect(storage)
+    for name in ["turbo.js", *CLIENTS]:
+        script = collected(root, minified(name))
+        source_map = collected(root, f"{minified(name)}.map")
+        last = script.read_text().splitlines()[-1]
+
+        assert last == f"//# sourceMappingURL={source_map.name}"
+        assert json.loads(source_map.read_text())["sources"]
+        assert (script.name == minified(name)) == (storage == PLAIN)
 
 
 @pytest.mark.parametrize(("storage", "changes"), [(HASHED, False), (MODULES, True)])

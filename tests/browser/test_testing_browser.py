@@ -181,7 +181,7 @@ async def test_a_denial_is_told_at_once(url: str, page: Page) -> None:
 
 
 async def test_a_page_that_is_not_connected_in_time(url: str, page: Page) -> None:
-    await page.route("**/turbo-channels.js", lambda route: route.abort())
+    await page.route("**/turbo-channels.min.js", lambda route: route.abort())
     await page.goto(f"{url}/boards/1/")
 
     with pytest.raises(AssertionError) as caught:

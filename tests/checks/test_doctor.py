@@ -121,16 +121,16 @@ def test_files_that_are_not_looked_for_are_told(settings: Any) -> None:
 
     [missing, *_] = [f for f in examine_installation() if f.decision == "failure"]
 
-    assert missing.text == "The static file turbo/turbo.js is missing."
+    assert missing.text == "The static file turbo/turbo.min.js is missing."
     assert missing.hint.endswith("AppDirectoriesFinder to STATICFILES_FINDERS.")
 
 
 def test_files_that_the_package_lacks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installation, "FILES", ["turbo/nothing.js"])
+    monkeypatch.setattr(installation, "FILES", ["nothing.js"])
 
     [missing] = [f for f in examine_installation() if f.decision == "failure"]
 
-    assert missing.text == "The static file turbo/nothing.js is missing."
+    assert missing.text == "The static file turbo/nothing.min.js is missing."
     assert "Install the package from a wheel" in missing.hint
 
 
@@ -138,7 +138,7 @@ def test_files_that_are_not_collected_are_told(settings: Any, tmp_path: Any) -> 
     settings.STATIC_ROOT = tmp_path
 
     assert (
-        "The static file turbo/turbo.js has not been collected to STATIC_ROOT."
+        "The static file turbo/turbo.min.js has not been collected to STATIC_ROOT."
     ) in found("warning")
 
 
@@ -398,7 +398,7 @@ def test_the_command_prints_each_finding() -> None:
 
     lines = out.getvalue().splitlines()
     assert lines[-1] == "Messages get through."
-    assert "ok    The static file turbo/turbo.js is found." in lines
+    assert "ok    The static file turbo/turbo.min.js is found." in lines
     assert {line[:6] for line in lines[:-1]} == {"ok    ", "note  ", "      "}
 
 

@@ -214,7 +214,7 @@ async def test_the_site_of_the_how_to_and_its_rolling_restart(site: Site) -> Non
         for number in site.servers:
             await site.wait_for_clock(number, http.cookies["sessionid"])
         html = (await http.get("/rooms/1/")).text
-        script = re.findall(r'src="(/static/turbo/turbo-channels\.\w+\.js)"', html)[0]
+        script = re.findall(r'src="(/\S+/turbo-channels\.min\.\w+\.js)"', html)[0]
         csrf = {"X-CSRFToken": http.cookies["csrftoken"]}
 
         answers: Counter[int] = Counter()
@@ -242,8 +242,8 @@ async def test_the_site_of_the_how_to_and_its_rolling_restart(site: Site) -> Non
 
         assert answers.keys() == {200}, answers
         client = (await http.get(script)).text
-        (socket,) = re.findall(r'from "\./(socket\.\w+\.js)";', client)
-        assert (await http.get(f"/static/turbo/{socket}")).status_code == 200
+        (source_map,) = re.findall(r"//# sourceMappingURL=(\S+)", client)
+        assert (await http.get(f"/static/turbo/{source_map}")).status_code == 200
     order = [int(re.findall(r"message (\d+)<", text)[0]) for text in shown()]
     assert order == list(range(20))
     assert (page.gaps, page.doubled, page.denied) == (0, 0, [])

@@ -43,6 +43,7 @@ def set_up() -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
     os.environ.setdefault("SECRET_KEY", "only for these examples")
     os.environ["DATABASE"] = ":memory:"
+    os.environ["DEBUG"] = "0"
     import django
     from django.core.management import call_command
     from django.test.utils import setup_test_environment

@@ -25,13 +25,14 @@ from turbo.checks.finding import Finding
 from turbo.checks.peers import check_peers
 from turbo.checks.setup import check_setup
 from turbo.checks.streams import check_streams
+from turbo.http.client_files import client_file
 from turbo.middleware import TurboMiddleware
 from turbo.streams.registry import stream_classes
 
 __all__ = ["examine_installation"]
 
 MIDDLEWARE = "turbo.middleware.TurboMiddleware"
-FILES = ("turbo/turbo.js", "turbo/turbo-channels.js")
+FILES = ("turbo.js", "turbo-channels.js")
 
 
 def examine_installation() -> Iterator[Finding]:
@@ -112,7 +113,7 @@ def _static_files() -> Iterator[Finding]:
         )
         return
     for name in FILES:
-        yield _static_file(name)
+        yield _static_file(client_file(name))
 
 
 def _static_file(name: str) -> Finding:
@@ -123,8 +124,8 @@ def _static_file(name: str) -> Finding:
             "Add django.contrib.staticfiles.finders.AppDirectoriesFinder to "
             "STATICFILES_FINDERS."
             if is_here
-            else "Install the package from a wheel, or build a checkout, which fetches "
-            "Turbo (pip install -e .).",
+            else "Install the package from a wheel, or build a checkout (pip install "
+            "-e .).",
         )
     collects = settings.STATIC_ROOT and not settings.DEBUG
     if collects and not staticfiles_storage.exists(name):

@@ -14,6 +14,7 @@ from django.db.models import Model
 from django.http import HttpRequest
 from django.template import Context, Node, TemplateSyntaxError, VariableDoesNotExist
 from django.template.base import FilterExpression, Parser, Token
+from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.utils.safestring import SafeString, mark_safe
 
@@ -25,6 +26,7 @@ from turbo.delivery.names import user_key
 from turbo.exceptions import UnknownStreamError
 from turbo.http.addresses import below_prefix
 from turbo.http.caching import keep_private, warn_in_fragment
+from turbo.http.client_files import client_file
 from turbo.http.page_start import since_of
 from turbo.http.page_user import user_of
 from turbo.runtime.context import current_since
@@ -344,6 +346,17 @@ def turbo_channels_url() -> SafeString:
     """Render ``<meta name="turbo-channels-url" content="/ws/">``."""
     path = below_prefix(get_settings().websocket_path)
     return html.meta("turbo-channels-url", path)
+
+
+@register.simple_tag
+def turbo_static(name: str) -> str:
+    """
+    Return the address of a module of the client.
+
+    ``{% turbo_static "observers.js" %}`` is ``/static/turbo/observers.min.js``, and
+    with ``DEBUG`` ``/static/turbo/observers.js``.
+    """
+    return static(client_file(name))
 
 
 _examine("turbo_subscribe", takes_none=False)
