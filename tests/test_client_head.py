@@ -17,6 +17,8 @@ HEAD = (
     'data-turbo-track="reload"></script>\n'
     '<script type="module" src="/static/turbo/turbo-channels.min.js"{nonce} '
     'data-turbo-track="reload"></script>\n'
+    '<template id="turbo-channels-changed">This page has changed. '
+    '<button type="button">Refresh</button></template>\n\n'
 )
 
 
