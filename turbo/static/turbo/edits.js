@@ -200,6 +200,12 @@ export class Edits {
   /** @param {Record[]} records */
   #note(records) {
     if (this.#serving) return records.forEach((record) => this.#noteServed(record));
+    const active = /** @type {any} */ (document.activeElement);
+    /** @param {Record} record */
+    const isWritten = ({ attributeName, target }) =>
+      attributeName === null && active.contains(target);
+    if (active?.isContentEditable && records.some(isWritten))
+      this.editables.add(active);
     /** @type {Set<Node>} */
     const noted = new Set();
     const edits = records.filter(({ target }) => this.#isServed(target));
@@ -230,8 +236,6 @@ export class Edits {
     }
     for (const node of removedNodes) if (!this.own.delete(node)) this.#taken.add(node);
     for (const node of addedNodes) if (!this.#taken.has(node)) this.own.add(node);
-    const editable = parent.closest("[contenteditable]:not([contenteditable=false])");
-    if (editable?.contains(document.activeElement)) this.editables.add(editable);
   }
 
   /** @param {Record} record */
@@ -257,9 +261,9 @@ export class Edits {
   }
 
   #prune() {
-    for (const node of this.own) if (!node.isConnected) this.own.delete(node);
-    for (const parent of this.#children.keys())
-      if (!parent.isConnected) this.#children.delete(parent);
+    const nodes = [this.own, this.editables, this.#children];
+    for (const all of nodes)
+      for (const node of all.keys()) if (!node.isConnected) all.delete(node);
   }
 }
 

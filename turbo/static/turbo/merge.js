@@ -17,12 +17,13 @@ import { copyState, fieldsOf, isTyped, matches, reset, save } from "./fields.js"
  *
  * @typedef {object} Morph one that is going on
  * @property {Map<Field, Match>} typed
- * @property {Element[]} kept elements that are left as they are
+ * @property {Set<Element>} whole forms that are left as they are
+ * @property {Element[]} kept elements that were left as they are
  * @property {[Element, string[]?][]} followed those whose edited children follow the
  *   server, and the order that it has sent where the page keeps its own
  */
 
-const OPEN = ":modal, :popover-open, dialog[open]";
+const OPEN = ":modal, :popover-open";
 const MANY = 100; // edited elements without an id that are looked for in the new page
 
 export class Merge {
@@ -133,9 +134,15 @@ export class Merge {
   #merge([page, newPage], render) {
     const edits = this.#edits;
     const typed = matches(this.#typed(page), page, newPage, edits);
+    const others = [...typed].filter(([, { isOther }]) => isOther);
+    const invalid = [...page.querySelectorAll("form")].filter((form) =>
+      this.#isInvalid(form),
+    );
+    const whole = new Set([...others.map(([field]) => field.form), ...invalid]);
     const ties = new Ties();
     for (const [field, { fresh, isOther }] of typed) {
-      ties.tie(isOther ? field.form : field, isOther ? fresh.form : fresh);
+      if (isOther) ties.tie(field.form, fresh.form);
+      else if (fresh || !field.isContentEditable) ties.tie(field, fresh);
     }
     for (const node of edits.own)
       if (node instanceof Element && !idOf(node)) ties.tie(node);
@@ -143,7 +150,7 @@ export class Merge {
     for (const frame of page.querySelectorAll("turbo-frame[src][refresh=morph]"))
       this.#reloading.add(frame);
     /** @type {Morph} */
-    const morph = { typed, kept: [], followed: [] };
+    const morph = { typed, whole, kept: [], followed: [] };
     this.#current = morph;
     render(page, newPage);
     this.#current = null;
@@ -155,7 +162,7 @@ export class Merge {
       else report(field);
     }
     ties.undo();
-    if ([...typed.values()].some(({ isOther }) => isOther)) this.#conflicted();
+    if (others.length) this.#conflicted();
   }
 
   /**
@@ -186,28 +193,24 @@ export class Merge {
    *
    * @type {(element: any, fresh: any, morph: Morph) => boolean}
    */
-  #isKept(element, fresh, { typed, followed }) {
+  #isKept(element, fresh, { typed, whole, followed }) {
     const edits = this.#edits;
-    const isFrame = element.localName === "turbo-frame";
-    const match = typed.get(element);
     if (!fresh)
       return (
         edits.own.has(element) || (edits.later.has(element) && this.isInUse(element))
       );
-    if (this.#isInvalid(element) || isOther(element, typed)) return true;
-    if (isFrame) return this.#isFrameKept(element, fresh);
+    if (whole.has(element)) return true;
+    if (element.localName === "turbo-frame") return this.#isFrameKept(element, fresh);
     edits.own.delete(element);
     for (const [name, served] of edits.attributes(element))
       if (served === fresh.getAttribute(name)) copyAttribute(fresh, element, name);
-    if (match?.fresh === fresh && fresh) return copyAttributes(element, fresh);
+    if (typed.get(element)?.fresh === fresh) return copyAttributes(element, fresh);
     if (!edits.hasChildren(element)) return false;
     const isWritten = [...edits.editables].some((one) => element.contains(one));
     if (isWritten || edits.isReplaced(element) || edits.isUnchanged(element, fresh))
       return true;
-    followed.push([
-      element,
-      edits.isMoved(element) ? reorder(fresh, element) : undefined,
-    ]);
+    const order = edits.isMoved(element) ? reorder(fresh, element) : undefined;
+    followed.push([element, order]);
     return false;
   }
 
@@ -305,10 +308,6 @@ function report(field) {
   const detail = { name, value: isContentEditable ? innerHTML : value, field };
   document.dispatchEvent(new CustomEvent("turbo-channels:input-lost", { detail }));
 }
-
-/** @type {(form: any, typed: Map<Field, Match>) => boolean} */
-const isOther = (form, typed) =>
-  [...typed].some(([field, match]) => match.isOther && field.form === form);
 
 // A form's property may be shadowed by its field of that name.
 /** @param {Element} element */
