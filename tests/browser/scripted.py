@@ -99,6 +99,8 @@ class Site:
         self.epoch = "e1"
         #: Handles a subscription; returns whether it did. Else it is accepted.
         self.answer: Answer | None = None
+        #: As if the network swallowed everything: frames arrive, and none is answered.
+        self.is_silent = False
         self.headers: dict[str, str] = {}
         self._moments: dict[str, tuple[str, dict[str, int]]] = {}
         self._serials = count(1)
@@ -271,6 +273,8 @@ class Site:
             await self._notify()
 
     async def _handle(self, socket: Socket, frame: Frame) -> None:
+        if self.is_silent:
+            return
         if frame["type"] == "ping":
             await socket.send({"type": "pong"})
         for entry in frame.get("streams", []):

@@ -101,10 +101,11 @@ async def test_page_kept_by_the_browser_comes_back_whole(
     "event",
     [
         "window.dispatchEvent(new Event('online'))",
+        "window.dispatchEvent(new Event('focus'))",
         "document.dispatchEvent(new Event('visibilitychange'))",
         "window.dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))",
     ],
-    ids=["online", "visible", "restored"],
+    ids=["online", "focused", "visible", "restored"],
 )
 async def test_page_that_wakes_reconnects_at_once(
     site: Site, page: Page, event: str
@@ -170,7 +171,9 @@ async def test_removed_sources_leave_no_listeners(site: Site, page: Page) -> Non
     await connected(page)
     names = "[...listeners].map(({ name }) => name).sort()"
     assert await page.evaluate(names) == [
+        "focus",
         "freeze",
+        "offline",
         "online",
         "pagehide",
         "pageshow",

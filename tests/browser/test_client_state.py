@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page
 
 from tests.browser.scripted import Site
-from tests.browser.watching import SOURCE, connected
+from tests.browser.watching import SOURCE, connected, let_pass, shows, turn_clock
 from tests.support.servers import PATIENCE
 
 pytestmark = pytest.mark.browser
@@ -124,6 +124,75 @@ async def test_preview_is_not_connected_and_not_a_change(
     await is_in_state(page, "connected")
 
     assert (await states(page))[len(before) :] == ["connecting", "connected"]
+
+
+# --- The truth about a network that is gone
+
+
+async def test_page_without_network_says_so_within_three_seconds(
+    site: Site, page: Page
+) -> None:
+    """The browser only swallows what is sent: no socket is closed."""
+    await turn_clock(page)
+    await record_states(page)
+    await page.add_init_script(
+        "addEventListener('offline', () => (window.isOffline = true))"
+    )
+    site.show("/", "chat")
+    await page.goto(site.url())
+    await is_in_state(page, "connected")
+
+    await page.context.set_offline(True)
+    await page.wait_for_function("window.isOffline")
+    assert await page.locator(f"{SOURCE}[connected]").count() == 1
+    await let_pass(page, 3)
+
+    assert await page.locator(f"{SOURCE}[connected]").count() == 0
+    assert await states(page) == ["connecting", "connected", "offline"]
+    await page.context.set_offline(False)
+    await is_in_state(page, "connected")
+    await connected(page)
+
+
+async def test_page_whose_server_still_answers_is_connected(
+    site: Site, page: Page
+) -> None:
+    await turn_clock(page)
+    await record_states(page)
+    site.show("/", "chat")
+    await page.goto(site.url())
+    await is_in_state(page, "connected")
+    socket = await site.socket()
+
+    await page.evaluate(
+        """() => {
+            Object.defineProperty(navigator, "onLine", { value: false })
+            dispatchEvent(new Event("offline"))
+        }"""
+    )
+    await site.until(lambda: {"type": "ping"} in socket.received)
+    await site.publish("chat", "later than the pong")
+    await shows(page, "later than the pong")
+    await let_pass(page, 30)
+
+    assert await states(page) == ["connecting", "connected"]
+    assert await page.locator(f"{SOURCE}[connected]").count() == 1
+
+
+async def test_silent_cut_is_noticed_within_two_heartbeats(
+    site: Site, page: Page
+) -> None:
+    await turn_clock(page)
+    await record_states(page)
+    site.show("/", "chat")
+    await page.goto(site.url())
+    await is_in_state(page, "connected")
+    site.is_silent = True
+
+    await let_pass(page, 59)
+
+    assert await page.locator(f"{SOURCE}[connected]").count() == 0
+    assert await states(page) == ["connecting", "connected", "disconnected"]
 
 
 # --- The handle

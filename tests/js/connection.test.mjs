@@ -112,7 +112,7 @@ describe("subscribing", () => {
 describe("leaving", () => {
   test("the last source closes the socket and takes every listener along", async () => {
     const source = await stage.connect("a~1", "@0.h", "e:0");
-    assert.equal(stage.window.listeners + stage.document.listeners, 6);
+    assert.equal(stage.window.listeners + stage.document.listeners, 8);
 
     stage.connection.detach(source);
     await stage.pass(299);
@@ -360,6 +360,7 @@ describe("coming back", () => {
 describe("the page's life", () => {
   const wake = {
     online: () => stage.window.fire("online"),
+    focus: () => stage.window.fire("focus"),
     visibilitychange: () => stage.document.fire("visibilitychange"),
     pageshow: () => stage.window.fire("pageshow", { persisted: true }),
     resume: () => stage.document.fire("resume"),

@@ -80,7 +80,7 @@ describe("connecting", () => {
 
     socket.connect();
 
-    assert.deepEqual([count(), listeners()], [1, 6]);
+    assert.deepEqual([count(), listeners()], [1, 8]);
   });
 
   test("connecting again does not shorten the way back", async () => {
@@ -128,7 +128,7 @@ describe("connecting", () => {
 describe("disconnecting", () => {
   test("the socket is closed, and no listener and no timer stays", async () => {
     const server = await open();
-    assert.equal(listeners(), 6);
+    assert.equal(listeners(), 8);
 
     socket.disconnect();
 
@@ -169,7 +169,7 @@ describe("disconnecting", () => {
     socket.disconnect();
 
     socket.connect();
-    assert.deepEqual([count(), listeners()], [4, 6]);
+    assert.deepEqual([count(), listeners()], [4, 8]);
     await last().end(1006);
     await pass(250);
 
@@ -264,7 +264,7 @@ describe("coming back", () => {
     assert.deepEqual([ends, count(), listeners()], [[true], 1, 0]);
 
     socket.connect();
-    assert.deepEqual([count(), listeners()], [2, 6]);
+    assert.deepEqual([count(), listeners()], [2, 8]);
   });
 
   test("what a socket says after it was given up is not heard", async () => {
@@ -349,6 +349,77 @@ describe("a server that does not answer", () => {
     assert.equal(server.isClosed, true);
   });
 
+  test("a cut without a word is noticed within two heartbeats", async () => {
+    const server = await open();
+    await pass(1); // the checks come at any moment of the silence
+
+    await server.say({ type: "ping" });
+    for (let passed = 0; !server.isClosed; passed += 100) {
+      assert.ok(passed < 2 * silence);
+      await pass(100);
+    }
+
+    assert.deepEqual(ends, [false]);
+  });
+
+  test("when the browser is offline there is no answer after 2.5 seconds", async () => {
+    const server = await open();
+    await pass(1_000);
+
+    await page.window.fire("offline");
+    assert.deepEqual(server.sent, [{ type: "ping" }]);
+    await pass(2_499);
+    assert.equal(server.isClosed, false);
+    await pass(1);
+
+    assert.deepEqual([server.isClosed, ends], [true, [false]]);
+  });
+
+  test("a ping that was on its way when the network went counts", async () => {
+    const server = await open();
+    await pass(silence);
+    await pass(1_000);
+
+    await page.window.fire("offline");
+    await pass(2_500);
+
+    assert.deepEqual([server.sent.length, server.isClosed], [1, true]);
+  });
+
+  test("a connection that answers does not depend on that network", async () => {
+    const server = await open();
+
+    await page.window.fire("offline");
+    await server.say({ type: "pong" });
+    await pass(20_000);
+
+    assert.deepEqual([server.isClosed, count()], [false, 1]);
+  });
+
+  test("a network that comes and goes has no socket replaced twice", async () => {
+    await open();
+
+    await page.window.fire("offline");
+    await pass(1_000);
+    socket.reconnect();
+    await last().accept();
+    await pass(2_000);
+
+    assert.deepEqual([count(), last().isClosed], [2, false]);
+  });
+
+  test("offline is no reason for another attempt", async () => {
+    const server = await open();
+    await server.end(1006);
+
+    await page.window.fire("offline");
+    await pass(249);
+    assert.equal(count(), 1);
+    await pass(1);
+
+    assert.equal(count(), 2);
+  });
+
   test("a clock that is set back does not hide it", async (t) => {
     const server = await open();
     const { now } = Date;
@@ -403,6 +474,7 @@ describe("a server that does not answer", () => {
 describe("the page's life", () => {
   const wakes = {
     online: () => page.window.fire("online"),
+    focus: () => page.window.fire("focus"),
     visibilitychange: () => page.document.fire("visibilitychange"),
     pageshow: () => page.window.fire("pageshow", { persisted: true }),
     resume: () => page.document.fire("resume"),

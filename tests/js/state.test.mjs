@@ -85,6 +85,19 @@ describe("the state", () => {
     assert.equal(stage.states.at(-1), "offline");
   });
 
+  test("a network that comes and goes is said at once", async () => {
+    await stage.connect("a~1", "@0.h", "e:0");
+    await stage.socket.end(1006);
+    stage.states.length = 0;
+
+    stage.window.navigator.onLine = false;
+    await stage.window.fire("offline");
+    stage.window.navigator.onLine = true;
+    await stage.window.fire("online");
+
+    assert.deepEqual(stage.states, ["offline", "disconnected"]);
+  });
+
   test("a socket that works is worth more than what the browser says", async () => {
     stage.window.navigator.onLine = false;
 

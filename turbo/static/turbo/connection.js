@@ -210,6 +210,7 @@ export class Connection {
       received: (frame) => this.#receive(frame),
       closed: (end) => this.#closed(end),
       ticked: () => this.#askAgain(),
+      pageChanged: () => this.noteState(),
     });
     this.#options.renderer.then((render) => {
       this.#render = render;

@@ -11,7 +11,8 @@
 // again.
 //
 // If the server has sent nothing for `silence`, it gets a ping. If it sends nothing for
-// `echo` after that, the socket is replaced.
+// `echo` after that, the socket is replaced. If the browser says that the network is
+// gone, the server gets a ping at once, and has only `doubt` for the answer.
 
 export const DEFAULTS = {
   backoff: 500, // reconnect after random() * backoff * 2 ** attempts, …
@@ -21,6 +22,7 @@ export const DEFAULTS = {
   patience: 10_000, // for the handshake
   silence: 30_000, // without a message before a ping is sent
   echo: 5_000, // for the answer to a ping
+  doubt: 2_500, // for the answer to a ping when the browser says it is offline
   tick: 2_500, // between two checks of these times
   random: Math.random,
 };
@@ -52,6 +54,8 @@ const STAY_AWAY = 4403;
  * @property {() => boolean} [isWanted] whether to open a socket at all
  * @property {() => object} [ping] the message that asks the server for an answer
  * @property {() => void} [ticked] called at each `tick` while the socket is open
+ * @property {() => void} [pageChanged] called when the page is shown or gets the focus,
+ *   and when the network is back or gone
  */
 
 export class ReconnectingSocket {
@@ -151,7 +155,10 @@ export class ReconnectingSocket {
     this.#socket.onmessage = ({ data }) => this.#received(data);
     this.#socket.onclose = ({ code }) => this.#closed(code);
     this.#openedAt = this.#heardAt = Date.now();
-    this.#ticking = setInterval(() => this.#tick(), this.#options.tick);
+    this.#ticking = setInterval(
+      () => this.#tick(this.#options.echo),
+      this.#options.tick,
+    );
   }
 
   /**
@@ -236,8 +243,10 @@ export class ReconnectingSocket {
     this.#options.closed(end);
   }
 
-  #tick() {
-    const { patience, echo, silence } = this.#options;
+  /** @param {number} echo */
+  #tick(echo) {
+    if (this.#socket === null) return;
+    const { patience, silence } = this.#options;
     const quiet = distance(this.#heardAt);
     const isLate = this.#pingedAt !== null && distance(this.#pingedAt) >= echo;
     if (isLate || (!this.#isOpen && quiet >= patience)) return this.giveUp();
@@ -267,7 +276,9 @@ export class ReconnectingSocket {
     on(document, "freeze", () => this.#suspend());
     on(document, "resume", () => this.#wake());
     on(document, "visibilitychange", () => document?.hidden || this.#wake());
+    on(window, "focus", () => this.#wake());
     on(window, "online", () => this.#wake());
+    on(window, "offline", () => this.#doubt());
   }
 
   // Firefox closes all sockets now, also for a download, and tells nobody that the page
@@ -287,8 +298,18 @@ export class ReconnectingSocket {
   // The connection may have been lost while the page was suspended: send a ping.
   #wake() {
     this.#isSuspended = false;
+    this.#options.pageChanged();
     if (this.#isOpen) this.#ping();
     else this.#openNow();
+  }
+
+  // A connection to this machine, or through another network, may still work.
+  #doubt() {
+    this.#options.pageChanged();
+    if (!this.#isOpen) return;
+    const { doubt } = this.#options;
+    this.#ping();
+    setTimeout(() => this.#tick(doubt), doubt);
   }
 }
 
@@ -312,6 +333,7 @@ const OWNER = {
   isWanted: () => true,
   ping: () => ({ type: "ping" }),
   ticked: () => {},
+  pageChanged: () => {},
 };
 
 // A worker has neither a window nor a document, and Node has no events to listen to.
