@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
-from tests.browser.scripted import Site
-from tests.browser.watching import SOURCE, connected, let_pass, shows, turn_clock
+from tests.browser.scripted import Answer, Site, Socket
+from tests.browser.watching import (
+    SOURCE,
+    attribute,
+    connected,
+    is_marked,
+    let_pass,
+    mark,
+    shows,
+    turn_clock,
+)
 from tests.support.servers import PATIENCE
 
 pytestmark = pytest.mark.browser
@@ -193,6 +203,81 @@ async def test_silent_cut_is_noticed_within_two_heartbeats(
 
     assert await page.locator(f"{SOURCE}[connected]").count() == 0
     assert await states(page) == ["connecting", "connected", "disconnected"]
+
+
+# --- Denials
+
+
+async def test_console_says_once_why_streams_are_denied(site: Site, page: Page) -> None:
+    lines: list[str] = []
+    page.on("console", lambda message: lines.append(message.text))
+    await record_states(page)
+    site.answer = denying("forged", "forged")
+    site.show("/", "chat", "room")
+
+    await page.goto(site.url())
+    await is_in_state(page, "denied")
+
+    said = [line for line in lines if "denied" in line]
+    assert said == [
+        "turbo-channels-stream-source: denied: forged: "
+        "signed with another SECRET_KEY: reload the page"
+    ]
+
+
+async def test_page_of_another_user_is_live_when_they_return(
+    site: Site, page: Page
+) -> None:
+    await record_states(page)
+    site.answer = denying("revoked", "foreign")
+    site.show("/", "chat")
+    await page.goto(site.url())
+    await page.wait_for_selector(f"{SOURCE}[denied=revoked]", state="attached")
+
+    await page.evaluate("dispatchEvent(new Event('focus'))")
+    await page.wait_for_selector(f"{SOURCE}[denied=foreign]", state="attached")
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await is_in_state(page, "connected")
+
+    assert len(site.sockets) == 3
+    assert await states(page) == ["connecting", "denied", "connected"]
+    assert await attribute(page, "denied") is None
+
+
+def denying(*reasons: str) -> Answer:
+    """Deny the first subscriptions, each for the next of the reasons."""
+    left = list(reasons)
+
+    async def deny(socket: Socket, name: str, since: str) -> bool:
+        if not left:
+            return False
+        reason = left.pop(0)
+        await socket.send({"type": "denied", "name": name, "reason": reason})
+        return True
+
+    return deny
+
+
+async def test_user_who_logs_in_again_in_another_tab_is_live_without_a_reload(
+    page: Page, make_project: Callable[..., Any], daphne: Callable[..., Any]
+) -> None:
+    url = daphne(make_project("memory")).url
+    await page.goto(f"{url}/login/ann/?next=/rooms/1/")
+    await connected(page)
+    await mark(page)
+    tab = await page.context.new_page()
+
+    await tab.goto(f"{url}/logout/")
+    await page.wait_for_selector(f"{SOURCE}[denied=revoked]", state="attached")
+    await tab.goto(f"{url}/rooms/1/say/?text=missed")
+    await page.evaluate("dispatchEvent(new Event('focus'))")
+    await page.wait_for_selector(f"{SOURCE}[denied=foreign]", state="attached")
+    await tab.goto(f"{url}/login/ann/")
+    await page.evaluate("dispatchEvent(new Event('focus'))")
+    await connected(page)
+
+    await expect(page.locator("#messages li")).to_have_text(["missed"])
+    assert await is_marked(page)
 
 
 # --- The handle

@@ -475,9 +475,9 @@ describe("refusals", () => {
     const lines = warn.mock.calls.map(({ arguments: words }) => words.join(" ").trim());
     const may = "the user may not see the stream";
     assert.deepEqual(lines, [
-      `turbo-channels-stream-source: denied: forbidden ${may}`,
-      "turbo-channels-stream-source: denied: gone",
-      `turbo-channels-stream-source: denied: forbidden ${may}`,
+      `turbo-channels-stream-source: denied: forbidden: ${may}`,
+      "turbo-channels-stream-source: denied: gone: the object was deleted",
+      `turbo-channels-stream-source: denied: forbidden: ${may}`,
     ]);
   });
 

@@ -26,9 +26,14 @@ const BATCH = 50; // entries of a frame, far below the server's limits
 
 /** @type {Record<string, string>} what the console says about a denied stream */
 const DENIALS = {
-  foreign: "the page is for another user; it may come from a cache",
+  expired: "the page refreshes itself",
   forbidden: "the user may not see the stream",
+  foreign: "the page is for another user: log in, or look for a cache",
+  forged: "signed with another SECRET_KEY: reload the page",
+  gone: "the object was deleted",
   limit: "the page has too many streams (MAX_STREAMS)",
+  revoked: "the user logged out or lost access: log in, or reload the page",
+  unknown: "no such stream: reload the page",
 };
 
 /**
@@ -122,6 +127,8 @@ class Subscription {
   stream = null;
   /** @type {string | null} the reason */
   denied = null;
+  /** @type {string | null} the reason of the last denial, if it was asked for again */
+  was = null;
   live = false; // accepted on this socket
   /** @type {string | null} the `since` of the request that is not answered yet */
   asked = null;
@@ -139,6 +146,13 @@ class Subscription {
 
   get waiting() {
     return this.denied ? [] : [...this.sources].filter(({ following }) => !following);
+  }
+
+  // Another session may be admitted. Only a name for another user is worth more than one
+  // more question.
+  get mayReturn() {
+    const { denied, was, sources } = this;
+    return sources.size && denied && (denied === "foreign" || denied !== was);
   }
 
   // The earliest `since` of a waiting source. Moments come first: only the server can
@@ -210,7 +224,7 @@ export class Connection {
       received: (frame) => this.#receive(frame),
       closed: (end) => this.#closed(end),
       ticked: () => this.#askAgain(),
-      pageChanged: () => this.noteState(),
+      pageChanged: () => this.#pageChanged(),
     });
     this.#options.renderer.then((render) => {
       this.#render = render;
@@ -224,7 +238,7 @@ export class Connection {
     const subscription = this.#subscriptions.get(name) ?? new Subscription(name);
     this.#subscriptions.set(name, subscription);
     subscription.sources.add(source);
-    subscription.denied = null;
+    subscription.denied = subscription.was = null;
     const stream = subscription.live && this.#streamOf(subscription);
     if (stream && isAhead(source, stream)) source.follow(stream.id, positionOf(source));
     else this.#ask(subscription);
@@ -238,25 +252,41 @@ export class Connection {
     this.#leaveLater();
   }
 
-  // What the page may say about its streams.
-  /** @returns {State} */
+  /**
+   * What the page may say of its streams. What was denied and is asked for again stays
+   * denied until it is accepted.
+   *
+   * @returns {State}
+   */
   get state() {
     const used = this.#all.filter(({ sources }) => sources.size);
-    const waiting = used.filter((subscription) => subscription.waiting.length);
+    const open = used.filter(({ was, waiting }) => !was && waiting.length);
     if (!this.#subscriptions.size) return "idle";
-    if (!waiting.length && used.some(({ denied }) => denied)) return "denied";
-    if (!waiting.length && this.#socket.isOpen)
+    if (!open.length && used.some(({ denied, was }) => denied ?? was)) return "denied";
+    if (!open.length && this.#socket.isOpen)
       return this.#options.isStale() ? "stale" : "connected";
     if (this.#socket.isOffline) return "offline";
-    const isFailing = this.#socket.attempts || waiting.some(({ retries }) => retries);
+    const isFailing = this.#socket.attempts || open.some(({ retries }) => retries);
     return isFailing ? "disconnected" : "connecting";
   }
 
-  // Open a new socket, whose handshake has the cookies of the present session.
-  reconnect() {
-    if (!this.#subscriptions.size) return;
+  /**
+   * Open a new socket, whose handshake sends the cookies of the present session, and ask
+   * again for what was denied.
+   */
+  reconnect(denied = this.#all) {
+    if (!denied.length) return;
+    for (const one of denied)
+      Object.assign(one, { denied: null, was: one.denied ?? one.was });
     this.#socket.reconnect();
     this.#socket.connect();
+  }
+
+  // The user may have logged in again in another tab.
+  #pageChanged() {
+    this.noteState();
+    if (!this.#socket.isOffline)
+      this.reconnect(this.#all.filter((one) => one.mayReturn));
   }
 
   // Report the state if it has changed, once for all that happens in one task.
@@ -329,7 +359,7 @@ export class Connection {
     for (const subscription of this.#all) {
       subscription.settle();
       subscription.live = false;
-      if (subscription.denied) continue;
+      if (subscription.denied ?? subscription.was) continue;
       if (isRefused) this.#deny(subscription, "forbidden");
       else for (const source of subscription.sources) source.stop("disconnected");
     }
@@ -397,7 +427,7 @@ export class Connection {
     const stream = this.#streams.get(id) ?? fresh;
     this.#streams.set(id, stream);
     this.#settle(subscription);
-    Object.assign(subscription, { live: true, stream: id, retries: 0 });
+    Object.assign(subscription, { live: true, stream: id, retries: 0, was: null });
     this.#socket.forgetAttempts();
     if (base && stream.epoch !== base.epoch) this.#lose(stream, base);
     if (base) this.#reach(stream, base);
@@ -413,16 +443,18 @@ export class Connection {
 
   /** @type {(subscription: Subscription, reason: string) => void} */
   #deny(subscription, reason) {
+    const { madeAt, sources, was } = subscription;
     this.#settle(subscription);
     // The streams of the page before still count: leave them, and ask again.
     if (reason === "limit" && this.#leave()) return this.#ask(subscription);
     // The socket may have been opened before the user logged in: open a new one.
-    if (reason === "foreign" && subscription.madeAt > this.#socket.openedAt) {
+    if (reason === "foreign" && madeAt > this.#socket.openedAt)
       return this.#socket.reconnect();
-    }
     Object.assign(subscription, { live: false, denied: reason });
-    this.#warn(reason);
-    for (const source of subscription.sources) source.stop("denied", { reason });
+    if (reason !== was && sources.size) {
+      this.#warn(reason);
+      for (const source of sources) source.stop("denied", { reason });
+    }
     if (!this.#isWaiting) this.#options.settled();
   }
 
@@ -435,7 +467,7 @@ export class Connection {
     const last = this.#warned.get(reason) ?? -Infinity;
     if (distance(last) < this.#options.patience) return;
     this.#warned.set(reason, Date.now());
-    console.warn(`${TAG}: denied: ${reason}`, DENIALS[reason] ?? "");
+    console.warn(`${TAG}: denied: ${reason}:`, DENIALS[reason] ?? "reload the page");
   }
 
   /** @param {Subscription} subscription */
