@@ -205,6 +205,85 @@ async def test_silent_cut_is_noticed_within_two_heartbeats(
     assert await states(page) == ["connecting", "connected", "disconnected"]
 
 
+# --- A page that could not be refreshed
+
+
+async def give_up(page: Page) -> None:
+    """Do what the refresher does when its refreshes do not help."""
+    await dispatch(page, "turbo-channels:gave-up")
+    await is_in_state(page, "stale")
+
+
+async def dispatch(page: Page, name: str) -> None:
+    await page.evaluate(
+        "(name) => document.dispatchEvent(new CustomEvent(name, { detail: {} }))", name
+    )
+
+
+async def test_page_that_gave_up_is_no_longer_connected(site: Site, page: Page) -> None:
+    await record_states(page)
+    site.show("/", "chat", "room")
+    await page.goto(site.url())
+    await is_in_state(page, "connected")
+
+    await give_up(page)
+    assert await page.locator(f"{SOURCE}[connected]").count() == 0
+    (await site.socket()).cut()
+    await is_in_state(page, "disconnected")
+    await site.subscription("chat", 2)
+    await is_in_state(page, "stale")
+
+    assert await page.locator(f"{SOURCE}[connected]").count() == 0
+    await site.publish("chat", "still shown")
+    await shows(page, "still shown")
+
+
+async def test_page_that_is_healed_is_connected(site: Site, page: Page) -> None:
+    await record_states(page)
+    site.show("/", "chat")
+    await page.goto(site.url())
+    await is_in_state(page, "connected")
+    await give_up(page)
+
+    await dispatch(page, "turbo-channels:healed")
+
+    await is_in_state(page, "connected")
+    await connected(page)
+
+
+async def test_morph_of_a_newer_page_ends_stale(site: Site, page: Page) -> None:
+    await record_states(page)
+    head = '<meta name="turbo-refresh-method" content="morph">'
+    site.show("/", "chat", head=head)
+    await page.goto(site.url())
+    await is_in_state(page, "connected")
+    await give_up(page)
+
+    await page.evaluate("Turbo.session.refresh(document.baseURI)")
+
+    await is_in_state(page, "connected")
+    await connected(page)
+
+
+async def test_visit_ends_stale_and_its_snapshot_does_not(
+    site: Site, page: Page
+) -> None:
+    await record_states(page)
+    site.show("/", "chat")
+    site.show("/other", "room")
+    await page.goto(site.url())
+    await is_in_state(page, "connected")
+    await give_up(page)
+
+    await page.evaluate("Turbo.visit('/other')")
+    await is_in_state(page, "connected")
+    await connected(page)
+    await page.go_back()
+    await is_in_state(page, "stale")
+
+    assert await page.locator(f"{SOURCE}[connected]").count() == 0
+
+
 # --- Denials
 
 

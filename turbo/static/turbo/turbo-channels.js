@@ -32,6 +32,7 @@ const connection = new Connection({
   settled: () => refresher.settled(),
   changed: (detail) => fire("turbo-channels:state", detail),
   isVisiting: () => Boolean(turboOfPage()?.navigator?.currentVisit),
+  isStale: () => document.querySelector(`${TAG}[stale]`) !== null,
 });
 
 /**
@@ -79,11 +80,12 @@ const isPreview = (element) =>
   element.closest("[data-turbo-permanent]") === null;
 
 // Has the attribute `connected` while it is connected, and `denied` with the reason if
-// it was refused. Fires turbo-stream:connected, :disconnected, :gap (cancel it to
+// it was refused. A page that could not be refreshed has `stale` instead of `connected`,
+// also as a snapshot, until a morph or a visit brings a newer page. Fires turbo-stream:connected, :disconnected, :gap (cancel it to
 // prevent the refresh of the page) and :denied. These events bubble, and their detail
 // is { name, position, reason }.
 class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
-  static observedAttributes = ["signed-stream-name", "since", "connected"];
+  static observedAttributes = ["signed-stream-name", "since", "connected", "stale"];
 
   /** @type {Source | null} */
   #source = null;
@@ -94,7 +96,7 @@ class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
     this.removeAttribute("denied");
     if (!isPreview(this)) this.#join();
     this.#isConnected = this.#source?.following ?? false;
-    this.toggleAttribute("connected", this.#isConnected);
+    this.#mark();
   }
 
   disconnectedCallback() {
@@ -119,7 +121,13 @@ class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
       this.removeAttribute("denied");
       this.#join();
     }
-    this.toggleAttribute("connected", this.#isConnected);
+    this.#mark();
+    connection.noteState();
+  }
+
+  #mark() {
+    const isStale = this.hasAttribute("stale");
+    this.toggleAttribute("connected", this.#isConnected && !isStale);
   }
 
   #join() {
@@ -166,7 +174,7 @@ class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
     const isConnected = kind === "connected";
     if (isConnected === this.#isConnected) return;
     this.#isConnected = isConnected;
-    this.toggleAttribute("connected", isConnected);
+    this.#mark();
     if (isConnected) this.removeAttribute("denied");
     this.#fire(source, kind);
   }
@@ -179,8 +187,16 @@ class StreamSourceElement extends (globalThis.HTMLElement ?? Object) {
   }
 }
 
+/** @param {boolean} isStale */
+function markPage(isStale) {
+  for (const element of document.querySelectorAll(TAG))
+    element.toggleAttribute("stale", isStale);
+}
+
 // A page may load this module from two addresses.
 if (isBrowser && !customElements.get(TAG)) {
   global.TurboChannels = TurboChannels;
   customElements.define(TAG, StreamSourceElement);
+  document.addEventListener("turbo-channels:gave-up", () => markPage(true));
+  document.addEventListener("turbo-channels:healed", () => markPage(false));
 }
