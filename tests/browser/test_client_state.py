@@ -428,3 +428,54 @@ async def test_id_stays_over_visits_and_new_sockets(site: Site, page: Page) -> N
     await page.reload()
 
     assert await page.evaluate("TurboChannels.id") != first
+
+
+# --- Before and after a message
+
+
+async def test_program_sees_each_message_before_and_after_it_is_shown(
+    site: Site, page: Page
+) -> None:
+    site.show("/", "chat")
+    await page.goto(site.url())
+    await connected(page)
+    await page.evaluate(
+        """() => {
+            window.seen = []
+            for (const name of ["before-message", "message"]) {
+              document.addEventListener(`turbo-channels:${name}`, ({ detail }) => {
+                const length = document.querySelectorAll("#chat li").length
+                seen.push([name, detail.stream, detail.position, length])
+              })
+            }
+        }"""
+    )
+
+    await site.publish("chat", "one")
+    await shows(page, "one")
+
+    assert await page.evaluate("window.seen") == [
+        ["before-message", "id-chat", "e1:1", 0],
+        ["message", "id-chat", "e1:1", 1],
+    ]
+
+
+async def test_message_that_a_program_cancels_is_applied_without_being_shown(
+    site: Site, page: Page
+) -> None:
+    site.show("/", "chat")
+    await page.goto(site.url())
+    await connected(page)
+    await page.evaluate(
+        """() => document.addEventListener("turbo-channels:before-message", (event) => {
+            if (event.detail.html.includes("mine")) event.preventDefault()
+        })"""
+    )
+
+    await site.publish("chat", "one", "mine", "two")
+    await shows(page, "one", "two")
+    assert await attribute(page, "since") == "e1:3"
+    (await site.socket()).cut()
+    again = await site.subscription("chat", 2)
+
+    assert again["since"] == "e1:3"

@@ -286,3 +286,86 @@ describe("without a replay log", () => {
     assert.deepEqual(stage.shown, []);
   });
 });
+
+describe("the events of a message", () => {
+  const before = "turbo-channels:before-message";
+  const after = "turbo-channels:message";
+
+  test("each message has one before and one after it is shown", async () => {
+    const order = [];
+    stage.fire = (name) => order.push([name, [...stage.shown]]) > 0;
+    await stage.connect("a~1", "@0.h", "e:1");
+    order.length = 0;
+
+    await stage.socket.message("e:2");
+
+    assert.deepEqual(order, [
+      [before, []],
+      [after, ["e:2"]],
+    ]);
+  });
+
+  test("they have the stream, the position and the HTML", async () => {
+    await stage.connect("a~1", "@0.h", "e:1");
+
+    await stage.socket.message("e:2", { data: "<p>" });
+
+    const detail = { stream: "id", position: "e:2", html: "<p>" };
+    assert.deepEqual(stage.events, [
+      [before, detail],
+      [after, detail],
+    ]);
+  });
+
+  test("without a replay log there is no position", async () => {
+    await stage.connect("a~1", "@", "");
+
+    await stage.socket.message("", { data: "live" });
+
+    const positions = stage.events.map(([, { position }]) => position);
+    assert.deepEqual(positions, ["", ""]);
+  });
+
+  test("one that is cancelled is not shown, and counts as applied", async () => {
+    const source = await stage.connect("a~1", "@0.h", "e:1");
+    stage.fire = (name, { position }, isCancelable) =>
+      !(isCancelable && position === "e:2");
+
+    await stage.socket.message("e:2");
+    await stage.socket.message("e:3");
+    await stage.socket.end(1006);
+    await stage.pass(250);
+    await stage.socket.accept();
+
+    assert.deepEqual(stage.shown, ["e:3"]);
+    assert.deepEqual(source.kinds(), ["connected", "disconnected"]);
+    assert.deepEqual(stage.socket.sent[0].streams, [{ name: "a~1", since: "e:3" }]);
+  });
+
+  test("what is not shown for being known has none", async () => {
+    await stage.connect("a~1", "@0.h", "e:2");
+
+    await stage.socket.message("e:1");
+    await stage.socket.message("e:2");
+
+    assert.deepEqual(stage.events, []);
+  });
+
+  test("an invalid message has only the one before", async (t) => {
+    t.mock.method(console, "error", () => {});
+    endStage();
+    const fail = () => {
+      throw new Error("invalid");
+    };
+    stage = makeStage({ renderer: Promise.resolve(fail) });
+    const source = await stage.connect("a~1", "@0.h", "e:1");
+
+    await stage.socket.message("e:2");
+
+    assert.deepEqual(
+      stage.events.map(([name]) => name),
+      [before],
+    );
+    assert.equal(source.since, "e:2");
+  });
+});

@@ -23,6 +23,7 @@ export function makeStage(options = {}) {
   const shown = [];
   const stage = {
     shown,
+    events: [], // of the page, except those of its state
     states: [],
     settled: 0,
     isVisiting: false,
@@ -33,6 +34,11 @@ export function makeStage(options = {}) {
     connection: null,
     get socket() {
       return FakeSocket.all.at(-1);
+    },
+    fire(name, detail) {
+      if (name === "turbo-channels:state") stage.states.push(detail.state);
+      else stage.events.push([name, detail]);
+      return true;
     },
     source(name, since) {
       const source = new Source({
@@ -66,7 +72,7 @@ export function makeStage(options = {}) {
     url: () => "ws://test/ws/",
     renderer: Promise.resolve((html) => shown.push(html)),
     settled: () => (stage.settled += 1),
-    changed: ({ state }) => stage.states.push(state),
+    fire: (name, detail, isCancelable) => stage.fire(name, detail, isCancelable),
     isVisiting: () => stage.isVisiting,
     isStale: () => stage.isStale,
     random: () => 0.5,

@@ -187,8 +187,8 @@ class Subscription {
  * @property {() => string} url
  * @property {Promise<Render>} renderer
  * @property {() => void} settled called when no source waits
- * @property {(change: { state: State, previous: State }) => void} [changed] called when
- *   the state has changed
+ * @property {(name: string, detail: object, cancelable?: boolean) => boolean} [fire]
+ *   dispatch an event of the page, and return whether it was not cancelled
  * @property {() => boolean} [isVisiting] whether Turbo is replacing the page
  * @property {() => boolean} [isStale] whether the page has given up catching up
  */
@@ -215,7 +215,11 @@ export class Connection {
 
   /** @param {ConnectionOptions & Environment & Timing} options */
   constructor(options) {
-    const defaults = { isVisiting: () => false, isStale: () => false, changed() {} };
+    const defaults = {
+      isVisiting: () => false,
+      isStale: () => false,
+      fire: () => true,
+    };
     this.#options = { ...DEFAULTS, ...defaults, ...options };
     this.#socket = new ReconnectingSocket({
       ...options,
@@ -297,7 +301,8 @@ export class Connection {
       this.#isNoting = false;
       const [previous, state] = [this.#state, this.state];
       this.#state = state;
-      if (state !== previous) this.#options.changed({ state, previous });
+      const detail = { state, previous };
+      if (state !== previous) this.#options.fire("turbo-channels:state", detail);
     });
   }
 
@@ -527,10 +532,19 @@ export class Connection {
     else this.#lose(stream, null);
   }
 
-  /** @type {Render} */
-  #show(data, message) {
+  /**
+   * A message that is cancelled counts as applied.
+   *
+   * @type {Render}
+   */
+  #show(html, message) {
+    const { fire } = this.#options;
+    const { stream, epoch, number } = message;
+    const detail = { stream, position: epoch ? `${epoch}:${number}` : "", html };
     try {
-      this.#render?.(data, message);
+      if (!fire("turbo-channels:before-message", detail, true)) return;
+      this.#render?.(html, message);
+      fire("turbo-channels:message", detail);
     } catch (error) {
       console.error(error); // an invalid message must not stop the others
     }

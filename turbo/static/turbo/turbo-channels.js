@@ -30,18 +30,15 @@ const connection = new Connection({
   url: addressOfStreams,
   renderer: turbo.then(rendererOf),
   settled: () => refresher.settled(),
-  changed: (detail) => fire("turbo-channels:state", detail),
+  fire,
   isVisiting: () => Boolean(turboOfPage()?.navigator?.currentVisit),
   isStale: () => document.querySelector(`${TAG}[stale]`) !== null,
 });
 
-/**
- * Dispatch an event on the document, and return whether it was not cancelled.
- *
- * @type {(name: string, detail: object) => boolean}
- */
-function fire(name, detail) {
-  return document.dispatchEvent(new CustomEvent(name, { bubbles: true, detail }));
+/** @type {(name: string, detail: object, cancelable?: boolean) => boolean} */
+function fire(name, detail, cancelable) {
+  const event = new CustomEvent(name, { bubbles: true, cancelable, detail });
+  return document.dispatchEvent(event);
 }
 
 const global = /** @type {{ TurboChannels?: Handle } & typeof globalThis} */ (
