@@ -23,7 +23,7 @@ DECISIONS = [
     page for page in (GUIDE / "decisions").glob("*.rst") if page.stem != "index"
 ]
 #: Folders whose files are named by their whole path.
-FOLDERS = "turbo|tests|docs|benchmarks|sample_chat|[.]ci|[.]github"
+FOLDERS = "turbo|tests|docs|benchmarks|bundle|sample_chat|[.]ci|[.]github"
 
 
 def stem(page: Path) -> str:
