@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from tests.browser.refreshing import AnyPage
 from tests.browser.scripted import Site
 from tests.support.firefox import Firefox, FirefoxPage, find_firefox
 
@@ -20,6 +21,14 @@ async def site() -> AsyncIterator[Site]:
     """A site whose wire protocol the test scripts."""
     async with Site().running() as site:
         yield site
+
+
+@pytest.fixture(params=["chromium", "firefox"])
+def any_page(request: pytest.FixtureRequest) -> AnyPage:
+    """A page in each browser."""
+    name = {"chromium": "page", "firefox": "firefox_page"}[request.param]
+    page: AnyPage = request.getfixturevalue(name)
+    return page
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -139,8 +139,8 @@ async def test_a_person_works_in_it(site: Site, firefox_page: FirefoxPage) -> No
     await page.goto(site.url())
 
     await page.fill("#text", "new")
-    await page.press("Tab")
-    await page.type(" ")
+    await page.keyboard.press("Tab")
+    await page.keyboard.type(" ")
     await page.select_option("#choice", "b")
 
     assert await page.evaluate("(sum) => sum + isPrepared", 1) == 2

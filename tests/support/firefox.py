@@ -189,6 +189,8 @@ class FirefoxPage:
     def __init__(self, firefox: Firefox, context: str) -> None:
         self._firefox = firefox
         self._context = context
+        self.keyboard = Keyboard(self)
+        self.mouse = Mouse(self)
 
     async def goto(self, url: str) -> None:
         await self._send("browsingContext.navigate", url=url, wait="complete")
@@ -272,26 +274,22 @@ class FirefoxPage:
         """Replace the text of a field by keys, as a person does."""
         await self.focus(selector)
         await self._on(selector, "element.select?.()")
-        await self.type(text or KEYS["Backspace"])
-
-    async def type(self, text: str) -> None:
-        """Type into what has the focus."""
-        keys = [
-            {"type": kind, "value": key}
-            for key in text
-            for kind in ("keyDown", "keyUp")
-        ]
-        await self._act({"type": "key", "id": "keyboard", "actions": keys})
-
-    async def press(self, key: str) -> None:
-        await self.type(KEYS.get(key, key))
+        await (self.keyboard.type(text) if text else self.keyboard.press("Backspace"))
 
     async def click(self, selector: str) -> None:
-        await self._point(
-            {"type": "pointerMove", "x": 0, "y": 0, "origin": await self._at(selector)},
-            {"type": "pointerDown", "button": 0},
-            {"type": "pointerUp", "button": 0},
+        await self.mouse.move(*await self.middle(selector))
+        await self.mouse.down()
+        await self.mouse.up()
+
+    async def middle(self, selector: str) -> tuple[float, float]:
+        """Return where an element is, after it was scrolled into view."""
+        x, y = await self._on(
+            selector,
+            """(element.scrollIntoView({ block: "nearest", behavior: "instant" }),
+                (({ x, y, width, height }) => [x + width / 2, y + height / 2])(
+                  element.getBoundingClientRect()))""",
         )
+        return x, y
 
     async def check(self, selector: str) -> None:
         if not await self.is_checked(selector):
@@ -322,22 +320,6 @@ class FirefoxPage:
             selector,
         )
 
-    async def _at(self, selector: str) -> dict[str, Any]:
-        await self.wait_for_selector(selector)
-        find = """(selector) => {
-            const element = document.querySelector(selector)
-            element.scrollIntoView({ block: "nearest" })
-            return element
-        }"""
-        node = await self._call(find, selector)
-        return {"type": "element", "element": {"sharedId": node["sharedId"]}}
-
-    async def _point(self, *actions: dict[str, Any]) -> None:
-        await self._act({"type": "pointer", "id": "mouse", "actions": list(actions)})
-
-    async def _act(self, source: dict[str, Any]) -> None:
-        await self._send("input.performActions", actions=[source])
-
     # --- The wire
 
     async def _call(self, function: str, arg: str) -> dict[str, Any]:
@@ -354,5 +336,46 @@ class FirefoxPage:
         found: dict[str, Any] = answer["result"]
         return found
 
+    async def act(self, **source: Any) -> None:
+        """Perform the actions of an input device."""
+        await self._send("input.performActions", actions=[source])
+
     async def _send(self, method: str, **params: Any) -> dict[str, Any]:
         return await self._firefox.send(method, context=self._context, **params)
+
+
+class Keyboard:
+    """Types into what has the focus."""
+
+    def __init__(self, page: FirefoxPage) -> None:
+        self._page = page
+
+    async def type(self, text: str) -> None:
+        actions = [
+            {"type": kind, "value": key}
+            for key in text
+            for kind in ("keyDown", "keyUp")
+        ]
+        await self._page.act(type="key", id="keyboard", actions=actions)
+
+    async def press(self, key: str) -> None:
+        await self.type(KEYS.get(key, key))
+
+
+class Mouse:
+    """Points, presses and drags."""
+
+    def __init__(self, page: FirefoxPage) -> None:
+        self._page = page
+
+    async def move(self, x: float, y: float) -> None:
+        await self._act(type="pointerMove", x=round(x), y=round(y))
+
+    async def down(self) -> None:
+        await self._act(type="pointerDown", button=0)
+
+    async def up(self) -> None:
+        await self._act(type="pointerUp", button=0)
+
+    async def _act(self, **action: Any) -> None:
+        await self._page.act(type="pointer", id="mouse", actions=[action])

@@ -1,0 +1,357 @@
+"""A refresh leaves with the person what is theirs, and puts it on no other record."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Page
+
+from tests.browser.refreshing import AnyPage, LivePage
+from tests.browser.scripted import Site
+
+pytestmark = pytest.mark.browser
+
+SAVED = """(selector) => void document.querySelector(selector).dispatchEvent(
+    new Event("turbo-channels:saved", { bubbles: true }))"""
+
+
+def rows(*numbers: int, cell: str) -> str:
+    """Return a table without ids; ``N`` in the cell is the number of its row."""
+    body = "".join(
+        f"<tr><td>invoice {number}</td><td>{cell.replace('N', str(number))}</td></tr>"
+        for number in numbers
+    )
+    return f'<form action="/pay" method="post"><table>{body}</table></form>'
+
+
+async def typed(page: AnyPage) -> dict[str, str]:
+    """Return what is filled in, by the text of its row or list item."""
+    found: dict[str, str] = await page.evaluate(
+        """Object.fromEntries([...document.querySelectorAll("tr, li")]
+            .map((row) => [row.textContent.trim(), row.querySelector(
+              "input:not([type=hidden]), textarea, select")])
+            .filter(([, { type, checked, value }]) =>
+              type === "checkbox" ? checked : value)
+            .map(([text, { value }]) => [text, value]))"""
+    )
+    return found
+
+
+# --- The right record
+
+
+@pytest.mark.parametrize("after", [(9, 1, 2), (2, 1), (1,)], ids=str)
+async def test_a_tick_stays_with_its_value(
+    site: Site, page: Page, after: tuple[int, ...]
+) -> None:
+    cell = '<input type="checkbox" name="sel" value="N">'
+    live = LivePage(site, page, rows(1, 2, cell=cell))
+    await live.open()
+    await page.check("[value='1']")
+
+    await live.refresh(rows(*after, cell=cell))
+
+    assert await typed(page) == {"invoice 1": "1"}
+
+
+@pytest.mark.parametrize("after", [(9, 1, 2, 3), (2, 3)], ids=["added", "deleted"])
+async def test_text_in_rows_without_ids_stays_in_its_row_or_is_given_up(
+    site: Site, any_page: AnyPage, after: tuple[int, ...]
+) -> None:
+    cell = '<input name="comment">'
+    live = LivePage(site, any_page, rows(1, 2, 3, cell=cell))
+    await live.open()
+    await any_page.fill("tr:nth-child(2) input", "late")
+
+    await live.refresh(rows(*after, cell=cell))
+
+    kept, lost = await typed(any_page), await live.lost()
+    assert (kept, lost) in [
+        ({"invoice 2": "late"}, []),
+        ({}, [{"name": "comment", "value": "late"}]),
+    ]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        '<form action="/rows/N/" method="post"><input name="comment"></form>',
+        '<form action="/rows/" method="post"><input type="hidden" name="row" value="N">'
+        '<input name="comment"></form>',
+    ],
+    ids=["action", "hidden field"],
+)
+@pytest.mark.parametrize("after", ["9123", "23", "321"])
+async def test_text_in_a_form_for_each_row_stays_with_its_record(
+    site: Site, page: Page, form: str, after: str
+) -> None:
+    def items(numbers: str) -> str:
+        rows = (f"<li>row {n}{form.replace('N', n)}</li>" for n in numbers)
+        return f"<ul>{''.join(rows)}</ul>"
+
+    live = LivePage(site, page, items("123"))
+    await live.open()
+    await page.fill("ul:not(#chat) li:nth-child(2) input[name=comment]", "late")
+
+    await live.refresh(items(after))
+
+    assert await typed(page) == {"row 2": "late"}
+    assert await live.lost() == []
+
+
+def formset(*keys: int) -> str:
+    """Return a formset as Django renders one: names and ids have the place in it."""
+    forms = "".join(
+        f'<li>record {key}<input type="hidden" name="form-{place}-id" value="{key}">'
+        f'<input name="form-{place}-comment" id="id_form-{place}-comment"></li>'
+        for place, key in enumerate(keys)
+    )
+    return (
+        '<form method="post"><input type="hidden" name="form-TOTAL_FORMS" '
+        f'value="{len(keys)}">{forms}</form>'
+    )
+
+
+@pytest.mark.parametrize("after", [(9, 1, 2, 3), (2, 3), (3, 2, 1)], ids=str)
+async def test_text_in_a_formset_stays_with_the_key_of_its_form(
+    site: Site, page: Page, after: tuple[int, ...]
+) -> None:
+    live = LivePage(site, page, formset(1, 2, 3))
+    await live.open()
+    await page.fill("#id_form-1-comment", "late")
+
+    await live.refresh(formset(*after))
+
+    assert await typed(page) == {"record 2": "late"}
+    place = after.index(2)
+    assert await live.value(f"[name=form-{place}-id]") == "2"
+    assert await live.value(f"[name=form-{place}-comment]") == "late"
+
+
+async def test_text_in_an_element_with_a_key_stays_with_it(
+    site: Site, any_page: AnyPage
+) -> None:
+    def items(keys: str) -> str:
+        return "".join(
+            f'<li data-turbo-key="{key}">same text<input name="comment"></li>'
+            for key in keys
+        )
+
+    live = LivePage(site, any_page, items("abc"))
+    await live.open()
+    await any_page.fill("[data-turbo-key=b] input", "late")
+
+    await live.refresh(items("xabc"))
+
+    assert await live.value("[data-turbo-key=b] input") == "late"
+    assert await live.value("[data-turbo-key=a] input") == ""
+    assert await live.lost() == []
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '<li id="row_N">row N<input name="comment"></li>',
+        '<li>row N<form action="/rows/N/"><input name="comment"></form></li>',
+        '<li data-turbo-key="N">row N<input name="comment"></li>',
+    ],
+    ids=["id", "form", "key"],
+)
+async def test_text_for_a_record_that_is_gone_is_given_up_aloud(
+    site: Site, page: Page, row: str
+) -> None:
+    def items(numbers: str) -> str:
+        return f"<ul>{''.join(row.replace('N', n) for n in numbers)}</ul>"
+
+    live = LivePage(site, page, items("123"))
+    await live.open()
+    await page.fill("ul:not(#chat) li:nth-child(2) input", "late")
+
+    await live.refresh(items("13"))
+
+    assert await typed(page) == {}
+    assert await live.lost() == [{"name": "comment", "value": "late"}]
+
+
+async def test_a_field_that_moves_keeps_its_text_and_the_focus(
+    site: Site, any_page: AnyPage
+) -> None:
+    live = LivePage(site, any_page, '<div id="a"></div><p><input id="text"></p>')
+    await live.open()
+    await any_page.fill("#text", "half a sen")
+
+    await live.refresh('<p><input id="text"></p><p>new</p><div id="a"></div>')
+    await any_page.keyboard.type("tence")
+
+    assert await live.value("#text") == "half a sentence"
+
+
+# --- What was saved
+
+
+async def test_a_field_that_was_saved_follows_the_server_again(
+    site: Site, any_page: AnyPage
+) -> None:
+    live = LivePage(site, any_page, '<input id="name" value="old">')
+    await live.open()
+    await any_page.fill("#name", "mine")
+    await any_page.evaluate(SAVED, "#name")
+
+    await live.refresh('<input id="name" value="mine">')
+    await live.refresh('<input id="name" value="theirs">')
+
+    assert await live.value("#name") == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("field", "act"),
+    [
+        ('<input id="f" type="checkbox">', "element.click()"),
+        ('<select id="f"><option>a<option>b</select>', "element.value = 'b'"),
+        ('<textarea id="f">old</textarea>', "element.value = 'mine'"),
+    ],
+    ids=["checkbox", "select", "textarea"],
+)
+async def test_fields_of_any_kind_that_were_saved_follow_the_server(
+    site: Site, page: Page, field: str, act: str
+) -> None:
+    """The page of the server after the save is the one before somebody else's."""
+    live = LivePage(site, page, f"<form>{field}</form>")
+    await live.open()
+    await page.evaluate(f"(() => {{ const element = f; {act} }})()")
+    await page.evaluate(SAVED, "form")
+
+    await live.refresh()
+
+    state = "f.type === 'checkbox' ? f.checked : f.value"
+    fresh = "(() => { const f = document.createElement('div'); "
+    fresh += f"f.innerHTML = `{field}`; return f.firstElementChild }})()"
+    untouched = await page.evaluate(f"((f) => {state})({fresh})")
+    assert await page.evaluate(f"((f) => {state})(f)") == untouched
+
+
+async def test_a_field_typed_into_after_it_was_saved_is_typed(
+    site: Site, page: Page
+) -> None:
+    live = LivePage(site, page, '<input id="name" value="old">')
+    await live.open()
+    await page.fill("#name", "mine")
+    await page.evaluate(SAVED, "#name")
+    await page.fill("#name", "mine, too")
+
+    await live.refresh('<input id="name" value="theirs">')
+
+    assert await live.value("#name") == "mine, too"
+
+
+UNTOUCHED = {
+    "range": ('<input id="f" type="range">', '<input id="f" type="range" value="7">'),
+    "range between steps": (
+        '<input id="f" type="range" value="3.7" step="2" max="10">',
+        '<input id="f" type="range" value="8" step="2" max="10">',
+    ),
+    "color": (
+        '<input id="f" type="color">',
+        '<input id="f" type="color" value="#102030">',
+    ),
+    "colour by name": (
+        '<input id="f" type="color" value="#ABCDEF">',
+        '<input id="f" type="color" value="#102030">',
+    ),
+    "datetime-local": (
+        '<input id="f" type="datetime-local" value="2026-01-01 10:00:00.000">',
+        '<input id="f" type="datetime-local" value="2027-02-02T11:30">',
+    ),
+    "number": (
+        '<input id="f" type="number" value="none">',
+        '<input id="f" type="number" value="5">',
+    ),
+    "textarea with CR": (
+        '<textarea id="f">one&#13;&#10;two&#13;three</textarea>',
+        '<textarea id="f">four</textarea>',
+    ),
+    "select": (
+        '<select id="f"><option disabled>-<option>a<option>b</select>',
+        '<select id="f"><option disabled>-<option>a<option selected>b</select>',
+    ),
+    "select with two selected": (
+        '<select id="f"><option selected>a<option selected>b<option>c</select>',
+        '<select id="f"><option>a<option>b<option selected>c</select>',
+    ),
+    "select in groups": (
+        '<select id="f"><optgroup disabled><option>a</optgroup><option>b</select>',
+        '<select id="f"><optgroup><option>a</optgroup><option>b<option selected>c'
+        "</select>",
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), UNTOUCHED.values(), ids=UNTOUCHED)
+async def test_a_field_that_nobody_touched_follows_the_server(
+    site: Site, any_page: AnyPage, before: str, after: str
+) -> None:
+    live = LivePage(site, any_page, f"<form>{before}</form>")
+    await live.open()
+
+    await live.refresh(f"<form>{after}</form>")
+
+    expected = await any_page.evaluate(
+        """(html) => {
+            const form = document.createElement("form")
+            form.innerHTML = html
+            return form.querySelector("#f").value
+        }""",
+        after,
+    )
+    assert await live.value("#f") == expected
+
+
+async def test_a_value_that_the_browser_filled_in_stays(
+    site: Site, any_page: AnyPage
+) -> None:
+    """As a password manager does: before the client runs, and without an event."""
+    live = LivePage(site, any_page, '<input id="name"><input id="other">')
+    await any_page.add_init_script(
+        "addEventListener('DOMContentLoaded', () => {"
+        " document.querySelector('#name')?.setRangeText('filled in') }, true)"
+    )
+    await live.open()
+
+    await live.refresh('<input id="name"><input id="other" value="theirs">')
+
+    assert await live.value("#name") == "filled in"
+    assert await live.value("#other") == "theirs"
+
+
+async def test_a_value_that_the_browser_restored_stays(
+    site: Site, firefox_page: AnyPage
+) -> None:
+    """Firefox does so when the page is reloaded."""
+    live = LivePage(site, firefox_page, '<form><input id="name" autocomplete="on">')
+    await live.open()
+    await firefox_page.fill("#name", "half a sen")
+    await firefox_page.reload()
+    await live.shows(live.version)
+    assert await live.value("#name") == "half a sen"
+
+    await live.refresh()
+
+    assert await live.value("#name") == "half a sen"
+
+
+async def test_a_form_that_was_sent_follows_the_server_again(
+    site: Site, page: Page
+) -> None:
+    """A form whose answer changes nothing else on the page."""
+    form = '<form action="/post" method="post"><input id="name" value="OLD"></form>'
+    live = LivePage(site, page, form.replace("OLD", "old"))
+    await page.route("**/post", lambda route: route.fulfill(status=204))
+    await live.open()
+    await page.fill("#name", "mine")
+
+    async with page.expect_response("**/post"):
+        await page.press("#name", "Enter")
+    await page.wait_for_selector("form:not([aria-busy])")
+    await live.refresh(form.replace("OLD", "mine"))
+    await live.refresh(form.replace("OLD", "theirs"))
+
+    assert await live.value("#name") == "theirs"
