@@ -44,7 +44,13 @@ PREFERENCES = {
     "toolkit.telemetry.enabled": False,
 }
 READY = "WebDriver BiDi listening on "
-KEYS = {"Enter": "\ue007", "Tab": "\ue004", "Escape": "\ue00c", "Backspace": "\ue003"}
+KEYS = {
+    "Enter": "\ue007",
+    "Tab": "\ue004",
+    "End": "\ue010",
+    "Escape": "\ue00c",
+    "Backspace": "\ue003",
+}
 #: What Firefox says when the page goes while a script waits in it.
 GONE = ("no such frame", "no such history entry", "unknown error", "no such node")
 

@@ -1,0 +1,423 @@
+"""A refresh that nobody asked for costs nobody their page or their work."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from playwright.async_api import Page, Route
+
+from tests.browser.refreshing import BAR_SHOWN, AnyPage, LivePage, hurry
+from tests.browser.scripted import Reply, Site
+from tests.browser.watching import (
+    connected,
+    fetched,
+    let_pass,
+    shows,
+    turn_clock,
+)
+
+pytestmark = pytest.mark.browser
+
+TYPING = '<form action="/post" method="post"><input id="text" name="text"></form>'
+BROKEN = [Reply("bad gateway", 502), Reply("error", 500), Reply(status=0)]
+BROKEN_IDS = ["502", "500", "no network"]
+
+
+# --- A server in trouble
+
+
+@pytest.mark.parametrize("reply", BROKEN, ids=BROKEN_IDS)
+async def test_a_refresh_that_meets_trouble_is_tried_again(
+    site: Site, any_page: AnyPage, reply: Reply
+) -> None:
+    live = LivePage(site, any_page, TYPING)
+    await hurry(any_page)
+    await live.open()
+    await any_page.fill("#text", "half a sen")
+    live.replies = [reply, reply]
+
+    await live.refresh()
+    await site.publish("chat", "live")
+    await shows(any_page, "live")
+
+    assert live.replies == []
+    assert await live.is_same()
+    assert await live.value("#text") == "half a sen"
+
+
+async def test_a_page_that_is_forbidden_now_stays_and_says_so(
+    site: Site, any_page: AnyPage
+) -> None:
+    live = LivePage(site, any_page, TYPING)
+    await live.open()
+    await any_page.fill("#text", "half a sen")
+    live.replies = [Reply("forbidden", 403)]
+
+    await live.ask()
+    await live.bar()
+
+    assert await live.is_same()
+    assert await live.value("#text") == "half a sen"
+    assert await any_page.evaluate("gaveUp.length") == 1
+    # It is told, not asked again: the next broadcast tries again.
+    await live.refresh()
+    assert await live.value("#text") == "half a sen"
+
+
+# --- A form on its way
+
+
+async def test_a_form_on_its_way_is_followed_before_a_refresh(
+    site: Site, page: Page
+) -> None:
+    live = LivePage(site, page, TYPING)
+    site.show("/done", "chat", body='<p id="done">done</p>')
+    arrived, released, posts = asyncio.Event(), asyncio.Event(), []
+
+    async def post(route: Route) -> None:
+        posts.append(route.request.post_data)
+        arrived.set()
+        await released.wait()
+        await route.fulfill(status=303, headers={"Location": "/done"})
+
+    await page.route("**/post", post)
+    await turn_clock(page)
+    await live.open()
+    await page.fill("#text", "a sentence")
+    await page.press("#text", "Enter")
+    await arrived.wait()
+
+    await live.ask()
+    await site.publish("chat", "after it")
+    await shows(page, "after it")
+    await let_pass(page, seconds=2)
+    assert await fetched(page) == ["/post"]
+    released.set()
+    await page.wait_for_selector("#done")
+
+    assert posts == ["text=a+sentence"]
+    assert page.url == site.url("/done")
+
+
+# --- What is open
+
+
+async def test_a_modal_dialog_stays_open_and_of_use(
+    site: Site, any_page: AnyPage
+) -> None:
+    body = '<dialog id="d"><form method="dialog"><input id="text"><button>'
+    body += 'close</button></form></dialog><p id="p">OLD</p>'
+    live = LivePage(site, any_page, body)
+    await live.open()
+    await any_page.evaluate("document.querySelector('#d').showModal()")
+    await any_page.fill("#text", "half a sen")
+
+    await live.refresh(body.replace("OLD", "new"))
+    await any_page.keyboard.type("tence")
+
+    assert await live.value("#text") == "half a sentence"
+    assert await any_page.evaluate("document.querySelector('#d').matches(':modal')")
+    assert await any_page.evaluate("document.querySelector('#p').textContent") == "new"
+    await any_page.click("#d button")
+    await any_page.wait_for_function("() => !document.querySelector('#d').open")
+    assert await any_page.evaluate("document.querySelector(':modal')") is None
+
+
+async def test_text_that_the_server_changes_in_a_dialog_is_shown(
+    site: Site, any_page: AnyPage
+) -> None:
+    body = '<dialog id="d"><p id="p">OLD</p><button>ok</button></dialog>'
+    live = LivePage(site, any_page, body)
+    await live.open()
+    await any_page.evaluate("document.querySelector('#d').showModal()")
+
+    await live.refresh(body.replace("OLD", "new"))
+
+    assert await any_page.evaluate("document.querySelector('#d').matches(':modal')")
+    assert await any_page.evaluate("document.querySelector('#p').textContent") == "new"
+
+
+async def test_a_popover_stays_open(site: Site, any_page: AnyPage) -> None:
+    body = '<button popovertarget="menu">menu</button><div id="menu" popover>'
+    body += '<p id="p">OLD</p></div>'
+    live = LivePage(site, any_page, body)
+    await live.open()
+    await any_page.click("button")
+
+    await live.refresh(body.replace("OLD", "new"))
+
+    is_open = "document.querySelector('#menu').matches(':popover-open')"
+    assert await any_page.evaluate(is_open)
+    assert await any_page.evaluate("document.querySelector('#p').textContent") == "new"
+
+
+async def test_details_stay_as_the_person_left_them(
+    site: Site, any_page: AnyPage
+) -> None:
+    body = '<details id="a"><summary>a</summary>OLD</details>'
+    body += '<details id="b" open><summary>b</summary>OLD</details>'
+    live = LivePage(site, any_page, body)
+    await live.open()
+    await any_page.click("#a summary")
+    await any_page.click("#b summary")
+
+    await live.refresh(body.replace("OLD", "new"))
+
+    opened = "['a', 'b'].map((id) => document.getElementById(id).open)"
+    assert await any_page.evaluate(opened) == [True, False]
+
+
+async def test_details_without_ids_stay_open(site: Site, any_page: AnyPage) -> None:
+    body = "<details><summary>more</summary>text</details><p>OLD</p>"
+    live = LivePage(site, any_page, body)
+    await live.open()
+    await any_page.click("summary")
+
+    await live.refresh("<p>first</p>" + body.replace("OLD", "new"))
+
+    assert await any_page.evaluate("document.querySelector('details').open")
+
+
+# --- A session that is over, and pages that Turbo would load anew
+
+
+def log_in(site: Site) -> Reply:
+    site.show("/login", body='<p id="login">log in</p>')
+    return Reply(status=302, headers={"Location": "/login"})
+
+
+async def test_a_log_in_page_does_not_replace_unsaved_work(
+    site: Site, any_page: AnyPage
+) -> None:
+    live = LivePage(site, any_page, TYPING)
+    await live.open()
+    await any_page.fill("#text", "half a sen")
+    live.replies = [log_in(site)]
+
+    await live.ask()
+    await live.bar()
+
+    assert await live.is_same()
+    assert await live.value("#text") == "half a sen"
+    assert await any_page.evaluate("location.pathname") == "/"
+
+
+async def test_a_log_in_page_is_shown_where_nothing_is_lost(
+    site: Site, page: Page
+) -> None:
+    live = LivePage(site, page, TYPING)
+    await live.open()
+    live.replies = [log_in(site)]
+
+    await live.ask()
+
+    await page.wait_for_selector("#login")
+
+
+async def test_the_bar_is_announced_and_refreshes_when_it_is_asked(
+    site: Site, page: Page
+) -> None:
+    live = LivePage(site, page, TYPING)
+    await live.open()
+    await page.fill("#text", "half a sen")
+    live.replies = [log_in(site)]
+    await live.ask()
+    await live.bar()
+    version = live.version
+
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await live.shows(version + 1)
+
+    # Now somebody has asked, and Turbo's own way is taken.
+    assert await live.value("#text") == ""
+    assert await page.locator(BAR_SHOWN).count() == 0
+
+
+@pytest.mark.parametrize("is_working", [True, False], ids=["work", "no work"])
+async def test_changed_scripts_are_loaded_where_nothing_is_lost(
+    site: Site, page: Page, is_working: bool
+) -> None:
+    asset = '<meta name="asset" content="VERSION" data-turbo-track="reload">'
+    live = LivePage(site, page, TYPING, head=asset.replace("VERSION", "1"))
+    await live.open()
+    if is_working:
+        await page.fill("#text", "half a sen")
+    live.head = asset.replace("VERSION", "2")
+
+    await live.ask()
+
+    if is_working:
+        await live.bar()
+        assert await live.is_same()
+        assert await live.value("#text") == "half a sen"
+    else:
+        await page.wait_for_function("() => window.marked === undefined")
+
+
+# --- What is only on this page
+
+
+async def test_errors_of_a_form_stay_with_its_values(site: Site, page: Page) -> None:
+    """The server shows them once, in the answer to the form."""
+    live = LivePage(site, page, TYPING)
+
+    async def post(route: Route) -> None:
+        invalid = TYPING.replace("<input", '<p id="error">too short</p><input')
+        invalid = invalid.replace('name="text"', 'name="text" value="abc"')
+        answer = live.html(invalid)
+        await route.fulfill(status=422, body=answer, content_type="text/html")
+
+    await page.route("**/post", post)
+    await live.open()
+    await page.fill("#text", "abc")
+    await page.press("#text", "Enter")
+    await page.wait_for_selector("#error")
+    await connected(page, 2)
+
+    await live.refresh()
+
+    assert await live.value("#text") == "abc"
+    assert await page.inner_text("#error") == "too short"
+
+
+async def test_a_form_that_a_stream_brought_stays_while_it_is_used(
+    site: Site, any_page: AnyPage
+) -> None:
+    live = LivePage(site, any_page, '<div id="box"></div>')
+    await live.open()
+    form = '<form id="late"><input id="text" name="text"></form>'
+    await site.publish(
+        "page",
+        f'<turbo-stream action="append" target="box"><template>{form}</template>'
+        "</turbo-stream>",
+    )
+    await any_page.fill("#text", "half a sen")
+
+    await live.refresh()
+    await any_page.keyboard.type("tence")
+
+    assert await live.value("#text") == "half a sentence"
+
+
+@pytest.mark.parametrize("has_focus", [True, False], ids=["focus", "no focus"])
+async def test_edited_text_stays(
+    site: Site, any_page: AnyPage, has_focus: bool
+) -> None:
+    body = '<div id="rich" contenteditable="true">old</div><p id="p">OLD</p>'
+    body += '<button type="button" id="other">other</button>'
+    live = LivePage(site, any_page, body)
+    await live.open()
+    await any_page.click("#rich")
+    await any_page.keyboard.press("End")
+    await any_page.keyboard.type(" and new")
+    if not has_focus:
+        await any_page.focus("#other")
+
+    await live.refresh(body.replace("OLD", "new"))
+
+    text = "document.querySelector('#rich').textContent"
+    assert await any_page.evaluate(text) == "old and new"
+    assert await any_page.evaluate("document.querySelector('#p').textContent") == "new"
+
+
+async def test_media_play_on(site: Site, page: Page) -> None:
+    body = '<div><video id="v" muted></video></div><p id="p">OLD</p>'
+    live = LivePage(site, page, body)
+    await live.open()
+    await page.evaluate(
+        """async () => {
+            const canvas = document.createElement("canvas")
+            canvas.getContext("2d").fillRect(0, 0, 9, 9)
+            const video = document.querySelector("#v")
+            video.srcObject = canvas.captureStream(10)
+            window.pauses = 0
+            video.addEventListener("pause", () => (window.pauses += 1))
+            await video.play()
+        }"""
+    )
+
+    await live.refresh("<p>first</p>" + body.replace("OLD", "new"))
+
+    assert await page.evaluate("[document.querySelector('#v').paused, pauses]") == [
+        False,
+        0,
+    ]
+
+
+async def test_nothing_changes_during_a_drag(site: Site, page: Page) -> None:
+    body = '<p id="a" draggable="true">drag me</p><p id="b">OLD</p>'
+    live = LivePage(site, page, body)
+    await turn_clock(page)
+    await live.open()
+    await page.hover("#a")
+    await page.mouse.down()
+    await page.hover("#b")
+
+    live.body = body.replace("OLD", "new")
+    await live.ask()
+    await site.publish("chat", "after it")
+    await shows(page, "after it")
+    await let_pass(page, seconds=2)
+    assert await page.inner_text("#b") == "OLD"
+    await page.mouse.up()
+    await let_pass(page, seconds=2)
+
+    await page.wait_for_function(
+        "() => document.querySelector('#b').textContent === 'new'"
+    )
+
+
+# --- Hooks of Turbo
+
+
+async def test_the_guard_of_visits_is_asked_once_for_each_refresh(
+    site: Site, page: Page
+) -> None:
+    live = LivePage(site, page, TYPING)
+    await turn_clock(page)
+    await live.open()
+    await page.evaluate(
+        """() => {
+            window.guarded = 0
+            addEventListener("turbo:before-visit", (event) => {
+              window.guarded += 1
+              event.preventDefault()
+            })
+        }"""
+    )
+
+    await live.ask()
+    await site.requested("/", 2)
+    await page.wait_for_function("() => window.gaveUp.length + window.guarded > 0")
+    await let_pass(page, seconds=60)
+
+    assert await page.evaluate("window.guarded") <= 1
+    assert site.requests.count("/") == 2
+    assert await live.is_same()
+
+
+@pytest.mark.parametrize("cause", ["broadcast", "loss"])
+async def test_the_request_of_a_refresh_is_told_as_those_of_turbo(
+    site: Site, page: Page, cause: str
+) -> None:
+    """A project adds its headers there."""
+    live = LivePage(site, page, TYPING)
+    await live.open()
+    await page.evaluate(
+        """() => addEventListener("turbo:before-fetch-request", ({ detail }) => {
+            detail.fetchOptions.headers["X-Mine"] = "yes"
+        })"""
+    )
+
+    async with page.expect_request(site.url()) as request:
+        if cause == "broadcast":
+            await live.ask()
+        else:
+            site.epoch = "e2"
+            await site.sockets[0].send(
+                {"type": "gap", "stream": "id-page", "position": "e2:0"}
+            )
+
+    assert (await (await request.value).all_headers())["x-mine"] == "yes"
