@@ -95,13 +95,17 @@ def visit(
 
 def save(browser: Browser, name: str, *pictures: bytes) -> None:
     """Write pictures of one size, side by side."""
+    write(browser, PICTURES / f"{name}.png", *pictures)
+
+
+def write(browser: Browser, path: Path, *pictures: bytes) -> None:
+    """Write pictures side by side into one file."""
     sources = [base64.b64encode(picture).decode() for picture in pictures]
     images = [f'<img src="data:image/png;base64,{source}">' for source in sources]
-    page = browser.new_page(viewport={"width": 1800, "height": 1200})
+    page = browser.new_page(viewport={"width": 2600, "height": 1200})
     row = "".join(images)
     page.set_content(f'<p style="display: inline-flex; gap: 12px">{row}</p>')
-    shown = page.locator("p")
-    shown.screenshot(path=PICTURES / f"{name}.png", omit_background=True)
+    page.locator("p").screenshot(path=path, omit_background=True)
     page.close()
 
 
