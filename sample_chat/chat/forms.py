@@ -19,6 +19,10 @@ class MessageForm(forms.ModelForm):
         }
 
 
+class NewMessageForm(MessageForm):
+    key = forms.UUIDField(required=False, widget=forms.HiddenInput)
+
+
 class AnnouncementForm(forms.ModelForm):
     class Meta:
         model = Announcement

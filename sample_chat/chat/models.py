@@ -1,3 +1,5 @@
+from uuid import uuid4
+
 from django.conf import settings
 from django.db import models
 from django.db.models.functions import Coalesce, NullIf
@@ -45,15 +47,29 @@ class Room(models.Model):
         return not self.members_only or self.members.contains(user)
 
 
+class MessageQuerySet(models.QuerySet):
+    def send(self, author, room, *, text, key):
+        """Save a message once, also if its page sends it again with the same key."""
+        key = key or uuid4()
+        content = {"room": room, "text": text}
+        return self.get_or_create(author=author, key=key, defaults=content)
+
+
 class Message(models.Model):
     room = models.ForeignKey(Room, models.CASCADE, related_name="messages")
     author = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
     text = models.TextField("message", max_length=2000)
     created = models.DateTimeField(auto_now_add=True)
     edited = models.BooleanField(default=False, editable=False)
+    key = models.UUIDField(null=True, editable=False)  # from the page that sent it
+
+    objects = MessageQuerySet.as_manager()
 
     class Meta:
         ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["author", "key"], name="one_message_a_key")
+        ]
 
     def __str__(self):
         return self.text[:60]

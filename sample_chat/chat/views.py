@@ -7,7 +7,7 @@ from django.views.decorators.http import require_POST
 import turbo
 from turbo.http import respond, turbo_form
 
-from .forms import AnnouncementForm, MemberForm, MessageForm, RoomForm
+from .forms import AnnouncementForm, MemberForm, MessageForm, NewMessageForm, RoomForm
 from .models import Message, Room
 
 PAGE = 50
@@ -47,10 +47,9 @@ def new_message(request, pk):
     room = get_object_or_404(Room, pk=pk)
     if not room.is_open_to(request.user):
         raise PermissionDenied
-    message = Message(room=room, author=request.user)
-    form = MessageForm(request.POST, instance=message)
-    if form.is_valid():
-        form.save()  # and MessageStream shows it to everybody in the room
+    form = NewMessageForm(request.POST)
+    if form.is_valid():  # MessageStream shows the message to everybody in the room
+        Message.objects.send(request.user, room, **form.cleaned_data)
     errors = turbo.render_frame(request, "chat/message_errors.html", {"form": form})
     return respond(
         request,

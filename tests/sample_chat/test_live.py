@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 
 import pytest
@@ -78,39 +77,6 @@ async def test_two_processes_and_a_shell(pair, valkey, demo, log_in):
 
     for page in (ada, grace):
         await expect(page.locator(".message").last).to_contain_text("From a shell")
-
-
-async def slowly(route):
-    """Keep what is sent on its way while the next one is typed."""
-    await asyncio.sleep(0.3)
-    await route.continue_()
-
-
-async def test_messages_sent_in_a_row_lose_no_key(chat, log_in):
-    ada = await log_in(chat, "ada")
-    await live(ada, await new_room(ada, "In a row"))
-    field = message_field(ada)
-    await ada.route("**/messages/", slowly)
-
-    for word in ("one", "two", "three"):
-        await field.press_sequentially(word)
-        await field.press("Enter")
-
-    await expect(ada.locator(".message .text")).to_have_text(["one", "two", "three"])
-    await expect(field).to_be_focused()
-    await expect(field).to_have_value("")
-
-
-async def test_refused_message_comes_back(chat, log_in):
-    ada = await log_in(chat, "ada")
-    await live(ada, await new_room(ada, "Refused"))
-    field = message_field(ada)
-
-    await field.evaluate("field => field.removeAttribute('maxlength')")
-    await send(ada, "x" * 2001)
-
-    await expect(ada.locator("#message-errors")).to_contain_text("at most 2000")
-    await expect(field).to_have_value("x" * 2001)
 
 
 async def test_room_list_is_live(chat, log_in):

@@ -1,11 +1,15 @@
-// <chat-message author="3">: marks the messages of the user of the page.
+// <chat-message author="3" key="…">: marks the messages of the user of the page, and
+// takes their pending twins out of the outbox.
 //
 // A broadcast is rendered once for all users, so only the page knows its user.
+
+import { settle } from "./outbox.js";
 
 class ChatMessage extends HTMLElement {
   connectedCallback() {
     const user = document.querySelector("meta[name=user]")?.content;
     this.toggleAttribute("own", this.getAttribute("author") === user);
+    settle(this.getAttribute("key"));
   }
 }
 
