@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models.functions import Coalesce, NullIf
 from django.urls import reverse
+from django.utils import timezone
 
 
 class RoomQuerySet(models.QuerySet):
@@ -59,7 +60,7 @@ class Message(models.Model):
     room = models.ForeignKey(Room, models.CASCADE, related_name="messages")
     author = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
     text = models.TextField("message", max_length=2000)
-    created = models.DateTimeField(auto_now_add=True)
+    created = models.DateTimeField(default=timezone.now, editable=False)
     edited = models.BooleanField(default=False, editable=False)
     key = models.UUIDField(null=True, editable=False)  # from the page that sent it
 

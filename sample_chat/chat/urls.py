@@ -7,6 +7,7 @@ urlpatterns = [
     path("rooms/new/", views.new_room, name="new_room"),
     path("rooms/<int:pk>/", views.room, name="room"),
     path("rooms/<int:pk>/messages/", views.new_message, name="new_message"),
+    path("rooms/<int:pk>/before/<int:before>/", views.older_messages, name="older"),
     path("rooms/<int:pk>/members/", views.members, name="members"),
     path("messages/<int:pk>/", views.message, name="message"),
     path("messages/<int:pk>/edit/", views.edit_message, name="edit_message"),

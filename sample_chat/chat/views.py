@@ -31,15 +31,28 @@ def new_room(request):
 def room(request, pk):
     """Show the messages of a room, or a notice if the user may not read them."""
     room = get_object_or_404(Room, pk=pk)
-    is_open = room.is_open_to(request.user)
-    latest = room.messages.select_related("author").order_by("-pk")[:PAGE]
-    context = {
-        "room": room,
-        "is_open": is_open,
-        "messages": reversed(latest) if is_open else [],
-        "form": MessageForm(),
-    }
+    context = {"room": room, "form": MessageForm()}
+    if room.is_open_to(request.user):
+        context |= {"is_open": True, **page_of_messages(room)}
     return render(request, "chat/room.html", context)
+
+
+def older_messages(request, pk, before):
+    """Show a turbo-frame with the messages before one, and a frame for older ones."""
+    room = get_object_or_404(Room, pk=pk)
+    if not room.is_open_to(request.user):
+        raise PermissionDenied
+    context = {"room": room, "before": before, **page_of_messages(room, before)}
+    return render(request, "chat/older_messages.html", context)
+
+
+def page_of_messages(room, before=None):
+    """Return the last messages of a room, or the last ones before one of them."""
+    messages = room.messages.select_related("author").order_by("-pk")
+    if before:
+        messages = messages.filter(pk__lt=before)
+    messages = list(messages[:PAGE])[::-1]
+    return {"messages": messages, "has_older": len(messages) == PAGE}
 
 
 @require_POST

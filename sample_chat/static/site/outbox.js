@@ -123,6 +123,7 @@ class MessageOutbox extends HTMLElement {
     element.setAttribute("key", key);
     element.querySelector(".text").textContent = text;
     this.append(element);
+    element.scrollIntoView({ block: "nearest" });
     return element;
   }
 

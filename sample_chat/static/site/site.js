@@ -4,5 +4,6 @@ import "./arrivals.js";
 import "./badge.js";
 import "./composer.js";
 import "./denied.js";
+import "./log.js";
 import "./message.js";
 import "./time.js";

@@ -1,7 +1,11 @@
+import itertools
+from datetime import timedelta
+
 from board.models import Board, Card
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand
 from django.db import transaction
+from django.utils import timezone
 
 import turbo
 from chat.models import Announcement, Message, Room
@@ -28,6 +32,8 @@ ROOMS = {
     ],
 }
 
+WEATHER = ["sunshine", "a few clouds", "drizzle", "rain", "wind", "fog"]
+
 CARDS = [
     ("Write down what we promise", Card.Column.DONE),
     ("Pull the plug of the server and put it back", Card.Column.DOING),
@@ -45,6 +51,7 @@ class Command(BaseCommand):
         users = {name: self.user(name, *rest) for name, *rest in USERS}
         for name, messages in ROOMS.items():
             self.room(name, messages, users)
+        self.weather(users)
         self.board()
         if not Announcement.objects.exists():
             Announcement.objects.create(text="Welcome to the sample chat!")
@@ -72,6 +79,23 @@ class Command(BaseCommand):
             room.members.add(users["ada"])
         for author, text in messages:
             Message.objects.create(room=room, author=users[author], text=text)
+
+    def weather(self, users):
+        """A room with so many messages that the page shows only the last ones."""
+        room, created = Room.objects.get_or_create(name="Weather log")
+        if not created:
+            return
+        authors = itertools.cycle(users.values())
+        hours = range(120, 0, -1)
+        Message.objects.bulk_create(
+            Message(
+                room=room,
+                author=next(authors),
+                text=f"{9 + hour % 7} degrees and {WEATHER[hour % 6]}.",
+                created=timezone.now() - timedelta(hours=hour),
+            )
+            for hour in hours
+        )
 
     def board(self):
         board, created = Board.objects.get_or_create(name="Team board")
