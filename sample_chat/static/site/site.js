@@ -4,6 +4,7 @@ import "./arrivals.js";
 import "./badge.js";
 import "./composer.js";
 import "./denied.js";
+import "./dismiss.js";
 import "./log.js";
 import "./message.js";
 import "./time.js";
