@@ -69,7 +69,7 @@ def take_pictures(browser: Browser, chat: SampleChat) -> None:
     save(browser, "phone", *(page.screenshot() for page in phones))
 
     stranger = visit(browser, chat, "grace", "/rooms/3/", viewport=WINDOW)
-    expect(stranger.get_by_role("alert")).to_contain_text("forbidden")
+    expect(stranger.get_by_role("alert")).to_contain_text("not a member")
     inspector = visit(browser, chat, "ada", "/rooms/1/", viewport=WINDOW)
     inspector.goto("/__turbo__/")
     inspector.set_viewport_size({"width": 1024, "height": 1100})

@@ -129,7 +129,7 @@ async def test_nothing_serious_where_somebody_is_refused(chat, log_in, axe):
     await expect(page.get_by_role("heading", level=1)).to_have_text("Not allowed")
     wrong = await found(page, axe)
     await live(page, "/rooms/3/")
-    await expect(page.get_by_role("alert")).to_contain_text("forbidden")
+    await expect(page.get_by_role("alert")).to_contain_text("not a member")
 
     assert wrong + await found(page, axe) == []
 

@@ -1,4 +1,10 @@
-// <denied-notice>: appears when the server refuses a stream in the same element.
+// <denied-notice>: takes the place of what may no longer be seen.
+//
+// If the server refuses a stream because of the user, the notice removes all that is
+// beside it in its parent. Of several notices, the one that is nearest to the stream
+// does so.
+
+const REASONS = ["forbidden", "foreign", "revoked"];
 
 class DeniedNotice extends HTMLElement {
   connectedCallback() {
@@ -9,10 +15,11 @@ class DeniedNotice extends HTMLElement {
     document.removeEventListener("turbo-stream:denied", this);
   }
 
-  handleEvent(event) {
-    if (!this.parentElement.contains(event.target)) return;
-    this.querySelector("[data-reason]").textContent = event.detail.reason;
+  handleEvent({ target, detail }) {
+    const nearest = target.closest(":has(> denied-notice)");
+    if (nearest !== this.parentElement || !REASONS.includes(detail.reason)) return;
     this.hidden = false;
+    this.parentElement.replaceChildren(this);
   }
 }
 
