@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page
 
 from tests.browser.scripted import Site
-from tests.browser.watching import connected
+from tests.browser.watching import SOURCE, connected, let_pass, turn_clock
 
 pytestmark = pytest.mark.browser
 
@@ -92,7 +92,8 @@ async def test_a_tick_stays_with_its_value(live: Live) -> None:
     "row",
     [
         "<li>Row N <form action=/rows/N/><input name=comment></form></li>",
-        "<li>Row N <form><input type=hidden name=pk value=N><input name=comment></form></li>",
+        "<li>Row N <form><input type=hidden name=pk value=N>"
+        "<input name=comment></form></li>",
         "<li data-turbo-key=N>Row N <input name=comment></li>",
         "<li id=row_N>Row N <input name=comment></li>",
         "<li>Row N <input name=comment></li>",
@@ -164,7 +165,7 @@ async def test_a_form_for_another_record_is_left_alone(live: Live) -> None:
             "<textarea name=answer id=id_answer></textarea></form>"
         )
 
-    bar = "<template id=turbo-channels-changed>Changed <button>Refresh</button></template>"
+    bar = "<template id=turbo-channels-changed>Changed</template>"
     await live.open(form(1) + bar)
     await live.page.fill("textarea", "for 1")
 
@@ -259,7 +260,9 @@ async def test_what_a_script_has_added_stays(live: Live) -> None:
         const box = document.querySelector(".box")
         box.innerHTML = "<div class=tools>tools</div><div class=area>text</div>"
         box.classList.add("built")
-        document.body.append(Object.assign(document.createElement("div"), { id: "pop" }))
+        const pop = document.createElement("div")
+        pop.id = "pop"
+        document.body.append(pop)
         """
     )
 
@@ -370,3 +373,67 @@ async def test_a_form_of_a_stream_stays_while_it_is_used(live: Live) -> None:
 
     assert first == "typed"
     assert await live.page.locator("[name=a]").count() == 0
+
+
+async def test_a_search_is_not_saved(live: Live) -> None:
+    """What was looked for stays beside what was found."""
+    search = "<form action=/found data-turbo-frame=found><input name=q></form>"
+    body = f"{search}<turbo-frame id=found></turbo-frame>"
+    found = "<turbo-frame id=found><p>three</p></turbo-frame>"
+    live.site.views["/found"] = lambda: live.site.html(body=found)
+    await live.open(body)
+    await live.page.fill("[name=q]", "three")
+    await live.page.press("[name=q]", "Enter")
+    await live.page.wait_for_selector("#found p")
+
+    await live.refresh()
+
+    assert await live.page.input_value("[name=q]") == "three"
+    assert await live.page.inner_text("#found") == "three"
+
+
+# --- Animations
+
+
+async def test_an_animation_is_waited_for(live: Live) -> None:
+    """By the messages after it, and by a refresh."""
+    await turn_clock(live.page)
+    await live.open("<ul id=list><li id=a>old</li></ul>")
+    await live.run(
+        """
+        const released = new Promise((release) => (window.release = release))
+        addEventListener("turbo:before-stream-render", ({ detail }) => {
+          const { newStream, render } = detail
+          if (newStream.action !== "remove") return
+          detail.render = async (stream) => {
+            await released
+            await render(stream)
+          }
+        })
+        """
+    )
+    live.body = "<ul id=list><li id=a>new</li></ul>"
+    live.version = 1
+    await live.site.publish(
+        "chat",
+        '<turbo-stream action="remove" target="a"></turbo-stream>',
+        '<turbo-stream action="append" target="list"><template><li id=a>new</li>'
+        "</template></turbo-stream>",
+        REFRESH,
+        '<turbo-stream action="set" target="list"></turbo-stream>',
+    )
+    await live.page.wait_for_selector(f"{SOURCE}[since='e1:4']", state="attached")
+    before = await live.page.locator("#list li").all_inner_texts()
+    await live.run("window.release()")
+    await live.page.wait_for_function(
+        "() => document.querySelectorAll('#list #a').length === 1"
+        " && document.querySelector('#list').innerText === 'new'"
+    )
+    await let_pass(live.page, seconds=1)
+    await live.page.wait_for_function(
+        "() => document.querySelector('#version').textContent === '1'"
+    )
+
+    assert before == ["old"]
+    assert await live.page.locator("#list li").all_inner_texts() == ["new"]
+    assert live.site.requests == ["/", "/"]

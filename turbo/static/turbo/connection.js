@@ -175,7 +175,7 @@ class Subscription {
  * @typedef {"idle" | "connecting" | "connected" | "disconnected" | "offline"
  *   | "denied" | "stale"} State
  * @typedef {{ stream: string, epoch?: string, number?: number }} Message
- * @typedef {(html: string, message: Message) => void} Render
+ * @typedef {(html: string, message: Message) => void | Promise<unknown>} Render
  *
  * @typedef {object} Stream
  * @property {string} id
@@ -543,8 +543,8 @@ export class Connection {
     const detail = { stream, position: epoch ? `${epoch}:${number}` : "", html };
     try {
       if (!fire("turbo-channels:before-message", detail, true)) return;
-      this.#render?.(html, message);
-      fire("turbo-channels:message", detail);
+      const shown = Promise.resolve(this.#render?.(html, message));
+      shown.then(() => fire("turbo-channels:message", detail));
     } catch (error) {
       console.error(error); // an invalid message must not stop the others
     }

@@ -58,9 +58,10 @@ export class Merge {
       this.#serve(detail, { isMerge, isPage: true });
     });
     on("turbo:visit", () => this.isRefresh || (this.#invalid = null));
-    on("turbo:submit-end", ({ detail, target }) =>
-      detail.success ? this.#saved(target) : (this.#invalid = keyOf(target)),
-    );
+    on("turbo:submit-end", ({ detail: { success, formSubmission }, target }) => {
+      if (!success) this.#invalid = keyOf(target);
+      else if (!formSubmission.isSafe) this.#saved(target); // not a search
+    });
     on("turbo-channels:saved", ({ target }) => this.#saved(target));
     addEventListener("reset", ({ target }) =>
       fieldsOf(/** @type {Element} */ (target)).forEach(reset),

@@ -179,6 +179,10 @@ export class Refresher {
     if (isInUse && (isMoved || reloads(Turbo, html)))
       return this.#giveUp(Turbo, "it is in use, and would be replaced");
     hideBar();
+    /** @param {Event} event */
+    const check = ({ defaultPrevented }) =>
+      defaultPrevented && this.#giveUp(Turbo, "the visit was cancelled");
+    addEventListener("turbo:before-visit", check, { once: true });
     if (isMoved) Turbo.visit(end, { action: "replace" });
     else {
       const isCareful = isLost || isInUse;
@@ -189,7 +193,7 @@ export class Refresher {
         refresh: isCareful ? { method: "morph", scroll: "preserve" } : wish,
       });
     }
-    if (!Turbo.navigator.currentVisit) this.#giveUp(Turbo, "the visit was cancelled");
+    removeEventListener("turbo:before-visit", check);
   }
 
   /**

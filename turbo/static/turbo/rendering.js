@@ -41,26 +41,27 @@ const PATIENCE = 5_000; // ms for the animation of an element
 export function rendererOf(Turbo) {
   /** @type {Map<string, { epoch?: string, number: number, repeated: number }>} */
   const refreshes = new Map(); // by stream id
-  /** @type {[string, Message][]} */
+  /** @type {(() => Promise<unknown>)[]} */
   const waiting = [];
   let isShowing = false;
 
   // The page is kept as it is now, with the positions of what is waiting.
   addEventListener("turbo:before-cache", () => {
-    for (const [html, message] of waiting.splice(0)) show(html, message);
+    for (const showOne of waiting.splice(0)) showOne();
   });
 
-  return (html, message) => {
-    waiting.push([html, message]);
-    if (!isShowing) showNext();
-  };
+  return (html, message) =>
+    new Promise((resolve) => {
+      waiting.push(() => show(html, message).then(resolve));
+      if (!isShowing) showNext();
+    });
 
   async function showNext() {
     isShowing = true;
     for (let next = waiting.shift(); next; next = waiting.shift()) {
       let timer;
       const late = new Promise((resolve) => (timer = setTimeout(resolve, PATIENCE)));
-      await Promise.race([show(...next), late]);
+      await Promise.race([next(), late]);
       clearTimeout(timer);
     }
     isShowing = false;
