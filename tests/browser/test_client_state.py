@@ -205,6 +205,26 @@ async def test_silent_cut_is_noticed_within_two_heartbeats(
     assert await states(page) == ["connecting", "connected", "disconnected"]
 
 
+async def test_handshake_that_is_refused_for_ever_is_never_connected(
+    site: Site, page: Page
+) -> None:
+    """The scripted site has nothing but sockets at /ws/: anything else is refused."""
+    lines: list[str] = []
+    page.on("console", lambda message: lines.append(message.text))
+    await turn_clock(page)
+    await record_states(page)
+    head = '<meta name="turbo-channels-url" content="/not-here">'
+    site.show("/", "chat", head=head)
+    await page.goto(site.url())
+
+    line = site.url("/not-here").replace("http", "ws") + ": no connection"
+    while not any(said.startswith(line) for said in lines):
+        await let_pass(page, 12)
+
+    assert await states(page) == ["connecting", "disconnected"]
+    assert await page.locator(f"{SOURCE}[connected]").count() == 0
+
+
 # --- A page that could not be refreshed
 
 

@@ -214,6 +214,36 @@ describe("coming back", () => {
     assert.deepEqual(ends, Array(8).fill(false));
   });
 
+  test("the fifth attempt in a row that fails is a line on the console, once", async (t) => {
+    const warn = t.mock.method(console, "warn", () => {});
+    socket = make();
+    socket.connect();
+
+    for (let attempt = 1; attempt <= 20; attempt += 1) {
+      assert.equal(warn.mock.callCount(), attempt > 5 ? 1 : 0);
+      await last().end(1006);
+      await pass(12_000);
+    }
+
+    assert.deepEqual(warn.mock.calls[0].arguments, [
+      "ws://test/4/: no connection, is the WebSocket let through?",
+    ]);
+  });
+
+  test("a connection that works starts the count again", async (t) => {
+    const warn = t.mock.method(console, "warn", () => {});
+    await open();
+
+    for (let attempt = 0; attempt < 20; attempt += 1) {
+      await last().end(1006);
+      await pass(12_000);
+      await last().accept();
+      socket.forgetAttempts();
+    }
+
+    assert.equal(warn.mock.callCount(), 0);
+  });
+
   test("the address is asked for each time", async () => {
     const server = await open();
     await server.end(1006);

@@ -29,6 +29,7 @@ export const DEFAULTS = {
 
 const COME_BACK = [1012, 4008]; // the server restarts; this client was too slow
 const STAY_AWAY = 4403;
+const PATIENT = 5; // failed attempts before a line on the console
 
 /** @typedef {Partial<typeof DEFAULTS>} Timing */
 
@@ -210,6 +211,10 @@ export class ReconnectingSocket {
   /** @param {number} delay */
   #comeBack(delay) {
     this.#attempts += 1;
+    if (this.#attempts === PATIENT)
+      console.warn(
+        `${this.#socket?.url}: no connection, is the WebSocket let through?`,
+      );
     this.#returning = setTimeout(() => this.#openNow(), delay);
     this.#drop({ isRefused: false });
   }
