@@ -94,6 +94,8 @@ class Site:
         self.views: dict[str, View] = {}
         self.requests: list[str] = []
         self.static_requests: list[str] = []
+        #: Further static files by their path below ``/static/``.
+        self.files: dict[str, Path] = {}
         self.sockets: list[Socket] = []
         self.log: dict[str, list[str]] = {}
         self.epoch = "e1"
@@ -294,9 +296,9 @@ class Site:
             return None
         if path.startswith("/static/"):
             self.static_requests.append(request.path)
-            return self._respond(
-                (STATIC / path.removeprefix("/static/")).read_bytes(), "text/javascript"
-            )
+            name = path.removeprefix("/static/")
+            file = self.files.get(name, STATIC / name)
+            return self._respond(file.read_bytes(), "text/javascript")
         self.requests.append(request.path)
         await self._notify()
         if path not in self.views:
