@@ -5,6 +5,9 @@
 // mutations are edits. For each thing that was edited, what the server has sent is
 // remembered; so a refresh can tell whether the server has changed it since.
 
+// Django finds imports by the semicolon when it hashes the names of files.
+import { TAG } from "./connection.js";
+
 /** @typedef {MutationRecord} Record */
 
 const MANY = 500; // edits before those of removed nodes are forgotten
@@ -222,6 +225,7 @@ export class Edits {
   #noteEdit(record, noted) {
     const { target, attributeName, oldValue, addedNodes, removedNodes } = record;
     if (attributeName !== null) {
+      if (isVolatile(target)) return; // it follows the server
       const edited = this.attributes(target);
       this.#attributes.set(target, edited);
       if (!edited.has(attributeName)) edited.set(attributeName, oldValue);
@@ -269,7 +273,7 @@ export class Edits {
 
 /** @param {any} element */
 const isVolatile = ({ localName, name }) =>
-  localName === "turbo-channels-stream-source" || name === "csrfmiddlewaretoken";
+  localName === TAG || name === "csrfmiddlewaretoken";
 
 /**
  * Take `removed` out of `nodes`, and put `added` to the place of the record.
