@@ -21,6 +21,9 @@ import { distance } from "./socket.js";
 
 const HISTORY = "turbo-channels-refreshes";
 const BAR = "turbo-channels-changed";
+const STYLE = // which any rule of the page overrides
+  `:where(.${BAR}) { position: fixed; inset: auto 0 0; padding: 0.5em; ` +
+  "text-align: center; background: Canvas; color: CanvasText; border-top: solid 1px }";
 const ROUNDS = 5; // refreshes that may fail to help, …
 const CALM = 60_000; // … each within so many ms of the one before
 const PAUSE = 1_000; // ms before the first, at most
@@ -274,10 +277,21 @@ function reloads({ PageSnapshot, navigator }, html) {
 
 // --- The bar that says that the page has changed
 
+let isStyled = false;
+
+// No Content-Security-Policy refuses it.
+function styleSheet() {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(STYLE);
+  return sheet;
+}
+
 /** @param {Turbo} Turbo */
 function showBar(Turbo) {
   const template = /** @type {any} */ (document.getElementById(BAR));
   if (!template || document.querySelector(`.${BAR}`)) return;
+  if (!isStyled) document.adoptedStyleSheets.push(styleSheet());
+  isStyled = true;
   const bar = document.createElement("div");
   bar.className = BAR;
   bar.setAttribute("role", "status");
