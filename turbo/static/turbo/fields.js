@@ -140,6 +140,30 @@ export function matches(typed, page, newPage, edits) {
     return placeOf(field) + records.get(form);
   }
 
+  /**
+   * Return the names and ids around a field, and in a formset the key of its record.
+   *
+   * @param {Field} field
+   */
+  function placeOf(field) {
+    const { form, id, name, value } = field;
+    const [index] = INDEX.exec(name) ?? [];
+    const around = field.parentElement.closest("[id]")?.getAttribute("id");
+    return JSON.stringify([
+      nameOf(field),
+      isBox(field) && value,
+      field.closest("[data-turbo-key]")?.dataset.turboKey,
+      index ? form?.elements[`${index}id`]?.value : [id, around],
+    ]);
+  }
+
+  // A date picker may have changed the type.
+  /** @param {Field} field */
+  function nameOf(field) {
+    const { name } = field;
+    return `${edits.attribute(field, "type")} ${name?.replace(INDEX, "$1")}`;
+  }
+
   /** @param {HTMLFormElement} form */
   function recordOf(form) {
     /** @type {NodeListOf<HTMLInputElement>} */
@@ -148,29 +172,10 @@ export function matches(typed, page, newPage, edits) {
       .filter(
         ({ name }) => name !== "csrfmiddlewaretoken" && !/-\d+-|_FORMS$/.test(name),
       )
+      .filter((one) => edits.attribute(one, "type") === "hidden")
       .map((one) => [one.name, edits.attribute(one, "value")]);
     return JSON.stringify([form.getAttribute("action"), hidden]);
   }
-}
-
-/** @param {Field} field */
-const nameOf = ({ name, type }) => `${type} ${name?.replace(INDEX, "$1")}`;
-
-/**
- * Return the names and ids around a field, and in a formset the key of its record.
- *
- * @param {Field} field
- */
-function placeOf(field) {
-  const { form, id, name, value } = field;
-  const [index] = INDEX.exec(name) ?? [];
-  const around = field.parentElement.closest("[id]")?.getAttribute("id");
-  return JSON.stringify([
-    nameOf(field),
-    isBox(field) && value,
-    field.closest("[data-turbo-key]")?.dataset.turboKey,
-    index ? form?.elements[`${index}id`]?.value : [id, around],
-  ]);
 }
 
 /** @type {(field: Field, fields: Field[]) => Element} */
