@@ -243,7 +243,7 @@ export class Connection {
     this.#subscriptions.set(name, subscription);
     subscription.sources.add(source);
     subscription.denied = subscription.was = null;
-    const stream = subscription.live && this.#streamOf(subscription);
+    const stream = subscription.live && this.#streams.get(subscription.stream ?? "");
     if (stream && isAhead(source, stream)) source.follow(stream.id, positionOf(source));
     else this.#ask(subscription);
     this.#socket.connect();
@@ -268,7 +268,7 @@ export class Connection {
     if (!this.#subscriptions.size) return "idle";
     if (!open.length && used.some(({ denied, was }) => denied ?? was)) return "denied";
     if (!open.length && this.#socket.isOpen)
-      return this.#options.isStale() ? "stale" : "connected";
+      return this.#options.isStale?.() ? "stale" : "connected";
     if (this.#socket.isOffline) return "offline";
     const isFailing = this.#socket.attempts || open.some(({ retries }) => retries);
     return isFailing ? "disconnected" : "connecting";
@@ -302,7 +302,7 @@ export class Connection {
       const [previous, state] = [this.#state, this.state];
       this.#state = state;
       const detail = { state, previous };
-      if (state !== previous) this.#options.fire("turbo-channels:state", detail);
+      if (state !== previous) this.#options.fire?.("turbo-channels:state", detail);
     });
   }
 
@@ -377,7 +377,7 @@ export class Connection {
     const { isVisiting } = this.#options;
     clearTimeout(this.#leaving);
     this.#leaving = setTimeout(
-      () => (isVisiting() ? this.#leaveLater() : this.#leave()),
+      () => (isVisiting?.() ? this.#leaveLater() : this.#leave()),
       LINGER,
     );
   }
@@ -469,7 +469,7 @@ export class Connection {
    * @param {string} reason
    */
   #warn(reason) {
-    const last = this.#warned.get(reason) ?? -Infinity;
+    const last = Number(this.#warned.get(reason)); // NaN for the first time
     if (distance(last) < this.#options.patience) return;
     this.#warned.set(reason, Date.now());
     console.warn(`${TAG}: denied: ${reason}:`, DENIALS[reason] ?? "reload the page");
@@ -492,11 +492,6 @@ export class Connection {
   #settle(subscription) {
     subscription.settle();
     if (subscription.sources.size === 0) this.#leaveLater();
-  }
-
-  /** @param {Subscription} subscription */
-  #streamOf({ stream }) {
-    return stream === null ? undefined : this.#streams.get(stream);
   }
 
   get #all() {
@@ -542,9 +537,9 @@ export class Connection {
     const { stream, epoch, number } = message;
     const detail = { stream, position: epoch ? `${epoch}:${number}` : "", html };
     try {
-      if (!fire("turbo-channels:before-message", detail, true)) return;
+      if (fire?.("turbo-channels:before-message", detail, true) === false) return;
       const shown = Promise.resolve(this.#render?.(html, message));
-      shown.then(() => fire("turbo-channels:message", detail));
+      shown.then(() => fire?.("turbo-channels:message", detail));
     } catch (error) {
       console.error(error); // an invalid message must not stop the others
     }

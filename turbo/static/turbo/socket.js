@@ -81,7 +81,9 @@ export class ReconnectingSocket {
 
   /** @param {Owner & Environment & Timing} options */
   constructor(options) {
-    this.#options = { ...environment(), ...OWNER, ...DEFAULTS, ...options };
+    const { WebSocket, document } = globalThis;
+    const environment = { WebSocket, document, window: globalThis };
+    this.#options = { ...environment, ...DEFAULTS, ...options };
   }
 
   get isOpen() {
@@ -150,16 +152,14 @@ export class ReconnectingSocket {
   // --- The socket
 
   #open() {
-    if (this.#socket || this.#isSuspended || !this.#options.isWanted()) return;
-    this.#socket = new (this.#socketClass())(this.#options.url());
+    const { url, isWanted, tick, echo } = this.#options;
+    if (this.#socket || this.#isSuspended || isWanted?.() === false) return;
+    this.#socket = new (this.#socketClass())(url());
     this.#socket.onopen = () => this.#opened();
     this.#socket.onmessage = ({ data }) => this.#received(data);
     this.#socket.onclose = ({ code }) => this.#closed(code);
     this.#openedAt = this.#heardAt = Date.now();
-    this.#ticking = setInterval(
-      () => this.#tick(this.#options.echo),
-      this.#options.tick,
-    );
+    this.#ticking = setInterval(() => this.#tick(echo), tick);
   }
 
   /**
@@ -190,7 +190,7 @@ export class ReconnectingSocket {
   #opened() {
     this.#isOpen = true;
     this.#heardAt = Date.now();
-    this.#options.opened();
+    this.#options.opened?.();
   }
 
   /** @param {string} text */
@@ -245,7 +245,7 @@ export class ReconnectingSocket {
     this.#socket = null;
     this.#isOpen = false;
     this.#pingedAt = null;
-    this.#options.closed(end);
+    this.#options.closed?.(end);
   }
 
   /** @param {number} echo */
@@ -257,13 +257,13 @@ export class ReconnectingSocket {
     if (isLate || (!this.#isOpen && quiet >= patience)) return this.giveUp();
     if (!this.#isOpen) return;
     if (quiet >= silence) this.#ping();
-    this.#options.ticked();
+    this.#options.ticked?.();
   }
 
   #ping() {
     if (this.#pingedAt !== null) return;
     this.#pingedAt = Date.now();
-    this.send(this.#options.ping());
+    this.send(this.#options.ping?.() ?? { type: "ping" });
   }
 
   // --- Events of the page
@@ -274,7 +274,7 @@ export class ReconnectingSocket {
     const { window, document } = this.#options;
     const { signal } = this.#listening;
     /** @type {(target: EventTarget | undefined, name: string, act: (event: any) => void) => void} */
-    const on = (target, name, act) => target?.addEventListener(name, act, { signal });
+    const on = (target, name, act) => target?.addEventListener?.(name, act, { signal });
     on(window, "pagehide", ({ persisted }) => persisted && this.#suspend());
     if (isFirefox(window)) on(window, "beforeunload", () => this.#leave());
     on(window, "pageshow", ({ persisted }) => persisted && this.#wake());
@@ -303,14 +303,14 @@ export class ReconnectingSocket {
   // The connection may have been lost while the page was suspended: send a ping.
   #wake() {
     this.#isSuspended = false;
-    this.#options.pageChanged();
+    this.#options.pageChanged?.();
     if (this.#isOpen) this.#ping();
     else this.#openNow();
   }
 
   // A connection to this machine, or through another network, may still work.
   #doubt() {
-    this.#options.pageChanged();
+    this.#options.pageChanged?.();
     if (!this.#isOpen) return;
     const { doubt } = this.#options;
     this.#ping();
@@ -330,23 +330,6 @@ const isFirefox = (window = {}) => "mozInnerScreenX" in window;
  * @param {number} moment
  */
 export const distance = (moment) => Math.abs(Date.now() - moment);
-
-// The defaults for the owner's callbacks.
-const OWNER = {
-  opened: () => {},
-  closed: () => {},
-  isWanted: () => true,
-  ping: () => ({ type: "ping" }),
-  ticked: () => {},
-  pageChanged: () => {},
-};
-
-// A worker has neither a window nor a document, and Node has no events to listen to.
-function environment() {
-  const { WebSocket, document } = globalThis;
-  const window = "addEventListener" in globalThis ? globalThis : undefined;
-  return { WebSocket, window, document };
-}
 
 /**
  * Return the address of a WebSocket.
