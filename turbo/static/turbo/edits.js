@@ -11,6 +11,7 @@ import { TAG } from "./connection.js";
 /** @typedef {MutationRecord} Record */
 
 const MANY = 500; // edits before those of removed nodes are forgotten
+const PATIENCE = 5_000; // ms for an animation
 
 export class Edits {
   /** @type {Set<Node>} nodes that the page has added */
@@ -50,7 +51,12 @@ export class Edits {
     this.flush();
     this.#serving += 1;
     this.#isPage = isPage;
+    /** @type {any} */
+    let timer;
     const end = () => {
+      if (timer === null) return;
+      clearTimeout(timer);
+      timer = null;
       this.flush();
       this.#serving -= 1;
       if (isPage) this.#prune();
@@ -59,8 +65,10 @@ export class Edits {
     try {
       result = render();
     } finally {
-      if (result?.then) result.then(end, end);
-      else end();
+      if (result?.then) {
+        result.then(end, end);
+        timer = setTimeout(end, PATIENCE);
+      } else end();
     }
     return result;
   }

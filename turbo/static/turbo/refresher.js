@@ -27,7 +27,6 @@ const STYLE = // which any rule of the page overrides
 const ROUNDS = 5; // refreshes that may fail to help, …
 const CALM = 60_000; // … each within so many ms of the one before
 const PAUSE = 1_000; // ms before the first, at most
-const WAITS = 20; // quarters of it, for animations
 const DEBOUNCE = 150; // ms before one that a stream asks for, as in Turbo
 
 /** @type {(name: string, detail?: object) => void} */
@@ -47,7 +46,6 @@ export class Refresher {
   #held = new Set();
   #answers = 0; // of forms, still loading
   #failures = 0;
-  #waits = 0; // for animations
   /** @type {History} */
   #history = { rounds: 0, at: 0 };
   /** @type {Merge | undefined} */
@@ -231,9 +229,7 @@ export class Refresher {
 
   /** @param {Turbo} Turbo */
   #isBusy({ navigator }) {
-    if (this.#held.size || this.#answers) return true;
-    if (this.#merge?.isRendering && ++this.#waits < WAITS) return true;
-    this.#waits = 0;
+    if (this.#held.size || this.#answers || this.#merge?.isRendering) return true;
     if (navigator.currentVisit || navigator.view.renderPromise) return true;
     const busy = "html[aria-busy=true], form[aria-busy=true]";
     return document.querySelector(busy) !== null;
