@@ -50,5 +50,7 @@ def test_script_has_the_nonce_of_the_policy(
 ) -> None:
     html = render_to_string("turbo/status.html", context)
 
-    first = f'<script type="module" src="/static/turbo/status.js"{nonce}></script>\n'
+    first = (
+        f'<script type="module" src="/static/turbo/status.min.js"{nonce}></script>\n'
+    )
     assert html.startswith(first)

@@ -19,7 +19,8 @@ LOST = "Connection lost, trying again"
 
 def badge() -> str:
     """Return what ``turbo/status.html`` renders, as this site serves its module."""
-    return render_to_string("turbo/status.html").replace("/static/turbo/", "/static/")
+    html = render_to_string("turbo/status.html")
+    return html.replace("/static/turbo/status.min.js", "/static/status.js")
 
 
 async def says(page: Page, text: str) -> None:
