@@ -76,18 +76,6 @@ def rows(*numbers: int, row: str) -> str:
 # --- Input belongs to its record
 
 
-async def test_a_tick_stays_with_its_value(live: Live) -> None:
-    row = "<li><input type=checkbox name=sel value=N>Invoice N</li>"
-    await live.open(f"<form>{rows(1, 2, row=row)}</form>")
-    await live.page.check("[value='1']")
-
-    await live.refresh(f"<form>{rows(9, 1, 2, row=row)}</form>")
-
-    assert await live.page.locator("li:has(:checked)").all_inner_texts() == [
-        "Invoice 1"
-    ]
-
-
 @pytest.mark.parametrize(
     "row",
     [
@@ -117,45 +105,6 @@ async def test_a_comment_stays_with_its_row(
     )
     assert comments == [[f"Row {n}", "for 2!" if n == 2 else ""] for n in now]
     assert await live.lost() == []
-
-
-async def test_input_of_a_deleted_row_is_reported(live: Live) -> None:
-    row = "<li>Row N <form action=/rows/N/><input name=comment></form></li>"
-    await live.open(rows(1, 2, row=row))
-    await live.page.locator("[name=comment]").first.fill("for 1")
-
-    await live.refresh(rows(2, row=row))
-
-    assert await live.page.input_value("[name=comment]") == ""
-    assert await live.lost() == [["comment", "for 1"]]
-
-
-async def test_a_form_of_a_formset_stays_with_its_record(live: Live) -> None:
-    def formset(*keys: int) -> str:
-        forms = "".join(
-            f"<p><input type=hidden name=f-{n}-id value={key} id=id_f-{n}-id>"
-            f"<input name=f-{n}-note id=id_f-{n}-note></p>"
-            for n, key in enumerate(keys)
-        )
-        total = f"<input type=hidden name=f-TOTAL_FORMS value={len(keys)}>"
-        return f"<form>{total}{forms}</form>"
-
-    await live.open(formset(7, 8))
-    await live.page.fill("[name=f-1-note]", "for 8")
-
-    await live.refresh(formset(6, 7, 8))
-
-    assert await live.run(
-        "Object.fromEntries(new FormData(document.querySelector('form')))"
-    ) == {
-        "f-TOTAL_FORMS": "3",
-        **{"f-0-id": "6", "f-0-note": ""},
-        **{"f-1-id": "7", "f-1-note": ""},
-        **{"f-2-id": "8", "f-2-note": "for 8"},
-    }
-    assert await live.run("document.querySelector('[name=f-2-note]').id") == (
-        "id_f-2-note"
-    )
 
 
 async def test_a_form_for_another_record_is_left_alone(live: Live) -> None:
@@ -189,67 +138,7 @@ async def test_the_caret_stays(live: Live) -> None:
     assert await live.page.input_value("[name=a]") == "hell_o"
 
 
-# --- What was saved
-
-
-async def test_a_saved_field_follows_the_server(live: Live) -> None:
-    await live.open("<input name=a value=old>")
-    await live.page.fill("[name=a]", "mine")
-    await live.run(
-        "document.querySelector('[name=a]').dispatchEvent("
-        "new CustomEvent('turbo-channels:saved', { bubbles: true }))"
-    )
-
-    await live.refresh("<input name=a value=theirs>")
-
-    assert await live.page.input_value("[name=a]") == "theirs"
-
-
-@pytest.mark.parametrize(
-    "field",
-    [
-        "<input type=range name=a>",
-        "<input type=color name=a>",
-        "<input type=datetime-local name=a value='2026-11-30T10:00:00.000'>",
-        "<textarea name=a>one&#13;&#10;two</textarea>",
-        "<select name=a><option disabled>choose<option>b</select>",
-        "<input type=number name=a value=' 5'>",
-        "<input type=email name=a value=' a@b.c '>",
-    ],
-)
-async def test_an_untouched_field_is_not_kept(live: Live, field: str) -> None:
-    await live.open(f"<form>{field}</form>")
-
-    await live.refresh("<form></form>")
-
-    assert await live.lost() == []
-
-
 # --- What the page has changed
-
-
-async def test_an_open_dialog_stays_open_and_modal(live: Live) -> None:
-    dialog = "<dialog id=d><button id=b>Close</button></dialog>"
-    await live.open(f"{dialog}<p>one</p>")
-    await live.run("document.querySelector('#d').showModal()")
-
-    await live.refresh(f"{dialog}<p>two</p>")
-
-    assert await live.run("document.querySelector('#d').matches(':modal')")
-    assert await live.run("document.querySelector('#d').open")
-    await live.page.click("#b")
-
-
-async def test_details_and_popovers_stay_open(live: Live) -> None:
-    body = "<details><summary>more</summary>text</details><div popover id=p>pop</div>"
-    await live.open(f"<p>one</p>{body}")
-    await live.page.click("summary")
-    await live.run("document.querySelector('#p').showPopover()")
-
-    await live.refresh(f"<p>two</p><p>three</p>{body}")
-
-    assert await live.run("document.querySelector('details').open")
-    assert await live.run("document.querySelector('#p').matches(':popover-open')")
 
 
 async def test_what_a_script_has_added_stays(live: Live) -> None:
@@ -329,18 +218,6 @@ async def test_an_order_of_the_page_stays_beside_new_rows(live: Live) -> None:
     assert await live.page.locator("li").all_inner_texts() == ["5", "4", "3", "2", "1"]
 
 
-async def test_editable_text_stays_without_the_focus(live: Live) -> None:
-    await live.open("<p contenteditable=true>old</p><input name=a>")
-    await live.page.click("p")
-    await live.page.keyboard.type("mine ")
-    await live.page.focus("[name=a]")
-    typed = await live.page.inner_text("p")
-
-    await live.refresh("<p contenteditable=true>new</p><input name=a>")
-
-    assert await live.page.inner_text("p") == typed
-
-
 async def test_rows_of_a_stream_follow_the_server(live: Live) -> None:
     """They are the server's, and go when the server does not have them any more."""
     await live.open("<ul id=list><li>one</li></ul>")
@@ -354,25 +231,6 @@ async def test_rows_of_a_stream_follow_the_server(live: Live) -> None:
     await live.refresh()
 
     assert await live.page.locator("#list li").all_inner_texts() == ["one"]
-
-
-async def test_a_form_of_a_stream_stays_while_it_is_used(live: Live) -> None:
-    await live.open("<div id=panel></div>")
-    await live.site.publish(
-        "chat",
-        '<turbo-stream action="update" target="panel"><template><form><input name=a>'
-        "</form></template></turbo-stream>",
-    )
-    await live.page.fill("[name=a]", "typed")
-
-    await live.refresh()
-    first = await live.page.input_value("[name=a]")
-    await live.page.fill("[name=a]", "")
-    await live.run("document.activeElement.blur()")
-    await live.refresh()
-
-    assert first == "typed"
-    assert await live.page.locator("[name=a]").count() == 0
 
 
 async def test_a_search_is_not_saved(live: Live) -> None:
