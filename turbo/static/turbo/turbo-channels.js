@@ -21,8 +21,9 @@ export { Connection, Source };
  * @typedef {{ readonly id: string, readonly state: State, reconnect: () => void }} Handle
  */
 
-const isBrowser = globalThis.customElements !== undefined;
-const whenDefined = isBrowser && customElements.whenDefined("turbo-stream");
+// A page may load this module from two addresses, and Node has no elements.
+const elements = globalThis.customElements?.get(TAG) ? null : globalThis.customElements;
+const whenDefined = elements?.whenDefined("turbo-stream");
 /** @type {Promise<Turbo>} */
 const turbo = whenDefined ? whenDefined.then(turboOfPage) : new Promise(() => {});
 const refresher = new Refresher(turbo);
@@ -190,10 +191,9 @@ function markPage(isStale) {
     element.toggleAttribute("stale", isStale);
 }
 
-// A page may load this module from two addresses.
-if (isBrowser && !customElements.get(TAG)) {
+if (elements) {
   global.TurboChannels = TurboChannels;
-  customElements.define(TAG, StreamSourceElement);
+  elements.define(TAG, StreamSourceElement);
   document.addEventListener("turbo-channels:gave-up", () => markPage(true));
   document.addEventListener("turbo-channels:healed", () => markPage(false));
 }
