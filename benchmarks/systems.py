@@ -234,8 +234,8 @@ _LAYERS = ("memory", "pubsub", "redis")
 
 SYSTEMS: tuple[System, ...] = (
     System("nginx + nchan", "", start_nchan),
-    System("Node ws", "", _node("ws.js", _WS, "ws", "socket.io")),
-    System("socket.io", "", _node("socketio.js", _SOCKETIO, "ws", "socket.io")),
+    System("Node ws", "", _node("ws.cjs", _WS, "ws", "socket.io")),
+    System("socket.io", "", _node("socketio.cjs", _SOCKETIO, "ws", "socket.io")),
     System("Action Cable", "", _cable),
     *(
         System(f"{name} on {server}", layer, _django(site, layer, command))

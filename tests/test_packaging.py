@@ -190,6 +190,9 @@ def test_sdist_holds_what_is_built(unpacked: Path, build_hook: ModuleType) -> No
         "bundle/build.mjs",
         "bundle/package-lock.json",
         "noxfile.py",
+        "package.json",
+        "package-lock.json",
+        "tsconfig.types.json",
         "tests/run.py",
     ],
 )

@@ -93,6 +93,7 @@ class Site:
     def __init__(self) -> None:
         self.views: dict[str, View] = {}
         self.requests: list[str] = []
+        self.static = STATIC
         self.static_requests: list[str] = []
         #: Further static files by their path below ``/static/``.
         self.files: dict[str, Path] = {}
@@ -297,7 +298,7 @@ class Site:
         if path.startswith("/static/"):
             self.static_requests.append(request.path)
             name = path.removeprefix("/static/")
-            file = self.files.get(name, STATIC / name)
+            file = self.files.get(name, self.static / name)
             return self._respond(file.read_bytes(), "text/javascript")
         self.requests.append(request.path)
         await self._notify()

@@ -59,7 +59,7 @@ def test_every_example_in_json_is_json() -> None:
 
 PROGRAMS = {
     *("bash", "cd", "createdb", "curl", "git", "gunicorn", "mkdir", "nginx", "nox"),
-    *("pip", "redis-cli", "source", "sudo", "systemctl", "valkey-cli"),
+    *("npm", "npx", "pip", "redis-cli", "source", "sudo", "systemctl", "valkey-cli"),
     *("valkey-server", "export", "."),
 }
 
