@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.scripted import Answer, Site, Socket
+from tests.browser.scripted import Answer, Site, Socket, subscribed
 from tests.browser.watching import (
     SOURCE,
     attribute,
@@ -302,6 +302,34 @@ async def test_visit_ends_stale_and_its_snapshot_does_not(
     await is_in_state(page, "stale")
 
     assert await page.locator(f"{SOURCE}[connected]").count() == 0
+
+
+async def test_new_connection_does_not_heal_what_refreshes_could_not(
+    site: Site, page: Page
+) -> None:
+    """The page comes from a cache: each refresh brings the same loss again."""
+
+    async def lose(socket: Socket, name: str, since: str) -> bool:
+        await socket.send(subscribed(name, position="e1:0", recovered=False))
+        return True
+
+    site.answer = lose
+    html = site.html("chat")
+    site.views["/"] = lambda: html
+    await turn_clock(page)
+    await record_states(page)
+    await page.goto(site.url())
+    while await page.evaluate("TurboChannels.state") != "stale":
+        await let_pass(page, 5)
+    site.answer = None
+
+    await page.evaluate("states.length = 0, TurboChannels.reconnect()")
+    await page.wait_for_function("states.length === 2")
+
+    assert await page.evaluate("states.map(({ state }) => state)") == [
+        "connecting",
+        "stale",
+    ]
 
 
 # --- Denials

@@ -30,11 +30,16 @@ const refresher = new Refresher(turbo);
 const connection = new Connection({
   url: addressOfStreams,
   renderer: turbo.then(rendererOf),
-  settled: () => refresher.settled(),
+  settled: () => isStalePage() || refresher.settled(),
   fire,
   isVisiting: () => Boolean(turboOfPage()?.navigator?.currentVisit),
-  isStale: () => document.querySelector(`${TAG}[stale]`) !== null,
+  isStale: isStalePage,
 });
+
+// The page has given up to catch up, and is still the same page.
+function isStalePage() {
+  return document.querySelector(`${TAG}[stale]`) !== null;
+}
 
 /** @type {(name: string, detail: object, cancelable?: boolean) => boolean} */
 function fire(name, detail, cancelable) {
