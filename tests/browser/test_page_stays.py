@@ -322,6 +322,23 @@ async def test_edited_text_stays(
     assert await any_page.evaluate("document.querySelector('#p').textContent") == "new"
 
 
+async def test_edited_text_keeps_nothing_around_it_back(site: Site, page: Page) -> None:
+    """Widgets put things of their own into the body."""
+    body = '<div id="rich" contenteditable="true">old</div><p id="p">OLD</p>'
+    live = LivePage(site, page, body)
+    await live.open()
+    await page.evaluate("document.body.append(document.createElement('aside'))")
+    await page.click("#rich")
+    await page.keyboard.press("End")
+    await page.keyboard.type(" and new")
+
+    await live.refresh(body.replace("OLD", "new"))
+
+    assert await page.inner_text("#rich") == "old and new"
+    assert await page.inner_text("#p") == "new"
+    assert await page.locator("aside").count() == 1
+
+
 async def test_media_play_on(site: Site, page: Page) -> None:
     body = '<div><video id="v" muted></video></div><p id="p">OLD</p>'
     live = LivePage(site, page, body)

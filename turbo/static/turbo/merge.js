@@ -207,7 +207,7 @@ export class Merge {
       if (served === fresh.getAttribute(name)) copyAttribute(fresh, element, name);
     if (typed.get(element)?.fresh === fresh) return copyAttributes(element, fresh);
     if (!edits.hasChildren(element)) return false;
-    const isWritten = [...edits.editables].some((one) => element.contains(one));
+    const isWritten = [...edits.editables].some((one) => one.contains(element));
     if (isWritten || edits.isReplaced(element) || edits.isUnchanged(element, fresh))
       return true;
     const order = edits.isMoved(element) ? reorder(fresh, element) : undefined;
