@@ -178,7 +178,7 @@ async def test_the_tutorial_part_by_part(tmp_path: Path) -> None:
             post(ada, "/rooms/1/messages/", text="Counted")
             post(ada, "/admin/chat/announcement/add/", text="The kettle is on.")
             await page.until(lambda: len(page.data) == 2)
-        assert 'class="count">1<' in ada.get("/").text
+        assert 'class="count">1 message<' in ada.get("/").text
     summary, announcement = page.data
     assert 'action="replace" target="summary-1"' in summary
     assert "ada: Counted" in summary

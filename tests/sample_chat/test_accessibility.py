@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 AXE = "axe-core@4.11.0"
 SERIOUS = {"serious", "critical"}
 PHONE = {"width": 360, "height": 740}
+TABLET = {"width": 768, "height": 1024}
 DESKTOP = {"width": 1280, "height": 800}
 
 #: Every page, and what is there when all of it is.
@@ -26,6 +27,8 @@ PAGES = {
     "/": ".welcome",
     "/rooms/1/": ".message",
     "/rooms/3/": ".message",
+    "/rooms/4/": ".message .text",
+    "/rooms/4/before/100/": ".message .text",
     "/rooms/new/": "form.stack",
     "/rooms/1/members/": "turbo-frame",
     "/messages/1/edit/": "turbo-frame textarea",
@@ -40,7 +43,9 @@ PAGES = {
 
 SCHEMES = ("light", "dark")
 
-widths = pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+widths = pytest.mark.parametrize(
+    "size", [PHONE, TABLET, DESKTOP], ids=["phone", "tablet", "desktop"]
+)
 
 
 @pytest.fixture(scope="session")
@@ -83,10 +88,12 @@ async def found(page: Page, axe: str) -> list[str]:
     return wrong
 
 
-async def overflow(page: Page) -> list[str]:
-    """Say so if the page must be scrolled sideways."""
+async def layout(page: Page) -> list[str]:
+    """Say so if the page must be scrolled sideways, or has not exactly one h1."""
     script = "document.documentElement.scrollWidth - innerWidth"
-    return [f"{page.url}: too wide"] if await page.evaluate(script) > 0 else []
+    wrong = [f"{page.url}: too wide"] if await page.evaluate(script) > 0 else []
+    headings = await page.get_by_role("heading", level=1).count()
+    return wrong if headings == 1 else [*wrong, f"{page.url}: {headings} times h1"]
 
 
 # --- What axe finds
@@ -103,7 +110,7 @@ async def test_nothing_serious_on_any_page(chat, log_in, axe, size):
     for path, content in PAGES.items():
         await page.goto(path)
         await expect(page.locator(content).first).to_be_visible()
-        wrong += await found(page, axe) + await overflow(page)
+        wrong += await found(page, axe) + await layout(page)
 
     assert wrong == []
 
@@ -113,7 +120,7 @@ async def test_nothing_serious_before_the_log_in(chat, new_page, axe, size):
     page = await new_page(base_url=chat.url, viewport=size, bypass_csp=True)
 
     await page.goto("/login/")
-    wrong = await found(page, axe) + await overflow(page)
+    wrong = await found(page, axe) + await layout(page)
     await page.get_by_label("Username").fill("ada")
     await page.get_by_label("Password").fill("wrong")
     await page.keyboard.press("Enter")
@@ -257,7 +264,7 @@ async def test_the_other_pages_by_keyboard(chat, by_keyboard):
     await press(page, button(page, "Announce"))
     await expect(page.locator(".announcement")).to_contain_text("Mice are resting")
 
-    await press(page, link(page, "Pocket"))
+    await press(page, link(page, "JSON chat"))
     select = page.get_by_role("combobox", name="Room")
     await expect(select.locator("option").first).to_be_attached()
     await tab_to(page, select)
@@ -267,7 +274,7 @@ async def test_the_other_pages_by_keyboard(chat, by_keyboard):
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("log")).to_contain_text("It is clean")
 
-    await press(page, link(page, "Tea"))
+    await press(page, link(page, "Scoreboard"))
     await press(page, button(page, "I had a cup"))
     await expect(page.get_by_role("list", name="Scores")).to_contain_text("Ada")
 
@@ -286,7 +293,7 @@ async def test_on_a_phone_everything_is_reached_too(chat, by_keyboard):
     await tab_to(page, page.get_by_role("textbox", name="Message"))
     await page.reload()
     await press(page, link(page.locator("main"), "Rooms"))
-    for name in ("Board", "Pocket", "Tea", "Announce"):
+    for name in ("Board", "JSON chat", "Scoreboard", "Announce"):
         await press(page, link(page, name))
         current = page.get_by_role("navigation").locator("[aria-current]")
         await expect(current).to_have_text(name)
@@ -302,3 +309,45 @@ async def test_the_first_stop_skips_to_the_content(chat, by_keyboard):
     await page.keyboard.press("Tab")
 
     await expect(page.get_by_label("Title")).to_be_focused()
+
+
+# --- What stays in its place
+
+
+async def test_the_header_does_not_move_while_the_page_connects(chat, log_in):
+    page = await log_in(chat, "ada", viewport=PHONE)
+    heights = set()
+
+    for state in ("Live", "Connecting", "Offline"):
+        badge = page.locator("connection-badge")
+        await badge.evaluate("(badge, text) => badge.replaceChildren(text)", state)
+        box = await page.locator("header").bounding_box()
+        heights.add(box["height"])
+
+    assert len(heights) == 1
+
+
+@pytest.mark.parametrize("width", [360, 768, 800, 1024, 1280])
+async def test_all_of_the_navigation_is_seen(chat, log_in, width):
+    page = await log_in(chat, "ada", viewport={"width": width, "height": 700})
+
+    for place in await page.get_by_role("navigation").get_by_role("link").all():
+        await expect(place).to_be_in_viewport(ratio=1)
+        covered = await place.evaluate(
+            """(link) => {
+                const { x, y, width, height } = link.getBoundingClientRect()
+                const points = [x + 9, x + width - 9]
+                return points.some((at) =>
+                    !link.contains(document.elementFromPoint(at, y + height / 2)))
+            }"""
+        )
+        assert not covered
+
+
+async def test_the_board_has_three_columns_on_a_tablet(chat, log_in):
+    page = await log_in(chat, "ada", viewport=TABLET)
+    await page.goto("/board/")
+
+    boxes = [await one.bounding_box() for one in await page.locator(".board > *").all()]
+
+    assert len({box["y"] for box in boxes}) == 1
