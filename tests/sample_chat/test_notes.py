@@ -1,4 +1,4 @@
-"""The announcement, which can be dismissed."""
+"""What the pages say by themselves: announcements, and that one is logged out."""
 
 from __future__ import annotations
 
@@ -37,3 +37,24 @@ async def test_a_dismissed_announcement_stays_away_until_the_next(
     await announce(ada, "The cake is gone")
 
     await expect(note).to_contain_text("The cake is gone")
+
+
+async def test_log_out_in_another_tab_hides_what_is_shown(
+    chat: Any, log_in: Any
+) -> None:
+    ada = await log_in(chat, "ada")
+    await live(ada, "/rooms/1/")
+    other = await ada.context.new_page()
+    await other.goto("/board/")
+
+    await other.get_by_role("button", name="Log out").click()
+
+    alert = ada.get_by_role("alert")
+    await expect(alert).to_contain_text("You are logged out")
+    await expect(ada.get_by_role("heading", level=1)).to_have_count(1)
+    await expect(ada.locator(".message, .room-link, .announcement")).to_have_count(0)
+    await alert.get_by_role("link", name="Log in").click()
+    await ada.get_by_label("Username").fill("ada")
+    await ada.get_by_label("Password").fill("ada")
+    await ada.get_by_role("button", name="Log in").click()
+    await expect(ada.get_by_role("heading", level=1)).to_have_text("Lobby")
