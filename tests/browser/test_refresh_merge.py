@@ -253,10 +253,10 @@ async def test_a_search_is_not_saved(live: Live) -> None:
 # --- Animations
 
 
-async def test_an_animation_is_waited_for(live: Live) -> None:
-    """By the messages after it, and by a refresh."""
+async def test_an_element_that_leaves_is_waited_for(live: Live) -> None:
+    """By the messages about it and those after them, and by a refresh."""
     await turn_clock(live.page)
-    await live.open("<ul id=list><li id=a>old</li></ul>")
+    await live.open("<ul id=list><li id=a>old</li></ul><p id=b>b</p>")
     await live.run(
         """
         const released = new Promise((release) => (window.release = release))
@@ -270,18 +270,19 @@ async def test_an_animation_is_waited_for(live: Live) -> None:
         })
         """
     )
-    live.body = "<ul id=list><li id=a>new</li></ul>"
+    live.body = "<ul id=list><li id=a>new</li></ul><p id=b>c</p>"
     live.version = 1
     await live.site.publish(
         "chat",
         '<turbo-stream action="remove" target="a"></turbo-stream>',
-        '<turbo-stream action="append" target="list"><template><li id=a>new</li>'
+        '<turbo-stream action="update" target="b"><template>c</template></turbo-stream>',
+        '<turbo-stream action="append" target="list"><template><li id="a">new</li>'
         "</template></turbo-stream>",
         REFRESH,
         '<turbo-stream action="set" target="list"></turbo-stream>',
     )
-    await live.page.wait_for_selector(f"{SOURCE}[since='e1:4']", state="attached")
-    before = await live.page.locator("#list li").all_inner_texts()
+    await live.page.wait_for_selector(f"{SOURCE}[since='e1:5']", state="attached")
+    before = await live.page.locator("#list li, #b").all_inner_texts()
     await live.run("window.release()")
     await live.page.wait_for_function(
         "() => document.querySelectorAll('#list #a').length === 1"
@@ -292,6 +293,6 @@ async def test_an_animation_is_waited_for(live: Live) -> None:
         "() => document.querySelector('#version').textContent === '1'"
     )
 
-    assert before == ["old"]
+    assert before == ["old", "c"]
     assert await live.page.locator("#list li").all_inner_texts() == ["new"]
     assert live.site.requests == ["/", "/"]

@@ -26,14 +26,16 @@
  * @typedef {{ newStream: StreamElement, render: (stream: StreamElement) => void }} Rendering
  */
 
-const PATIENCE = 5_000; // ms for the animation of an element
+const PATIENCE = 5_000; // ms for an animation
+const LEAVING = ["remove", "replace", "update"];
 
 /**
- * Return a function that shows the messages of streams, one after the other.
+ * Return a function that shows the messages of streams.
  *
  * It does so at once, where Turbo would wait for the next animation frame. So it is
  * certain which page they go to, even if a visit replaces the page or the page is hidden.
- * Only the end of an animation that the page has put into `detail.render` is waited for.
+ * Only if the page has put an animation into `detail.render`, by which an element leaves,
+ * the messages about that element wait for its end.
  *
  * @param {Turbo} Turbo
  * @returns {Render}
@@ -41,30 +43,37 @@ const PATIENCE = 5_000; // ms for the animation of an element
 export function rendererOf(Turbo) {
   /** @type {Map<string, { epoch?: string, number: number, repeated: number }>} */
   const refreshes = new Map(); // by stream id
-  /** @type {(() => Promise<unknown>)[]} */
+  /** @type {Set<string | null>} the ids of elements that are leaving */
+  const leaving = new Set();
+  /** @type {{ html: string, run: () => void }[]} */
   const waiting = [];
-  let isShowing = false;
 
   // The page is kept as it is now, with the positions of what is waiting.
   addEventListener("turbo:before-cache", () => {
-    for (const showOne of waiting.splice(0)) showOne();
+    for (const { run } of waiting.splice(0)) run();
   });
 
   return (html, message) =>
     new Promise((resolve) => {
-      waiting.push(() => show(html, message).then(resolve));
-      if (!isShowing) showNext();
+      waiting.push({ html, run: () => show(html, message).then(resolve) });
+      proceed();
     });
 
-  async function showNext() {
-    isShowing = true;
-    for (let next = waiting.shift(); next; next = waiting.shift()) {
-      let timer;
-      const late = new Promise((resolve) => (timer = setTimeout(resolve, PATIENCE)));
-      await Promise.race([next(), late]);
+  function proceed() {
+    /** @param {string | null} id */
+    const isNamed = (id) => waiting[0].html.includes(`"${id}"`);
+    while (waiting.length && ![...leaving].some(isNamed)) waiting.shift()?.run();
+  }
+
+  /** @type {(id: string | null, rendering: Promise<unknown>) => void} */
+  function leave(id, rendering) {
+    leaving.add(id);
+    const end = () => {
       clearTimeout(timer);
-    }
-    isShowing = false;
+      if (leaving.delete(id)) proceed();
+    };
+    const timer = setTimeout(end, PATIENCE);
+    rendering.then(end, end);
   }
 
   /** @type {(html: string, message: Message) => Promise<unknown>} */
@@ -85,12 +94,15 @@ export function rendererOf(Turbo) {
     /** @param {CustomEvent<Rendering>} event */
     const isRefresh = ({ detail }) => detail.newStream.action === "refresh";
     const isStale = shown.some(isRefresh) && isRepeated(message);
-    return Promise.allSettled(
-      shown.map((event) => {
-        if (isStale && isRefresh(event)) event.detail.render = async () => {};
-        return renderNow(event.detail);
-      }),
-    );
+    const renderings = shown.map(({ detail }) => {
+      const { newStream } = detail;
+      if (isStale && newStream.action === "refresh") detail.render = async () => {};
+      const rendering = renderNow(detail);
+      if (LEAVING.includes(newStream.action))
+        leave(newStream.getAttribute("target"), rendering);
+      return rendering;
+    });
+    return Promise.allSettled(renderings);
   }
 
   /**
