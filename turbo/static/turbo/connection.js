@@ -167,7 +167,9 @@ class Subscription {
 
   settle() {
     clearTimeout(this.timer);
-    Object.assign(this, { asked: null, timer: undefined, tries: 0 });
+    this.asked = null;
+    this.timer = undefined;
+    this.tries = 0;
   }
 }
 
@@ -280,8 +282,10 @@ export class Connection {
    */
   reconnect(denied = this.#all) {
     if (!denied.length) return;
-    for (const one of denied)
-      Object.assign(one, { denied: null, was: one.denied ?? one.was });
+    for (const one of denied) {
+      one.was = one.denied ?? one.was;
+      one.denied = null;
+    }
     this.#socket.reconnect();
     this.#socket.connect();
   }
@@ -325,7 +329,8 @@ export class Connection {
     this.#asking.clear();
     this.noteState();
     for (const subscription of due) {
-      Object.assign(subscription, { asked: subscription.since, askedAt: Date.now() });
+      subscription.asked = subscription.since;
+      subscription.askedAt = Date.now();
     }
     this.#sendAll(
       "subscribe",
@@ -407,15 +412,16 @@ export class Connection {
 
   /** @param {Frame} frame */
   #receive(frame) {
-    const subscription = this.#subscriptions.get(frame.name);
+    const { type, name, position, reason } = frame;
+    const subscription = this.#subscriptions.get(name);
     const stream = this.#streams.get(frame.stream);
-    if (stream && frame.type === "message") this.#take(stream, frame);
-    if (stream && frame.type === "gap") this.#lose(stream, parse(frame.position));
-    if (subscription && frame.type === "subscribed") this.#accept(subscription, frame);
-    if (subscription && frame.type === "denied") this.#deny(subscription, frame.reason);
-    if (subscription && frame.type === "retry") this.#postpone(subscription);
-    if (frame.type !== "message") this.noteState();
-    if (frame.type === "error") console.warn(`${TAG}: ${frame.reason}`, frame.detail);
+    if (type === "error") console.warn(`${TAG}: ${reason}`, frame.detail);
+    if (type !== "message") this.noteState();
+    if (stream && type === "message") this.#take(stream, frame);
+    if (stream && type === "gap") this.#lose(stream, parse(position));
+    if (subscription && type === "subscribed") this.#accept(subscription, frame);
+    if (subscription && type === "denied") this.#deny(subscription, reason);
+    if (subscription && type === "retry") this.#postpone(subscription);
   }
 
   /**
@@ -455,7 +461,8 @@ export class Connection {
     // The socket may have been opened before the user logged in: open a new one.
     if (reason === "foreign" && madeAt > this.#socket.openedAt)
       return this.#socket.reconnect();
-    Object.assign(subscription, { live: false, denied: reason });
+    subscription.live = false;
+    subscription.denied = reason;
     if (reason !== was && sources.size) {
       this.#warn(reason);
       for (const source of sources) source.stop("denied", { reason });

@@ -237,7 +237,7 @@ export class ReconnectingSocket {
    */
   #drop(end) {
     if (this.#socket === null) return;
-    Object.assign(this.#socket, { onopen: null, onmessage: null, onclose: null });
+    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
     this.#socket.close();
     this.#frame?.remove();
     this.#frame = null;

@@ -23,9 +23,10 @@ export { Connection, Source };
 
 // A page may load this module from two addresses, and Node has no elements.
 const elements = globalThis.customElements?.get(TAG) ? null : globalThis.customElements;
-const whenDefined = elements?.whenDefined("turbo-stream");
 /** @type {Promise<Turbo>} */
-const turbo = whenDefined ? whenDefined.then(turboOfPage) : new Promise(() => {});
+const turbo = new Promise((resolve) =>
+  elements?.whenDefined("turbo-stream").then(() => resolve(turboOfPage())),
+);
 const refresher = new Refresher(turbo);
 const connection = new Connection({
   url: addressOfStreams,
