@@ -65,7 +65,8 @@ GONE_NAMES = [
 
 MODULES = modules()
 DOCS = (ROOT / "docs").rglob("*.rst")
-SCRIPTS = (PACKAGE / "static/turbo").glob("*.js")
+WRITTEN = (PACKAGE / "static/turbo").glob("*.js")
+SCRIPTS = [path for path in WRITTEN if not path.name.endswith(".min.js")]
 DOCUMENTS = {str(path.relative_to(ROOT)): path for path in [*DOCS, *SCRIPTS]}
 
 
