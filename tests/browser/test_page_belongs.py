@@ -185,6 +185,33 @@ async def test_a_field_that_moves_keeps_its_text_and_the_focus(
     assert await live.value("#text") == "half a sentence"
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        '<li>row N<input name="comment"></li>',
+        '<li>row N<form action="/rows/N/"><input name="comment"></form></li>',
+        '<li data-turbo-key="N">row N<input name="comment"></li>',
+    ],
+    ids=["text", "form", "key"],
+)
+async def test_a_field_with_the_focus_stays_with_its_record(
+    site: Site, page: Page, row: str
+) -> None:
+    """Who has only begun would write to another record."""
+
+    def items(numbers: str) -> str:
+        return f"<ul>{''.join(row.replace('N', n) for n in numbers)}</ul>"
+
+    live = LivePage(site, page, items("123"))
+    await live.open()
+    await page.focus("ul:not(#chat) li:nth-child(2) input")
+
+    await live.refresh(items("9123"))
+    await page.keyboard.type("late")
+
+    assert await typed(page) in [{"row 2": "late"}, {}]
+
+
 # --- What was saved
 
 

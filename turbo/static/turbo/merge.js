@@ -145,6 +145,12 @@ export class Merge {
       if (isOther) ties.tie(field.form, fresh.form);
       else if (fresh || !field.isContentEditable) ties.tie(field, fresh);
     }
+    // Who has only begun goes on in the same record, or nowhere.
+    const begun = fieldsOf(page).filter(
+      (field) => field === document.activeElement && !typed.has(field),
+    );
+    for (const [field, { fresh, isOther }] of matches(begun, page, newPage, edits))
+      ties.tie(field, isOther ? undefined : fresh);
     for (const node of edits.own)
       if (node instanceof Element && !idOf(node)) ties.tie(node);
     for (const parent of edits.parents.slice(0, MANY)) this.#tie(ties, parent, newPage);
