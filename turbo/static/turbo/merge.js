@@ -18,6 +18,7 @@ import { copyState, fieldsOf, isTyped, matches, reset, save } from "./fields.js"
  * @typedef {object} Morph one that is going on
  * @property {Map<Field, Match>} typed
  * @property {Set<Element>} whole forms that are left as they are
+ * @property {Ties} ties
  * @property {Element[]} kept elements that were left as they are
  * @property {[Element, string[]?][]} followed those whose edited children follow the
  *   server, and the order that it has sent where the page keeps its own
@@ -133,22 +134,30 @@ export class Merge {
 
   /** @type {(pages: Element[], render: Render) => void} */
   #merge([page, newPage], render) {
+    const morph = this.#begin(page, newPage);
+    this.#current = morph;
+    try {
+      render(page, newPage);
+    } finally {
+      this.#current = null;
+      this.#end(morph);
+    }
+  }
+
+  /** @type {(page: Element, newPage: Element) => Morph} */
+  #begin(page, newPage) {
     const edits = this.#edits;
-    const typed = matches(this.#typed(page), page, newPage, edits);
-    const others = [...typed].filter(([, { isOther }]) => isOther);
-    const invalid = [...page.querySelectorAll("form")].filter((form) =>
-      this.#isInvalid(form),
-    );
-    const whole = new Set([...others.map(([field]) => field.form), ...invalid]);
     const ties = new Ties();
+    const forms = [...page.querySelectorAll("form")];
+    const whole = new Set(forms.filter((form) => this.#isInvalid(form)));
+    const typed = matches(this.#typed(page), page, newPage, edits);
     for (const [field, { fresh, isOther }] of typed) {
+      if (isOther) whole.add(field.form);
       if (isOther) ties.tie(field.form, fresh.form);
       else if (fresh || !field.isContentEditable) ties.tie(field, fresh);
     }
     // Who has only begun goes on in the same record, or nowhere.
-    const begun = fieldsOf(page).filter(
-      (field) => field === document.activeElement && !typed.has(field),
-    );
+    const begun = fieldsOf(page).filter((field) => field === document.activeElement);
     for (const [field, { fresh, isOther }] of matches(begun, page, newPage, edits))
       ties.tie(field, isOther ? undefined : fresh);
     for (const node of edits.own)
@@ -156,20 +165,20 @@ export class Merge {
     for (const parent of edits.parents.slice(0, MANY)) this.#tie(ties, parent, newPage);
     for (const frame of page.querySelectorAll("turbo-frame[src][refresh=morph]"))
       this.#reloading.add(frame);
-    /** @type {Morph} */
-    const morph = { typed, whole, kept: [], followed: [] };
-    this.#current = morph;
-    render(page, newPage);
-    this.#current = null;
-    for (const [parent, order] of morph.followed) edits.follow(parent, order);
+    return { typed, whole, ties, kept: [], followed: [] };
+  }
+
+  /** @param {Morph} morph */
+  #end({ typed, ties, kept, followed }) {
+    for (const [parent, order] of followed) this.#edits.follow(parent, order);
     for (const [field, { fresh }] of typed) {
-      if (morph.kept.some((element) => element.contains(field))) continue;
+      if (kept.some((element) => element.contains(field))) continue;
       const now = fresh && ties.now(field);
       if (now) copyState(now, field);
       else report(field);
     }
     ties.undo();
-    if (others.length) this.#conflicted();
+    if ([...typed.values()].some(({ isOther }) => isOther)) this.#conflicted();
   }
 
   /**
