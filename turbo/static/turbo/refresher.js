@@ -29,9 +29,9 @@ const CALM = 60_000; // … each within so many ms of the one before
 const PAUSE = 1_000; // ms before the first, at most
 const DEBOUNCE = 150; // ms before one that a stream asks for, as in Turbo
 
-/** @type {(name: string, detail?: object) => void} */
-const tell = (name, detail) =>
-  document.dispatchEvent(new CustomEvent(name, { detail }));
+/** @type {(name: string, detail?: object, cancelable?: boolean) => boolean} */
+export const tell = (name, detail, cancelable) =>
+  document.dispatchEvent(new CustomEvent(name, { bubbles: true, cancelable, detail }));
 
 export class Refresher {
   #turbo;

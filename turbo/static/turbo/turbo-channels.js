@@ -8,7 +8,7 @@
 
 // Django finds imports by the semicolon when it hashes the names of files.
 import { Connection, Source, TAG } from "./connection.js";
-import { Refresher } from "./refresher.js";
+import { Refresher, tell } from "./refresher.js";
 import { rendererOf } from "./rendering.js";
 import { socketAddress } from "./socket.js";
 
@@ -32,7 +32,7 @@ const connection = new Connection({
   url: addressOfStreams,
   renderer: turbo.then(rendererOf),
   settled: () => isStalePage() || refresher.settled(),
-  fire,
+  fire: tell,
   isVisiting: () => Boolean(turboOfPage()?.navigator?.currentVisit),
   isStale: isStalePage,
 });
@@ -40,12 +40,6 @@ const connection = new Connection({
 // The page has given up to catch up, and is still the same page.
 function isStalePage() {
   return document.querySelector(`${TAG}[stale]`) !== null;
-}
-
-/** @type {(name: string, detail: object, cancelable?: boolean) => boolean} */
-function fire(name, detail, cancelable) {
-  const event = new CustomEvent(name, { bubbles: true, cancelable, detail });
-  return document.dispatchEvent(event);
 }
 
 const global = /** @type {{ TurboChannels?: Handle } & typeof globalThis} */ (
