@@ -185,6 +185,27 @@ async def test_a_field_that_moves_keeps_its_text_and_the_focus(
     assert await live.value("#text") == "half a sentence"
 
 
+async def test_a_choice_stays_though_the_server_makes_another(
+    site: Site, page: Page
+) -> None:
+    def form(chosen: str) -> str:
+        radios = (
+            f'<input type="radio" name="one" value="{value}" '
+            f"{'checked' if value == chosen else ''}>"
+            for value in "abcd"
+        )
+        return f"<form>{''.join(radios)}</form>"
+
+    live = LivePage(site, page, form("a"))
+    await live.open()
+    await page.check("[value=c]")
+
+    await live.refresh(form("d"))
+
+    checked = "[...document.querySelectorAll(':checked')].map(({ value }) => value)"
+    assert await page.evaluate(checked) == ["c"]
+
+
 @pytest.mark.parametrize(
     "row",
     [

@@ -17,6 +17,7 @@ import { copyState, fieldsOf, isTyped, matches, reset, save } from "./fields.js"
  *
  * @typedef {object} Morph one that is going on
  * @property {Map<Field, Match>} typed
+ * @property {Field[]} chosen radio buttons
  * @property {Set<Element>} whole forms that are left as they are
  * @property {Ties} ties
  * @property {Element[]} kept elements that were left as they are
@@ -165,11 +166,14 @@ export class Merge {
     for (const parent of edits.parents.slice(0, MANY)) this.#tie(ties, parent, newPage);
     for (const frame of page.querySelectorAll("turbo-frame[src][refresh=morph]"))
       this.#reloading.add(frame);
-    return { typed, whole, ties, kept: [], followed: [] };
+    const chosen = [...typed.keys()].filter(
+      ({ type, checked }) => type === "radio" && checked,
+    );
+    return { typed, chosen, whole, ties, kept: [], followed: [] };
   }
 
   /** @param {Morph} morph */
-  #end({ typed, ties, kept, followed }) {
+  #end({ typed, chosen, ties, kept, followed }) {
     for (const [parent, order] of followed) this.#edits.follow(parent, order);
     for (const [field, { fresh }] of typed) {
       if (kept.some((element) => element.contains(field))) continue;
@@ -177,6 +181,8 @@ export class Merge {
       if (now) copyState(now, field);
       else report(field);
     }
+    // Another one that the server has chosen has taken the mark away.
+    for (const field of chosen) Object.assign(ties.now(field) ?? {}, { checked: true });
     ties.undo();
     if ([...typed.values()].some(({ isOther }) => isOther)) this.#conflicted();
   }
