@@ -67,6 +67,15 @@ SHOWN = """() => {
     }
 }""".replace("NAMES", str([*TEXTS, "radio", "select"]))
 
+PLACE = """(selector) => {
+    const element = document.querySelector(selector)
+    element.scrollIntoView({ block: "center" })
+    const { x, y } = element.getBoundingClientRect()
+    return [x + 9, y + 9]
+}"""
+IS_HELD = """([x, y, selector]) =>
+    document.elementFromPoint(x, y) === document.querySelector(selector)"""
+
 
 class Server:
     """What the database holds, and what was posted."""
@@ -290,7 +299,11 @@ class Work:
         if row not in self.server.rows:
             return
         self.comments[row] = value
-        await field.locator("input").fill(value)
+        comments: dict[str, str] = {}
+        while value not in comments.values() and row in self.comments:
+            await field.locator("input").fill(value)
+            comments = dict((await self.page.evaluate(SHOWN))["rows"])
+        assert comments.get(row) == self.comments.get(row)
         await self.disturb()
 
     async def write(self) -> None:
@@ -316,21 +329,23 @@ class Work:
 
     async def sort(self) -> None:
         """Take the first item down, and let go of it later."""
-        start, end = [
-            await self.page.locator(f"#items li:nth-child({place})").bounding_box()
-            for place in (1, self.random.randrange(3, 6))
-        ]
-        assert start
-        assert end
-        await self.page.mouse.move(start["x"] + 9, start["y"] + 9)
-        await self.page.mouse.down()
-        for part in (0.1, 0.5, 0.9, 1):
-            y = start["y"] + 9 + (end["y"] - start["y"]) * part
-            await self.page.mouse.move(start["x"] + 9, y)
+        x, y = await self._take("#items li")
+        for part in (2, 10, 20, 50, 70):
+            await self.page.mouse.move(x, y + part)
         await self.disturb()
         async with self.page.expect_request_finished(
             lambda request: request.url.endswith("/order")
         ):
+            await self.page.mouse.up()
+
+    async def _take(self, selector: str) -> tuple[float, float]:
+        """Press the pointer on an element, which may move until it is pressed."""
+        while True:
+            x, y = await self.page.evaluate(PLACE, selector)
+            await self.page.mouse.move(x, y)
+            await self.page.mouse.down()
+            if await self.page.evaluate(IS_HELD, [x, y, selector]):
+                return x, y
             await self.page.mouse.up()
 
     async def submit(self) -> None:
