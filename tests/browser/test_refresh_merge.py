@@ -275,7 +275,8 @@ async def test_an_element_that_leaves_is_waited_for(live: Live) -> None:
     await live.site.publish(
         "chat",
         '<turbo-stream action="remove" target="a"></turbo-stream>',
-        '<turbo-stream action="update" target="b"><template>c</template></turbo-stream>',
+        '<turbo-stream action="update" target="b"><template>c</template>'
+        "</turbo-stream>",
         '<turbo-stream action="append" target="list"><template><li id="a">new</li>'
         "</template></turbo-stream>",
         REFRESH,

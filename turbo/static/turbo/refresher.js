@@ -42,7 +42,7 @@ export class Refresher {
   /** @type {Timer} */
   #timer;
   #isRunning = false;
-  /** @type {Set<string>} what holds the page: a pressed pointer, a drag */
+  /** @type {Set<string>} what is going on: a press, a drag */
   #held = new Set();
   #answers = 0; // of forms, still loading
   #failures = 0;
@@ -92,9 +92,9 @@ export class Refresher {
       this.#wish = null;
       hideBar();
     });
-    on("pointerdown", () => this.#held.add("pointer"));
-    on("pointerup pointercancel", () => this.#held.delete("pointer"));
-    on("pointermove", ({ buttons }) => buttons || this.#held.delete("pointer"));
+    on("pointerdown", () => this.#held.add("press"));
+    on("pointerup pointercancel", () => this.#held.delete("press"));
+    on("pointermove", ({ buttons }) => buttons || this.#held.delete("press"));
     on("dragstart", () => this.#held.add("drag"));
     on("dragend drop", () => this.#held.delete("drag"));
     /** @param {(name: string) => string | null} attribute */
