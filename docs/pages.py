@@ -27,6 +27,8 @@ PAGES = {
     "room": ("ada", "/rooms/1/", ".message"),
     "room-of-members": ("ada", "/rooms/3/", ".message"),
     "room-of-others": ("grace", "/rooms/3/", "denied-notice:not([hidden])"),
+    "room-with-history": ("ada", "/rooms/4/", ".message .text"),
+    "older-messages": ("ada", "/rooms/4/before/100/", ".message .text"),
     "new-room": ("ada", "/rooms/new/", "form.stack"),
     "members": ("ada", "/rooms/1/members/", "turbo-frame"),
     "edit-message": ("ada", "/messages/1/edit/", "turbo-frame textarea"),
