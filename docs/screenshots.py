@@ -25,6 +25,7 @@ from tests.support.browsers import FLAGS, find_chromium  # noqa: E402
 PICTURES = ROOT / "docs" / "_build" / "screenshots"
 WINDOW = {"width": 800, "height": 560}
 STILL: dict[str, Any] = {"locale": "en-GB", "reduced_motion": "reduce"}
+BADGE = "turbo-channels-status [part=text]"
 PHONE = {"width": 360, "height": 640}
 
 
@@ -76,7 +77,7 @@ def take_pictures(browser: Browser, chat: SampleChat) -> None:
     save(browser, "inspector", inspector.screenshot())
 
     chat.stop()
-    expect(ada.locator("connection-badge")).to_have_text("Offline")
+    expect(ada.locator(BADGE)).to_contain_text("Connection lost")
     save(browser, "offline", ada.screenshot())
 
 
@@ -89,7 +90,7 @@ def visit(
     page.get_by_label("Username").fill(name)
     page.get_by_label("Password").fill(name)
     page.keyboard.press("Enter")
-    expect(page.locator("connection-badge")).to_have_text("Live")
+    expect(page.locator(BADGE)).to_have_text("Live")
     return page
 
 

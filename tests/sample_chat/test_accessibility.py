@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from tests.sample_chat.conftest import SampleChat, serve
-from tests.sample_chat.test_live import live
+from tests.sample_chat.test_live import live, status
 from tests.support.node import node_modules
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -318,9 +318,12 @@ async def test_the_header_does_not_move_while_the_page_connects(chat, log_in):
     page = await log_in(chat, "ada", viewport=PHONE)
     heights = set()
 
-    for state in ("Live", "Connecting", "Offline"):
-        badge = page.locator("connection-badge")
-        await badge.evaluate("(badge, text) => badge.replaceChildren(text)", state)
+    await expect(status(page)).to_have_text("Live")
+    for text in ("Live", "Connecting…", "Connection lost, trying again"):
+        await page.locator("turbo-channels-status").evaluate(
+            "(badge, text) => badge.setAttribute('connected', text)", text
+        )
+        await expect(status(page)).to_have_text(text)
         box = await page.locator("header").bounding_box()
         heights.add(box["height"])
 

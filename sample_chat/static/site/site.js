@@ -1,7 +1,6 @@
 // All scripts of the pages besides Turbo and its client. No build step, no globals.
 
 import "./arrivals.js";
-import "./badge.js";
 import "./composer.js";
 import "./denied.js";
 import "./departures.js";
