@@ -1,6 +1,6 @@
 // The field of a new message: Enter sends it, and the next one can be written at once.
 
-import { put } from "./outbox.js";
+import { put } from "./unsent.js";
 
 addEventListener("keydown", (event) => {
   const isPlainEnter = event.key === "Enter" && !event.shiftKey && !event.isComposing;

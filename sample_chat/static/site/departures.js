@@ -1,7 +1,7 @@
 // An element that a stream removes fades out first, as the style sheet says.
 //
-// It loses its id at once, so the messages that follow find the page as if it were gone,
-// and nobody has to wait for the animation. Nothing in it can be used any more.
+// Messages about the element wait for the end of the animation. It loses its id at once,
+// so that nothing else finds it, and nothing in it can be used any more.
 
 addEventListener("turbo:before-stream-render", ({ detail }) => {
   if (detail.newStream.action === "remove")

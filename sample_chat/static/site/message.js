@@ -1,9 +1,9 @@
 // <chat-message author="3" key="…">: marks the messages of the user of the page, and
-// takes their pending twins out of the outbox.
+// takes their pending twins out of the unsent ones.
 //
 // A broadcast is rendered once for all users, so only the page knows its user.
 
-import { settle } from "./outbox.js";
+import { settle } from "./unsent.js";
 
 class ChatMessage extends HTMLElement {
   connectedCallback() {

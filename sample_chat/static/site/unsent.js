@@ -1,4 +1,4 @@
-// <message-outbox action="…">: shows a message at once, and sends it until it is saved.
+// <unsent-messages action="…">: shows a message at once, and sends it until it is saved.
 //
 // Each message gets a key. The server saves one message for a key, and renders the key
 // with it, so the message can be sent again if the answer was lost, and <chat-message>
@@ -7,12 +7,12 @@
 // States: "sending", "waiting" for a connection, "failed", and "sent" if the answer is
 // here before the message itself.
 
-const STORE = `outbox of ${document.querySelector("meta[name=user]")?.content}`;
+const STORE = `unsent of ${document.querySelector("meta[name=user]")?.content}`;
 const TURBO_STREAM = "text/vnd.turbo-stream.html";
 const RETRY = 5_000; // ms
 const PATIENCE = 20_000; // ms
 
-let outbox = JSON.parse(sessionStorage.getItem(STORE) ?? "[]"); // survives a reload
+let unsent = JSON.parse(sessionStorage.getItem(STORE) ?? "[]"); // survives a reload
 let isSending = false;
 let timer = null;
 
@@ -21,7 +21,7 @@ for (const event of ["online", "turbo-stream:connected", "turbo:load"])
 addEventListener("turbo:render", () => keep(({ state }) => state !== "sent"));
 
 export function put(action, text) {
-  outbox.push({ action, text, key: newKey(), state: "sending" });
+  unsent.push({ action, text, key: newKey(), state: "sending" });
   sendAll();
 }
 
@@ -36,18 +36,18 @@ function newKey() {
 }
 
 function keep(isKept) {
-  if (outbox.every(isKept)) return;
-  outbox = outbox.filter(isKept);
+  if (unsent.every(isKept)) return;
+  unsent = unsent.filter(isKept);
   show();
 }
 
 function show() {
-  sessionStorage.setItem(STORE, JSON.stringify(outbox));
-  for (const element of document.querySelectorAll("message-outbox")) element.show();
+  sessionStorage.setItem(STORE, JSON.stringify(unsent));
+  for (const element of document.querySelectorAll("unsent-messages")) element.show();
 }
 
 function sendWaiting() {
-  for (const message of outbox)
+  for (const message of unsent)
     if (message.state === "waiting") message.state = "sending";
   sendAll();
 }
@@ -57,7 +57,7 @@ async function sendAll() {
   show();
   if (isSending) return;
   isSending = true;
-  for (let next; (next = outbox.find(({ state }) => state === "sending")); show())
+  for (let next; (next = unsent.find(({ state }) => state === "sending")); show())
     await send(next);
   isSending = false;
 }
@@ -69,7 +69,7 @@ async function send(message) {
     if (answer.headers.get("content-type")?.startsWith(TURBO_STREAM))
       window.Turbo.renderStreamMessage(await answer.text());
   } catch {
-    for (const other of outbox) if (other.state === "sending") other.state = "waiting";
+    for (const other of unsent) if (other.state === "sending") other.state = "waiting";
     clearTimeout(timer);
     timer = setTimeout(sendWaiting, RETRY);
   }
@@ -88,7 +88,7 @@ function post({ action, text, key }) {
   });
 }
 
-class MessageOutbox extends HTMLElement {
+class UnsentMessages extends HTMLElement {
   connectedCallback() {
     this.addEventListener("click", this);
     this.show();
@@ -100,7 +100,7 @@ class MessageOutbox extends HTMLElement {
 
   show() {
     const action = this.getAttribute("action");
-    const mine = outbox.filter((message) => message.action === action);
+    const mine = unsent.filter((message) => message.action === action);
     for (const element of this.querySelectorAll("[key]"))
       if (!mine.some(({ key }) => key === element.getAttribute("key")))
         element.remove();
@@ -129,7 +129,7 @@ class MessageOutbox extends HTMLElement {
 
   handleEvent({ target }) {
     const key = target.closest("[key]")?.getAttribute("key");
-    const message = outbox.find((one) => one.key === key);
+    const message = unsent.find((one) => one.key === key);
     if (target.name === "again") message.state = "sending";
     if (target.name === "again") sendAll();
     if (target.name === "edit") this.#takeBack(message);
@@ -143,4 +143,4 @@ class MessageOutbox extends HTMLElement {
   }
 }
 
-customElements.define("message-outbox", MessageOutbox);
+customElements.define("unsent-messages", UnsentMessages);
