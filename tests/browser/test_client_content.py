@@ -240,3 +240,38 @@ async def mark_source(page: Page) -> None:
 
 async def is_same_source(page: Page) -> bool:
     return bool(await page.locator(SOURCE).evaluate("(source) => source.isMarked"))
+
+
+async def test_an_append_looks_at_no_other_rows(site: Site, page: Page) -> None:
+    """Turbo looks at all of them, for each message, for one with the same id."""
+    rows = "".join(f'<li id="row_{number}">{number}</li>' for number in range(500))
+    body = f'{site.source("live")}<ul id="rows">{rows}</ul>'
+    site.views["/"] = lambda: site.html(body=body)
+    await page.goto(site.url())
+    await connected(page)
+    await page.evaluate(
+        """() => {
+            window.reads = 0
+            const read = Element.prototype.getAttribute
+            Element.prototype.getAttribute = function (name) {
+              window.reads += 1
+              return read.call(this, name)
+            }
+        }"""
+    )
+
+    def append(html: str) -> str:
+        return (
+            '<turbo-stream action="append" target="rows">'
+            f"<template>{html}</template></turbo-stream>"
+        )
+
+    await site.publish("live", append('<li id="new">new</li>'))
+    await site.publish("live", append('<li id="row_7">again</li><li>without</li>'))
+    await page.wait_for_function(
+        "() => document.querySelector('#rows').lastChild.textContent === 'without'"
+    )
+
+    assert await page.evaluate("window.reads") < 100
+    assert await page.locator("#rows li").count() == 502
+    assert await page.locator("#row_7").all_inner_texts() == ["again"]

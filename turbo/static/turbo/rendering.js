@@ -43,6 +43,9 @@ const LEAVING = ["remove", "replace", "update"];
 export function rendererOf(Turbo) {
   /** @type {Map<string, { epoch?: string, number: number, repeated: number }>} */
   const refreshes = new Map(); // by stream id
+  const { prototype } = /** @type {any} */ (customElements.get("turbo-stream"));
+  // Turbo would look at all children of the target, for each message.
+  Object.defineProperty(prototype, "duplicateChildren", { get: duplicateChildren });
   /** @type {Set<string | null>} the ids of elements that are leaving */
   const leaving = new Set();
   /** @type {{ html: string, run: () => void }[]} */
@@ -120,6 +123,25 @@ export function rendererOf(Turbo) {
     refreshes.set(stream, { epoch, number, repeated: 0 });
     return false;
   }
+}
+
+/**
+ * Return the children of the targets whose ids come again.
+ *
+ * @this {any}
+ */
+function duplicateChildren() {
+  const ids = [...(this.templateContent?.children ?? [])]
+    .map((child) => child.getAttribute("id"))
+    .filter(Boolean);
+  const selector = ids.map((id) => `#${CSS.escape(id)}`).join();
+  return !selector
+    ? []
+    : this.targetElements.flatMap((/** @type {Element} */ target) =>
+        [...document.querySelectorAll(selector)].filter(
+          (one) => one.parentElement === target,
+        ),
+      );
 }
 
 /**
