@@ -95,25 +95,31 @@ export function matches(typed, page, newPage, edits) {
   /** @type {Map<HTMLFormElement, string>} */
   const records = new Map();
   const names = new Set(typed.map(nameOf));
-  const [old, now] = [page, newPage].map((root) => {
-    /** @type {NodeListOf<Field>} */
-    const all = root.querySelectorAll("input, textarea, select, [contenteditable]");
-    return [...all].filter((field) => names.has(nameOf(field)));
-  });
+  const [old, now] = [page, newPage].map(fieldsOfNames);
+  const [mine, theirs] = [old, now].map((fields) => grouped(fields, keyOf));
+  const others = grouped(now, placeOf);
+  /** @type {Map<Field[], string[]>} */
+  const texts = new Map();
   /** @type {Map<Field, Match>} */
   const found = new Map();
   for (const field of typed) found.set(field, matchOf(field));
   return found;
 
+  /** @param {Element} root */
+  function fieldsOfNames(root) {
+    /** @type {NodeListOf<Field>} */
+    const all = root.querySelectorAll("input, textarea, select, [contenteditable]");
+    return [...all].filter((field) => names.has(nameOf(field)));
+  }
+
   /** @param {Field} field */
   function matchOf(field) {
-    /** @type {(fields: Field[], key: (field: Field) => string) => Field[]} */
-    const alike = (fields, key) => fields.filter((one) => key(one) === key(field));
-    const mine = alike(old, keyOf);
-    const theirs = alike(now, keyOf);
-    if (mine.length === 1 && theirs.length === 1) return { fresh: theirs[0] };
-    if (theirs.length) return { fresh: matchOfRow(field, mine, theirs) };
-    const [other, ...more] = alike(now, placeOf);
+    const key = keyOf(field);
+    const olds = mine.get(key) ?? [];
+    const news = theirs.get(key) ?? [];
+    if (olds.length === 1 && news.length === 1) return { fresh: news[0] };
+    if (news.length) return { fresh: matchOfRow(field, olds, news) };
+    const [other, ...more] = others.get(placeOf(field)) ?? [];
     return field.id && other?.form && !more.length
       ? { fresh: other, isOther: true }
       : {};
@@ -122,15 +128,30 @@ export function matches(typed, page, newPage, edits) {
   /**
    * Only what is written in their rows tells these fields apart.
    *
-   * @type {(field: Field, mine: Field[], theirs: Field[]) => Field | undefined}
+   * @type {(field: Field, olds: Field[], news: Field[]) => Field | undefined}
    */
-  function matchOfRow(field, mine, theirs) {
-    const text = edits.text(rowOf(field, mine));
-    /** @type {(fields: Field[]) => Field[]} */
+  function matchOfRow(field, olds, news) {
+    const text = textsOf(olds)[olds.indexOf(field)];
+    /** @param {Field[]} fields */
     const alike = (fields) =>
-      fields.filter((one) => edits.text(rowOf(one, fields)) === text);
-    const [ours, others] = [alike(mine), alike(theirs)];
-    return ours.length === others.length ? others[ours.indexOf(field)] : undefined;
+      fields.filter((_, place) => textsOf(fields)[place] === text);
+    const [ours, same] = [alike(olds), alike(news)];
+    return ours.length === same.length ? same[ours.indexOf(field)] : undefined;
+  }
+
+  /**
+   * Return what is written in the row of each field.
+   *
+   * @param {Field[]} fields
+   */
+  function textsOf(fields) {
+    const known = texts.get(fields);
+    if (known) return known;
+    const all = fields.map((field, place) =>
+      edits.text(rowOf(field, [fields[place - 1], fields[place + 1]])),
+    );
+    texts.set(fields, all);
+    return all;
   }
 
   /** @param {Field} field */
@@ -178,11 +199,26 @@ export function matches(typed, page, newPage, edits) {
   }
 }
 
-/** @type {(field: Field, fields: Field[]) => Element} */
-function rowOf(field, fields) {
+/** @type {(fields: Field[], identify: (field: Field) => string) => Map<string, Field[]>} */
+function grouped(fields, identify) {
+  const groups = new Map();
+  for (const field of fields) {
+    const key = identify(field);
+    groups.set(key, groups.get(key) ?? []);
+    groups.get(key).push(field);
+  }
+  return groups;
+}
+
+/**
+ * Return the largest element around a field without the ones before and after it.
+ *
+ * @type {(field: Field, neighbours: (Field | undefined)[]) => Element}
+ */
+function rowOf(field, neighbours) {
   let row = field;
-  /** @param {Field} one */
-  const isOutside = (one) => one === field || !row.parentElement.contains(one);
-  while (row.parentElement && fields.every(isOutside)) row = row.parentElement;
+  const hasNeighbour = () =>
+    neighbours.some((one) => one && row.parentElement.contains(one));
+  while (row.parentElement && !hasNeighbour()) row = row.parentElement;
   return row;
 }

@@ -131,17 +131,13 @@ export function rendererOf(Turbo) {
  * @this {any}
  */
 function duplicateChildren() {
-  const ids = [...(this.templateContent?.children ?? [])]
-    .map((child) => child.getAttribute("id"))
-    .filter(Boolean);
-  const selector = ids.map((id) => `#${CSS.escape(id)}`).join();
-  return !selector
-    ? []
-    : this.targetElements.flatMap((/** @type {Element} */ target) =>
-        [...document.querySelectorAll(selector)].filter(
-          (one) => one.parentElement === target,
-        ),
-      );
+  const { targetElements, templateContent } = this;
+  /** @type {Element[]} */
+  const children = [...(templateContent?.children ?? [])];
+  return children
+    .flatMap((child) => child.getAttribute("id") || [])
+    .flatMap((id) => [...document.querySelectorAll(`#${CSS.escape(id)}`)])
+    .filter(({ parentElement }) => targetElements.includes(parentElement));
 }
 
 /**
