@@ -10,6 +10,9 @@ from tests.browser.refreshing import AnyPage
 from tests.browser.scripted import Site
 from tests.support.firefox import Firefox, FirefoxPage, find_firefox
 
+#: As ``nox --session full`` runs the tests.
+IS_FULL = "TURBO_SOAK_SECONDS" in os.environ
+
 _NO_FIREFOX = (
     "no Firefox: install the package 'firefox-esr' of your system, "
     "or set TURBO_FIREFOX to the program"
@@ -23,11 +26,20 @@ async def site() -> AsyncIterator[Site]:
         yield site
 
 
-@pytest.fixture(params=["chromium", "firefox"])
+@pytest.fixture(params=["page", "firefox_page"], ids=["chromium", "firefox"])
+def each_page(request: pytest.FixtureRequest) -> AnyPage:
+    """A page in each browser, for what depends on the browser."""
+    page: AnyPage = request.getfixturevalue(request.param)
+    return page
+
+
+@pytest.fixture(
+    params=["page", "firefox_page"] if IS_FULL else ["page"],
+    ids=["chromium", "firefox"] if IS_FULL else ["chromium"],
+)
 def any_page(request: pytest.FixtureRequest) -> AnyPage:
-    """A page in each browser."""
-    name = {"chromium": "page", "firefox": "firefox_page"}[request.param]
-    page: AnyPage = request.getfixturevalue(name)
+    """A page in Chromium, and in a full run also in Firefox."""
+    page: AnyPage = request.getfixturevalue(request.param)
     return page
 
 

@@ -55,16 +55,16 @@ async def test_a_tick_stays_with_its_value(
 
 @pytest.mark.parametrize("after", [(9, 1, 2, 3), (2, 3)], ids=["added", "deleted"])
 async def test_text_in_rows_without_ids_stays_in_its_row_or_is_given_up(
-    site: Site, any_page: AnyPage, after: tuple[int, ...]
+    site: Site, each_page: AnyPage, after: tuple[int, ...]
 ) -> None:
     cell = '<input name="comment">'
-    live = LivePage(site, any_page, rows(1, 2, 3, cell=cell))
+    live = LivePage(site, each_page, rows(1, 2, 3, cell=cell))
     await live.open()
-    await any_page.fill("tr:nth-child(2) input", "late")
+    await each_page.fill("tr:nth-child(2) input", "late")
 
     await live.refresh(rows(*after, cell=cell))
 
-    kept, lost = await typed(any_page), await live.lost()
+    kept, lost = await typed(each_page), await live.lost()
     assert (kept, lost) in [
         ({"invoice 2": "late"}, []),
         ({}, [{"name": "comment", "value": "late"}]),
@@ -128,7 +128,7 @@ async def test_text_in_a_formset_stays_with_the_key_of_its_form(
 
 
 async def test_text_in_an_element_with_a_key_stays_with_it(
-    site: Site, any_page: AnyPage
+    site: Site, each_page: AnyPage
 ) -> None:
     def items(keys: str) -> str:
         return "".join(
@@ -136,9 +136,9 @@ async def test_text_in_an_element_with_a_key_stays_with_it(
             for key in keys
         )
 
-    live = LivePage(site, any_page, items("abc"))
+    live = LivePage(site, each_page, items("abc"))
     await live.open()
-    await any_page.fill("[data-turbo-key=b] input", "late")
+    await each_page.fill("[data-turbo-key=b] input", "late")
 
     await live.refresh(items("xabc"))
 
@@ -173,14 +173,14 @@ async def test_text_for_a_record_that_is_gone_is_given_up_aloud(
 
 
 async def test_a_field_that_moves_keeps_its_text_and_the_focus(
-    site: Site, any_page: AnyPage
+    site: Site, each_page: AnyPage
 ) -> None:
-    live = LivePage(site, any_page, '<div id="a"></div><p><input id="text"></p>')
+    live = LivePage(site, each_page, '<div id="a"></div><p><input id="text"></p>')
     await live.open()
-    await any_page.fill("#text", "half a sen")
+    await each_page.fill("#text", "half a sen")
 
     await live.refresh('<p><input id="text"></p><p>new</p><div id="a"></div>')
-    await any_page.keyboard.type("tence")
+    await each_page.keyboard.type("tence")
 
     assert await live.value("#text") == "half a sentence"
 
@@ -237,12 +237,12 @@ async def test_a_field_with_the_focus_stays_with_its_record(
 
 
 async def test_a_field_that_was_saved_follows_the_server_again(
-    site: Site, any_page: AnyPage
+    site: Site, each_page: AnyPage
 ) -> None:
-    live = LivePage(site, any_page, '<input id="name" value="old">')
+    live = LivePage(site, each_page, '<input id="name" value="old">')
     await live.open()
-    await any_page.fill("#name", "mine")
-    await any_page.evaluate(SAVED, "#name")
+    await each_page.fill("#name", "mine")
+    await each_page.evaluate(SAVED, "#name")
 
     await live.refresh('<input id="name" value="mine">')
     await live.refresh('<input id="name" value="theirs">')
@@ -335,14 +335,14 @@ UNTOUCHED = {
 
 @pytest.mark.parametrize(("before", "after"), UNTOUCHED.values(), ids=UNTOUCHED)
 async def test_a_field_that_nobody_touched_follows_the_server(
-    site: Site, any_page: AnyPage, before: str, after: str
+    site: Site, each_page: AnyPage, before: str, after: str
 ) -> None:
-    live = LivePage(site, any_page, f"<form>{before}</form>")
+    live = LivePage(site, each_page, f"<form>{before}</form>")
     await live.open()
 
     await live.refresh(f"<form>{after}</form>")
 
-    expected = await any_page.evaluate(
+    expected = await each_page.evaluate(
         """(html) => {
             const form = document.createElement("form")
             form.innerHTML = html
@@ -354,11 +354,11 @@ async def test_a_field_that_nobody_touched_follows_the_server(
 
 
 async def test_a_value_that_the_browser_filled_in_stays(
-    site: Site, any_page: AnyPage
+    site: Site, each_page: AnyPage
 ) -> None:
     """As a password manager does: before the client runs, and without an event."""
-    live = LivePage(site, any_page, '<input id="name"><input id="other">')
-    await any_page.add_init_script(
+    live = LivePage(site, each_page, '<input id="name"><input id="other">')
+    await each_page.add_init_script(
         "addEventListener('DOMContentLoaded', () => {"
         " document.querySelector('#name')?.setRangeText('filled in') }, true)"
     )

@@ -104,24 +104,24 @@ async def test_a_form_on_its_way_is_followed_before_a_refresh(
 
 
 async def test_a_modal_dialog_stays_open_and_of_use(
-    site: Site, any_page: AnyPage
+    site: Site, each_page: AnyPage
 ) -> None:
     body = '<dialog id="d"><form method="dialog"><input id="text"><button>'
     body += 'close</button></form></dialog><p id="p">OLD</p>'
-    live = LivePage(site, any_page, body)
+    live = LivePage(site, each_page, body)
     await live.open()
-    await any_page.evaluate("document.querySelector('#d').showModal()")
-    await any_page.fill("#text", "half a sen")
+    await each_page.evaluate("document.querySelector('#d').showModal()")
+    await each_page.fill("#text", "half a sen")
 
     await live.refresh(body.replace("OLD", "new"))
-    await any_page.keyboard.type("tence")
+    await each_page.keyboard.type("tence")
 
     assert await live.value("#text") == "half a sentence"
-    assert await any_page.evaluate("document.querySelector('#d').matches(':modal')")
-    assert await any_page.evaluate("document.querySelector('#p').textContent") == "new"
-    await any_page.click("#d button")
-    await any_page.wait_for_function("() => !document.querySelector('#d').open")
-    assert await any_page.evaluate("document.querySelector(':modal')") is None
+    assert await each_page.evaluate("document.querySelector('#d').matches(':modal')")
+    assert await each_page.evaluate("document.querySelector('#p').textContent") == "new"
+    await each_page.click("#d button")
+    await each_page.wait_for_function("() => !document.querySelector('#d').open")
+    assert await each_page.evaluate("document.querySelector(':modal')") is None
 
 
 async def test_text_that_the_server_changes_in_a_dialog_is_shown(
@@ -138,34 +138,34 @@ async def test_text_that_the_server_changes_in_a_dialog_is_shown(
     assert await any_page.evaluate("document.querySelector('#p').textContent") == "new"
 
 
-async def test_a_popover_stays_open(site: Site, any_page: AnyPage) -> None:
+async def test_a_popover_stays_open(site: Site, each_page: AnyPage) -> None:
     body = '<button popovertarget="menu">menu</button><div id="menu" popover>'
     body += '<p id="p">OLD</p></div>'
-    live = LivePage(site, any_page, body)
+    live = LivePage(site, each_page, body)
     await live.open()
-    await any_page.click("button")
+    await each_page.click("button")
 
     await live.refresh(body.replace("OLD", "new"))
 
     is_open = "document.querySelector('#menu').matches(':popover-open')"
-    assert await any_page.evaluate(is_open)
-    assert await any_page.evaluate("document.querySelector('#p').textContent") == "new"
+    assert await each_page.evaluate(is_open)
+    assert await each_page.evaluate("document.querySelector('#p').textContent") == "new"
 
 
 async def test_details_stay_as_the_person_left_them(
-    site: Site, any_page: AnyPage
+    site: Site, each_page: AnyPage
 ) -> None:
     body = '<details id="a"><summary>a</summary>OLD</details>'
     body += '<details id="b" open><summary>b</summary>OLD</details>'
-    live = LivePage(site, any_page, body)
+    live = LivePage(site, each_page, body)
     await live.open()
-    await any_page.click("#a summary")
-    await any_page.click("#b summary")
+    await each_page.click("#a summary")
+    await each_page.click("#b summary")
 
     await live.refresh(body.replace("OLD", "new"))
 
     opened = "['a', 'b'].map((id) => document.getElementById(id).open)"
-    assert await any_page.evaluate(opened) == [True, False]
+    assert await each_page.evaluate(opened) == [True, False]
 
 
 async def test_details_without_ids_stay_open(site: Site, any_page: AnyPage) -> None:
@@ -303,23 +303,23 @@ async def test_a_form_that_a_stream_brought_stays_while_it_is_used(
 
 @pytest.mark.parametrize("has_focus", [True, False], ids=["focus", "no focus"])
 async def test_edited_text_stays(
-    site: Site, any_page: AnyPage, has_focus: bool
+    site: Site, each_page: AnyPage, has_focus: bool
 ) -> None:
     body = '<div id="rich" contenteditable="true">old</div><p id="p">OLD</p>'
     body += '<button type="button" id="other">other</button>'
-    live = LivePage(site, any_page, body)
+    live = LivePage(site, each_page, body)
     await live.open()
-    await any_page.click("#rich")
-    await any_page.keyboard.press("End")
-    await any_page.keyboard.type(" and new")
+    await each_page.click("#rich")
+    await each_page.keyboard.press("End")
+    await each_page.keyboard.type(" and new")
     if not has_focus:
-        await any_page.focus("#other")
+        await each_page.focus("#other")
 
     await live.refresh(body.replace("OLD", "new"))
 
     text = "document.querySelector('#rich').textContent"
-    assert await any_page.evaluate(text) == "old and new"
-    assert await any_page.evaluate("document.querySelector('#p').textContent") == "new"
+    assert await each_page.evaluate(text) == "old and new"
+    assert await each_page.evaluate("document.querySelector('#p').textContent") == "new"
 
 
 async def test_edited_text_keeps_nothing_around_it_back(site: Site, page: Page) -> None:

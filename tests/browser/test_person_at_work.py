@@ -22,7 +22,7 @@ from tests.support.node import node_modules
 pytestmark = pytest.mark.browser
 
 IS_LONG = "TURBO_SOAK_SECONDS" in os.environ
-REFRESHES, CUTS = (200, 20) if IS_LONG else (30, 5)
+REFRESHES, CUTS = (200, 20) if IS_LONG else (20, 4)
 SEED = int(
     os.environ.get("TURBO_SEED") or (SystemRandom().randrange(10**6) if IS_LONG else 1)
 )

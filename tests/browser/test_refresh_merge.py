@@ -88,7 +88,7 @@ def rows(*numbers: int, row: str) -> str:
     ],
     ids=["action", "hidden", "key", "id", "text"],
 )
-@pytest.mark.parametrize("now", [(0, 1, 2, 3), (2, 3), (3, 2)], ids=str)
+@pytest.mark.parametrize("now", [(0, 1, 2, 3), (3, 2)], ids=str)
 async def test_a_comment_stays_with_its_row(
     live: Live, row: str, now: tuple[int, ...]
 ) -> None:

@@ -66,27 +66,27 @@ QUILL = 'void (window.quill = new Quill("#editor", { modules: { toolbar: ["bold"
 
 @with_and_without_focus
 async def test_quill_keeps_text_and_tools(
-    widget_site: Site, any_page: AnyPage, has_focus: bool
+    widget_site: Site, each_page: AnyPage, has_focus: bool
 ) -> None:
     body = '<form><div id="editor"><p>old</p></div></form>'
-    live = await opened(widget_site, any_page, "quill.js", body, QUILL)
-    await any_page.click(".ql-editor")
-    await any_page.keyboard.press("End")
-    await any_page.keyboard.type(" and n")
+    live = await opened(widget_site, each_page, "quill.js", body, QUILL)
+    await each_page.click(".ql-editor")
+    await each_page.keyboard.press("End")
+    await each_page.keyboard.type(" and n")
     if not has_focus:
-        await any_page.focus("#other")
+        await each_page.focus("#other")
 
     await refreshed(live)
     if not has_focus:
-        await any_page.click(".ql-editor")
-        await any_page.keyboard.press("End")
-    await any_page.keyboard.type("ew")
+        await each_page.click(".ql-editor")
+        await each_page.keyboard.press("End")
+    await each_page.keyboard.type("ew")
 
-    assert await any_page.evaluate("quill.getText()") == "old and new\n"
+    assert await each_page.evaluate("quill.getText()") == "old and new\n"
     shown = "document.querySelector('.ql-editor').textContent"
-    assert await any_page.evaluate(shown) == "old and new"
+    assert await each_page.evaluate(shown) == "old and new"
     tools = "document.querySelectorAll('.ql-toolbar .ql-bold').length"
-    assert await any_page.evaluate(tools) == 1
+    assert await each_page.evaluate(tools) == 1
 
 
 async def test_quill_that_nobody_uses_goes_on_working(

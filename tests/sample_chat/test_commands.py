@@ -19,7 +19,7 @@ def test_demo_prints_log_ins_and_is_idempotent(demo):
         "Log in as ada with the password ada.",
         "Log in as grace with the password grace.",
     ]
-    assert rooms == [("Lobby",), ("Kitchen",), ("Board room",)]
+    assert rooms == [("Lobby",), ("Kitchen",), ("Board room",), ("Weather log",)]
     assert users == [("ada",), ("grace",)]
 
 
