@@ -55,16 +55,16 @@ async def test_a_tick_stays_with_its_value(
 
 @pytest.mark.parametrize("after", [(9, 1, 2, 3), (2, 3)], ids=["added", "deleted"])
 async def test_text_in_rows_without_ids_stays_in_its_row_or_is_given_up(
-    site: Site, each_page: AnyPage, after: tuple[int, ...]
+    site: Site, any_page: AnyPage, after: tuple[int, ...]
 ) -> None:
     cell = '<input name="comment">'
-    live = LivePage(site, each_page, rows(1, 2, 3, cell=cell))
+    live = LivePage(site, any_page, rows(1, 2, 3, cell=cell))
     await live.open()
-    await each_page.fill("tr:nth-child(2) input", "late")
+    await any_page.fill("tr:nth-child(2) input", "late")
 
     await live.refresh(rows(*after, cell=cell))
 
-    kept, lost = await typed(each_page), await live.lost()
+    kept, lost = await typed(any_page), await live.lost()
     assert (kept, lost) in [
         ({"invoice 2": "late"}, []),
         ({}, [{"name": "comment", "value": "late"}]),
@@ -128,7 +128,7 @@ async def test_text_in_a_formset_stays_with_the_key_of_its_form(
 
 
 async def test_text_in_an_element_with_a_key_stays_with_it(
-    site: Site, each_page: AnyPage
+    site: Site, any_page: AnyPage
 ) -> None:
     def items(keys: str) -> str:
         return "".join(
@@ -136,9 +136,9 @@ async def test_text_in_an_element_with_a_key_stays_with_it(
             for key in keys
         )
 
-    live = LivePage(site, each_page, items("abc"))
+    live = LivePage(site, any_page, items("abc"))
     await live.open()
-    await each_page.fill("[data-turbo-key=b] input", "late")
+    await any_page.fill("[data-turbo-key=b] input", "late")
 
     await live.refresh(items("xabc"))
 
@@ -237,12 +237,12 @@ async def test_a_field_with_the_focus_stays_with_its_record(
 
 
 async def test_a_field_that_was_saved_follows_the_server_again(
-    site: Site, each_page: AnyPage
+    site: Site, any_page: AnyPage
 ) -> None:
-    live = LivePage(site, each_page, '<input id="name" value="old">')
+    live = LivePage(site, any_page, '<input id="name" value="old">')
     await live.open()
-    await each_page.fill("#name", "mine")
-    await each_page.evaluate(SAVED, "#name")
+    await any_page.fill("#name", "mine")
+    await any_page.evaluate(SAVED, "#name")
 
     await live.refresh('<input id="name" value="mine">')
     await live.refresh('<input id="name" value="theirs">')

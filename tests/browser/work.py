@@ -365,7 +365,14 @@ class Work:
         async with asyncio.timeout(PATIENCE):
             while not await self._has(version):
                 await let_pass(self.page, seconds=1)
-        assert await self.page.evaluate(SHOWN) == self._expected()
+        shown = await self.page.evaluate(SHOWN)
+        expected = self._expected()
+        wrong = {
+            name: (shown[name], want)
+            for name, want in expected.items()
+            if shown[name] != want
+        }
+        assert not wrong, wrong
 
     async def _has(self, version: int) -> bool:
         return bool(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,8 +44,13 @@ PAGES = {
 
 SCHEMES = ("light", "dark")
 
+IN_FULL_RUNS = pytest.mark.skipif(
+    "TURBO_SOAK_SECONDS" not in os.environ, reason="for full runs"
+)
 widths = pytest.mark.parametrize(
-    "size", [PHONE, TABLET, DESKTOP], ids=["phone", "tablet", "desktop"]
+    "size",
+    [PHONE, pytest.param(TABLET, marks=IN_FULL_RUNS), DESKTOP],
+    ids=["phone", "tablet", "desktop"],
 )
 
 

@@ -5,7 +5,8 @@
 // that change how a stream is rendered.
 
 addEventListener("turbo:before-stream-render", ({ detail }) => {
-  const { render } = detail;
+  const { newStream, render } = detail;
+  if (newStream.action === "refresh") return; // it has no target
   detail.render = (stream) => {
     const focused = document.activeElement;
     const target = stream.targetElements.find((element) => element.contains(focused));
