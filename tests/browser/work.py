@@ -63,7 +63,7 @@ SHOWN = """() => {
       written: window.quill.getText().trim(),
       isOpen: document.querySelector("#dialog").matches(":modal"),
       note: document.querySelector("#note").value,
-      lost: window.lost.map(({ value }) => value),
+      lost: window.lost.map(({ value }) => value).sort(),
     }
 }""".replace("NAMES", str([*TEXTS, "radio", "select"]))
 
@@ -225,7 +225,7 @@ class Work:
     async def lose(self) -> None:
         """Lose the log, so that the page heals itself."""
         self._change()
-        self.site.epoch += "'"
+        self.site.epoch += "x"
         for socket in self.site.open_sockets():
             for stream in dict.fromkeys(socket.streams.values()):
                 tip = len(self.site.log.get(stream, []))
@@ -396,5 +396,5 @@ class Work:
             "written": self.written,
             "isOpen": self.is_open,
             "note": self.note,
-            "lost": self.lost,
+            "lost": sorted(self.lost),
         }
