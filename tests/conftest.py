@@ -48,7 +48,7 @@ from turbo.runtime.failures import failures
 pytest_plugins = ["tests.support.declaring", "turbo.testing.pytest"]
 
 _NO_BROWSER = (
-    "no Chromium: install the package 'chromium' of your system, "
+    "no Chromium: install the package 'chromium-headless-shell' of your system, "
     "or set TURBO_CHROMIUM to the program"
 )
 

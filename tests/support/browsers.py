@@ -18,8 +18,11 @@ FLAGS = [
 ]
 
 
+#: The first has no window to draw, so the tests take less than half of the time.
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+
+
 def find_chromium() -> str | None:
     """Return the path in ``TURBO_CHROMIUM``, or of a Chromium on this machine."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    paths = (os.environ.get("TURBO_CHROMIUM"), *map(shutil.which, names))
+    paths = (os.environ.get("TURBO_CHROMIUM"), *map(shutil.which, NAMES))
     return next(filter(None, paths), None)
