@@ -10,12 +10,16 @@ addEventListener("turbo:before-stream-render", ({ detail }) => {
   detail.render = (stream) => {
     const focused = document.activeElement;
     const target = stream.targetElements.find((element) => element.contains(focused));
-    const { nextElementSibling, previousElementSibling, parentElement } = target ?? {};
+    const parent = target?.parentElement;
+    const siblings = [...(parent?.children ?? [])];
+    const place = siblings.indexOf(target);
+    const next = siblings.slice(place + 1).find(isInUse); // not one that is leaving
+    const previous = siblings.slice(0, Math.max(place, 0)).findLast(isInUse);
     const ids = [focused.id, target?.id];
     const rendering = render(stream);
     if (target && !isInUse(focused)) {
       const same = ids.map((id) => id && document.getElementById(id));
-      focusFirst(...same, nextElementSibling, previousElementSibling, parentElement);
+      focusFirst(...same, next, previous, parent);
     }
     return rendering;
   };
