@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page
 
-from tests.browser.scripted import Site
+from tests.browser.scripted import Site, append
 from tests.browser.watching import SOURCE, connected, let_pass, turn_clock
 
 pytestmark = pytest.mark.browser
@@ -297,3 +297,35 @@ async def test_an_element_that_leaves_is_waited_for(live: Live) -> None:
     assert before == ["old", "c"]
     assert await live.page.locator("#list li").all_inner_texts() == ["new"]
     assert live.site.requests == ["/", "/"]
+
+
+async def test_what_a_listener_renders_is_of_the_server(live: Live) -> None:
+    """A refresh waits for it, and takes away what it has put in."""
+    await turn_clock(live.page)
+    await live.open("<ul id=list></ul>")
+    await live.run(
+        """
+        const released = new Promise((release) => (window.release = release))
+        addEventListener("turbo:before-stream-render", ({ detail }) => {
+          if (detail.newStream.action !== "append") return
+          detail.render = async ({ templateContent, targetElements }) => {
+            await released
+            targetElements[0].append(templateContent)
+          }
+        })
+        """
+    )
+    live.version = 1
+    await live.site.publish("chat", append("list", "early"), REFRESH)
+    await live.page.wait_for_selector(f"{SOURCE}[since='e1:2']", state="attached")
+    await let_pass(live.page, seconds=1)
+    before = live.site.requests.copy()
+    await live.run("window.release()")
+    await live.page.wait_for_selector("text=early")
+    await let_pass(live.page, seconds=1)
+    await live.page.wait_for_function(
+        "() => document.querySelector('#version').textContent === '1'"
+    )
+
+    assert before == ["/"]
+    assert await live.page.locator("#list li").count() == 0

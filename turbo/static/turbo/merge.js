@@ -49,7 +49,7 @@ export class Merge {
     this.#turbo = turbo;
     this.#conflicted = conflicted;
     /** @type {(name: string, act: (event: any) => void) => void} */
-    const on = (name, act) => addEventListener(name, act);
+    const on = (name, act) => addEventListener(name, act, true);
     on("turbo:before-morph-element", (event) => this.#morph(event));
     on("turbo:before-stream-render", ({ detail }) => this.#serve(detail));
     on("turbo:before-frame-render", ({ detail, target }) =>
@@ -65,9 +65,7 @@ export class Merge {
       else if (!formSubmission.isSafe) this.#saved(target); // not a search
     });
     on("turbo-channels:saved", ({ target }) => this.#saved(target));
-    addEventListener("reset", ({ target }) =>
-      fieldsOf(/** @type {Element} */ (target)).forEach(reset),
-    );
+    on("reset", ({ target }) => fieldsOf(target).forEach(reset));
   }
 
   get isRefresh() {
@@ -123,14 +121,25 @@ export class Merge {
 
   // --- Rendering
 
-  /** @type {(detail: { render: any }, options?: { isMerge?: () => boolean, isPage?: boolean }) => void} */
+  /**
+   * Take whatever renders `detail`, also what a listener will put there, for the server.
+   *
+   * @type {(detail: { render: any }, options?: { isMerge?: () => boolean, isPage?: boolean }) => void}
+   */
   #serve(detail, { isMerge = () => false, isPage = false } = {}) {
-    const { render } = detail;
-    detail.render = (/** @type {Element[]} */ ...args) =>
-      this.#edits.serve(
-        isMerge() ? () => this.#merge(args, render) : () => render(...args),
-        isPage,
-      );
+    let { render } = detail;
+    /** @param {any} given */
+    const served =
+      (given) =>
+      (/** @type {Element[]} */ ...args) => {
+        const isNew = this.#current === null && isMerge();
+        const show = () => (isNew ? this.#merge(args, given) : given(...args));
+        return this.#edits.serve(show, isPage);
+      };
+    Object.defineProperty(detail, "render", {
+      get: () => served(render),
+      set: (given) => void (render = given),
+    });
   }
 
   /** @type {(pages: Element[], render: Render) => void} */

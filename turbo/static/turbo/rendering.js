@@ -46,7 +46,7 @@ export function rendererOf(Turbo) {
   const { prototype } = /** @type {any} */ (customElements.get("turbo-stream"));
   // Turbo would look at all children of the target, for each message.
   Object.defineProperty(prototype, "duplicateChildren", { get: duplicateChildren });
-  /** @type {Set<string | null>} the ids of elements that are leaving */
+  /** @type {Set<string>} the ids of elements that are leaving */
   const leaving = new Set();
   /** @type {{ html: string, run: () => void }[]} */
   const waiting = [];
@@ -63,12 +63,12 @@ export function rendererOf(Turbo) {
     });
 
   function proceed() {
-    /** @param {string | null} id */
+    /** @param {string} id */
     const isNamed = (id) => waiting[0].html.includes(`"${id}"`);
     while (waiting.length && ![...leaving].some(isNamed)) waiting.shift()?.run();
   }
 
-  /** @type {(id: string | null, rendering: Promise<unknown>) => void} */
+  /** @type {(id: string, rendering: Promise<unknown>) => void} */
   function leave(id, rendering) {
     leaving.add(id);
     const end = () => {
@@ -101,8 +101,8 @@ export function rendererOf(Turbo) {
       const { newStream } = detail;
       if (isStale && newStream.action === "refresh") detail.render = async () => {};
       const rendering = renderNow(detail);
-      if (LEAVING.includes(newStream.action))
-        leave(newStream.getAttribute("target"), rendering);
+      const id = newStream.getAttribute("target");
+      if (id && LEAVING.includes(newStream.action)) leave(id, rendering);
       return rendering;
     });
     return Promise.allSettled(renderings);
