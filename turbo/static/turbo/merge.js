@@ -138,7 +138,9 @@ export class Merge {
       };
     Object.defineProperty(detail, "render", {
       get: () => served(render),
-      set: (given) => void (render = given),
+      set(given) {
+        render = given;
+      },
     });
   }
 
