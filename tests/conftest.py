@@ -27,7 +27,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 import hatch_build
 from tests.settings import sqlite_database
-from tests.support.browsers import FLAGS, find_chromium
+from tests.support.browsers import FLAGS, find_chromium, find_window
 from tests.support.servers import (
     PATIENCE,
     Daphne,
@@ -48,7 +48,7 @@ from turbo.runtime.failures import failures
 pytest_plugins = ["tests.support.declaring", "turbo.testing.pytest"]
 
 _NO_BROWSER = (
-    "no Chromium: install the package 'chromium-headless-shell' of your system, "
+    "no Chromium: install the package 'chromium' of your system, "
     "or set TURBO_CHROMIUM to the program"
 )
 
@@ -84,6 +84,7 @@ _PROCESSES = {
     "make_project",
     "postgres",
     "uvicorn",
+    "windowed_chromium",
 }
 
 
@@ -308,7 +309,16 @@ def uvicorn() -> Iterator[Callable[..., Uvicorn]]:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The Chromium of this machine; without one the test is skipped."""
-    found = find_chromium()
+    return _required(find_chromium())
+
+
+@pytest.fixture(scope="session")
+def windowed_chromium() -> str:
+    """The same, but not the one that can only run without a window."""
+    return _required(find_window())
+
+
+def _required(found: str | None) -> str:
     if found is None:
         required = os.environ.get("TURBO_REQUIRE_BROWSER") == "1"
         (pytest.fail if required else pytest.skip)(_NO_BROWSER)

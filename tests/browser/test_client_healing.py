@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, Route
 
+from tests.browser.refreshing import hurry
 from tests.browser.scripted import Site, Socket, subscribed
 from tests.browser.watching import (
     attribute,
@@ -31,16 +32,6 @@ async def page(page: Page) -> Page:
     """A page that does not wait for a random moment."""
     await page.add_init_script("Math.random = () => 0")
     return page
-
-
-async def hurry(page: Page) -> None:
-    """Let all timers run twenty times as fast: the last attempts are far apart."""
-    await page.add_init_script(
-        """
-        const later = window.setTimeout
-        window.setTimeout = (run, delay, ...args) => later(run, delay / 20, ...args)
-        """
-    )
 
 
 async def hold_body(page: Page, path: str) -> None:
@@ -414,6 +405,36 @@ async def test_page_out_of_a_cache_is_refreshed_a_few_times(
     await page.reload()
     await given_up(2)
     assert site.requests.count("/") == 7
+
+
+async def test_page_does_not_give_up_before_it_shows_the_last_refresh(
+    site: Site, page: Page
+) -> None:
+    """The last of five attempts helps."""
+
+    async def answer(socket: Socket, name: str, since: str) -> bool:
+        if len(site.asked("chat")) > 5:
+            return False
+        await socket.send(subscribed(name, position="e1:0", recovered=False))
+        return True
+
+    site.answer = answer
+    site.show("/", "chat")
+    await hurry(page)
+    await page.add_init_script(
+        """
+        window.ends = []
+        for (const name of ["gave-up", "healed"])
+          document.addEventListener(`turbo-channels:${name}`, () => ends.push(name))
+        """
+    )
+
+    await page.goto(site.url())
+    await page.wait_for_function("() => window.ends.length > 0")
+
+    assert await page.evaluate("ends") == ["healed"]
+    assert site.requests.count("/") == 6
+    await connected(page)
 
 
 async def test_loss_after_a_recovery_is_refreshed_at_once(

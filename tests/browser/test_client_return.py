@@ -68,13 +68,13 @@ async def test_page_that_may_not_connect_stays_away(site: Site, page: Page) -> N
 
 
 async def test_page_kept_by_the_browser_comes_back_whole(
-    site: Site, chromium: str
+    site: Site, windowed_chromium: str
 ) -> None:
     site.show("/", "chat", body='<a href="/other" data-turbo="false">go</a>')
     site.show("/other", "room")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=chromium,
+            executable_path=windowed_chromium,
             args=["--no-sandbox", "--disable-gpu"],
             ignore_default_args=["--disable-back-forward-cache"],
         )

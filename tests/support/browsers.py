@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 
-__all__ = ["FLAGS", "find_chromium"]
+__all__ = ["FLAGS", "find_chromium", "find_window"]
 
 FLAGS = [
     "--no-sandbox",
@@ -25,4 +25,10 @@ NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chro
 def find_chromium() -> str | None:
     """Return the path in ``TURBO_CHROMIUM``, or of a Chromium on this machine."""
     paths = (os.environ.get("TURBO_CHROMIUM"), *map(shutil.which, NAMES))
+    return next(filter(None, paths), None)
+
+
+def find_window() -> str | None:
+    """Return a Chromium with windows: it keeps pages for the button "Back"."""
+    paths = (os.environ.get("TURBO_CHROMIUM"), *map(shutil.which, NAMES[1:]))
     return next(filter(None, paths), None)

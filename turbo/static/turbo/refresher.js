@@ -123,6 +123,10 @@ export class Refresher {
     return this.#wish !== null || this.#sources.size > 0;
   }
 
+  get #isHopeless() {
+    return this.#sources.size > 0 && this.#rounds >= ROUNDS;
+  }
+
   /**
    * After a loss, refresh after a random time, because all pages do so at the same time
    * if the server has lost its log. Wait longer each time, because the page may come from
@@ -132,8 +136,7 @@ export class Refresher {
    */
   #schedule(Turbo) {
     if (this.#timer !== undefined || this.#isRunning || !this.#isWanted) return;
-    if (this.#sources.size > 0 && this.#rounds >= ROUNDS)
-      return this.#giveUp(Turbo, "refreshes do not help");
+    if (this.#isHopeless) return this.#later(Turbo, 0);
     const tries = Math.min(this.#failures + (this.#sources.size && this.#rounds), 5);
     const isCalm = tries === 0 && this.#wish;
     const delay = PAUSE * (Math.random() + (tries && 2 ** tries));
@@ -152,6 +155,8 @@ export class Refresher {
   async #run(Turbo) {
     if (!this.#isWanted) return;
     if (this.#isBusy(Turbo)) return this.#later(Turbo, PAUSE / 4);
+    // By now the page shows what the last refresh has brought.
+    if (this.#isHopeless) return this.#giveUp(Turbo, "refreshes do not help");
     this.#isRunning = true;
     try {
       await this.#refresh(Turbo, location.href);
