@@ -45,6 +45,9 @@ from turbo.replay.selection import forget_replay
 from turbo.runtime.context import set_since
 from turbo.runtime.failures import failures
 
+# Hundreds of processes are started: none compiles what another has compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 pytest_plugins = ["tests.support.declaring", "turbo.testing.pytest"]
 
 _NO_BROWSER = (

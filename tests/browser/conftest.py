@@ -9,9 +9,7 @@ import pytest_asyncio
 from tests.browser.refreshing import AnyPage
 from tests.browser.scripted import Site
 from tests.support.firefox import Firefox, FirefoxPage, find_firefox
-
-#: As ``nox --session full`` runs the tests.
-IS_FULL = "TURBO_SOAK_SECONDS" in os.environ
+from tests.support.full import for_full_runs
 
 _NO_FIREFOX = (
     "no Firefox: install the package 'firefox-esr' of your system, "
@@ -34,8 +32,8 @@ def each_page(request: pytest.FixtureRequest) -> AnyPage:
 
 
 @pytest.fixture(
-    params=["page", "firefox_page"] if IS_FULL else ["page"],
-    ids=["chromium", "firefox"] if IS_FULL else ["chromium"],
+    params=["page", pytest.param("firefox_page", marks=for_full_runs)],
+    ids=["chromium", "firefox"],
 )
 def any_page(request: pytest.FixtureRequest) -> AnyPage:
     """A page in Chromium, and in a full run also in Firefox."""

@@ -17,14 +17,10 @@ from playwright.async_api import Page
 from tests.browser.scripted import Site
 from tests.browser.watching import turn_clock
 from tests.browser.work import Work
+from tests.support.full import for_full_runs
 from tests.support.node import node_modules
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        "TURBO_SOAK_SECONDS" not in os.environ, reason="for full runs: takes a minute"
-    ),
-]
+pytestmark = [pytest.mark.browser, for_full_runs]
 
 REFRESHES, CUTS = 200, 20
 SEED = int(os.environ.get("TURBO_SEED") or SystemRandom().randrange(10**6))

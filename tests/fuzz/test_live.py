@@ -18,6 +18,7 @@ from tests.fuzz.searching import search
 from tests.fuzz.world import World
 from tests.pubsub.conftest import databases
 from tests.pubsub.serving import log_in, session_of
+from tests.support.full import for_full_runs
 from tests.support.servers import Project, WebServer
 from turbo.conf import get_settings
 
@@ -37,7 +38,7 @@ def project(layer: str, world: World, tmp_path: Path) -> Project:
     return Project(tmp_path, {"DATABASES": databases(), **own})
 
 
-@pytest.fixture(params=["daphne", "uvicorn", "fast"])
+@pytest.fixture(params=["daphne", "fast", pytest.param("uvicorn", marks=for_full_runs)])
 def server(request: pytest.FixtureRequest, project: Project) -> WebServer:
     kind = request.param
     start: Callable[..., WebServer] = request.getfixturevalue(

@@ -10,6 +10,7 @@ import pytest
 from django.test import override_settings
 
 from tests.guarantee.doors import Door
+from tests.support.full import for_full_runs
 from tests.support.servers import channel_layer
 from turbo.delivery.broadcast import shut_down
 
@@ -39,7 +40,7 @@ def door(tmp_path: Path) -> Iterator[Door]:
     door.open()  # or the server's threads would wait for ever
 
 
-@pytest.fixture(params=["daphne", "uvicorn", "fast"])
+@pytest.fixture(params=["daphne", "fast", pytest.param("uvicorn", marks=for_full_runs)])
 def serve(
     request: pytest.FixtureRequest, make_project: Callable[..., Any]
 ) -> Callable[..., Any]:

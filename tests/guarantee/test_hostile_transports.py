@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
+from tests.support.full import for_full_runs
 from tests.support.hostile import (
     CLOSE,
     PING,
@@ -42,7 +43,14 @@ Visit = Callable[..., Hostile]
 APPLICATION = "tests.project.counted:application"
 
 
-@pytest.fixture(params=["daphne", "uvicorn", "fast path", "fast path, asyncio"])
+@pytest.fixture(
+    params=[
+        "daphne",
+        "fast path",
+        pytest.param("uvicorn", marks=for_full_runs),
+        pytest.param("fast path, asyncio", marks=for_full_runs),
+    ]
+)
 def server(
     request: pytest.FixtureRequest, valkey: Any, make_project: Callable[..., Any]
 ) -> Iterator[WebServer]:

@@ -19,6 +19,7 @@ from benchmarks.sockets import Crowd
 from benchmarks.timing.readers import handshake
 from tests.connections.test_sse import events
 from tests.support.clients import LivePage
+from tests.support.full import for_full_runs
 from tests.support.lines import slow_line
 from tests.support.servers import PATIENCE, WebServer
 from tests.testapp.streams import Announcements, Counter
@@ -37,7 +38,9 @@ CLOSED = "does not read is closed"
 NUMBER = re.compile(rb'"position":"\w+:(\d+)","data"')
 
 
-@pytest.fixture(params=["daphne", "uvicorn", "fast path"])
+@pytest.fixture(
+    params=["daphne", "fast path", pytest.param("uvicorn", marks=for_full_runs)]
+)
 def server(
     request: pytest.FixtureRequest, valkey: Any, make_project: Callable[..., Any]
 ) -> Iterator[WebServer]:

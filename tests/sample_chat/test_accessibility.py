@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from playwright.async_api import Locator, Page, expect
 
 from tests.sample_chat.conftest import SampleChat, serve
 from tests.sample_chat.test_live import live, status
+from tests.support.full import for_full_runs
 from tests.support.node import node_modules
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -44,12 +44,9 @@ PAGES = {
 
 SCHEMES = ("light", "dark")
 
-IN_FULL_RUNS = pytest.mark.skipif(
-    "TURBO_SOAK_SECONDS" not in os.environ, reason="for full runs"
-)
 widths = pytest.mark.parametrize(
     "size",
-    [PHONE, pytest.param(TABLET, marks=IN_FULL_RUNS), DESKTOP],
+    [PHONE, pytest.param(TABLET, marks=for_full_runs), DESKTOP],
     ids=["phone", "tablet", "desktop"],
 )
 
