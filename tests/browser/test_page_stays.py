@@ -100,6 +100,29 @@ async def test_a_form_on_its_way_is_followed_before_a_refresh(
     assert page.url == site.url("/done")
 
 
+async def test_a_form_that_turbo_cancels_a_refresh_for_does_not_end_refreshes(
+    site: Site, any_page: AnyPage
+) -> None:
+    """It is sent just before the refresh is shown, and answered with a stream."""
+    answer = '<turbo-stream action="remove" target="gone"></turbo-stream>'
+    mime = {"Content-Type": "text/vnd.turbo-stream.html"}
+    site.views["/post"] = lambda: Reply(answer, headers=mime)
+    form = '<form action="/post"><button data-turbo-stream>save</button></form>'
+    live = LivePage(site, any_page, f'{form}<p id="p">OLD</p>')
+    await live.open()
+    await any_page.evaluate(
+        """() => {
+          const send = () => document.querySelector("form").requestSubmit()
+          addEventListener("turbo:visit", send, { once: true })
+        }"""
+    )
+
+    await live.refresh(live.body.replace("OLD", "new"))
+
+    assert site.requests == ["/", "/", "/post", "/"]
+    assert await any_page.evaluate("document.querySelector('#p').textContent") == "new"
+
+
 # --- What is open
 
 

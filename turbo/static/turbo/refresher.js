@@ -39,6 +39,8 @@ export class Refresher {
   #sources = new Set();
   /** @type {Wish | null} what a stream has asked for */
   #wish = null;
+  /** @type {{ visit?: { state: string }, wish?: Wish | null }} the last refresh */
+  #last = {};
   /** @type {Timer} */
   #timer;
   #isRunning = false;
@@ -153,8 +155,12 @@ export class Refresher {
 
   /** @param {Turbo} Turbo */
   async #run(Turbo) {
-    if (!this.#isWanted) return;
     if (this.#isBusy(Turbo)) return this.#later(Turbo, PAUSE / 4);
+    // Turbo cancels a visit, and so a refresh, when somebody sends a form.
+    const { visit, wish } = this.#last;
+    if (visit?.state === "completed" && this.#wish === wish) this.#wish = null;
+    this.#last = {};
+    if (!this.#isWanted) return;
     // By now the page shows what the last refresh has brought.
     if (this.#isHopeless) return this.#giveUp(Turbo, "refreshes do not help");
     this.#isRunning = true;
@@ -179,7 +185,6 @@ export class Refresher {
     if (location.href !== url || this.#isBusy(Turbo) || !this.#isWanted) return;
     const isLost = this.#sources.size > 0;
     if (isLost) this.#rounds += 1;
-    if (this.#wish === wish) this.#wish = null;
     const isInUse = this.#merge?.isInUse();
     if (!ok) return this.#giveUp(Turbo, `status ${status}`);
     if (isInUse && (isMoved || reloads(Turbo, html)))
@@ -200,6 +205,7 @@ export class Refresher {
       });
     }
     removeEventListener("turbo:before-visit", check);
+    this.#last = { visit: Turbo.navigator.currentVisit, wish };
   }
 
   /**
@@ -236,8 +242,7 @@ export class Refresher {
   #isBusy({ navigator }) {
     if (this.#held.size || this.#answers || this.#merge?.isRendering) return true;
     if (navigator.currentVisit || navigator.view.renderPromise) return true;
-    const busy = "html[aria-busy=true], form[aria-busy=true]";
-    return document.querySelector(busy) !== null;
+    return document.querySelector("form[aria-busy=true]") !== null;
   }
 }
 
