@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, Route
 
 from tests.browser.refreshing import AnyPage, LivePage
 from tests.browser.scripted import Site
+from tests.browser.watching import connected
 
 pytestmark = pytest.mark.browser
 
@@ -231,6 +232,107 @@ async def test_a_field_with_the_focus_stays_with_its_record(
     await page.keyboard.type("late")
 
     assert await typed(page) in [{"row 2": "late"}, {}]
+
+
+@pytest.mark.parametrize(
+    ("row", "use"),
+    [
+        (
+            "<form action=/delete/N/><button>Delete</button></form>",
+            "document.querySelectorAll('form button')[1].focus()",
+        ),
+        ("<a href=/N/>Open</a>", "document.querySelectorAll('a')[1].focus()"),
+        (
+            "<dialog><form action=/delete/N/><button>Yes</button></form></dialog>",
+            "document.querySelectorAll('dialog')[1].showModal()",
+        ),
+        (
+            "<div popover><button autofocus>Yes</button></div>",
+            "document.querySelectorAll('[popover]')[1].showPopover()",
+        ),
+    ],
+    ids=["button", "link", "dialog", "popover"],
+)
+@pytest.mark.parametrize("after", ["9123", "31"])
+async def test_what_is_in_use_stays_with_its_record(
+    site: Site, page: Page, row: str, use: str, after: str
+) -> None:
+    """Who presses Enter means the record that was shown before."""
+
+    def items(numbers: str) -> str:
+        rows = (f"<li>row {n} {row.replace('N', n)}</li>" for n in numbers)
+        return f"<ul>{''.join(rows)}</ul>"
+
+    live = LivePage(site, page, items("123"))
+    await live.open()
+    await page.evaluate(use)
+
+    await live.refresh(items(after))
+
+    used = await page.evaluate(
+        """[document.activeElement, ...document.querySelectorAll(
+            "dialog[open], :popover-open")]
+            .filter((one) => one !== document.body)
+            .map((one) => one.closest("li").textContent.slice(0, 5))"""
+    )
+    assert set(used) == ({"row 2"} if "2" in after else set())
+
+
+async def test_open_details_stay_with_their_record(site: Site, page: Page) -> None:
+    def items(numbers: str) -> str:
+        row = "<details><summary>More</summary>of N</details>"
+        return "".join(row.replace("N", number) for number in numbers)
+
+    live = LivePage(site, page, items("123"))
+    await live.open()
+    await page.click("details:nth-of-type(2) summary")
+
+    await live.refresh(items("9123"))
+
+    assert await page.locator("details[open]").all_inner_texts() == ["More\nof 2"]
+
+
+@pytest.mark.parametrize("after", ["9123", "13"])
+async def test_a_form_with_errors_stays_with_its_record(
+    site: Site, page: Page, after: str
+) -> None:
+    field = '<input name="comment">'
+
+    def items(numbers: str) -> str:
+        rows = (
+            f'<li>row {n}<form action="/rows/{n}/" method="post">{field}</form></li>'
+            for n in numbers
+        )
+        return f"<ul>{''.join(rows)}</ul>"
+
+    live = LivePage(site, page, items("123"))
+    invalid = '/rows/2/" method="post"><b>too short</b><input name="comment" value="a">'
+    answer = items("123").replace(f'/rows/2/" method="post">{field}', invalid)
+
+    async def post(route: Route) -> None:
+        html = live.html(answer)
+        await route.fulfill(status=422, body=html, content_type="text/html")
+
+    await page.route("**/rows/2/", post)
+    await live.open()
+    await page.fill("[action='/rows/2/'] input", "a")
+    await page.press("[action='/rows/2/'] input", "Enter")
+    await page.wait_for_selector("b")
+    await connected(page, 2)
+
+    await live.refresh(items(after))
+
+    shown = await page.evaluate(
+        """[...document.querySelectorAll("ul:not(#chat) li")].map((row) =>
+            [row.textContent, row.querySelector("form").getAttribute("action"),
+             row.querySelector("input").value])"""
+    )
+    assert shown == [
+        [f"row {n}{'too short' if n == '2' else ''}", f"/rows/{n}/", "a" * (n == "2")]
+        for n in after
+    ]
+    lost = [{"name": "comment", "value": "a"}]
+    assert await live.lost() == ([] if "2" in after else lost)
 
 
 # --- What was saved

@@ -66,6 +66,10 @@ export function copyState(field, from) {
   else field.value = value;
 }
 
+// A custom element of the new page is not defined yet.
+/** @param {Field} field */
+const formOf = (field) => field.form ?? field.closest("form");
+
 /** @param {Field} field */
 const isBox = ({ type }) => type === "checkbox" || type === "radio";
 
@@ -84,7 +88,8 @@ function loaded(field) {
 const INDEX = /^(.+-)\d+-/; // of a form in a formset of Django
 
 /**
- * For each field of `typed`, find the field of the same record in a new page.
+ * For each field or other element of `typed`, find the one of the same record in a new
+ * page.
  *
  * @param {Field[]} typed
  * @param {Element} page
@@ -107,8 +112,9 @@ export function matches(typed, page, newPage, edits) {
 
   /** @param {Element} root */
   function fieldsOfNames(root) {
+    const kinds = new Set(typed.map(({ localName }) => localName));
     /** @type {NodeListOf<Field>} */
-    const all = root.querySelectorAll("input, textarea, select, [contenteditable]");
+    const all = root.querySelectorAll([...kinds, ":not(*)"].join());
     return [...all].filter((field) => names.has(nameOf(field)));
   }
 
@@ -156,7 +162,7 @@ export function matches(typed, page, newPage, edits) {
 
   /** @param {Field} field */
   function keyOf(field) {
-    const { form } = field;
+    const form = formOf(field);
     if (form && !records.has(form)) records.set(form, recordOf(form));
     return placeOf(field) + records.get(form);
   }
@@ -167,22 +173,24 @@ export function matches(typed, page, newPage, edits) {
    * @param {Field} field
    */
   function placeOf(field) {
-    const { form, id, name, value } = field;
+    const { id, name, value } = field;
     const [index] = INDEX.exec(name) ?? [];
     const around = field.parentElement.closest("[id]")?.getAttribute("id");
     return JSON.stringify([
       nameOf(field),
       isBox(field) && value,
       field.closest("[data-turbo-key]")?.dataset.turboKey,
-      index ? form?.elements[`${index}id`]?.value : [id, around],
+      index ? formOf(field)?.elements[`${index}id`]?.value : [id, around],
     ]);
   }
 
   // A date picker may have changed the type.
   /** @param {Field} field */
   function nameOf(field) {
-    const { name } = field;
-    return `${edits.attribute(field, "type")} ${name?.replace(INDEX, "$1")}`;
+    const [type, editable, name] = ["type", "contenteditable", "name"].map((one) =>
+      edits.attribute(field, one),
+    );
+    return `${field.localName} ${type} ${editable} ${name?.replace(INDEX, "$1")}`;
   }
 
   /** @param {HTMLFormElement} form */

@@ -84,7 +84,6 @@ export class Merge {
     return (
       element.querySelector(OPEN) !== null ||
       (isFocused && isEditable(active)) ||
-      [...element.querySelectorAll("form")].some((form) => this.#isInvalid(form)) ||
       this.#typed(element).length > 0
     );
   }
@@ -113,7 +112,11 @@ export class Merge {
    * @returns {Field[]}
    */
   #typed(root) {
-    const fields = fieldsOf(root).filter((field) => isTyped(field, this.#edits));
+    const fields = fieldsOf(root).filter(
+      (field) =>
+        isTyped(field, this.#edits) ||
+        (field.type !== "hidden" && field.form && this.#isInvalid(field.form)),
+    );
     return fields.concat(
       [...this.#edits.editables].filter((one) => root.contains(one)),
     );
@@ -164,14 +167,20 @@ export class Merge {
     const whole = new Set(forms.filter((form) => this.#isInvalid(form)));
     const typed = matches(this.#typed(page), page, newPage, edits);
     for (const [field, { fresh, isOther }] of typed) {
-      if (isOther) whole.add(field.form);
-      if (isOther) ties.tie(field.form, fresh.form);
-      else if (fresh || !field.isContentEditable) ties.tie(field, fresh);
+      const { form } = field;
+      if (isOther) whole.add(form);
+      if (!whole.has(form) && (fresh || !field.isContentEditable))
+        ties.tie(field, fresh);
+      else if (fresh?.form) ties.tie(form, fresh.form);
     }
-    // Who has only begun goes on in the same record, or nowhere.
-    const begun = fieldsOf(page).filter((field) => field === document.activeElement);
-    for (const [field, { fresh, isOther }] of matches(begun, page, newPage, edits))
-      ties.tie(field, isOther ? undefined : fresh);
+    for (const form of whole) ties.tie(form);
+    // What is in use goes on in the same record, or nowhere.
+    /** @type {Field[]} */
+    const used = [...page.querySelectorAll(`${OPEN}, details[open]`)];
+    used.push(...[document.activeElement].filter((one) => one !== page));
+    for (const [one, { fresh, isOther }] of matches(used, page, newPage, edits))
+      if (fresh || one.localName !== "details")
+        ties.tie(one, isOther ? undefined : fresh);
     for (const node of edits.own)
       if (node instanceof Element && !idOf(node)) ties.tie(node);
     for (const parent of edits.parents.slice(0, MANY)) this.#tie(ties, parent, newPage);
@@ -189,8 +198,8 @@ export class Merge {
     for (const [field, { fresh }] of typed) {
       if (kept.some((element) => element.contains(field))) continue;
       const now = fresh && ties.now(field);
-      if (now) copyState(now, field);
-      else report(field);
+      if (!now) report(field);
+      else if (now !== field) copyState(now, field);
     }
     // Another one that the server has chosen has taken the mark away.
     for (const field of chosen) Object.assign(ties.now(field) ?? {}, { checked: true });
