@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from playwright.async_api import Page, Route
 
@@ -184,6 +186,37 @@ async def test_a_field_that_moves_keeps_its_text_and_the_focus(
     await each_page.keyboard.type("tence")
 
     assert await live.value("#text") == "half a sentence"
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "rest", "value"),
+    [("number", "-", "5", "-5"), ("date", "12", "312026", "2026-12-31")],
+)
+async def test_half_a_value_stays(
+    site: Site, page: Page, kind: str, keys: str, rest: str, value: str
+) -> None:
+    """For scripts the field is empty until its value is whole."""
+    body = f'<form><input type="{kind}" id="x"></form>'
+    live = LivePage(site, page, body)
+    await live.open()
+    await page.focus("#x")
+    await page.keyboard.type(keys)
+
+    await live.refresh()
+    await page.keyboard.type(rest)
+
+    assert await live.value("#x") == value
+
+
+async def test_a_field_outside_of_its_form_stays(site: Site, page: Page) -> None:
+    body = '<form id="f" action="/post"></form><p><input form="f" name="x"></p>'
+    live = LivePage(site, page, body)
+    await live.open()
+    await page.fill("[name=x]", "half a sen")
+
+    await live.refresh(f"<p>new</p>{body}")
+
+    assert await live.value("[name=x]") == "half a sen"
 
 
 async def test_a_choice_stays_though_the_server_makes_another(
@@ -505,3 +538,91 @@ async def test_a_form_that_was_sent_follows_the_server_again(
     await live.refresh(form.replace("OLD", "theirs"))
 
     assert await live.value("#name") == "theirs"
+
+
+class Posting:
+    """A form that the server accepts when the test says so."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.accepted = asyncio.Event()
+
+    async def _answer(self, route: Route) -> None:
+        await self.accepted.wait()
+        await route.fulfill(status=204)
+
+    async def send(self) -> None:
+        await self.page.route("**/post", self._answer)
+        async with self.page.expect_request("**/post"):
+            await self.page.evaluate("document.querySelector('form').requestSubmit()")
+
+    async def accept(self) -> None:
+        self.accepted.set()
+        await self.page.wait_for_selector("form:not([aria-busy])", state="attached")
+
+
+async def test_what_was_typed_while_the_form_was_sent_is_not_saved(
+    site: Site, page: Page
+) -> None:
+    body = (
+        '<form action="/post" method="post"><input id="name" value="old">'
+        '<div id="rich" contenteditable="true">old</div></form>'
+    )
+    live = LivePage(site, page, body)
+    await live.open()
+    posting = Posting(page)
+    for selector in ("#name", "#rich"):
+        await page.fill(selector, "mine")
+    await posting.send()
+    for selector in ("#name", "#rich"):
+        await page.focus(selector)
+        await page.keyboard.press("End")
+        await page.keyboard.type(", too")
+    await posting.accept()
+
+    await live.refresh(body.replace("old", "mine"))
+
+    assert await live.value("#name") == "mine, too"
+    assert await page.inner_text("#rich") == "mine, too"
+
+
+async def test_what_is_typed_again_after_it_was_saved_is_typed(
+    site: Site, page: Page
+) -> None:
+    """As the next message with the same word, in a form that a script has emptied."""
+    body = '<form action="/post" method="post"><input id="text"></form>'
+    live = LivePage(site, page, body)
+    await live.open()
+    posting = Posting(page)
+    await page.fill("#text", "yes")
+    await posting.send()
+    await posting.accept()
+    await page.evaluate("document.querySelector('#text').value = ''")
+    await page.fill("#text", "yes")
+
+    await live.refresh()
+
+    assert await live.value("#text") == "yes"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        '<form id="f" action="/post" method="post"></form><input form="f" id="x" OLD>',
+        '<form action="/post" method="post"><input id="x" name="options" OLD></form>',
+    ],
+    ids=["outside", "named as a property"],
+)
+async def test_each_field_of_a_form_that_was_sent_follows_the_server_again(
+    site: Site, page: Page, form: str
+) -> None:
+    live = LivePage(site, page, form.replace("OLD", 'value="old"'))
+    await live.open()
+    posting = Posting(page)
+    await page.fill("#x", "mine")
+    await posting.send()
+    await posting.accept()
+
+    await live.refresh(form.replace("OLD", 'value="theirs"'))
+
+    assert await live.value("#x") == "theirs"

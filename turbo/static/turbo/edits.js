@@ -152,18 +152,18 @@ export class Edits {
 
   /**
    * The edits below `element` are saved, or undone by the server: what it sends next
-   * counts.
+   * counts, but for fields that are newer.
    *
-   * @param {Element} element
+   * @type {(element: Element, isNewer: (field: any) => boolean) => void}
    */
-  forget(element) {
+  forget(element, isNewer) {
     this.flush();
     for (const one of this.editables)
-      if (element.contains(one)) this.editables.delete(one);
+      if (element.contains(one) && !isNewer(one)) this.editables.delete(one);
     for (const parent of this.parents)
       if (element.contains(parent) && !this.isReplaced(parent)) this.follow(parent);
     for (const field of [element, ...element.querySelectorAll("input")])
-      this.#attributes.get(field)?.delete("value");
+      if (!isNewer(field)) this.#attributes.get(field)?.delete("value");
   }
 
   /**

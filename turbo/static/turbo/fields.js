@@ -17,11 +17,21 @@ const saved = new WeakMap();
 /** @type {(root: ParentNode) => Field[]} */
 export const fieldsOf = (root) => [...root.querySelectorAll("input, textarea, select")];
 
-/** @param {Field} field */
-export const save = (field) => saved.set(field, stateOf(field));
+/** @type {(field: Field, state: State) => void} */
+export const save = (field, state) => saved.set(field, state);
 
 /** @param {Field} field */
 export const reset = (field) => saved.delete(field);
+
+/**
+ * Return the fields in an element, and those of a form that stand elsewhere.
+ *
+ * @param {Element} element
+ */
+export const fieldsWith = (element) =>
+  fieldsOf(document).filter(
+    (field) => field.form === element || element.contains(field),
+  );
 
 /**
  * Return whether a field has another value than after loading, and than was saved.
@@ -32,7 +42,8 @@ export const reset = (field) => saved.delete(field);
 export function isTyped(field, edits) {
   const state = stateOf(field);
   if (state === saved.get(field)) return false;
-  const { type, options, defaultValue, defaultChecked } = field;
+  const { type, options, validity, defaultValue, defaultChecked } = field;
+  if (validity?.badInput) return true; // half a date or number has no value yet
   if (type === "hidden") return edits.attributes(field).has("value");
   if (state === (isBox(field) ? defaultChecked : defaultValue)) return false;
   /** @param {HTMLOptionElement} option */
@@ -66,9 +77,14 @@ export function copyState(field, from) {
   else field.value = value;
 }
 
-// A custom element of the new page is not defined yet.
+// In the new page the browser joins neither custom elements with their forms nor fields
+// outside of them.
 /** @param {Field} field */
-const formOf = (field) => field.form ?? field.closest("form");
+export function formOf(field) {
+  const id = field.getAttribute("form");
+  if (!id) return field.form ?? field.closest("form");
+  return field.getRootNode().querySelector(`form#${CSS.escape(id)}`);
+}
 
 /** @param {Field} field */
 const isBox = ({ type }) => type === "checkbox" || type === "radio";
@@ -126,7 +142,7 @@ export function matches(typed, page, newPage, edits) {
     if (olds.length === 1 && news.length === 1) return { fresh: news[0] };
     if (news.length) return { fresh: matchOfRow(field, olds, news) };
     const [other, ...more] = others.get(placeOf(field)) ?? [];
-    return field.id && other?.form && !more.length
+    return field.id && other && formOf(other) && !more.length
       ? { fresh: other, isOther: true }
       : {};
   }

@@ -7,10 +7,20 @@
 
 // Django finds imports by the semicolon when it hashes the names of files.
 import { Edits } from "./edits.js";
-import { copyState, fieldsOf, isTyped, matches, reset, save } from "./fields.js";
+import {
+  copyState,
+  fieldsOf,
+  fieldsWith,
+  formOf,
+  isTyped,
+  matches,
+  reset,
+  save,
+  stateOf,
+} from "./fields.js";
 
 /**
- * @import { Field, Match } from "./fields.js"
+ * @import { Field, Match, State } from "./fields.js"
  * @import { Turbo } from "./rendering.js"
  *
  * @typedef {(old: Element, fresh: Element) => any} Render
@@ -33,6 +43,8 @@ export class Merge {
   #edits = new Edits();
   /** @type {string | null} the form that the server has answered with errors */
   #invalid = null;
+  /** @type {WeakMap<Element, Map<Field, State>>} what is on its way, by form */
+  #sent = new WeakMap();
   /** @type {WeakSet<Element>} frames that load again because of a refresh */
   #reloading = new WeakSet();
   /** @type {Morph | null} */
@@ -60,12 +72,18 @@ export class Merge {
       this.#serve(detail, { isMerge, isPage: true });
     });
     on("turbo:visit", () => this.isRefresh || (this.#invalid = null));
+    on("turbo:submit-start", ({ target }) =>
+      this.#sent.set(target, this.#read(target)),
+    );
     on("turbo:submit-end", ({ detail: { success, formSubmission }, target }) => {
       if (!success) this.#invalid = keyOf(target);
-      else if (!formSubmission.isSafe) this.#saved(target); // not a search
+      else if (!formSubmission.isSafe)
+        // not a search
+        this.#saved(target, this.#sent.get(target));
     });
     on("turbo-channels:saved", ({ target }) => this.#saved(target));
-    on("reset", ({ target }) => fieldsOf(target).forEach(reset));
+    on("input", ({ target }) => reset(target));
+    on("reset", ({ target }) => fieldsWith(target).forEach(reset));
   }
 
   get isRefresh() {
@@ -95,10 +113,24 @@ export class Merge {
 
   // --- What was saved
 
-  /** @param {Element} element */
-  #saved(element) {
-    [element, ...fieldsOf(element)].forEach(save);
-    this.#edits.forget(element);
+  /**
+   * Return what is filled in now.
+   *
+   * @param {Element} element
+   * @returns {Map<Field, State>}
+   */
+  #read(element) {
+    const fields = [...fieldsWith(element), ...this.#edits.editables];
+    return new Map(fields.map((field) => [field, stateOf(field)]));
+  }
+
+  /** @type {(element: Element, states?: Map<Field, State>) => void} */
+  #saved(element, states = this.#read(element)) {
+    for (const [field, state] of states) save(field, state);
+    this.#edits.forget(
+      element,
+      (field) => states.has(field) && states.get(field) !== stateOf(field),
+    );
     this.#invalid = null;
   }
 
@@ -171,7 +203,7 @@ export class Merge {
       if (isOther) whole.add(form);
       if (!whole.has(form) && (fresh || !field.isContentEditable))
         ties.tie(field, fresh);
-      else if (fresh?.form) ties.tie(form, fresh.form);
+      else if (fresh) ties.tie(form, formOf(fresh));
     }
     for (const form of whole) ties.tie(form);
     // What is in use goes on in the same record, or nowhere.
