@@ -329,3 +329,45 @@ async def test_what_a_listener_renders_is_of_the_server(live: Live) -> None:
 
     assert before == ["/"]
     assert await live.page.locator("#list li").count() == 0
+
+
+async def test_what_is_done_during_an_animation_stays(live: Live) -> None:
+    """Elsewhere on the page it has nothing to do with the server."""
+    await turn_clock(live.page)
+    body = "<details>more</details><div id=text contenteditable></div>"
+    await live.open(f"<div><p id=a>a</p></div>{body}")
+    await live.run(
+        """
+        const released = new Promise((release) => (window.release = release))
+        addEventListener("turbo:before-stream-render", ({ detail }) => {
+          const { newStream, render } = detail
+          if (newStream.action !== "remove") return
+          detail.render = async (stream) => {
+            window.isLeaving = true
+            await released
+            await render(stream)
+          }
+        })
+        """
+    )
+    await live.site.publish(
+        "chat", '<turbo-stream action="remove" target="a"></turbo-stream>'
+    )
+    await live.page.wait_for_function("window.isLeaving")
+    await live.run("document.querySelector('details').open = true")
+    await live.page.focus("#text")
+    await live.page.keyboard.type("half a sen")
+    await live.run("document.activeElement.blur()")
+    await live.run("window.release()")
+    await live.page.wait_for_selector("#a", state="detached")
+
+    live.version, live.body = 1, f"<div></div><p>new</p>{body}"
+    await live.site.publish("chat", REFRESH)
+    await live.page.wait_for_selector(f"{SOURCE}[since='e1:2']", state="attached")
+    await let_pass(live.page, seconds=1)
+    await live.page.wait_for_function(
+        "() => document.querySelector('#version').textContent === '1'"
+    )
+
+    assert await live.run("document.querySelector('details').open")
+    assert await live.page.inner_text("#text") == "half a sen"

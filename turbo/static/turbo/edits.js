@@ -29,6 +29,8 @@ export class Edits {
   /** @type {WeakSet<Node>} nodes of the server that the page has removed or moved */
   #taken = new WeakSet();
   #serving = 0;
+  /** @type {Set<(node: Node) => boolean>} where the server's changes are awaited */
+  #areas = new Set();
   #isPage = false;
   #observer = new MutationObserver((records) => this.#note(records));
 
@@ -46,8 +48,15 @@ export class Edits {
    *
    * @param {() => any} render
    * @param {boolean} [isPage] whether it is the whole page
+   * @param {Element[]} [targets] what changes, if that is known; while `render` goes on,
+   *   the page may change everything else
    */
-  serve(render, isPage = false) {
+  serve(render, isPage = false, targets) {
+    const places = targets?.map((target) => ({ target, parent: target.parentNode }));
+    /** @param {Node} node */
+    const area = (node) =>
+      places?.some(({ target, parent }) => parent === node || target.contains(node)) ??
+      true;
     this.flush();
     this.#serving += 1;
     this.#isPage = isPage;
@@ -58,14 +67,17 @@ export class Edits {
       clearTimeout(timer);
       timer = null;
       this.flush();
-      this.#serving -= 1;
+      this.#areas.delete(area);
       if (isPage) this.#prune();
     };
     let result;
     try {
       result = render();
     } finally {
+      this.flush();
+      this.#serving -= 1;
       if (result?.then) {
+        this.#areas.add(area);
         result.then(end, end);
         timer = setTimeout(end, PATIENCE);
       } else end();
@@ -79,7 +91,7 @@ export class Edits {
   }
 
   get isServing() {
-    return this.#serving > 0;
+    return this.#serving + this.#areas.size > 0;
   }
 
   // The elements whose children were edited.
@@ -210,7 +222,12 @@ export class Edits {
 
   /** @param {Record[]} records */
   #note(records) {
-    if (this.#serving) return records.forEach((record) => this.#noteServed(record));
+    const areas = [...this.#areas];
+    /** @param {Record} record */
+    const isAwaited = ({ target }) =>
+      this.#serving > 0 || areas.some((area) => area(target));
+    for (const record of records.filter(isAwaited)) this.#noteServed(record);
+    records = records.filter((record) => !isAwaited(record));
     const active = /** @type {any} */ (document.activeElement);
     /** @param {Record} record */
     const isWritten = ({ attributeName, target }) =>

@@ -159,17 +159,18 @@ export class Merge {
   /**
    * Take whatever renders `detail`, also what a listener will put there, for the server.
    *
-   * @type {(detail: { render: any }, options?: { isMerge?: () => boolean, isPage?: boolean }) => void}
+   * @type {(detail: { render: any, newStream?: any }, options?: { isMerge?: () => boolean, isPage?: boolean }) => void}
    */
   #serve(detail, { isMerge = () => false, isPage = false } = {}) {
-    let { render } = detail;
+    let { render, newStream: stream } = detail;
     /** @param {any} given */
     const served =
       (given) =>
       (/** @type {Element[]} */ ...args) => {
         const isNew = this.#current === null && isMerge();
         const show = () => (isNew ? this.#merge(args, given) : given(...args));
-        return this.#edits.serve(show, isPage);
+        const targets = stream?.matches("[target], [targets]") && stream.targetElements;
+        return this.#edits.serve(show, isPage, targets || undefined);
       };
     Object.defineProperty(detail, "render", {
       get: () => served(render),
