@@ -386,6 +386,76 @@ async def test_media_play_on(site: Site, page: Page) -> None:
     ]
 
 
+def frame(site: Site, path: str, content: str) -> None:
+    """Serve the content of the frame with the id ``frame``."""
+    html = f'<turbo-frame id="frame">{content}</turbo-frame>'
+    site.views[path] = lambda: site.html(body=html)
+
+
+@pytest.mark.parametrize("status", [500, 200], ids=["error", "log-in page"])
+async def test_a_frame_that_cannot_be_refreshed_stays(
+    site: Site, page: Page, status: int
+) -> None:
+    body = '<turbo-frame id="frame" src="/frame" refresh="morph"></turbo-frame>'
+    frame(site, "/frame", '<input id="text">')
+    live = LivePage(site, page, body)
+    await live.open()
+    await page.fill("#text", "half a sen")
+    site.views["/frame"] = lambda: Reply(
+        "other", status, {"Content-Type": "text/html; charset=utf-8"}
+    )
+
+    await live.refresh(f"<p>new</p>{body}")
+    await live.bar()
+
+    assert await live.value("#text") == "half a sen"
+    assert await live.lost() == []
+
+
+@pytest.mark.parametrize("is_working", [True, False], ids=["in use", "not in use"])
+async def test_a_frame_follows_its_address_unless_it_is_in_use(
+    site: Site, page: Page, is_working: bool
+) -> None:
+    frame(site, "/a", '<p>a</p><input id="text"><a href="/b">b</a>')
+    frame(site, "/b", '<p>b</p><input id="text">')
+    frame(site, "/c", "<p>c</p>")
+    body = '<turbo-frame id="frame" src="/a"></turbo-frame>'
+    live = LivePage(site, page, body)
+    await live.open()
+    await page.click("#frame a")
+    await page.get_by_text("b", exact=True).wait_for()
+    await live.refresh()
+    assert await page.inner_text("#frame p") == "b"
+    if is_working:
+        await page.fill("#text", "half a sen")
+
+    await live.refresh(body.replace("/a", "/c"))
+
+    if is_working:
+        assert await live.value("#text") == "half a sen"
+    else:
+        await page.get_by_text("c", exact=True).wait_for()
+
+
+async def test_a_refresh_does_not_wait_for_a_drag_that_never_ends(
+    site: Site, page: Page
+) -> None:
+    """The browser tells nothing of the end if the element was removed."""
+    live = LivePage(site, page, '<p id="a" draggable="true">drag me</p><p id="b">b</p>')
+    await live.open()
+    await page.hover("#a")
+    await page.mouse.down()
+    await page.hover("#b")
+    await page.evaluate("document.querySelector('#a').remove()")
+    await page.mouse.up()
+    await page.hover("#version")
+    await page.hover("#b")
+
+    await live.refresh('<p id="b">new</p>')
+
+    assert await page.inner_text("#b") == "new"
+
+
 async def test_nothing_changes_during_a_drag(site: Site, page: Page) -> None:
     body = '<p id="a" draggable="true">drag me</p><p id="b">OLD</p>'
     live = LivePage(site, page, body)

@@ -223,9 +223,11 @@ export class Edits {
   /** @param {Record[]} records */
   #note(records) {
     const areas = [...this.#areas];
+    // A frame has its src from the page, and goes to another by itself.
     /** @param {Record} record */
-    const isAwaited = ({ target }) =>
-      this.#serving > 0 || areas.some((area) => area(target));
+    const isAwaited = ({ target, attributeName }) =>
+      (this.#isPage || attributeName !== "src") &&
+      (this.#serving > 0 || areas.some((area) => area(target)));
     for (const record of records.filter(isAwaited)) this.#noteServed(record);
     records = records.filter((record) => !isAwaited(record));
     const active = /** @type {any} */ (document.activeElement);

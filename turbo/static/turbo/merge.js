@@ -54,8 +54,8 @@ export class Merge {
 
   /**
    * @param {Turbo} turbo
-   * @param {() => void} conflicted called if a form was left as it is, because the
-   *   server has another record in its place
+   * @param {() => void} conflicted called if something was left as it is: a form, because
+   *   the server has another record in its place, or a frame that could not be loaded
    */
   constructor(turbo, conflicted) {
     this.#turbo = turbo;
@@ -67,6 +67,11 @@ export class Merge {
     on("turbo:before-frame-render", ({ detail, target }) =>
       this.#serve(detail, { isMerge: () => this.#reloading.delete(target) }),
     );
+    on("turbo:frame-missing", (event) => {
+      if (!this.#reloading.delete(event.target)) return;
+      event.preventDefault(); // an error, or a log-in page
+      conflicted();
+    });
     on("turbo:before-render", ({ detail }) => {
       const isMerge = () => detail.renderMethod === "morph" && this.isRefresh;
       this.#serve(detail, { isMerge, isPage: true });
@@ -231,8 +236,9 @@ export class Merge {
     for (const [field, { fresh }] of typed) {
       if (kept.some((element) => element.contains(field))) continue;
       const now = fresh && ties.now(field);
-      if (!now) report(field);
-      else if (now !== field) copyState(now, field);
+      if (now && now !== field) copyState(now, field);
+      // One without a match may be in a frame that loads by itself.
+      if (!now && (field.isContentEditable || !field.isConnected)) report(field);
     }
     // Another one that the server has chosen has taken the mark away.
     for (const field of chosen) Object.assign(ties.now(field) ?? {}, { checked: true });
@@ -297,7 +303,9 @@ export class Merge {
    */
   #isFrameKept(frame, fresh) {
     const isEmpty = !fresh.firstElementChild || fresh.hasAttribute("src");
-    if (isEmpty && frame.hasAttribute("src") && frame.firstElementChild) return true;
+    const src = this.#edits.attribute(frame, "src");
+    if (isEmpty && frame.hasAttribute("src") && frame.firstElementChild)
+      return urlOf(src) === urlOf(fresh.getAttribute("src")) || this.isInUse(frame);
     /** @param {Field} field */
     const isLacking = ({ name }) =>
       !fresh.querySelector(`[name="${CSS.escape(name)}"]`);
@@ -387,6 +395,10 @@ function report(field) {
 // A form's property may be shadowed by its field of that name.
 /** @param {Element} element */
 const idOf = (element) => element.getAttribute("id");
+
+// Turbo makes it absolute, maybe before it can be seen.
+/** @param {string | null} src */
+const urlOf = (src) => src && new URL(src, document.baseURI).href;
 
 /** @param {any} form */
 const keyOf = (form) => `${idOf(form)} ${form.getAttribute("action")}`;

@@ -96,7 +96,8 @@ export class Refresher {
     });
     on("pointerdown", () => this.#held.add("press"));
     on("pointerup pointercancel", () => this.#held.delete("press"));
-    on("pointermove", ({ buttons }) => buttons || this.#held.delete("press"));
+    // A dragged element that was removed never tells of its end.
+    on("pointermove", ({ buttons }) => buttons || this.#held.clear());
     on("dragstart", () => this.#held.add("drag"));
     on("dragend drop", () => this.#held.delete("drag"));
     /** @param {(name: string) => string | null} attribute */
