@@ -218,6 +218,60 @@ async def test_an_order_of_the_page_stays_beside_new_rows(live: Live) -> None:
     assert await live.page.locator("li").all_inner_texts() == ["5", "4", "3", "2", "1"]
 
 
+@pytest.mark.parametrize(
+    "lists",
+    [
+        "<ul id=a><li id=c1>1</li><li>2</li></ul><ul id=b><li>3</li></ul>",
+        "<ul><li>1</li><li>2</li></ul><ul><li>3</li></ul>",
+    ],
+    ids=["ids", "no ids"],
+)
+async def test_a_card_in_another_list_is_on_the_page_once(
+    live: Live, lists: str
+) -> None:
+    """It stays where it was put until the server changes the list that it has left."""
+    await live.open(f"<main>{lists}</main>")
+    await live.run(
+        """
+        const [left, right] = document.querySelectorAll("main ul")
+        right.append(left.firstElementChild)
+        """
+    )
+    cards = live.page.locator("main li")
+    more = lists.replace("<li>3", "<li>9</li><li>3")
+
+    shown = []
+    for now in (more, more, lists.replace("<li>2", "<li>8</li><li>2")):
+        await live.refresh(f"<main>{now}</main><p>new</p>")
+        shown.append("".join(await cards.all_inner_texts()))
+
+    assert shown[:2] == ["2931", "2931"]
+    assert shown[2] == "1823"
+
+
+@pytest.mark.parametrize("name", ["id=dialog", ""], ids=["id", "no id"])
+async def test_a_dialog_that_a_script_has_moved_stays_there(
+    live: Live, name: str
+) -> None:
+    body = f"<main><dialog {name}><form><input id=text></form></dialog></main>"
+    await live.open(body)
+    await live.run(
+        """
+        const dialog = document.querySelector("dialog")
+        document.body.append(dialog)
+        dialog.showModal()
+        """
+    )
+    await live.page.fill("#text", "half a sen")
+
+    await live.refresh(f"<p>new</p>{body}")
+    await live.page.keyboard.type("tence")
+
+    assert await live.page.input_value("body > dialog:modal #text") == "half a sentence"
+    assert await live.page.locator("dialog").count() == 1
+    assert await live.lost() == []
+
+
 async def test_rows_of_a_stream_follow_the_server(live: Live) -> None:
     """They are the server's, and go when the server does not have them any more."""
     await live.open("<ul id=list><li>one</li></ul>")

@@ -205,6 +205,19 @@ export class Edits {
   }
 
   /**
+   * Return the elements that the page has moved out of their parent.
+   *
+   * @param {Node} parent
+   * @returns {any[]}
+   */
+  moved(parent) {
+    return this.children(parent).filter(
+      (node) =>
+        node instanceof Element && node.isConnected && node.parentNode !== parent,
+    );
+  }
+
+  /**
    * The children have followed the server, but for those of the page itself, and maybe
    * for their order.
    *

@@ -28,7 +28,8 @@ import {
  * @typedef {object} Morph one that is going on
  * @property {Map<Field, Match>} typed
  * @property {Field[]} chosen radio buttons
- * @property {Set<Element>} whole forms that are left as they are
+ * @property {Set<Element>} whole elements that are left as they are
+ * @property {Set<Node>} away those that the page has moved elsewhere, and the server has not
  * @property {Ties} ties
  * @property {Element[]} kept elements that were left as they are
  * @property {[Element, string[]?][]} followed those whose edited children follow the
@@ -204,6 +205,21 @@ export class Merge {
     const forms = [...page.querySelectorAll("form")];
     const whole = new Set(forms.filter((form) => this.#isInvalid(form)));
     const typed = matches(this.#typed(page), page, newPage, edits);
+    for (const parent of edits.parents.slice(0, MANY)) this.#tie(ties, parent, newPage);
+    /** @type {Set<Node>} */
+    const away = new Set();
+    for (const parent of edits.parents) {
+      const moved = edits.moved(parent);
+      const fresh = newPage.querySelector(`[id="${CSS.escape(idOf(parent) ?? "")}"]`);
+      if (!moved.length || !fresh || !edits.isUnchanged(parent, fresh)) continue;
+      ties.tie(parent, fresh);
+      whole.add(parent);
+      fresh.replaceChildren(); // what was moved is looked for nowhere
+      for (const node of moved) {
+        away.add(node);
+        ties.tie(node);
+      }
+    }
     for (const [field, { fresh, isOther }] of typed) {
       const { form } = field;
       if (isOther) whole.add(form);
@@ -215,19 +231,19 @@ export class Merge {
     // What is in use goes on in the same record, or nowhere.
     /** @type {Field[]} */
     const used = [...page.querySelectorAll(`${OPEN}, details[open]`)];
-    used.push(...[document.activeElement].filter((one) => one !== page));
+    const isInside = (/** @type {any} */ one) => one !== page && page.contains(one);
+    used.push(...[document.activeElement].filter(isInside));
     for (const [one, { fresh, isOther }] of matches(used, page, newPage, edits))
       if (fresh || one.localName !== "details")
         ties.tie(one, isOther ? undefined : fresh);
     for (const node of edits.own)
       if (node instanceof Element && !idOf(node)) ties.tie(node);
-    for (const parent of edits.parents.slice(0, MANY)) this.#tie(ties, parent, newPage);
     for (const frame of page.querySelectorAll("turbo-frame[src][refresh=morph]"))
       this.#reloading.add(frame);
     const chosen = [...typed.keys()].filter(
       ({ type, checked }) => type === "radio" && checked,
     );
-    return { typed, chosen, whole, ties, kept: [], followed: [] };
+    return { typed, chosen, whole, away, ties, kept: [], followed: [] };
   }
 
   /** @param {Morph} morph */
@@ -252,7 +268,8 @@ export class Merge {
    * @type {(ties: Ties, parent: any, newPage: Element) => void}
    */
   #tie(ties, parent, newPage) {
-    if (idOf(parent) || !parent.firstElementChild) return;
+    if (idOf(parent)) return;
+    if (!parent.firstElementChild && !this.#edits.moved(parent).length) return;
     const alike = [...newPage.getElementsByTagName(parent.localName)].filter(
       (one) => !idOf(one) && this.#edits.isUnchanged(parent, one),
     );
@@ -274,11 +291,13 @@ export class Merge {
    *
    * @type {(element: any, fresh: any, morph: Morph) => boolean}
    */
-  #isKept(element, fresh, { typed, whole, followed }) {
+  #isKept(element, fresh, { typed, whole, away, followed }) {
     const edits = this.#edits;
     if (!fresh)
       return (
-        edits.own.has(element) || (edits.later.has(element) && this.isInUse(element))
+        edits.own.has(element) ||
+        away.has(element) ||
+        (edits.later.has(element) && this.isInUse(element))
       );
     if (whole.has(element)) return true;
     if (element.localName === "turbo-frame") return this.#isFrameKept(element, fresh);
