@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, Route
 
 from tests.browser.refreshing import AnyPage, LivePage
-from tests.browser.scripted import Site
+from tests.browser.scripted import Reply, Site
 from tests.browser.watching import connected
 
 pytestmark = pytest.mark.browser
@@ -217,6 +217,46 @@ async def test_a_field_outside_of_its_form_stays(site: Site, page: Page) -> None
     await live.refresh(f"<p>new</p>{body}")
 
     assert await live.value("[name=x]") == "half a sen"
+
+
+async def test_text_in_a_component_stays_with_its_record(
+    site: Site, page: Page
+) -> None:
+    """Its field is in a shadow tree, where a refresh does not look."""
+
+    def items(numbers: str) -> str:
+        row = "<li>row N<my-field name=comment></my-field></li>"
+        return f"<form action=/post>{''.join(row.replace('N', n) for n in numbers)}"
+
+    await page.add_init_script(
+        """
+        customElements.define("my-field", class extends HTMLElement {
+          static formAssociated = true
+          constructor() {
+            super()
+            this.attachShadow({ mode: "open" }).innerHTML = "<input>"
+          }
+          get value() { return this.shadowRoot.firstChild.value }
+          get form() { return this.closest("form") }
+        })
+        """
+    )
+    values = """[...document.querySelectorAll("my-field")]
+        .map((one) => [one.parentNode.textContent, one.value])"""
+    live = LivePage(site, page, items("123"))
+    await live.open()
+    await page.locator("my-field input").nth(1).fill("late")
+
+    await live.refresh(items("9123"))
+    shown = await page.evaluate(values)
+    live.replies = [Reply(status=302, headers={"Location": "/login"})]
+    site.show("/login", body="log in")
+    await live.ask()
+    await live.bar()
+
+    rows = [["row 9", ""], ["row 1", ""], ["row 2", "late"], ["row 3", ""]]
+    assert shown == await page.evaluate(values) == rows
+    assert await live.lost() == []
 
 
 async def test_a_choice_stays_though_the_server_makes_another(

@@ -258,6 +258,19 @@ async def test_the_bar_is_announced_and_refreshes_when_it_is_asked(
     assert await page.locator(BAR_SHOWN).count() == 0
 
 
+async def test_the_bar_leaves_a_dialog_that_is_closed(site: Site, page: Page) -> None:
+    live = LivePage(site, page, '<dialog id="d">dialog</dialog>')
+    await live.open()
+    await page.evaluate("document.querySelector('#d').showModal()")
+    live.replies = [Reply("no", 403)]
+    await live.ask()
+    await page.wait_for_selector(f"#d {BAR_SHOWN.removeprefix('body ')}")
+
+    await page.keyboard.press("Escape")
+
+    await live.bar()
+
+
 @pytest.mark.parametrize("is_working", [True, False], ids=["work", "no work"])
 async def test_changed_scripts_are_loaded_where_nothing_is_lost(
     site: Site, page: Page, is_working: bool

@@ -185,6 +185,29 @@ async def test_attributes_follow_whoever_changed_them(live: Live) -> None:
     )
 
 
+async def test_attributes_stay_with_their_row(live: Live) -> None:
+    """Also if nothing but its text tells which one it is."""
+    row = "<li>Row N</li>"
+    await live.open(rows(1, 2, 3, row=row))
+    await live.run(
+        "document.querySelectorAll('li')[1].className = 'chosen'"
+    )
+
+    await live.refresh(rows(9, 1, 2, 3, row=row))
+
+    assert await live.page.locator(".chosen").all_inner_texts() == ["Row 2"]
+
+
+async def test_a_template_follows_the_server(live: Live) -> None:
+    body = "<div><template id=t>OLD</template><p>one</p></div>"
+    await live.open(body)
+    await live.run("document.querySelector('div').append('more')")
+
+    await live.refresh(body.replace("OLD", "new"))
+
+    assert await live.run("document.querySelector('#t').innerHTML") == "new"
+
+
 async def test_text_of_a_script_stays_until_the_server_changes_it(live: Live) -> None:
     await live.open("<time>2026</time><p>one</p>")
     await live.run("document.querySelector('time').textContent = 'just now'")

@@ -18,7 +18,7 @@ export class Edits {
   own = new Set();
   /** @type {WeakSet<Node>} nodes that came after their page, by a stream or a frame */
   later = new WeakSet();
-  /** @type {Set<Element>} editable elements with edited text */
+  /** @type {Set<Element>} editable elements and components with edited text */
   editables = new Set();
   /** @type {WeakMap<Node, Map<string, string | null>>} */
   #attributes = new WeakMap();
@@ -150,6 +150,8 @@ export class Edits {
     if (node.nodeName !== fresh.nodeName) return false;
     if (!(node instanceof Element)) return this.text(node) === this.text(fresh);
     if (isVolatile(node)) return true;
+    if (node.localName === "template" && node.innerHTML !== fresh.innerHTML)
+      return false;
     const names = [...node.getAttributeNames(), ...fresh.getAttributeNames()];
     names.push(...this.attributes(node).keys());
     /** @param {string} name */

@@ -88,7 +88,11 @@ export class Merge {
         this.#saved(target, this.#sent.get(target));
     });
     on("turbo-channels:saved", ({ target }) => this.#saved(target));
-    on("input", ({ target }) => reset(target));
+    on("input", ({ target }) => {
+      reset(target);
+      // A component has its fields inside.
+      if (target.localName?.includes("-")) this.#edits.editables.add(target);
+    });
     on("reset", ({ target }) => fieldsWith(target).forEach(reset));
   }
 
@@ -168,7 +172,8 @@ export class Merge {
    * @type {(detail: { render: any, newStream?: any }, options?: { isMerge?: () => boolean, isPage?: boolean }) => void}
    */
   #serve(detail, { isMerge = () => false, isPage = false } = {}) {
-    let { render, newStream: stream } = detail;
+    const stream = detail.newStream;
+    let { render } = detail;
     /** @param {any} given */
     const served =
       (given) =>
@@ -205,7 +210,14 @@ export class Merge {
     const forms = [...page.querySelectorAll("form")];
     const whole = new Set(forms.filter((form) => this.#isInvalid(form)));
     const typed = matches(this.#typed(page), page, newPage, edits);
-    for (const parent of edits.parents.slice(0, MANY)) this.#tie(ties, parent, newPage);
+    const changed = [...page.querySelectorAll("*")].filter(
+      (one) =>
+        !idOf(one) &&
+        (edits.attributes(one).size > 0 ||
+          (edits.hasChildren(one) &&
+            (one.firstElementChild || edits.moved(one).length))),
+    );
+    for (const one of changed.slice(0, MANY)) this.#tie(ties, one, newPage);
     /** @type {Set<Node>} */
     const away = new Set();
     for (const parent of edits.parents) {
@@ -265,15 +277,13 @@ export class Merge {
   /**
    * Find an edited element without an id in the new page.
    *
-   * @type {(ties: Ties, parent: any, newPage: Element) => void}
+   * @type {(ties: Ties, element: Element, newPage: Element) => void}
    */
-  #tie(ties, parent, newPage) {
-    if (idOf(parent)) return;
-    if (!parent.firstElementChild && !this.#edits.moved(parent).length) return;
-    const alike = [...newPage.getElementsByTagName(parent.localName)].filter(
-      (one) => !idOf(one) && this.#edits.isUnchanged(parent, one),
+  #tie(ties, element, newPage) {
+    const alike = [...newPage.getElementsByTagName(element.localName)].filter(
+      (one) => !idOf(one) && this.#edits.isUnchanged(element, one),
     );
-    if (alike.length === 1) ties.tie(parent, alike[0]);
+    if (alike.length === 1) ties.tie(element, alike[0]);
   }
 
   /** @param {any} event */

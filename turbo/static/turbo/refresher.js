@@ -94,6 +94,10 @@ export class Refresher {
       this.#wish = null;
       hideBar();
     });
+    on("close", () => {
+      const bar = document.querySelector(`dialog .${BAR}`);
+      if (bar) document.body.append(bar); // where it can be seen
+    });
     on("pointerdown", () => this.#held.add("press"));
     on("pointerup pointercancel", () => this.#held.delete("press"));
     // A dragged element that was removed never tells of its end.
