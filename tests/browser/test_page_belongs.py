@@ -130,6 +130,31 @@ async def test_text_in_a_formset_stays_with_the_key_of_its_form(
     assert await live.value(f"[name=form-{place}-comment]") == "late"
 
 
+async def test_a_form_that_was_added_to_a_formset_is_sent_as_such(
+    site: Site, page: Page
+) -> None:
+    """The server has added one with the same number."""
+    live = LivePage(site, page, formset(1, 2))
+    await live.open()
+    await page.evaluate(
+        """() => {
+            document.querySelector("[name=form-TOTAL_FORMS]").value = 3
+            document.querySelector("form").insertAdjacentHTML("beforeend",
+              "<li><input type=hidden name=form-2-id><input name=form-2-comment></li>")
+        }"""
+    )
+    await page.fill("[name=form-2-comment]", "late")
+
+    await live.refresh(formset(1, 2, 3))
+
+    sent = "[...new FormData(document.querySelector('form')).entries()]"
+    assert await page.evaluate(f"{sent}.filter(([name]) => /-2-/.test(name))") == [
+        ["form-2-id", ""],
+        ["form-2-comment", "late"],
+    ]
+    await live.bar()
+
+
 async def test_text_in_an_element_with_a_key_stays_with_it(
     site: Site, any_page: AnyPage
 ) -> None:

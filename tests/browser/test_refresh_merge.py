@@ -198,6 +198,28 @@ async def test_attributes_stay_with_their_row(live: Live) -> None:
     assert await live.page.locator(".chosen").all_inner_texts() == ["Row 2"]
 
 
+async def test_what_has_an_id_of_a_script_stays(live: Live) -> None:
+    """Widgets name their elements, and find them by these names."""
+    body = "<section><form><label>Name</label><input name=text></form></section>"
+    await live.open(body)
+    await live.run(
+        """
+        document.querySelector("section").id = "made-1"
+        document.querySelector("input").id = "made-2"
+        window.field = document.querySelector("input")
+        """
+    )
+    await live.page.fill("#made-2", "half a sen")
+
+    await live.refresh(f"<p>new</p>{body}")
+    await live.refresh(f"<p>newer</p>{body}")
+    await live.page.keyboard.type("tence")
+
+    assert await live.page.input_value("#made-1 #made-2") == "half a sentence"
+    assert await live.run("window.field.isConnected")
+    assert await live.lost() == []
+
+
 async def test_a_template_follows_the_server(live: Live) -> None:
     body = "<div><template id=t>OLD</template><p>one</p></div>"
     await live.open(body)

@@ -287,7 +287,9 @@ export class Edits {
   /** @param {Record} record */
   #noteServed(record) {
     const { target, attributeName, addedNodes, removedNodes } = record;
-    this.#attributes.get(target)?.delete(attributeName ?? "");
+    // A merge changes ids for a while.
+    if (attributeName !== "id")
+      this.#attributes.get(target)?.delete(attributeName ?? "");
     this.#texts.delete(target);
     for (const node of removedNodes) this.own.delete(node);
     for (const node of addedNodes) {

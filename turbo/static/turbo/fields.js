@@ -139,12 +139,24 @@ export function matches(typed, page, newPage, edits) {
     const key = keyOf(field);
     const olds = mine.get(key) ?? [];
     const news = theirs.get(key) ?? [];
-    if (olds.length === 1 && news.length === 1) return { fresh: news[0] };
+    if (olds.length === 1 && news.length === 1)
+      return { fresh: news[0], isOther: isCounted(field, news[0]) };
     if (news.length) return { fresh: matchOfRow(field, olds, news) };
     const [other, ...more] = others.get(placeOf(field)) ?? [];
     return field.id && other && formOf(other) && !more.length
       ? { fresh: other, isOther: true }
       : {};
+  }
+
+  /**
+   * Return whether the page and the server have both added forms to a formset: they would
+   * have the same numbers.
+   *
+   * @type {(field: Field, fresh: Field) => boolean}
+   */
+  function isCounted(field, fresh) {
+    const isCount = field.form && /-TOTAL_FORMS$/.test(field.name);
+    return isCount && edits.attribute(field, "value") !== fresh.value;
   }
 
   /**

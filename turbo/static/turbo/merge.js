@@ -207,6 +207,9 @@ export class Merge {
   #begin(page, newPage) {
     const edits = this.#edits;
     const ties = new Ties();
+    // By the id that a script has given it, nothing would be found in the new page.
+    for (const one of page.querySelectorAll("[id]"))
+      if (edits.attributes(one).has("id")) ties.rename(one, edits.attribute(one, "id"));
     const forms = [...page.querySelectorAll("form")];
     const whole = new Set(forms.filter((form) => this.#isInvalid(form)));
     const typed = matches(this.#typed(page), page, newPage, edits);
@@ -349,6 +352,8 @@ class Ties {
   #keys = new Map();
   /** @type {Map<string, string | null>} key → the id in the new page */
   #ids = new Map();
+  /** @type {Map<Element, (string | null)[]>} their ids of the server and of the page */
+  #renamed = new Map();
 
   /** @type {(old: Element, fresh?: Element) => void} */
   tie(old, fresh) {
@@ -360,6 +365,12 @@ class Ties {
     if (fresh) fresh.id = key;
   }
 
+  /** @type {(old: Element, id: string | null) => void} */
+  rename(old, id) {
+    this.#renamed.set(old, [id, idOf(old)]);
+    setAttribute(old, "id", id);
+  }
+
   /** @param {Element} old */
   now(old) {
     return document.getElementById(this.#keys.get(old) ?? "");
@@ -368,9 +379,10 @@ class Ties {
   undo() {
     for (const [key, id] of this.#ids) {
       const element = document.getElementById(key);
-      if (id === null) element?.removeAttribute("id");
-      else element?.setAttribute("id", id);
+      if (element) setAttribute(element, "id", id);
     }
+    for (const [element, [served, id]] of this.#renamed)
+      if (idOf(element) === served) setAttribute(element, "id", id);
   }
 }
 
@@ -394,8 +406,11 @@ function reorder(fresh, element) {
 }
 
 /** @type {(element: Element, from: Element, name: string) => void} */
-function copyAttribute(element, from, name) {
-  const value = from.getAttribute(name);
+const copyAttribute = (element, from, name) =>
+  setAttribute(element, name, from.getAttribute(name));
+
+/** @type {(element: Element, name: string, value: string | null) => void} */
+function setAttribute(element, name, value) {
   if (value === null) element.removeAttribute(name);
   else element.setAttribute(name, value);
 }
