@@ -236,7 +236,7 @@ export function matches(typed, page, newPage, edits) {
 }
 
 /** @type {(fields: Field[], identify: (field: Field) => string) => Map<string, Field[]>} */
-function grouped(fields, identify) {
+export function grouped(fields, identify) {
   const groups = new Map();
   for (const field of fields) {
     const key = identify(field);

@@ -12,6 +12,7 @@ import {
   fieldsOf,
   fieldsWith,
   formOf,
+  grouped,
   isTyped,
   matches,
   reset,
@@ -213,14 +214,17 @@ export class Merge {
     const forms = [...page.querySelectorAll("form")];
     const whole = new Set(forms.filter((form) => this.#isInvalid(form)));
     const typed = matches(this.#typed(page), page, newPage, edits);
-    const changed = [...page.querySelectorAll("*")].filter(
+    const nodes = [page, newPage].map((root) => [...root.querySelectorAll("*")]);
+    const [old, now] = nodes.map((all) => grouped(all, ({ localName }) => localName));
+    const changed = nodes[0].filter(
       (one) =>
         !idOf(one) &&
         (edits.attributes(one).size > 0 ||
           (edits.hasChildren(one) &&
             (one.firstElementChild || edits.moved(one).length))),
     );
-    for (const one of changed.slice(0, MANY)) this.#tie(ties, one, newPage);
+    for (const one of changed.slice(0, MANY))
+      this.#tie(ties, one, old.get(one.localName) ?? [], now.get(one.localName) ?? []);
     /** @type {Set<Node>} */
     const away = new Set();
     for (const parent of edits.parents) {
@@ -280,11 +284,18 @@ export class Merge {
   /**
    * Find an edited element without an id in the new page.
    *
-   * @type {(ties: Ties, element: Element, newPage: Element) => void}
+   * @type {(ties: Ties, element: Element, old: Element[], now: Element[]) => void}
    */
-  #tie(ties, element, newPage) {
-    const alike = [...newPage.getElementsByTagName(element.localName)].filter(
-      (one) => !idOf(one) && this.#edits.isUnchanged(element, one),
+  #tie(ties, element, old, now) {
+    const edits = this.#edits;
+    const there = now[old.indexOf(element)];
+    // Turbo finds it there, too, and is slower with an id.
+    if (!edits.hasChildren(element) && there && edits.isUnchanged(element, there))
+      return;
+    const text = edits.text(element);
+    const alike = now.filter(
+      (one) =>
+        one.textContent === text && !idOf(one) && edits.isUnchanged(element, one),
     );
     if (alike.length === 1) ties.tie(element, alike[0]);
   }
