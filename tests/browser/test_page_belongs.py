@@ -651,6 +651,48 @@ async def test_what_was_typed_while_the_form_was_sent_is_not_saved(
     assert await page.inner_text("#rich") == "mine, too"
 
 
+@pytest.mark.parametrize("away", [True, False], ids=["after another", "at once"])
+async def test_what_was_there_and_is_chosen_stays(
+    site: Site, any_page: AnyPage, away: bool
+) -> None:
+    """Somebody has looked at it, and decided."""
+    select = "<select name=s><option>a<option V>b<option W>c</select>"
+    body = f'<form action="/post" method="post">{select}<input name="t" OLD></form>'
+    old = body.replace("V", "selected").replace("OLD", 'value="old"')
+    live = LivePage(site, any_page, old)
+    await live.open()
+    await any_page.evaluate(
+        """(away) => {
+          for (const [field, ...values] of [["s", "a", "b"], ["t", "other", "old"]])
+            for (const value of away ? values : values.slice(1)) {
+              const element = document.querySelector(`[name=${field}]`)
+              element.value = value
+              element.dispatchEvent(new Event("input", { bubbles: true }))
+            }
+        }""",
+        away,
+    )
+
+    await live.refresh(body.replace("W", "selected").replace("OLD", 'value="new"'))
+    await live.refresh()
+
+    assert await live.value("[name=s]") == "b"
+    assert await live.value("[name=t]") == "old"
+
+
+async def test_what_was_emptied_by_a_script_follows_the_server(
+    site: Site, page: Page
+) -> None:
+    live = LivePage(site, page, '<input id="text" OLD>')
+    await live.open()
+    await page.fill("#text", "sent by a script")
+    await page.evaluate("document.querySelector('#text').value = ''")
+
+    await live.refresh('<input id="text" value="new">')
+
+    assert await live.value("#text") == "new"
+
+
 async def test_what_is_typed_again_after_it_was_saved_is_typed(
     site: Site, page: Page
 ) -> None:

@@ -189,9 +189,7 @@ async def test_attributes_stay_with_their_row(live: Live) -> None:
     """Also if nothing but its text tells which one it is."""
     row = "<li>Row N</li>"
     await live.open(rows(1, 2, 3, row=row))
-    await live.run(
-        "document.querySelectorAll('li')[1].className = 'chosen'"
-    )
+    await live.run("document.querySelectorAll('li')[1].className = 'chosen'")
 
     await live.refresh(rows(9, 1, 2, 3, row=row))
 

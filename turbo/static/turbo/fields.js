@@ -11,17 +11,29 @@
  * @property {boolean} [isOther] whether its form is for another record
  */
 
-/** @type {WeakMap<Field, State>} what was sent or saved */
-const saved = new WeakMap();
+/** @type {WeakMap<Field, State | { typed: State } | undefined>} saved, or entered since */
+const known = new WeakMap();
 
 /** @type {(root: ParentNode) => Field[]} */
 export const fieldsOf = (root) => [...root.querySelectorAll("input, textarea, select")];
 
-/** @type {(field: Field, state: State) => void} */
-export const save = (field, state) => saved.set(field, state);
+/** @param {Field} field */
+export const enter = (field) => known.set(field, { typed: stateOf(field) });
 
 /** @param {Field} field */
-export const reset = (field) => saved.delete(field);
+export const reset = (field) => known.delete(field);
+
+/** @param {Field} field */
+export const read = (field) => ({ state: stateOf(field), was: known.get(field) });
+
+/**
+ * What was entered since `read()` is not saved.
+ *
+ * @type {(field: Field, read: { state: State, was: any }) => void}
+ */
+export function save(field, { state, was }) {
+  if (known.get(field) === was) known.set(field, state);
+}
 
 /**
  * Return the fields in an element, and those of a form that stand elsewhere.
@@ -34,14 +46,18 @@ export const fieldsWith = (element) =>
   );
 
 /**
- * Return whether a field has another value than after loading, and than was saved.
- * Browsers fill in, restore and correct values without an event.
+ * Return whether a field has the value that somebody has entered last, or another one
+ * than after loading, and it was not saved. Browsers fill in, restore and correct values
+ * without an event.
  *
  * @type {(field: Field, edits: Edits) => boolean}
  */
 export function isTyped(field, edits) {
   const state = stateOf(field);
-  if (state === saved.get(field)) return false;
+  /** @type {any} */
+  const was = known.get(field);
+  if (state === was) return false;
+  if (state === was?.typed) return true;
   const { type, options, validity, defaultValue, defaultChecked } = field;
   if (validity?.badInput) return true; // half a date or number has no value yet
   if (type === "hidden") return edits.attributes(field).has("value");
@@ -66,6 +82,7 @@ export function stateOf(field) {
 /** @type {(field: Field, from: Field) => void} */
 export function copyState(field, from) {
   const { options, files, checked, value } = from;
+  known.set(field, known.get(from));
   /** @param {HTMLOptionElement} option */
   const isChosen = (option) =>
     [...options].some((one) => one.selected && one.value === option.value);

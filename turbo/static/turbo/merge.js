@@ -9,19 +9,21 @@
 import { Edits } from "./edits.js";
 import {
   copyState,
+  enter,
   fieldsOf,
   fieldsWith,
   formOf,
   grouped,
   isTyped,
   matches,
+  read,
   reset,
   save,
   stateOf,
 } from "./fields.js";
 
 /**
- * @import { Field, Match, State } from "./fields.js"
+ * @import { Field, Match } from "./fields.js"
  * @import { Turbo } from "./rendering.js"
  *
  * @typedef {(old: Element, fresh: Element) => any} Render
@@ -45,7 +47,7 @@ export class Merge {
   #edits = new Edits();
   /** @type {string | null} the form that the server has answered with errors */
   #invalid = null;
-  /** @type {WeakMap<Element, Map<Field, State>>} what is on its way, by form */
+  /** @type {WeakMap<Element, Map<Field, any>>} what is on its way, by form */
   #sent = new WeakMap();
   /** @type {WeakSet<Element>} frames that load again because of a refresh */
   #reloading = new WeakSet();
@@ -90,7 +92,7 @@ export class Merge {
     });
     on("turbo-channels:saved", ({ target }) => this.#saved(target));
     on("input", ({ target }) => {
-      reset(target);
+      enter(target);
       // A component has its fields inside.
       if (target.localName?.includes("-")) this.#edits.editables.add(target);
     });
@@ -128,19 +130,18 @@ export class Merge {
    * Return what is filled in now.
    *
    * @param {Element} element
-   * @returns {Map<Field, State>}
    */
   #read(element) {
     const fields = [...fieldsWith(element), ...this.#edits.editables];
-    return new Map(fields.map((field) => [field, stateOf(field)]));
+    return new Map(fields.map((field) => [field, read(field)]));
   }
 
-  /** @type {(element: Element, states?: Map<Field, State>) => void} */
-  #saved(element, states = this.#read(element)) {
-    for (const [field, state] of states) save(field, state);
+  /** @type {(element: Element, sent?: Map<Field, any>) => void} */
+  #saved(element, sent = this.#read(element)) {
+    for (const [field, then] of sent) save(field, then);
     this.#edits.forget(
       element,
-      (field) => states.has(field) && states.get(field) !== stateOf(field),
+      (field) => sent.has(field) && sent.get(field).state !== stateOf(field),
     );
     this.#invalid = null;
   }

@@ -23,7 +23,9 @@ const HISTORY = "turbo-channels-refreshes";
 const BAR = "turbo-channels-changed";
 const STYLE = // which any rule of the page overrides
   `:where(.${BAR}) { position: fixed; inset: auto 0 0; padding: 0.5em; ` +
-  "text-align: center; background: Canvas; color: CanvasText; border-top: solid 1px }";
+  "text-align: center; background: Canvas; color: CanvasText; border-top: solid 1px } " +
+  // What it covers can be scrolled away from it.
+  `:where(html:has(.${BAR})) { padding-bottom: 3em; scroll-padding-bottom: 3em }`;
 const ROUNDS = 5; // refreshes that may fail to help, …
 const CALM = 60_000; // … each within so many ms of the one before
 const PAUSE = 1_000; // ms before the first, at most

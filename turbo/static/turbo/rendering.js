@@ -15,7 +15,7 @@
  * @property {{ fromHTMLString: (html: string) => Snapshot }} PageSnapshot
  *
  * @typedef {object} Navigator
- * @property {{ refresh?: object }} [currentVisit]
+ * @property {{ state: string, refresh?: object }} [currentVisit]
  * @property {{ renderPromise?: Promise<void>, snapshot: Snapshot }} view
  *
  * @typedef {object} Snapshot
