@@ -226,6 +226,28 @@ async def test_a_log_in_page_does_not_replace_unsaved_work(
     assert await any_page.evaluate("location.pathname") == "/"
 
 
+async def test_a_broadcast_during_a_refresh_that_is_given_up_is_followed(
+    site: Site, page: Page
+) -> None:
+    live = LivePage(site, page, TYPING)
+    await live.open()
+    await page.fill("#text", "half a sen")
+    live.replies = [log_in(site)]
+    release = site.hold("/login")
+    await live.ask()
+    await site.requested("/login", 1)
+    version = live.version + 1
+
+    await live.ask()
+    await site.publish("chat", "after it")
+    await shows(page, "after it")
+    release()
+    await live.shows(version)
+
+    assert await live.value("#text") == "half a sen"
+    assert await page.locator(BAR_SHOWN).count() == 0
+
+
 async def test_a_log_in_page_is_shown_where_nothing_is_lost(
     site: Site, page: Page
 ) -> None:

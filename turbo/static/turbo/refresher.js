@@ -193,13 +193,13 @@ export class Refresher {
     const isLost = this.#sources.size > 0;
     if (isLost) this.#rounds += 1;
     const isInUse = this.#merge?.isInUse();
-    if (!ok) return this.#giveUp(Turbo, `status ${status}`);
+    if (!ok) return this.#giveUp(Turbo, `status ${status}`, wish);
     if (isInUse && (isMoved || reloads(Turbo, html)))
-      return this.#giveUp(Turbo, "it is in use, and would be replaced");
+      return this.#giveUp(Turbo, "it is in use, and would be replaced", wish);
     hideBar();
     /** @param {Event} event */
     const check = ({ defaultPrevented }) =>
-      defaultPrevented && this.#giveUp(Turbo, "the visit was cancelled");
+      defaultPrevented && this.#giveUp(Turbo, "the visit was cancelled", wish);
     addEventListener("turbo:before-visit", check, { once: true });
     if (isMoved) Turbo.visit(end, { action: "replace" });
     else {
@@ -216,13 +216,13 @@ export class Refresher {
   }
 
   /**
-   * Leave the page as it is, until it loses something again.
+   * Leave the page as it is, until it loses something again, or a stream asks again.
    *
-   * @type {(Turbo: Turbo, reason: string) => void}
+   * @type {(Turbo: Turbo, reason: string, wish?: Wish | null) => void}
    */
-  #giveUp(Turbo, reason) {
+  #giveUp(Turbo, reason, wish = this.#wish) {
     this.#sources.clear();
-    this.#wish = null;
+    if (this.#wish === wish) this.#wish = null;
     console.warn(`${TAG}: ${reason}, the page may be out of date`);
     tell("turbo-channels:gave-up", { reason });
     showBar(Turbo);
