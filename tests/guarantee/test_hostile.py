@@ -13,6 +13,7 @@ import pytest
 import websockets
 
 from tests.support.clients import LivePage, connect
+from tests.support.full import for_full_runs
 from tests.testapp.streams import Announcements, Counter
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
@@ -49,6 +50,7 @@ def random_frame(rng: random.Random) -> str | bytes:
     return json.dumps(rng.choice([frame, frame, frame, [frame], 3, None]))
 
 
+@for_full_runs
 async def test_random_frames_get_answers_and_memory_stays_flat(
     make_project: Callable[..., Any], daphne: Callable[..., Any]
 ) -> None:
@@ -88,6 +90,7 @@ async def drain(socket: Any) -> list[str]:
     return texts
 
 
+@for_full_runs
 async def test_ten_thousand_subscriptions_in_a_row_are_answered(
     make_project: Callable[..., Any], daphne: Callable[..., Any]
 ) -> None:

@@ -14,9 +14,23 @@ import pytest
 
 from tests.guarantee.doors import Door, log_in
 from tests.support.clients import connect
+from tests.support.full import for_full_runs
 from tests.support.servers import PATIENCE, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("same_redis"),
+    # The consumers are the same on each server.
+    pytest.mark.parametrize(
+        "serve",
+        [
+            "daphne",
+            pytest.param("fast", marks=for_full_runs),
+            pytest.param("uvicorn", marks=for_full_runs),
+        ],
+        indirect=True,
+    ),
+]
 
 SITE = "tests.guarantee.json_site:application"
 

@@ -14,6 +14,7 @@ import pytest
 from celery import Celery
 
 from tests.support.clients import LivePage
+from tests.support.full import for_full_runs
 from tests.support.servers import (
     PATIENCE,
     ROOT,
@@ -89,7 +90,9 @@ def celery(project: Project, broker: str, *options: str) -> Iterator[None]:
         worker.wait(PATIENCE)
 
 
-@pytest.mark.parametrize("options", [(), ("--max-tasks-per-child", "1")])
+@pytest.mark.parametrize(
+    "options", [("--max-tasks-per-child", "1"), pytest.param((), marks=for_full_runs)]
+)
 async def test_celery_with_forked_workers(
     project: Project, page: LivePage, valkey: Valkey, options: Sequence[str]
 ) -> None:

@@ -15,6 +15,7 @@ import websockets
 
 from tests.support.clients import LivePage, connect
 from tests.support.documents import DOCS, blocks
+from tests.support.full import for_full_runs
 from tests.support.servers import (
     PATIENCE,
     ROOT,
@@ -38,7 +39,13 @@ def project(make_project: Callable[..., Project]) -> Project:
     return make_project("redis", TURBO={"FLUSH_TIMEOUT": PATIENCE})
 
 
-@pytest.fixture(params=["uvicorn", "gunicorn", "gunicorn --preload"])
+@pytest.fixture(
+    params=[
+        "uvicorn",
+        "gunicorn",
+        pytest.param("gunicorn --preload", marks=for_full_runs),
+    ]
+)
 def server(
     request: pytest.FixtureRequest,
     project: Project,

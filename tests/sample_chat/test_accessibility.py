@@ -12,7 +12,7 @@ from playwright.async_api import Locator, Page, expect
 
 from tests.sample_chat.conftest import SampleChat, serve
 from tests.sample_chat.test_live import live, status
-from tests.support.full import for_full_runs
+from tests.support.full import IS_FULL, for_full_runs
 from tests.support.node import node_modules
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -75,10 +75,11 @@ def closed_chat(demo: Path) -> Iterator[SampleChat]:
 
 
 async def found(page: Page, axe: str) -> list[str]:
-    """Return what is seriously wrong with the page, light or dark."""
+    """Return what is seriously wrong; light and dark are both tried in full runs."""
     await page.evaluate(axe)
     wrong = []
-    for scheme in SCHEMES:
+    is_phone = page.viewport_size == PHONE
+    for scheme in SCHEMES if IS_FULL else SCHEMES[is_phone:][:1]:
         await page.emulate_media(color_scheme=scheme)
         result: dict[str, Any] = await page.evaluate("axe.run()")
         wrong += [
