@@ -248,9 +248,9 @@ export class Edits {
     const active = /** @type {any} */ (document.activeElement);
     /** @param {Record} record */
     const isWritten = ({ attributeName, target }) =>
-      attributeName === null && active.contains(target);
-    if (active?.isContentEditable && records.some(isWritten))
-      this.editables.add(active);
+      attributeName === null && active?.contains(target);
+    // To ask whether it is editable would cost a layout each time.
+    if (records.some(isWritten) && active.isContentEditable) this.editables.add(active);
     /** @type {Set<Node>} */
     const noted = new Set();
     const edits = records.filter(({ target }) => this.#isServed(target));
