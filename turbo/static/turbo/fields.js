@@ -196,8 +196,8 @@ export function matches(typed, page, newPage, edits) {
    * @param {Field[]} fields
    */
   function textsOf(fields) {
-    const known = texts.get(fields);
-    if (known) return known;
+    const before = texts.get(fields);
+    if (before) return before;
     const all = fields.map((field, place) =>
       edits.text(rowOf(field, [fields[place - 1], fields[place + 1]])),
     );
