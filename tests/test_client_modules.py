@@ -74,7 +74,7 @@ def minified(name: str) -> str:
 
 def imported(path: Path) -> list[Path]:
     """Return the modules that a module imports, and those that they import."""
-    names = re.findall(r'(?m)^import .* from "\./(.+)";$', path.read_text())
+    names = re.findall(r'(?m)^import [^;]+ from "\./(.+)";$', path.read_text())
     found = {path.with_name(name) for name in names}
     return sorted(found.union(*(imported(one) for one in found)))
 

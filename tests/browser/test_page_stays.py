@@ -16,6 +16,7 @@ from tests.browser.watching import (
     shows,
     turn_clock,
 )
+from tests.support.servers import PATIENCE
 
 pytestmark = pytest.mark.browser
 
@@ -556,13 +557,20 @@ async def test_the_request_of_a_refresh_is_told_as_those_of_turbo(
         })"""
     )
 
-    async with page.expect_request(site.url()) as request:
-        if cause == "broadcast":
-            await live.ask()
-        else:
-            site.epoch = "e2"
-            await site.sockets[0].send(
-                {"type": "gap", "stream": "id-page", "position": "e2:0"}
-            )
+    # To expect a request would begin to listen only after a while.
+    asked: asyncio.Queue[str | None] = asyncio.Queue()
 
-    assert (await (await request.value).all_headers())["x-mine"] == "yes"
+    async def pass_on(route: Route) -> None:
+        asked.put_nowait(await route.request.header_value("X-Mine"))
+        await route.continue_()
+
+    await page.route(site.url(), pass_on)
+    if cause == "broadcast":
+        await live.ask()
+    else:
+        site.epoch = "e2"
+        await site.sockets[0].send(
+            {"type": "gap", "stream": "id-page", "position": "e2:0"}
+        )
+
+    assert await asyncio.wait_for(asked.get(), PATIENCE) == "yes"
