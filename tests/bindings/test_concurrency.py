@@ -18,7 +18,7 @@ WRITERS = 8
 ROWS = 500
 
 #: How long they write; ``nox --session full`` asks for half a minute.
-SECONDS = float(os.environ.get("TURBO_SOAK_SECONDS", "4"))
+SECONDS = float(os.environ.get("TURBO_SOAK_SECONDS", "2"))
 
 CREATE = (
     "from tests.bindings.app.models import Product; import random;"

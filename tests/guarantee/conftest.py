@@ -17,13 +17,7 @@ from turbo.delivery.broadcast import shut_down
 FAST = ("--ws", "turbo.server:WebSocketProtocol")
 
 
-#: For long tests: both layers have them in full runs.
-on_one_layer = pytest.mark.parametrize(
-    "layer", ["redis", pytest.param("pubsub", marks=for_full_runs)], indirect=True
-)
-
-
-@pytest.fixture(params=["redis", "pubsub"])
+@pytest.fixture(params=["redis", pytest.param("pubsub", marks=for_full_runs)])
 def layer(request: pytest.FixtureRequest) -> str:
     kind: str = request.param
     return kind

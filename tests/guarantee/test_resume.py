@@ -11,7 +11,6 @@ import pytest
 from asgiref.sync import sync_to_async
 
 import turbo
-from tests.guarantee.conftest import on_one_layer
 from tests.support.clients import LivePage
 from tests.testapp.streams import Announcements, Counter
 
@@ -22,7 +21,6 @@ def number(html: str) -> int:
     return int(html.split("<template>")[1].split("<")[0])
 
 
-@on_one_layer
 async def test_pages_that_are_cut_off_again_and_again_get_everything_once(
     layer: str, make_project: Callable[..., Any], daphne: Callable[..., Any]
 ) -> None:
@@ -58,7 +56,6 @@ async def test_pages_that_are_cut_off_again_and_again_get_everything_once(
     assert sum(page.doubled + page.gaps for page in pages) == 0
 
 
-@on_one_layer
 async def test_a_rolling_restart_of_two_servers_loses_nothing(
     layer: str, make_project: Callable[..., Any], daphne: Callable[..., Any]
 ) -> None:

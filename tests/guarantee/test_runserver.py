@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests import settings
-from tests.guarantee.conftest import on_one_layer
 from tests.support.clients import LivePage
 from tests.support.servers import ROOT, Project, WebServer, free_port
 from tests.testapp.streams import Announcements
@@ -43,7 +42,6 @@ async def server(
     await asyncio.to_thread(server.stop)
 
 
-@on_one_layer
 async def test_a_page_misses_nothing_while_the_developer_saves(
     server: WebServer, edited: Path
 ) -> None:
