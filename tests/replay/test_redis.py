@@ -384,6 +384,7 @@ async def test_append_that_timed_out_is_stored_once(valkey: Valkey) -> None:
     log = RedisReplay(hosts=[{"address": valkey.url, "socket_timeout": 1.0}])
     since = await position(log, ROOM)
     batch = [Append(ROOM, "a"), Append(ROOM, "b")]
+    await send(log, HALL, "by which the server knows the script")
 
     valkey.pause()
     with pytest.raises(OUTAGE):
