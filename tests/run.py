@@ -2,10 +2,11 @@
 Run the tests: ``python3 tests/run.py [--fast | --coverage | arguments of pytest]``.
 
 Needs Python 3.11 and pip; everything else is installed into ``.venv-test``, a database
-and a Redis-compatible server included. Without arguments the whole suite runs.
-``--fast`` runs what needs neither web servers nor a browser, in less than a minute:
-the tests of the rooms that all others stand on. ``--coverage`` runs everything, takes
-half as long again, and measures the coverage of the rooms up to ``connections``.
+and a Redis-compatible server included. Without arguments all tests run, but for those
+of full runs. ``--fast`` runs what needs neither web servers nor a browser, in less than
+a minute: the tests of the rooms that all others stand on. ``--coverage`` runs the same
+as no arguments, takes half as long again, and measures the coverage of the rooms up to
+``connections``.
 """
 
 from __future__ import annotations

@@ -124,6 +124,26 @@ async def test_a_form_that_turbo_cancels_a_refresh_for_does_not_end_refreshes(
     assert await any_page.evaluate("document.querySelector('#p').textContent") == "new"
 
 
+async def test_a_refresh_that_turbo_hands_on_is_not_asked_for_again(
+    site: Site, page: Page
+) -> None:
+    """The adapter of a native application shows the page in its own way."""
+    live = LivePage(site, page, TYPING)
+    await turn_clock(page)
+    await live.open()
+    await page.evaluate("Turbo.visit = () => {}")
+
+    await live.ask()
+    while not await fetched(page):
+        await let_pass(page, seconds=1)
+    for number in range(3):
+        await let_pass(page, seconds=5)
+        await site.publish("chat", f"message {number}")
+        await shows(page, *site.log["chat"])
+
+    assert await fetched(page) == ["/"]
+
+
 # --- What is open
 
 

@@ -165,7 +165,7 @@ export class Refresher {
     if (this.#isBusy(Turbo)) return this.#later(Turbo, PAUSE / 4);
     // Turbo cancels a visit, and so a refresh, when somebody sends a form.
     const { visit, wish } = this.#last;
-    if (visit?.state === "completed" && this.#wish === wish) this.#wish = null;
+    if (visit?.state !== "canceled" && this.#wish === wish) this.#wish = null;
     this.#last = {};
     if (!this.#isWanted) return;
     // By now the page shows what the last refresh has brought.
