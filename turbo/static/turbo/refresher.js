@@ -200,7 +200,11 @@ export class Refresher {
     /** @param {Event} event */
     const check = ({ defaultPrevented }) =>
       defaultPrevented && this.#giveUp(Turbo, "the visit was cancelled", wish);
+    /** @type {any} */
+    let visit; // which may be cancelled as soon as it has begun
+    const note = () => (visit = Turbo.navigator.currentVisit);
     addEventListener("turbo:before-visit", check, { once: true });
+    addEventListener("turbo:visit", note, true);
     if (isMoved) Turbo.visit(end, { action: "replace" });
     else {
       const isCareful = isLost || isInUse;
@@ -212,7 +216,8 @@ export class Refresher {
       });
     }
     removeEventListener("turbo:before-visit", check);
-    this.#last = { visit: Turbo.navigator.currentVisit, wish };
+    removeEventListener("turbo:visit", note, true);
+    this.#last = { visit, wish };
   }
 
   /**
