@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests import settings
 from tests.support.clients import LivePage
-from tests.support.servers import ROOT, Project, WebServer, free_port
+from tests.support.servers import ROOT, Project, WebServer, free_port, wait_until
 from tests.testapp.streams import Announcements
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
@@ -32,7 +33,13 @@ async def server(
     layer: str, make_project: Callable[..., Project], edited: Path
 ) -> AsyncIterator[WebServer]:
     apps = ["daphne", *settings.INSTALLED_APPS, "edited"]
-    project = make_project(layer, DEBUG=True, INSTALLED_APPS=apps)
+    logging = copy.deepcopy(settings.LOGGING)
+    logging["loggers"]["django.utils.autoreload"] = {
+        "handlers": ["console"],
+        "level": "DEBUG",
+        "propagate": False,
+    }
+    project = make_project(layer, DEBUG=True, INSTALLED_APPS=apps, LOGGING=logging)
     port = free_port()
     path = os.pathsep.join([str(ROOT), str(edited.parent.parent)])
     command = ["django", "runserver", f"127.0.0.1:{port}"]
@@ -48,6 +55,16 @@ async def test_a_page_misses_nothing_while_the_developer_saves(
     """Twice, with messages before, meanwhile and after."""
     stream, said = Announcements(), 0
 
+    def wait_until_watched(runs: int) -> None:
+        """
+        Wait until the server of this run has seen the file as it is.
+
+        Django looks for the first time when the server already answers; a file that
+        is changed before does not start it anew.
+        """
+        seen = f"File {edited} first seen"
+        wait_until(lambda: server.log().count(seen) == runs, what=seen)
+
     async def say() -> None:
         nonlocal said
         for _ in range(5):
@@ -59,6 +76,7 @@ async def test_a_page_misses_nothing_while_the_developer_saves(
         await say()
         for version in range(2, 4):
             ended, arrived = len(page.codes), page.subscribed
+            await asyncio.to_thread(wait_until_watched, version - 1)
             await asyncio.to_thread(edited.write_text, f"version = {version}\n")
             await page.until(lambda ended=ended: len(page.codes) > ended)
             await say()
