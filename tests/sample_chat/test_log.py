@@ -33,13 +33,16 @@ async def hide(page: Page, *, is_hidden: bool) -> None:
 
 
 async def test_older_messages_come_when_one_scrolls_up(chat: Any, log_in: Any) -> None:
+    """And what one was reading stays where it was, so that no more come by themselves."""
     ada = await log_in(chat, "ada")
     await live(ada, WEATHER)
     messages = ada.locator(".message")
     await expect(messages).to_have_count(50)
+    oldest = await ada.locator("turbo-frame[datetime]").first.get_attribute("id")
 
     await scroll(ada, -100_000)
     await expect(messages).to_have_count(100)
+    await expect(ada.locator(f"#{oldest}")).to_be_in_viewport()
     await scroll(ada, -100_000)
     await expect(messages).to_have_count(120)
 
