@@ -33,7 +33,7 @@ async def hide(page: Page, *, is_hidden: bool) -> None:
 
 
 async def test_older_messages_come_when_one_scrolls_up(chat: Any, log_in: Any) -> None:
-    """And what one was reading stays where it was, so that no more come by themselves."""
+    """And what one was reading stays where it was, so no more come by themselves."""
     ada = await log_in(chat, "ada")
     await live(ada, WEATHER)
     messages = ada.locator(".message")
