@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import http.client
 import statistics
 import time
 from dataclasses import dataclass
 
+from benchmarks.load import Fan, Load, Publisher
 from benchmarks.processes import Cost
-from benchmarks.sockets import Crowd
 from benchmarks.systems import MESSAGE, Running
 
-__all__ = ["Fanout", "Publisher", "measure"]
+__all__ = ["BUSY", "Fanout", "measure", "publisher", "saver"]
 
 #: Messages published together when bursts are measured.
 BURST = 10
+#: The share of its core from which the load might be what is measured.
+BUSY = 0.8
+#: What the other systems wrap a message in.
+_ENVELOPE = f'{{"type":"message","stream":"room","data":"{MESSAGE}"}}'.replace(
+    '"<', "'<"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,151 +35,79 @@ class Fanout:
     lost: int
     #: Deliveries a second when ten messages are published together.
     burst: float
+    #: The share of its core that the load needed.
+    load: float
 
 
-class Publisher:
-    """Make a system broadcast, over one HTTP connection that stays open."""
-
-    def __init__(self, running: Running) -> None:
-        self._path = running.publish
-        self._http = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
-
-    def publish(self, count: int) -> float:
-        """Broadcast ``count`` messages; return the server's time before the first."""
-        if self._path is not None:
-            return self._post(self._path.format(count))
-        started = time.monotonic()
-        for _ in range(count):
-            self._post("/pub", body=_ENVELOPE)
-        return started
-
-    def save(self) -> float:
-        """Save a row that broadcasts; return the time of the commit."""
-        if self._path is not None:
-            return self._post("/save/1")
-        return self.publish(1)
-
-    def close(self) -> None:
-        self._http.close()
-
-    def _post(self, path: str, body: str = "") -> float:
-        started = time.monotonic()
-        self._http.request("POST", path, body=body)
-        response = self._http.getresponse()
-        answer = response.read()
-        if response.status >= 400:
-            raise RuntimeError(f"{path}: {response.status} {answer[:500]!r}")
-        try:
-            return float(answer) or started
-        except ValueError:
-            return started
+def publisher(running: Running, count: int = 1) -> Publisher:
+    """Return the request by which a system broadcasts ``count`` messages."""
+    if running.publish is None:
+        return Publisher(running.port, "/pub", _ENVELOPE, times=count)
+    return Publisher(running.port, running.publish.format(count))
 
 
-_ENVELOPE = f'{{"type":"message","stream":"room","data":"{MESSAGE}"}}'.replace(
-    '"<', "'<"
-)
+def saver(running: Running) -> Publisher:
+    """Return the request that saves a row, which broadcasts one message."""
+    if running.publish is None:
+        return publisher(running)
+    return Publisher(running.port, "/save/1")
 
 
-def measure(running: Running, *, clients: int, seconds: float) -> Fanout:
+def measure(
+    running: Running, *, clients: int, seconds: float, compression: bool
+) -> Fanout:
     """Measure one system with ``clients`` sockets."""
     _warm_up(running)
     before = running.server.cost()
-    crowd = Crowd(running.port, running.handshake)
-    crowd.connect(clients)
-    connected = _settled(running, crowd)
-    publisher = Publisher(running)
-    _reach_all(crowd, publisher)
-    rate, cpu, lost = _closed_loop(running, crowd, publisher, seconds=seconds)
-    burst, _, lost_in_burst = _closed_loop(
-        running, crowd, publisher, seconds=seconds / 2, batch=BURST
-    )
-    delays = _delays(crowd, publisher, seconds / 2)
-    publisher.close()
-    crowd.close()
+    with Load(running.handshake, compression=compression) as load:
+        load.connect(clients, running.port)
+        connected = _settled(running)
+        load.publish_by(publisher(running))
+        load.reach_all()
+        cost = running.server.cost().cpu
+        single = load.fan(seconds)
+        used = running.server.cost().cpu - cost
+        delays = load.delays(seconds / 2)
+        load.publish_by(publisher(running, BURST))
+        burst = load.fan(seconds / 2, batch=BURST)
     return Fanout(
-        rate=rate,
-        cpu=cpu,
+        rate=_rate(single),
+        cpu=1e6 * used / single.delivered,
         p50=1e3 * statistics.median(delays),
         p99=1e3 * statistics.quantiles(delays, n=100)[98],
         memory=(connected.memory - before.memory) / clients / 1_024,
         connect=1e3 * (connected.cpu - before.cpu) / clients,
-        lost=lost + lost_in_burst,
-        burst=burst,
+        lost=sum(run.published * clients - run.delivered for run in (single, burst)),
+        burst=_rate(burst),
+        load=_busy(single),
     )
+
+
+def _rate(run: Fan) -> float:
+    if _busy(run) > BUSY:
+        raise RuntimeError(f"the load was busy for {_busy(run):.0%} of its time")
+    return run.delivered / run.seconds
+
+
+def _busy(run: Fan) -> float:
+    return run.own / run.seconds
 
 
 def _warm_up(running: Running) -> None:
     """Use the server once, so that it has loaded everything before it is measured."""
-    crowd = Crowd(running.port, running.handshake)
-    crowd.connect(20)
-    publisher = Publisher(running)
-    _reach_all(crowd, publisher)
-    crowd.close()
-    publisher.close()
+    with Load(running.handshake) as load:
+        load.connect(20, running.port)
+        load.publish_by(publisher(running))
+        load.reach_all()
     time.sleep(2.5)  # Daphne checks every second for connections that have ended
 
 
-def _settled(running: Running, crowd: Crowd) -> Cost:
+def _settled(running: Running) -> Cost:
     """Wait until the server is idle again; return the cost so far."""
     cost = running.server.cost()
     for _ in range(50):
-        crowd.pump(0.2)
-        crowd.pump(0.2)
+        time.sleep(0.4)
         last, cost = cost, running.server.cost()
         if cost.cpu - last.cpu <= 0.02:
             break
     return cost
-
-
-def _reach_all(crowd: Crowd, publisher: Publisher) -> None:
-    """Broadcast until every client has got a message, so all are subscribed."""
-    for _ in range(60):
-        publisher.publish(1)
-        if crowd.pump_until(lambda: crowd.fewest() > 0, timeout=0.5):
-            break
-    else:
-        raise RuntimeError(f"not all are subscribed: {crowd.fewest()}")
-    while crowd.pump(0.5):
-        pass
-
-
-def _closed_loop(
-    running: Running,
-    crowd: Crowd,
-    publisher: Publisher,
-    *,
-    seconds: float,
-    batch: int = 1,
-) -> tuple[float, float, int]:
-    """Keep ``batch`` to twice as many messages on their way, and return the figures."""
-    clients, start = len(crowd), crowd.received
-    cost, begun = running.server.cost(), time.monotonic()
-    published, deadline = 0, begun + seconds
-    while time.monotonic() < deadline:
-        if published * clients - (crowd.received - start) <= clients * batch:
-            publisher.publish(batch)
-            published += batch
-        crowd.pump()
-    wanted = published * clients
-    crowd.pump_until(lambda: crowd.received - start >= wanted, timeout=5)
-    elapsed = time.monotonic() - begun
-    used = running.server.cost().cpu - cost.cpu
-    delivered = crowd.received - start
-    return delivered / elapsed, 1e6 * used / delivered, wanted - delivered
-
-
-def _delays(crowd: Crowd, publisher: Publisher, seconds: float) -> list[float]:
-    """Broadcast one message at a time, and return the delay at each socket."""
-    delays: list[float] = []
-    moments: list[float] = []
-    deadline = time.monotonic() + seconds
-    crowd.on_messages = lambda count: moments.append(time.monotonic())
-    while time.monotonic() < deadline:
-        moments.clear()
-        goal = crowd.received + len(crowd)
-        started = publisher.publish(1)
-        crowd.pump_until(lambda goal=goal: crowd.received >= goal, timeout=5)
-        delays += [moment - started for moment in moments]
-        crowd.pump_until(lambda: False, timeout=0.02)
-    crowd.on_messages = None
-    return delays

@@ -7,16 +7,16 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.fanout import Publisher
+from benchmarks.fanout import publisher, saver
+from benchmarks.load import Load
 from benchmarks.processes import Server
 from benchmarks.sockets import Crowd, Handshake
 from benchmarks.systems import (
-    FAST,
     Running,
     Skipped,
     django_site,
@@ -58,7 +58,7 @@ def _site(redis: str, *, processes: int) -> Iterator[Site]:
         page = page_of(python, env)
         servers = []
         for _ in range(processes):
-            running = start_site("ours", FAST, Path(name), python, env, page)
+            running = start_site("ours", Path(name), python, env, page)
             stack.callback(running.server.stop)
             servers.append(running)
         yield Site(servers, python, env)
@@ -122,13 +122,14 @@ def storm(redis: str) -> list[str]:
     """Report how long 2,000 pages take to reconnect at once and catch up."""
     with _site(redis, processes=1) as site:
         [running] = site.servers
-        publisher = Publisher(running)
         server: Server = running.server
         heard: list[bytes] = []
         with Crowd(running.port, running.handshake, on_data=heard.append) as crowd:
             crowd.connect(RETURNING)
         position = POSITION.findall(b"".join(heard))[-1].decode()
-        publisher.publish(MISSED)
+        with Load(running.handshake) as load:
+            load.publish_by(publisher(running, MISSED))
+            load.publish()
         time.sleep(3)  # the server notices closed connections, and keeps messages
         before, started = server.cost(), time.monotonic()
         with Crowd(running.port, _since(running.handshake, position)) as crowd:
@@ -140,7 +141,6 @@ def storm(redis: str) -> list[str]:
             took = time.monotonic() - started
             used = server.cost().cpu - before.cpu
             lost = RETURNING * MISSED - crowd.received
-        publisher.close()
     return [
         f"{RETURNING:,} pages reconnect at once, and each has missed {MISSED} "
         f"messages: all are up to date after {took:.1f} s, with "
@@ -158,32 +158,12 @@ def _since(handshake: Handshake, position: str) -> Handshake:
 
 def _last(servers: list[Running]) -> list[float]:
     """Return the delay at the last socket, for each of some commits."""
-    moments: list[float] = []
-    delays: list[float] = []
-    crowd = Crowd(servers[0].port, servers[0].handshake)
-    for running in servers:
-        crowd.connect(CLIENTS // len(servers), port=running.port)
-    publisher = Publisher(servers[0])
-    _until_all_hear(crowd, publisher.save)
-    crowd.on_messages = lambda count: moments.append(time.monotonic())
-    for _ in range(SAMPLES):
-        goal = crowd.received + len(crowd)
-        committed = publisher.save()
-        crowd.pump_until(lambda goal=goal: crowd.received >= goal, timeout=5)
-        delays.append(moments[-1] - committed)
-        crowd.pump_until(lambda: False, timeout=0.03)
-    publisher.close()
-    crowd.close()
-    return delays
-
-
-def _until_all_hear(crowd: Crowd, save: Callable[[], float]) -> None:
-    for _ in range(60):
-        save()
-        if crowd.pump_until(lambda: crowd.fewest() > 0, timeout=0.5):
-            break
-    while crowd.pump(0.5):
-        pass
+    with Load(servers[0].handshake) as load:
+        for running in servers:
+            load.connect(CLIENTS // len(servers), running.port)
+        load.publish_by(saver(servers[0]))
+        load.reach_all()
+        return load.delays_of_last(SAMPLES)
 
 
 def _p99(delays: list[float]) -> float:

@@ -1,7 +1,8 @@
 """
 Measure all systems: ``python benchmarks/run.py``, or ``nox -s bench``.
 
-One core runs the server, another the load. Each round runs all systems, so that other
+One core runs the server, another the load, and a row in which the load was busy counts
+for nothing. Each round runs all systems, so that other
 work on the machine affects all of them. A row shows the median of its rounds.
 """
 
@@ -39,7 +40,7 @@ def main() -> None:
     os.sched_setaffinity(0, {LOAD_CORE})
     gc.disable()
     STORE.mkdir(exist_ok=True)
-    chosen = [s for s in SYSTEMS if options.only in f"{s.name} {s.layer}"]
+    chosen = [s for s in SYSTEMS if options.only in f"{s} {s.layer}"]
     with running_redis() as redis:
         results = _fan_out(chosen, redis, options)
         further = [*claims(results), *_further(redis, options.only)]
@@ -61,16 +62,19 @@ def _fan_out(
             try:
                 with _running(system, redis) as running:
                     row = measure(
-                        running, clients=options.clients, seconds=options.seconds
+                        running,
+                        clients=options.clients,
+                        seconds=options.seconds,
+                        compression=system.compression,
                     )
             except Skipped as reason:
-                print(f"{system.name:<28} skipped: {reason}")
+                print(f"{system!s:<42} skipped: {reason}")
                 continue
             except (OSError, RuntimeError) as error:
-                print(f"{system.name:<28} {system.layer:<7} failed: {error!r:.200}")
+                print(f"{system!s:<42} {system.layer:<7} failed: {error!r:.200}")
                 continue
             rows.setdefault(system, []).append(row)
-            print(f"{system.name:<28} {system.layer:<7} {_line(row)}", flush=True)
+            print(f"{system!s:<42} {system.layer:<7} {_line(row)}", flush=True)
     return {system: median(rounds) for system, rounds in rows.items()}
 
 
@@ -101,7 +105,7 @@ def _options() -> argparse.Namespace:
 
 
 def _line(row: Fanout) -> str:
-    return "  ".join(f"{f.name} {getattr(row, f.name):,.1f}" for f in fields(row))
+    return "  ".join(f"{f.name} {getattr(row, f.name):,.2f}" for f in fields(row))
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """
-The load: many WebSockets in one process, which counts messages fast.
+Many WebSockets in this process, whose data a test or a benchmark can look at.
 
 It uses raw sockets and ``epoll``, without an event loop. Frames are not parsed, but
 skipped by their length. A delivery takes five to six microseconds, including the
-kernel.
+kernel, which is more than a fast server needs: what a server can do is measured with
+:class:`benchmarks.load.Load`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Crowd", "Handshake"]
+__all__ = ["Crowd", "Handshake", "masked", "request"]
 
 #: Shorter payloads are answers and pings; messages are longer.
 MESSAGE_BYTES = 200
@@ -71,7 +72,7 @@ class Crowd:
         new = [self._open(port or self.port) for _ in range(count)]
         for frame, confirmation in self.handshake.frames:
             for client in new:
-                client.socket.sendall(_masked(frame))
+                client.socket.sendall(masked(frame))
             for client in new if confirmation else ():
                 self._await_confirmation(client, confirmation.encode())
         for client in new:
@@ -114,18 +115,7 @@ class Crowd:
     def _open(self, port: int) -> _Client:
         sock = socket.create_connection(("127.0.0.1", port), timeout=30)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        key = base64.b64encode(b"benchmark-client").decode()
-        lines = [
-            f"GET {self.handshake.path} HTTP/1.1",
-            f"Host: 127.0.0.1:{port}",
-            f"Origin: http://127.0.0.1:{port}",
-            "Upgrade: websocket",
-            "Connection: Upgrade",
-            f"Sec-WebSocket-Key: {key}",
-            "Sec-WebSocket-Version: 13",
-            *self.handshake.headers,
-        ]
-        sock.sendall("\r\n".join([*lines, "", ""]).encode())
+        sock.sendall(request(self.handshake.path, port, self.handshake.headers))
         answer = b""
         while b"\r\n\r\n" not in answer:
             chunk = sock.recv(4_096)
@@ -187,12 +177,12 @@ class Crowd:
 
     def _small(self, client: _Client, opcode: int, payload: bytes) -> None:
         if opcode == PING:
-            client.socket.send(_masked(payload, opcode=PONG))
+            client.socket.send(masked(payload, opcode=PONG))
         elif opcode == CLOSE:
             self.closed.append(int.from_bytes(payload[:2], "big"))
         for question, answer in self.handshake.answers:
             if payload == question:
-                client.socket.send(_masked(answer))
+                client.socket.send(masked(answer))
 
     def _drop(self, client: _Client) -> None:
         self._poll.unregister(client.socket)
@@ -200,7 +190,24 @@ class Crowd:
         client.socket.close()
 
 
-def _masked(payload: str | bytes, *, opcode: int = 0x1) -> bytes:
+def request(path: str, port: int, headers: Sequence[str]) -> bytes:
+    """Return the request that opens a WebSocket."""
+    key = base64.b64encode(b"benchmark-client").decode()
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: 127.0.0.1:{port}",
+        f"Origin: http://127.0.0.1:{port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Key: {key}",
+        "Sec-WebSocket-Version: 13",
+        *headers,
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def masked(payload: str | bytes, *, opcode: int = 0x1) -> bytes:
+    """Return one frame as clients send it."""
     # A mask of zeros leaves the payload unchanged.
     data = payload.encode() if isinstance(payload, str) else payload
     if len(data) < 126:

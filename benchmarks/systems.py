@@ -21,7 +21,6 @@ from benchmarks.processes import Server, free_port
 from benchmarks.sockets import Handshake
 
 __all__ = [
-    "FAST",
     "SYSTEMS",
     "Running",
     "Skipped",
@@ -68,6 +67,11 @@ class System:
     #: The layer of the rows to compare with: ``redis``, ``pubsub``, ``memory`` or none.
     layer: str
     start: Callable[[Path, str], Running]
+    #: Whether the clients offer to compress, as browsers do.
+    compression: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}, compression offered" if self.compression else self.name
 
 
 def _django(
@@ -76,21 +80,21 @@ def _django(
     def start(directory: Path, redis: str) -> Running:
         python, env = django_site(site, layer, directory, redis)
         page = page_of(python, env)
-        return start_site(site, command, directory, python, env, page)
+        return start_site(site, directory, python, env, page, command)
 
     return start
 
 
 def start_site(
     site: str,
-    command: list[str],
     directory: Path,
     python: Path,
     env: dict[str, str],
     page: dict[str, str],
+    command: list[str] | None = None,
 ) -> Running:
-    """Start a process of one of the Django sites."""
-    port = free_port()
+    """Start a process of one of the Django sites, by default on uvicorn."""
+    port, command = free_port(), command or _COMMANDS["uvicorn"]
     arguments = [part.format(port=port) for part in command]
     server = Server(
         [str(python), "-m", *arguments, "site_asgi:application"],
@@ -217,36 +221,59 @@ def _has_action_cable() -> bool:
     )
 
 
-_UVICORN = ["uvicorn", "--port", "{port}", "--log-level", "warning"]
-_UVICORN += ["--ws-per-message-deflate", "false", "--no-access-log"]
+_UVICORN = ["uvicorn", "--port", "{port}", "--log-level", "warning", "--no-access-log"]
 # Between two phases, the publisher is silent for longer than the default allows.
 _UVICORN += ["--timeout-keep-alive", "120"]
-FAST = [*_UVICORN, "--ws", "turbo.server:WebSocketProtocol"]
-_DAPHNE = ["daphne", "-p", "{port}", "-v", "0"]
+_COMMANDS = {
+    "uvicorn": _UVICORN,
+    "Daphne": ["daphne", "-p", "{port}", "-v", "0"],
+    "Hypercorn": [
+        *("hypercorn", "--bind", "127.0.0.1:{port}", "--log-level", "warning"),
+        *("--worker-class", "uvloop", "--keep-alive", "120"),
+    ],
+    "Granian": [
+        "granian",
+        "--interface",
+        "asgi",
+        "--port",
+        "{port}",
+        "--no-access-log",
+    ],
+}
 _SOCKETIO = Handshake(
     path="/socket.io/?EIO=4&transport=websocket",
     frames=(("40", "40{"), ('42["subscribe"]', '42["subscribed"]')),
     answers=((b"2", "3"),),
 )
 _WS = Handshake(path="/", frames=(("{}", "subscribed"),))
-
 _LAYERS = ("memory", "pubsub", "redis")
+
+
+def _ours(server: str, layer: str = "memory", *, compression: bool = False) -> System:
+    start = _django("ours", layer, _COMMANDS[server])
+    return System(f"turbo on {server}", layer, start, compression)
+
+
+def _turbo_django(server: str, layer: str) -> System:
+    start = _django("turbo_django", layer, _COMMANDS[server])
+    return System(f"turbo-django on {server}", layer, start)
+
 
 SYSTEMS: tuple[System, ...] = (
     System("nginx + nchan", "", start_nchan),
+    System("nginx + nchan", "", start_nchan, compression=True),
     System("Node ws", "", _node("ws.cjs", _WS, "ws", "socket.io")),
     System("socket.io", "", _node("socketio.cjs", _SOCKETIO, "ws", "socket.io")),
     System("Action Cable", "", _cable),
+    *(_ours("uvicorn", layer) for layer in _LAYERS),
+    _ours("uvicorn", compression=True),
+    *(_ours("Daphne", layer) for layer in _LAYERS),
+    _ours("Daphne", compression=True),
+    _ours("Hypercorn"),
+    _ours("Granian"),
     *(
-        System(f"{name} on {server}", layer, _django(site, layer, command))
-        for site, name, servers in (
-            ("ours", "turbo", ("fast path", "uvicorn", "Daphne")),
-            ("turbo_django", "turbo-django", ("uvicorn", "Daphne")),
-        )
-        for server in servers
+        _turbo_django(name, layer)
+        for name in ("uvicorn", "Daphne")
         for layer in _LAYERS
-        for command in [
-            {"fast path": FAST, "uvicorn": _UVICORN, "Daphne": _DAPHNE}[server]
-        ]
     ),
 )

@@ -50,4 +50,7 @@ def _layer(kind: str, url: str) -> dict[str, Any]:
 CHANNEL_LAYERS = {
     "default": _layer(os.environ["BENCH_LAYER"], os.environ.get("BENCH_REDIS", ""))
 }
+# All clients are one user.
+_UNLIMITED = ("FRAMES", "NAMES", "TESTS", "REPLAY_BYTES", "SUBSCRIPTIONS", "WAITING")
+TURBO = {"USER_LIMITS": dict.fromkeys(_UNLIMITED)}
 LOGGING = {"version": 1, "root": {"level": "WARNING"}}
