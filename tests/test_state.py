@@ -83,6 +83,7 @@ KEPT: dict[str, str] = {
     "bindings.cache.registry:_classes": "the bindings that are declared",
     "bindings.consumers:_classes": "consumers, for the checks",
     "changes.watchlist:watchlist": "what watches which model",
+    "connections.transports:finders": "how servers are recognised",
     "delivery.recorders:_recorders": "who records broadcasts in tests",
     "observers.events.observed_models:_sources": "the models that are observed",
     "observers.events.observed_models:_lock": "owns the models that are observed",
@@ -109,6 +110,9 @@ KEPT: dict[str, str] = {
     "streams.emitter:_refresh": "the element of a refresh",
     "streams.model_streams:_takes_keywords": "signatures of hooks",
     "server.daphne:_controlled": "a class derived from another",
+    "server.uvicorn_transport:_deflate": "a compression, for all clients alike",
+    "server.uvicorn_transport:_say_unknown": "what was logged once",
+    "streams.html:_opening": "opening tags, checked once",
     # What limits or is owed; none of it can be asked for again.
     "connections.budgets:_accounts": "what each user has spent",
     "connections.budgets:_many": "when accounts are looked through",

@@ -15,8 +15,10 @@ from turbo.checks.peers import check_peers
 from turbo.checks.setup import check_reach, check_setup
 from turbo.checks.streams import check_permissions, check_streams
 from turbo.connections.revocation import recheck, revoke, revoke_session
+from turbo.connections.transports import finders
 from turbo.http.page_start import note_since
 from turbo.server.daphne import install as install_in_daphne
+from turbo.server.uvicorn_transport import find as find_in_uvicorn
 from turbo.streams.registry import autodiscover
 
 __all__ = ["TurboConfig"]
@@ -41,6 +43,8 @@ class TurboConfig(AppConfig):
             user_logged_out.connect(_logged_out, dispatch_uid="turbo.logout")
             watch(_user_model(), _user_changed)
         install_in_daphne()
+        if find_in_uvicorn not in finders:
+            finders.append(find_in_uvicorn)
         autodiscover()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from channels.sessions import InstanceSessionWrapper
 from django.test import override_settings
 
@@ -268,3 +270,132 @@ async def test_abort_is_for_servers_that_can() -> None:
     send_buffer(Server().send)[0].abort()
 
     assert pipe.aborted
+
+
+class Kernel(Pipe):
+    """A server with a real socket, whose other end reads what was written to it."""
+
+    def __init__(self) -> None:
+        super().__init__(room=1_000)
+        self.ours, self.theirs = socket.socketpair()
+        self.ours.setblocking(False)
+        self.theirs.setblocking(False)
+        self.pipe = self
+        self.descriptor = self.ours.fileno()
+        self.below = 200
+        self.waiting = b""
+        self.is_lost = False
+
+    def is_closing(self) -> bool:
+        return self.is_lost
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.waiting)
+
+    def write_rest(self, data: bytes) -> bool:
+        self.waiting += data
+        return False
+
+    def flush(self) -> None:
+        """Send what waits, as a server does when its loop says that it can."""
+        sent = self.ours.send(self.waiting)
+        self.waiting = self.waiting[sent:]
+        if not self.waiting:
+            self.resume()
+
+    def read(self) -> bytes:
+        try:
+            return self.theirs.recv(1_000_000)
+        except BlockingIOError:
+            return b""
+
+
+@pytest.fixture
+def kernel() -> Iterator[Kernel]:
+    kernel = Kernel()
+    yield kernel
+    kernel.ours.close()
+    kernel.theirs.close()
+
+
+async def test_a_frame_goes_into_the_socket_at_once(kernel: Kernel) -> None:
+    box, _ = send_buffer(kernel.send, transport=kernel)
+
+    box.put(Frame("a"))
+
+    assert (kernel.read(), kernel.sent) == (b"\x81\x01a", [])
+
+
+async def test_what_the_kernel_does_not_take_keeps_its_place(kernel: Kernel) -> None:
+    """All that was put arrives, each byte once and in order, however slowly it goes."""
+    box, slow = send_buffer(kernel.send, limit=1_000_000, transport=kernel)
+    frames = [Frame(f"{number:04}" * 45) for number in range(3_000)]
+
+    for frame in frames:
+        box.put(frame)
+    assert box.is_blocked
+    read = b""
+    while kernel.waiting or box.waiting:
+        read += kernel.read()
+        kernel.flush()
+
+    assert read + kernel.read() == b"".join(frame.websocket for frame in frames)
+    assert (slow, kernel.sent) == ([], [])
+
+
+async def test_nothing_overtakes_what_waits_in_the_server(kernel: Kernel) -> None:
+    box, _ = send_buffer(kernel.send, transport=kernel)
+    kernel.waiting = b"ping"
+
+    box.put(Frame("a"))
+
+    assert (kernel.read(), kernel.sent) == (b"", ["a"])
+
+
+async def test_larger_frames_are_left_to_the_transport(kernel: Kernel) -> None:
+    """Which may compress them."""
+    box, _ = send_buffer(kernel.send, transport=kernel)
+
+    box.put(Frame("a" * 200))
+
+    assert (kernel.read(), kernel.sent) == (b"", ["a" * 200])
+
+
+async def test_a_descriptor_that_may_be_of_another_is_not_written_to(
+    kernel: Kernel,
+) -> None:
+    box, _ = send_buffer(kernel.send, transport=kernel)
+    kernel.is_lost = True
+
+    box.put(Frame("a"))
+
+    assert kernel.read() == b""
+
+
+async def test_a_broken_socket_is_found_by_the_server(kernel: Kernel) -> None:
+    box, _ = send_buffer(kernel.send, transport=kernel)
+    kernel.theirs.close()
+
+    box.put(Frame("a"))
+
+    assert kernel.waiting == b"\x81\x01a"
+
+
+async def test_what_stands_between_sees_frames_of_a_socket(kernel: Kernel) -> None:
+    server = Server()
+    box, _ = send_buffer(server.send, transport=kernel)
+
+    box.put(Frame("a"))
+
+    assert (server.sent, kernel.read()) == (["a"], b"")
+
+
+async def test_after_the_end_nothing_goes_into_the_socket(kernel: Kernel) -> None:
+    box, _ = send_buffer(kernel.send, transport=kernel)
+
+    box.shut()
+    box.put(Frame("a"))
+    await box.close()
+    box.put(Frame("b"))
+
+    assert (kernel.read(), kernel.sent) == (b"", [])

@@ -409,7 +409,7 @@ class Forgetful(MemoryReplay):
     """A log that does not know whether it has stored the messages before."""
 
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
-        gaps = [replace(item, data=None) for item in appends]
+        gaps = [item._replace(data=None) for item in appends]
         return [replace(place, is_gap=True) for place in await super().append(gaps)]
 
 

@@ -239,17 +239,17 @@ def test_what_stands_between_sees_every_frame(server: WebServer, visit: Visit) -
 
 @pytest.mark.parametrize("path", ["/ws/", "/behind/"])
 def test_nothing_stands_between_of_ourselves(
-    controlled: WebServer, path: str, visit: Visit
+    server: WebServer, path: str, visit: Visit
 ) -> None:
     """Nor of Channels: ``get_application()`` logs the user in for other consumers."""
-    before = standing(controlled)
-    client = visit(controlled, path)
+    before = standing(server)
+    client = visit(server, path)
     for _ in range(10):
         client.send(type="ping")
     answers = [client.receive() for _ in range(10)]
 
     assert answers == [b'{"type":"pong"}'] * 10
-    assert standing(controlled)["direct"] - before["direct"] == 10
+    assert standing(server)["direct"] - before["direct"] == 10
 
 
 def test_a_frame_is_measured_before_it_is_inflated(

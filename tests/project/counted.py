@@ -14,9 +14,11 @@ from typing import Any
 from django.urls import path
 
 from turbo.asgi import get_application
+from turbo.connections import transports
 from turbo.consumers import TurboStreamsConsumer
 from turbo.delivery.frame import Frame
 from turbo.delivery.hub import get_hub
+from turbo.server.uvicorn_transport import find as find_in_uvicorn
 from turbo.typing import ASGIApplication, Message, Receive, Scope, Send
 
 #: Connections that nothing can be sent to.
@@ -61,7 +63,9 @@ def counted(application: ASGIApplication) -> ASGIApplication:
         extensions = scope.get("extensions", {})
         if transport := extensions.get("turbo.transport"):
             extensions["turbo.transport"] = CountedTransport(transport)
-        elif scope["type"] == "websocket":
+        elif (
+            scope["type"] == "websocket" and not transports.transport_of(scope, send)[0]
+        ):
             send = watched(send)
         await application(scope, receive, send)
 
@@ -132,6 +136,11 @@ def patterns() -> list[Any]:
             finally:
                 running.discard(key)
 
+        @action()
+        async def both(self, **kwargs: Any) -> tuple[Any, int]:
+            await self.send(bytes_data=b"bytes and more bytes" * 200)
+            return ["text and more text"] * 200, 200
+
     streams: Any = TurboStreamsConsumer.as_asgi()
     return [
         path("seen/", seeing(streams)),
@@ -140,5 +149,12 @@ def patterns() -> list[Any]:
     ]
 
 
+def found(send: Send) -> Any:
+    """Find the transport of a server that is known, and count what it writes."""
+    transport = find_in_uvicorn(send)
+    return transport and CountedTransport(transport)
+
+
 _project = get_application()  # sets Django up
+transports.finders[:] = [found]
 application = counted(get_application(patterns()))

@@ -245,58 +245,63 @@ def test_abort_drops_the_connection(
 
 
 class Tcp(Transport):
-    """Twisted's own TCP transport, as far as it is used, and the kernel behind it."""
+    """Twisted's own TCP transport, as far as it is used."""
 
-    def __init__(self, takes: Any = 1_000) -> None:
+    connected = True
+    dataBuffer = b""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.dataBuffer = b""
         self._tempDataBuffer: list[bytes] = []
-        self.takes = takes
-        self.sent: list[bytes] = []
 
-    def writeSomeData(self, data: bytes) -> Any:
-        if not isinstance(self.takes, int):
-            return self.takes
-        self.sent.append(data[: self.takes])
-        return min(self.takes, len(data))
+    def writeSomeData(self, data: bytes) -> int:
+        raise NotImplementedError
+
+    def fileno(self) -> int:
+        return 7
 
 
-def over_tcp(protocol: Protocol, tcp: Tcp) -> DaphneTransport:
-    protocol.transport = tcp
+@pytest.fixture
+def over_tcp(protocol: Protocol) -> DaphneTransport:
+    protocol.transport = Tcp()
     return DaphneTransport(protocol)
 
 
-def test_what_the_kernel_takes_is_not_left_to_the_loop(protocol: Protocol) -> None:
-    tcp = Tcp()
-
-    over_tcp(protocol, tcp).write(Frame("a"))
-
-    assert (tcp.sent, tcp.written) == ([b"\x81\x01a"], [])
-
-
-@pytest.mark.parametrize(
-    ("takes", "rest"),
-    [(2, b"a"), (0, b"\x81\x01a"), (-1, b"\x81\x01a"), (OSError(), b"\x81\x01a")],
-)
-def test_what_the_kernel_does_not_take_waits(
-    protocol: Protocol, takes: Any, rest: bytes
+def test_frames_may_go_into_the_socket_while_it_is_open(
+    protocol: Protocol, over_tcp: DaphneTransport
 ) -> None:
-    """And a connection that is lost is found out by the loop."""
-    tcp = Tcp(takes)
+    assert (over_tcp.pipe, over_tcp.descriptor) == (over_tcp, 7)
+    assert (over_tcp.is_closing(), over_tcp.get_write_buffer_size()) == (False, 0)
 
-    over_tcp(protocol, tcp).write(Frame("a"))
+    protocol.transport.connected = False
+    assert over_tcp.is_closing()
 
-    assert tcp.written == [rest]
+    protocol.transport.connected, protocol.state = True, protocol.STATE_CLOSING
+    assert over_tcp.is_closing()
 
 
 @pytest.mark.parametrize("held", [{"dataBuffer": b"x"}, {"_tempDataBuffer": [b"x"]}])
-def test_nothing_overtakes_what_waits(protocol: Protocol, held: dict[str, Any]) -> None:
-    tcp = Tcp()
-    vars(tcp).update(held)
+def test_what_waits_in_twisted_is_known(
+    protocol: Protocol, over_tcp: DaphneTransport, held: dict[str, Any]
+) -> None:
+    vars(protocol.transport).update(held)
 
-    over_tcp(protocol, tcp).write(Frame("a"))
+    assert over_tcp.get_write_buffer_size() == 1
 
-    assert (tcp.sent, tcp.written) == ([], [b"\x81\x01a"])
+
+async def test_what_the_kernel_does_not_take_is_left_to_twisted(
+    protocol: Protocol, over_tcp: DaphneTransport
+) -> None:
+    assert over_tcp.write_rest(b"rest")
+    over_tcp.pauseProducing()
+
+    assert not over_tcp.write_rest(b"more")
+    assert protocol.transport.written == [b"rest", b"more"]
+
+
+def test_with_tls_twisted_writes_everything(transport: DaphneTransport) -> None:
+    """Its transport is none of a socket, though it forwards the attributes of one."""
+    assert transport.pipe is None
 
 
 RUNSERVER = """

@@ -70,9 +70,8 @@ def secure(
             server = request.getfixturevalue("daphne")(project, "-e", endpoint)
             yield server, port
         else:
-            fast = ("--ws", "turbo.server:WebSocketProtocol", "--loop", request.param)
-            tls = ("--ssl-keyfile", pem, "--ssl-certfile", pem)
-            server = request.getfixturevalue("uvicorn")(project, *fast, *tls)
+            tls = ("--loop", request.param, "--ssl-keyfile", pem, "--ssl-certfile", pem)
+            server = request.getfixturevalue("uvicorn")(project, *tls)
             yield server, server.port
         shut_down(5)
 

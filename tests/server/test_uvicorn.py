@@ -1,4 +1,8 @@
-"""The fast path on a real server: the same protocol, whatever the client negotiated."""
+"""
+Frames that are written to uvicorn's transports, with and without the class of ours.
+
+The protocol is the same, whatever the client has negotiated.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +21,25 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 
 import turbo
 from tests.support.clients import connect
+from tests.support.hostile import standing
 from tests.support.servers import PATIENCE, Uvicorn
 from tests.testapp.streams import Announcements
 from turbo.delivery.broadcast import shut_down
 
 LONG = "<b>long</b> " * 1_000
+OURS = ("--ws", "turbo.server:WebSocketProtocol")
+APPLICATION = "tests.project.counted:application"
 
 
-@pytest.fixture(params=["uvloop", "asyncio"])
+@pytest.fixture(
+    params=[
+        pytest.param(("--loop", "uvloop"), id="uvloop"),
+        pytest.param(("--loop", "asyncio"), id="asyncio"),
+        pytest.param(("--ws", "wsproto"), id="wsproto"),
+        pytest.param((*OURS, "--loop", "uvloop"), id="ours on uvloop"),
+        pytest.param((*OURS, "--loop", "asyncio"), id="ours on asyncio"),
+    ]
+)
 def server(
     request: pytest.FixtureRequest,
     valkey: Any,
@@ -33,8 +48,7 @@ def server(
 ) -> Any:
     project = make_project("redis")
     with override_settings(CHANNEL_LAYERS=project.settings["CHANNEL_LAYERS"]):
-        fast = ("--ws", "turbo.server:WebSocketProtocol", "--loop", request.param)
-        yield uvicorn(project, *fast)
+        yield uvicorn(project, *request.param, application=APPLICATION)
         shut_down(5)
 
 
@@ -82,10 +96,25 @@ async def test_short_and_long_messages_arrive_whatever_was_negotiated(
         heard = [[(await receive(s))["data"] for _ in range(4)] for s in sockets]
 
         negotiated = [len(socket.protocol.extensions) for socket in sockets]
+        written = await asyncio.to_thread(standing, server)
 
     assert heard == [heard[0]] * 4
     assert "short" in heard[0][0]
     assert negotiated == [0, 1, 1, 1]
+    # Those above, and that each is subscribed.
+    assert written["direct"] == 4 * (4 + 1)
+
+
+async def test_bytes_and_long_texts_by_turns(server: Uvicorn) -> None:
+    """Some are compressed by uvicorn and some by us; each is read without the other."""
+    origin: Any = server.url
+    async with connect(f"{server.ws_url}/working/", origin=origin) as socket:
+        for number in range(5):
+            await socket.send(json.dumps({"action": "both", "request_id": number}))
+            whole = [await asyncio.wait_for(socket.recv(), PATIENCE) for _ in range(2)]
+
+            assert whole[0] == b"bytes and more bytes" * 200
+            assert json.loads(whole[1])["data"] == ["text and more text"] * 200
 
 
 async def test_a_fragmented_message_and_a_ping_in_between(server: Uvicorn) -> None:
@@ -98,6 +127,8 @@ async def test_a_fragmented_message_and_a_ping_in_between(server: Uvicorn) -> No
         await (await socket.ping())
         yield '"ping"}'
 
+    if "wsproto" in server.command:
+        pytest.skip("uvicorn breaks such a connection itself")
     async with subscribed(server) as socket:
         await socket.send(pieces())
 

@@ -7,64 +7,48 @@ because the client does not read, the rest of it becomes a task, and later frame
 in a queue of at most ``QUEUE_BYTES``. If there are more, the subscriber counts as slow
 and is closed.
 
-Frames are written directly to a server with the extension ``turbo.transport``, which
-reports when its buffer is full, when there is room again, and when the client has gone.
-If middleware has replaced the server's ``send`` with its own, frames go through that,
-so that the middleware sees them.
+Frames are written directly to the transport of a server that has one, which reports
+when its buffer is full and when there is room again: see
+:mod:`turbo.connections.transports`. If middleware has replaced the server's ``send``
+with its own, frames go through that, so that the middleware sees them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable, Generator
 from functools import partial
 from types import coroutine
-from typing import Any, Protocol
-
-from channels.sessions import InstanceSessionWrapper
+from typing import Any, cast
 
 from turbo.conf import get_settings
+from turbo.connections.transports import (
+    Pipe,
+    SocketTransport,
+    inmost,
+    transport_of,
+)
 from turbo.delivery.frame import Frame
 from turbo.typing import Message, Scope, Send
 
-__all__ = ["SendBuffer", "Transport"]
-
-
-class Transport(Protocol):
-    """
-    The object that a server puts at ``scope["extensions"]["turbo.transport"]``.
-
-    ``write`` takes a frame at once and returns whether there is room for another one.
-    If there is none, the callback of ``on_room`` is called as soon as there is.
-    """
-
-    #: The server's own ``send``.
-    send: Send
-
-    def write(self, frame: Frame) -> bool:
-        """Write one text frame."""
-
-    def on_room(self, callback: Callable[[], None]) -> None:
-        """Call ``callback()`` whenever the buffer has drained."""
-
-    def on_lost(self, callback: Callable[[], None]) -> None:
-        """Call ``callback()`` when the connection is lost."""
-
-    def abort(self) -> None:
-        """Drop the connection and the content of its buffer."""
+__all__ = ["SendBuffer"]
 
 
 class SendBuffer:
     """The outgoing frames of one subscriber."""
 
     __slots__ = (
+        "_below",
         "_blocked",
         "_bytes",
         "_closed",
+        "_descriptor",
         "_direct",
         "_limit",
         "_on_slow",
+        "_pipe",
         "_queue",
         "_room",
         "_send",
@@ -72,6 +56,7 @@ class SendBuffer:
         "_transport",
         "_write",
         "on_lost",
+        "tells_of_loss",
     )
 
     def __init__(
@@ -81,18 +66,23 @@ class SendBuffer:
         *,
         on_slow: Callable[[], None],
     ) -> None:
-        extensions: dict[str, Any] = scope.get("extensions") or {}
-        transport: Transport | None = extensions.get("turbo.transport")
+        transport, is_offered = transport_of(scope, send)
         self._send = send
         self._limit = get_settings().queue_bytes
         self._on_slow = on_slow
         self._transport = transport
         self._write: Callable[[Frame], bool] | None = None
-        if transport is not None and _inmost(send) == transport.send:
+        if transport is not None and inmost(send) == transport.send:
             self._write = transport.write
-        # The transport's write, while the buffer is open and there is room. This is one
-        # look-up, because nearly every frame takes this way.
-        self._direct: Callable[[Frame], bool] | None = self._write
+        #: Whether ``on_lost`` is called when the client has gone.
+        self.tells_of_loss = is_offered and self._write is not None
+        # The transport's write, and the pipe of its socket, while the buffer is open
+        # and there is room. Nearly every frame goes there, with few look-ups.
+        self._direct: Callable[[Frame], bool] | None = None
+        self._pipe: Pipe | None = None
+        self._descriptor: int = getattr(transport, "descriptor", 0)
+        self._below: int = getattr(transport, "below", 0)
+        self._go_direct()
         #: Called when the server reports that the client has gone.
         self.on_lost: Callable[[], None] | None = None
         # Most connections never need the next three.
@@ -105,13 +95,26 @@ class SendBuffer:
         if transport is not None:
             is_direct = self._write is not None
             transport.on_room(self._drain if is_direct else _nothing)
-            if is_direct:
+            if self.tells_of_loss:
                 transport.on_lost(self._lose)
 
     def put(self, frame: Frame) -> None:
         """Send ``frame`` after those that wait; this never blocks or raises."""
-        direct = self._direct
-        if direct is not None:
+        pipe = self._pipe
+        if (
+            pipe is not None
+            and frame.size < self._below
+            and not pipe.get_write_buffer_size()
+            and not pipe.is_closing()
+        ):
+            data = frame.websocket
+            try:
+                sent = os.write(self._descriptor, data)
+            except OSError:  # full; or broken, which the server will find
+                sent = 0
+            if sent < len(data):
+                self._write_rest(data[sent:])
+        elif (direct := self._direct) is not None:
             if not direct(frame):
                 self._block()
         elif self._closed:
@@ -134,11 +137,6 @@ class SendBuffer:
         return self._blocked
 
     @property
-    def tells_of_loss(self) -> bool:
-        """Return whether ``on_lost`` is called when the client has gone."""
-        return self._write is not None
-
-    @property
     def waiting(self) -> int:
         """Return the size of the waiting frames."""
         return self._bytes
@@ -151,7 +149,7 @@ class SendBuffer:
     def shut(self) -> None:
         """Take no more frames, and drop those that wait."""
         self._closed = True
-        self._direct = None
+        self._direct = self._pipe = None
         self._queue = None
         self._bytes = 0
 
@@ -167,6 +165,16 @@ class SendBuffer:
         """Drop the connection, if the server supports this."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _go_direct(self) -> None:
+        self._direct = self._write
+        if self._write is not None:
+            self._pipe = getattr(self._transport, "pipe", None)
+
+    def _write_rest(self, data: bytes) -> None:
+        transport = cast("SocketTransport", self._transport)
+        if not transport.write_rest(data):
+            self._block()
 
     def _keep(self, frame: Frame) -> None:
         if self._queue is None:
@@ -217,22 +225,15 @@ class SendBuffer:
 
     def _block(self) -> None:
         self._blocked = True
-        self._direct = None
+        self._direct = self._pipe = None
 
     def _unblock(self) -> None:
         self._blocked = False
         if not self._closed:
-            self._direct = self._write
+            self._go_direct()
         if self._room is not None:
             self._room.set()
             self._room = None
-
-
-def _inmost(send: Send) -> Send:
-    """Return ``send`` without Channels' session wrappers, which act on HTTP only."""
-    while getattr(send, "__func__", None) is InstanceSessionWrapper.send:
-        send = send.__self__.real_send  # type: ignore[attr-defined]
-    return send
 
 
 def _nothing() -> None:

@@ -1,7 +1,9 @@
 """
-A WebSocket protocol for uvicorn that writes prepared frames directly to transports.
+Frames that are written directly to the transports of servers.
 
-Name it on the command line; nothing else changes::
+Under uvicorn and Daphne this needs no configuration. A WebSocket protocol for uvicorn
+also controls what is read, against hostile clients. Name it on the command line;
+nothing else changes::
 
     uvicorn config.asgi:application --ws turbo.server:WebSocketProtocol
 """

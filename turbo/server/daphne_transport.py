@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from turbo.delivery.frame import Frame
 from turbo.server.read_control import ReadControl, largest_frame
@@ -25,22 +26,28 @@ class DaphneTransport:
         "_bytes",
         "_callback",
         "_frames",
-        "_is_socket",
         "_lost",
+        "_open",
         "_protocol",
         "_receive",
         "_room",
         "_send",
         "_transport",
+        "below",
+        "descriptor",
         "has_room",
         "read_control",
     )
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
+        self._open = protocol.STATE_OPEN
         self._transport = protocol.transport
         # Checks the class, because TLS forwards attributes to the underlying socket.
-        self._is_socket = hasattr(type(self._transport), "writeSomeData")
+        is_socket = hasattr(type(self._transport), "writeSomeData") and os.name != "nt"
+        #: What a :class:`~turbo.connections.transports.SocketTransport` has.
+        self.descriptor: int = self._transport.fileno() if is_socket else 0
+        self.below = sys.maxsize
         self._callback: Callable[[], None] | None = None
         self._lost: Callable[[], None] | None = None
         self._room: asyncio.Event | None = None
@@ -74,7 +81,7 @@ class DaphneTransport:
 
     def is_open(self) -> bool:
         """Return whether no side has begun to close."""
-        return bool(self._protocol.state == self._protocol.STATE_OPEN)
+        return bool(self._protocol.state == self._open)
 
     def is_held(self) -> bool:
         """Return whether the client has to wait."""
@@ -113,26 +120,31 @@ class DaphneTransport:
     def write(self, frame: Frame) -> bool:
         """Write one text frame; return whether there is room for another."""
         if self.is_open():
-            self._write(frame.websocket)
+            self._transport.write(frame.websocket)
         return self.has_room
 
-    def _write(self, data: bytes) -> None:
-        """
-        Write data at once if the buffer is empty.
+    # Twisted would first watch the socket and write in the loop's next iteration, which
+    # costs three times as much. So frames go into the socket while nothing waits, and
+    # Twisted still writes data that the kernel does not take, and data for TLS.
 
-        Twisted would first watch the socket and write in the loop's next iteration,
-        which costs three times as much. Twisted still writes data that the kernel does
-        not take, data for TLS, and data for a broken socket, which it then detects.
-        """
+    @property
+    def pipe(self) -> Self | None:
+        """What the server knows of the socket, if data go into it as they are."""
+        return self if self.descriptor else None
+
+    def is_closing(self) -> bool:
+        """Return whether the socket is closed, or a close frame was sent."""
+        return not self._transport.connected or self._protocol.state != self._open
+
+    def get_write_buffer_size(self) -> int:
+        """Return how much Twisted keeps for the kernel to take it."""
         transport = self._transport
-        if not self._is_socket or transport._tempDataBuffer or transport.dataBuffer:
-            transport.write(data)
-            return
-        sent = transport.writeSomeData(data)
-        if not isinstance(sent, int) or sent < 0:
-            transport.write(data)
-        elif sent < len(data):
-            transport.write(data[sent:])
+        return len(transport.dataBuffer) + len(transport._tempDataBuffer)
+
+    def write_rest(self, data: bytes) -> bool:
+        """Write what the kernel did not take; return whether there is room for more."""
+        self._transport.write(data)
+        return self.has_room
 
     def on_room(self, callback: Callable[[], None]) -> None:
         """Call ``callback()`` whenever the buffer has drained."""

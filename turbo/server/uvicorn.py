@@ -1,8 +1,7 @@
 """
 uvicorn's WebSocket protocol with the extension ``turbo.transport`` in the scope.
 
-Each frame is encoded once, and all connections get the same bytes. uvicorn does
-everything else: the handshake, pings, closing, and ASGI's own ``send``.
+uvicorn does everything else: the handshake, pings, closing, and ASGI's own ``send``.
 :class:`~turbo.server.read_control.ReadControl` decides when the socket is read.
 """
 
@@ -15,16 +14,12 @@ from typing import Any, cast
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame as WireFrame
-from websockets.frames import Opcode
-from websockets.protocol import OPEN
 
-from turbo.delivery.frame import Frame
 from turbo.server.read_control import ReadControl, largest_frame
+from turbo.server.uvicorn_transport import DirectTransport
 
-__all__ = ["CompressingTransport", "DirectTransport", "WebSocketProtocol"]
+__all__ = ["OfferedTransport", "WebSocketProtocol"]
 
-#: Characters from which a frame is worth compressing.
-COMPRESS_FROM = 1_024
 #: Seconds for a client to read the last frames.
 GRACE = 2.0
 #: The close code for text that is not UTF-8.
@@ -46,22 +41,18 @@ _DEFLATE = ServerPerMessageDeflateFactory(
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One connection: ``uvicorn --ws turbo.server:WebSocketProtocol``."""
 
-    _direct: DirectTransport | None = None
+    _direct: OfferedTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over the connection from uvicorn's HTTP protocol."""
         super().connection_made(transport)
         self._read_control = ReadControl(self)
-        # There is room if the buffer is empty: then data go directly to the kernel.
-        # With TLS, an empty buffer would already reach a limit of 0.
-        self.transport.set_write_buffer_limits(high=1, low=0)
         if self.conn.available_extensions:
             self.conn.available_extensions = [_DEFLATE]
 
     def run_asgi(self) -> Coroutine[Any, Any, None]:
         """Run the application, with the extension in its scope."""
-        kind = CompressingTransport if self.conn.extensions else DirectTransport
-        self._direct = kind(self)
+        self._direct = OfferedTransport(self)
         extensions = cast("dict[str, Any]", self.scope["extensions"])
         extensions["turbo.transport"] = self._direct
         return super().run_asgi()
@@ -95,8 +86,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def pause_writing(self) -> None:
         """Note that the transport's buffer is full, and stop reading."""
         super().pause_writing()
-        if self._direct is not None:
-            self._direct.has_room = False
         self._read_control.go_on()
 
     def resume_writing(self) -> None:
@@ -108,8 +97,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.pong_timer = self.loop.call_later(
                 self.ping_timeout, self.keepalive_timeout
             )
-        if self._direct is not None:
-            self._direct.make_room()
         self._read_control.go_on()
 
     async def send(self, message: Any) -> None:
@@ -193,57 +180,21 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.transport.abort()
 
 
-class DirectTransport:
+class OfferedTransport(DirectTransport):
     """The object at ``scope["extensions"]["turbo.transport"]``."""
 
-    __slots__ = (
-        "_callback",
-        "_connection",
-        "_lost",
-        "_transport",
-        "_write",
-        "has_room",
-        "send",
-    )
+    __slots__ = ("_lost",)
 
     def __init__(self, protocol: WebSocketProtocol) -> None:
-        self._transport = protocol.transport
-        self._connection = protocol.conn
-        self._write = protocol.transport.write
-        self._callback: Callable[[], None] | None = None
+        super().__init__(protocol)
         self._lost: Callable[[], None] | None = None
-        self.send = protocol.send
-        self.has_room = True
-
-    def write(self, frame: Frame) -> bool:
-        """Write one text frame; return whether there is room for another."""
-        if self._connection.state is OPEN:
-            self._write(frame.websocket)
-        return self.has_room
-
-    def on_room(self, callback: Callable[[], None]) -> None:
-        """Call ``callback()`` whenever the buffer has drained."""
-        self._callback = callback
 
     def on_lost(self, callback: Callable[[], None]) -> None:
         """Call ``callback()`` when the connection is lost."""
         self._lost = callback
 
-    def abort(self) -> None:
-        """Drop the connection and the content of its buffer."""
-        self._transport.abort()
-
-    def make_room(self) -> None:
-        """Note that the buffer has drained, and call the callback."""
-        self.has_room = True
-        if self._callback is not None:
-            self._callback()
-
     def lose(self) -> None:
-        """Note that the connection is lost; later frames are dropped."""
-        self._write = _forget
-        self.has_room = True
-        self._callback = None
+        """Note that the connection is lost."""
         if self._lost is not None:
             self._lost()
 
@@ -251,38 +202,9 @@ class DirectTransport:
         """Set the limit of inflated frames to that of this package's consumers."""
         if self._callback is None:
             return  # another application serves this socket
-        limit, given = largest_frame(), self._connection.max_message_size
-        self._connection.max_message_size = min(limit, given or limit)
+        connection = self._protocol.conn
+        limit, given = largest_frame(), connection.max_message_size
+        connection.max_message_size = min(limit, given or limit)
         # The parser already waits for a frame with the old limit; feed it one.
-        self._connection.receive_data(EMPTY_PONG)
-        self._connection.events_received()
-
-
-class CompressingTransport(DirectTransport):
-    """A transport for clients with compression; it compresses longer frames."""
-
-    __slots__ = ()
-
-    def write(self, frame: Frame) -> bool:
-        """Write one text frame; return whether there is room for another."""
-        if frame.size < COMPRESS_FROM:
-            return super().write(frame)
-        if self._connection.state is OPEN:
-            self._write(self._compressed(frame))
-        return self.has_room
-
-    def _compressed(self, frame: Frame) -> bytes:
-        extensions = self._connection.extensions
-
-        def encode(text: str) -> bytes:
-            whole = WireFrame(Opcode.TEXT, text.encode(errors="replace"))
-            return whole.serialize(mask=False, extensions=extensions)
-
-        # Clients can only differ in the size of the window that they negotiated.
-        bits = tuple(getattr(item, "local_max_window_bits", 0) for item in extensions)
-        encoded: bytes = frame.wire(("websocket", *bits), encode)
-        return encoded
-
-
-def _forget(data: object) -> None:
-    """Drop data for a lost connection."""
+        connection.receive_data(EMPTY_PONG)
+        connection.events_received()
