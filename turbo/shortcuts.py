@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from django.http import HttpRequest, HttpResponse
@@ -96,7 +95,7 @@ class TurboRender(Verbs["TurboRender"]):
         if self._content is None or action in CONTENTLESS:
             return super()._prepare(action, content, place)
         if content.given() == ("template",) and place.id is place.selector is None:
-            content, place = Content(), replace(place, selector=content.template)
+            content, place = Content(), place._replace(selector=content.template)
         if content.given():
             raise ContentError(action, ("rendered content", *content.given()))
         return Content(html=self._content), place

@@ -249,7 +249,10 @@ def open_transactions() -> list[BaseDatabaseWrapper]:
     """
     if is_immediate():
         return []
-    return [c for c in connections.all(initialized_only=True) if in_transaction(c)]
+    # What connections.all(initialized_only=True) does, at half the cost for each verb.
+    made = connections._connections  # type: ignore[attr-defined]
+    found = (getattr(made, alias, None) for alias in connections.settings)
+    return [c for c in found if c is not None and in_transaction(c)]
 
 
 def in_transaction(connection: BaseDatabaseWrapper) -> bool:

@@ -16,7 +16,6 @@ import threading
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 
 from channels.layers import get_channel_layer
@@ -115,7 +114,7 @@ def _settle(
     if outcome == "committed":
         if any(sent.get(key, 0) > order for key in _names(message)):
             # Something that this thread rendered later has gone out before it.
-            message = replace(message, writer=f"{message.writer}:{order}")
+            message = message._replace(writer=f"{message.writer}:{order}")
         _send(name, message, summary, order)
     elif outcome == "partly committed":
         get_publisher().put(Append(message.stream, None))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from django.core.checks import CheckMessage
 
@@ -22,8 +22,7 @@ from turbo.replay.positions import Moment, parse
 __all__ = ["Append", "Appended", "Entry", "History", "ReplayLog"]
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(NamedTuple):
     """
     A message for a stream; ``data=None`` is a *gap marker*.
 

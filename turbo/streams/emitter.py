@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db.models import Model
 from django.http import HttpRequest
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from turbo.exceptions import ContentError
 from turbo.runtime.context import request_id
@@ -30,8 +29,7 @@ __all__ = ["Content", "Elements", "Emitter", "Place", "refresh_element"]
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """The content of an element: a template with context, a text, or trusted HTML."""
 
     template: Template | None = None
@@ -42,24 +40,25 @@ class Content:
 
     def given(self) -> tuple[str, ...]:
         """Return the names of the arguments for content that were passed."""
+        if self.template is self.text is None:
+            return () if self.html is None else ("html",)
         kinds = {"template": self.template, "text": self.text, "html": self.html}
         return tuple(name for name, value in kinds.items() if value is not None)
 
-    def render(self) -> SafeString | None:
+    def render(self) -> str | None:
         """Return the HTML, or ``None`` if no content was passed."""
         if self.template is not None:
             return render(self.template, self.context, request=self.request)
         if self.text is not None:
             return render_text(self.text, request=self.request)
-        return None if self.html is None else mark_safe(self.html)
+        return self.html
 
-    async def arender(self) -> SafeString | None:
+    async def arender(self) -> str | None:
         """Async version of render()."""
         return await sync_to_async(self.render, thread_sensitive=True)()
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """The target of an element and its other attributes."""
 
     id: object = None
@@ -74,14 +73,17 @@ class Place:
             return None
         return dom_id(self.id) if isinstance(self.id, Model) else str(self.id)
 
-    def element(self, action: str, content: SafeString | None) -> SafeString:
+    def element(self, action: str, content: str | None) -> SafeString:
         """Return the element for ``action`` in this place."""
+        attributes = self.attributes
+        if self.method is not None:
+            attributes = {"method": self.method} | dict(attributes or {})
         return element(
             action,
             target=self.target,
             targets=self.selector,
             content=content,
-            attributes={"method": self.method} | dict(self.attributes or {}),
+            attributes=attributes,
         )
 
     def overwritten_by(self, action: str) -> tuple[str, ...]:
@@ -114,8 +116,12 @@ class Elements(SafeString):
     ) -> Self:
         """Return the elements in ``html``."""
         elements = cls(html)
-        elements.targets, elements.summary = targets, summary
-        elements.rendered = rendered
+        if targets:
+            elements.targets = targets
+        if summary is not None:
+            elements.summary = summary
+        if rendered:
+            elements.rendered = rendered
         return elements
 
     def followed_by(self, other: Elements) -> Elements:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from html import escape
 from typing import Any, TypeAlias
 
@@ -80,24 +81,32 @@ def element(
     Raises :exc:`~turbo.exceptions.ActionError` for a name that is not one, and
     :exc:`~turbo.exceptions.TargetError`.
     """
+    opening = _opening(
+        action,
+        None if target is None else str(target),
+        None if targets is None else str(targets),
+    )
+    if attributes:
+        for name in attributes:
+            if str(name).lower() in _OWN_ATTRIBUTES:
+                raise ActionError(name, "attribute")
+        opening = f"{opening[:-1]}{_attributes(attributes)}>"
+    inner = "" if content is None else f"<template>{content}</template>"
+    return SafeString(f"{opening}{inner}</turbo-stream>")
+
+
+@lru_cache(maxsize=1024)
+def _opening(action: str, target: str | None, targets: str | None) -> str:
+    """Return the opening tag without further attributes; raise if it would be wrong."""
     if action not in TARGETED and not _is_name(action):
         raise ActionError(action)
-    own = {"action": action} | _place(action, {"target": target, "targets": targets})
-    extra = attributes or {}
-    for name in extra:
-        if str(name).lower() in _OWN_ATTRIBUTES:
-            raise ActionError(name, "attribute")
-    inner = "" if content is None else f"<template>{content}</template>"
-    return tag("turbo-stream", own | dict(extra), inner)
-
-
-def _place(action: str, places: dict[str, object]) -> dict[str, object]:
+    places = {"target": target, "targets": targets}
     given = {name: value for name, value in places.items() if value is not None}
     if len(given) > 1:
         raise TargetError(action, ("id", "selector"))
     if "" in given.values() or (not given and action in TARGETED):
         raise TargetError(action)
-    return given
+    return f"<turbo-stream{_attributes({'action': action, **given})}>"
 
 
 def tag(name: str, attributes: Attributes, content: str = "") -> SafeString:

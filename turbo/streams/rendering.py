@@ -10,7 +10,7 @@ raised to the caller.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, TypeAlias
 
 from django.conf import settings
@@ -20,7 +20,7 @@ from django.template.context import make_context
 from django.template.loader import get_template, select_template
 from django.utils import timezone, translation
 from django.utils.html import conditional_escape
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 __all__ = ["BackendTemplate", "Template", "render", "render_text"]
 
@@ -49,7 +49,7 @@ def render(
     """Return ``template`` rendered with the variables of ``context``."""
     values = _values(context)
     with _locale(request):
-        return mark_safe(_render(template, values, request))
+        return SafeString(_render(template, values, request))
 
 
 def render_text(text: Any, *, request: HttpRequest | None = None) -> SafeString:
@@ -88,11 +88,25 @@ def _load(template: str | list[str] | tuple[str, ...] | BackendTemplate) -> Any:
     return template
 
 
+def _locale(request: HttpRequest | None) -> AbstractContextManager[None]:
+    if request is not None or _is_at_home():
+        return _NO_CHANGE
+    return _home()
+
+
+def _is_at_home() -> bool:
+    """Return whether the language and the time zone are the site's own already."""
+    return (
+        timezone.get_current_timezone() is timezone.get_default_timezone()
+        and translation.get_language() == settings.LANGUAGE_CODE
+    )
+
+
 @contextmanager
-def _locale(request: HttpRequest | None) -> Iterator[None]:
-    if request is not None:
-        yield
-        return
+def _home() -> Iterator[None]:
     zone = timezone.get_default_timezone()
     with translation.override(settings.LANGUAGE_CODE), timezone.override(zone):
         yield
+
+
+_NO_CHANGE: AbstractContextManager[None] = nullcontext()
