@@ -35,7 +35,6 @@ APPLICATION = "tests.project.counted:application"
     params=[
         pytest.param(("--loop", "uvloop"), id="uvloop"),
         pytest.param(("--loop", "asyncio"), id="asyncio"),
-        pytest.param(("--ws", "wsproto"), id="wsproto"),
         pytest.param((*OURS, "--loop", "uvloop"), id="ours on uvloop"),
         pytest.param((*OURS, "--loop", "asyncio"), id="ours on asyncio"),
     ]
@@ -127,8 +126,6 @@ async def test_a_fragmented_message_and_a_ping_in_between(server: Uvicorn) -> No
         await (await socket.ping())
         yield '"ping"}'
 
-    if "wsproto" in server.command:
-        pytest.skip("uvicorn breaks such a connection itself")
     async with subscribed(server) as socket:
         await socket.send(pieces())
 

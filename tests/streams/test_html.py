@@ -7,6 +7,7 @@ An element's id is formed from the row that it shows.
 from __future__ import annotations
 
 import uuid
+from enum import Enum
 from html.parser import HTMLParser
 from typing import Any
 
@@ -84,6 +85,27 @@ def test_element_has_its_attributes_in_the_order_given() -> None:
     assert html == (
         '<turbo-stream action="replace" target="x" method="morph" data-b="2">'
         "<template>y</template></turbo-stream>"
+    )
+
+
+def test_an_action_may_be_a_member_of_an_enum() -> None:
+    """Which is equal to its value, but prints something else."""
+
+    class Action(str, Enum):  # noqa: UP042 - a StrEnum prints its value
+        APPEND = "append"
+
+    elements = [
+        element(action, target="enum", content="x")
+        for action in (Action.APPEND, "append")
+    ]
+
+    assert (
+        elements
+        == [
+            '<turbo-stream action="append" target="enum"><template>x</template>'
+            "</turbo-stream>"
+        ]
+        * 2
     )
 
 

@@ -137,3 +137,17 @@ def test_text_to_translate_is_in_the_language_of_the_site(
     with translation.override("de"):
         assert render_text(gettext_lazy("Yes")) == "Yes"
         assert render_text(gettext_lazy("Yes"), request=request_) == "Ja"
+
+
+def test_a_template_that_goes_elsewhere_leaves_its_caller_where_it_was() -> None:
+    """In the site's own language and zone, where nothing has to be put in place."""
+
+    def leave() -> str:
+        translation.activate("de")
+        timezone.activate("Asia/Tokyo")
+        return "left"
+
+    before = translation.get_language(), timezone.get_current_timezone_name()
+
+    assert render(Template("{{ leave }}"), {"leave": leave}) == "left"
+    assert (translation.get_language(), timezone.get_current_timezone_name()) == before

@@ -28,12 +28,16 @@ from turbo.connections.transports import (
     Pipe,
     SocketTransport,
     inmost,
+    is_same,
     transport_of,
 )
 from turbo.delivery.frame import Frame
 from turbo.typing import Message, Scope, Send
 
 __all__ = ["SendBuffer"]
+
+#: Seconds for a client to read the last frames.
+GRACE = 2.0
 
 
 class SendBuffer:
@@ -72,7 +76,7 @@ class SendBuffer:
         self._on_slow = on_slow
         self._transport = transport
         self._write: Callable[[Frame], bool] | None = None
-        if transport is not None and inmost(send) == transport.send:
+        if transport is not None and is_same(inmost(send), transport.send):
             self._write = transport.write
         #: Whether ``on_lost`` is called when the client has gone.
         self.tells_of_loss = is_offered and self._write is not None
@@ -154,7 +158,13 @@ class SendBuffer:
         self._bytes = 0
 
     async def close(self) -> None:
-        """Take no more frames, and wake all callers of :meth:`ready`."""
+        """
+        Take no more frames, and wake all callers of :meth:`ready`.
+
+        A client that does not read what waits for it is dropped after a short time.
+        """
+        if self._blocked and self._transport is not None:
+            asyncio.get_running_loop().call_later(GRACE, self._transport.abort)
         self.shut()
         self._unblock()
         if self._task is not None:

@@ -8,7 +8,8 @@ server that is known by its ``send``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from types import MethodType
+from typing import Any, Protocol, TypeAlias
 
 from channels.sessions import InstanceSessionWrapper
 
@@ -22,6 +23,7 @@ __all__ = [
     "Transport",
     "finders",
     "inmost",
+    "is_same",
     "transport_of",
 ]
 
@@ -93,6 +95,15 @@ def transport_of(scope: Scope, send: Send) -> tuple[Transport | None, bool]:
 
 def inmost(send: Send) -> Send:
     """Return ``send`` without Channels' session wrappers, which act on HTTP only."""
-    while getattr(send, "__func__", None) is InstanceSessionWrapper.send:
-        send = send.__self__.real_send  # type: ignore[attr-defined]
+    while type(send) is MethodType:  # a proxy may look like one
+        wrapper: Any = send.__self__
+        is_known = type(wrapper) is InstanceSessionWrapper
+        if not is_known or send != wrapper.send:
+            break
+        send = wrapper.real_send
     return send
+
+
+def is_same(send: Send, other: Send) -> bool:
+    """Return whether nothing stands between the two, not even a proxy of one."""
+    return type(send) is type(other) and send == other

@@ -3,7 +3,8 @@ The transports of uvicorn's WebSockets, to which prepared frames are written dir
 
 :func:`find` recognises uvicorn by its ``send``, so that it needs no configuration; this
 includes Gunicorn's uvicorn workers. If an attribute that is needed here is not where it
-was, messages go through ``send``, and the log says so once.
+was, messages go through ``send``, and the log says so once. They also do with wsproto,
+which does not tell how it compresses.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from functools import lru_cache
+from types import MethodType
 from typing import Any
 
 from turbo.delivery.frame import Frame
@@ -27,9 +29,13 @@ logger = logging.getLogger("turbo.server")
 #: Characters from which a frame is worth compressing.
 COMPRESS_FROM = 1_024
 
-_PROTOCOLS = "uvicorn.protocols.websockets."
-#: The modules of the protocols that are known.
-_MODULES = {f"{_PROTOCOLS}websockets_sansio_impl", f"{_PROTOCOLS}wsproto_impl"}
+#: The module of the protocol that is known, and its name.
+_KNOWN = (
+    "uvicorn.protocols.websockets.websockets_sansio_impl",
+    "WebSocketsSansIOProtocol",
+)
+#: The smallest window that zlib compresses for.
+SMALLEST_WINDOW = 9
 
 
 class DirectTransport:
@@ -40,6 +46,7 @@ class DirectTransport:
         "_deflate",
         "_protocol",
         "_waiting",
+        "_writable",
         "below",
         "descriptor",
         "pipe",
@@ -47,6 +54,7 @@ class DirectTransport:
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
+        self._writable: asyncio.Event = protocol.writable
         self._deflate = _without_context(protocol.conn)
         self._callback: Callable[[], None] | None = None
         self._waiting: asyncio.Task[None] | None = None
@@ -59,7 +67,6 @@ class DirectTransport:
         # The protocol is writable if nothing waits. With TLS, an empty buffer would
         # already reach a limit of 0.
         protocol.transport.set_write_buffer_limits(high=0 if self.pipe else 1, low=0)
-        protocol.writable.is_set()  # or this version of uvicorn is another one
 
     @property
     def send(self) -> Send:
@@ -75,9 +82,14 @@ class DirectTransport:
 
     def write_rest(self, data: bytes) -> bool:
         """Write data behind those that wait; return whether there is room for more."""
-        if not self._protocol.transport.is_closing():
-            self._protocol.transport.write(data)
-        return self._protocol.writable.is_set() or self._wait()
+        transport = self._protocol.transport
+        if not transport.is_closing():
+            transport.write(data)
+        if not transport.get_write_buffer_size():
+            return True
+        # If an answer to HTTP has filled the buffer, only its protocol was told.
+        self._writable.clear()
+        return self._wait()
 
     def on_room(self, callback: Callable[[], None]) -> None:
         """Call ``callback()`` whenever the buffer has drained."""
@@ -97,7 +109,7 @@ class DirectTransport:
         return False
 
     async def _until_writable(self) -> None:
-        await self._protocol.writable.wait()  # also ends when the connection is lost
+        await self._writable.wait()  # also ends when the connection is lost
         self._waiting = None
         if self._callback is not None:
             self._callback()
@@ -105,21 +117,27 @@ class DirectTransport:
 
 class _Deflate:
     """
-    The compression of frames for all clients that negotiated the same window.
+    The compression of frames for all clients that negotiated the same windows.
 
     Each frame is compressed by itself, so that its bytes are the same for all of them.
     """
 
-    def __init__(self, extensions: Sequence[Any]) -> None:
-        self._extensions = extensions
+    def __init__(self, windows: Sequence[int]) -> None:
+        self._windows = windows
 
     def encode(self, text: str) -> bytes:
         """Return one compressed frame."""
+        from websockets.extensions.permessage_deflate import PerMessageDeflate
         from websockets.frames import Frame as WireFrame
         from websockets.frames import Opcode
 
+        # Made anew, because each loop of the process may be compressing now.
+        extensions = [
+            PerMessageDeflate(True, True, 15, bits, {"memLevel": 5})
+            for bits in self._windows
+        ]
         whole = WireFrame(Opcode.TEXT, text.encode(errors="replace"))
-        return bytes(whole.serialize(mask=False, extensions=self._extensions))
+        return bytes(whole.serialize(mask=False, extensions=extensions))
 
 
 def _without_context(connection: Any) -> _Deflate | None:
@@ -128,34 +146,45 @@ def _without_context(connection: Any) -> _Deflate | None:
 
     Then frames may be compressed elsewhere, and none needs what went before it.
     """
-    if not (extensions := getattr(connection, "extensions", ())):
+    windows = tuple(item.local_max_window_bits for item in connection.extensions)
+    if not windows or min(windows) < SMALLEST_WINDOW:
         return None
-    for extension in extensions:
+    for extension in connection.extensions:
         extension.local_no_context_takeover = True
         vars(extension).pop("encoder", None)
-    return _deflate(tuple(item.local_max_window_bits for item in extensions))
+    return _deflate(windows)
 
 
 @lru_cache
 def _deflate(windows: tuple[int, ...]) -> _Deflate:
-    from websockets.extensions.permessage_deflate import PerMessageDeflate
-
-    return _Deflate(
-        [PerMessageDeflate(True, True, 15, bits, {"memLevel": 5}) for bits in windows]
-    )
+    return _Deflate(windows)
 
 
 def find(send: Send) -> DirectTransport | None:
     """Return the transport of one of uvicorn's connections by its ``send``."""
-    protocol: Any = getattr(send, "__self__", None)
+    if type(send) is not MethodType:  # a proxy may look like one
+        return None
+    protocol: Any = send.__self__
     kind = type(protocol)
-    if kind.__module__ not in _MODULES or getattr(send, "__func__", 0) is not kind.send:
+    if (kind.__module__, kind.__qualname__) != _KNOWN or not _is_own(send, kind):
         return None
     try:
+        if protocol.transport.is_closing():
+            return None
+        if "pause_writing" not in vars(kind):  # as before uvicorn 0.52.1
+            raise AttributeError(name="pause_writing")
         return DirectTransport(protocol)
     except Exception as error:
-        _say_unknown(f"{error!r}")
+        _say_unknown(f"{type(error).__name__} {getattr(error, 'name', '')}".strip())
         return None
+
+
+def _is_own(send: MethodType, kind: type) -> bool:
+    """Return whether a method is the ``send`` that the module of its class defines."""
+    own, module = vars(kind).get("send"), sys.modules.get(kind.__module__)
+    if module is None or send.__func__ is not own:
+        return False
+    return getattr(own, "__globals__", None) is vars(module)
 
 
 @lru_cache

@@ -75,9 +75,9 @@ class Place(NamedTuple):
 
     def element(self, action: str, content: str | None) -> SafeString:
         """Return the element for ``action`` in this place."""
-        attributes = self.attributes
+        attributes = dict(self.attributes) if self.attributes else {}
         if self.method is not None:
-            attributes = {"method": self.method} | dict(attributes or {})
+            attributes = {"method": self.method} | attributes
         return element(
             action,
             target=self.target,

@@ -100,6 +100,7 @@ def _opening(action: str, target: str | None, targets: str | None) -> str:
     """Return the opening tag without further attributes; raise if it would be wrong."""
     if action not in TARGETED and not _is_name(action):
         raise ActionError(action)
+    action = str.__str__(action)  # that of a StrEnum, which is equal to its value
     places = {"target": target, "targets": targets}
     given = {name: value for name, value in places.items() if value is not None}
     if len(given) > 1:

@@ -10,7 +10,7 @@ raised to the caller.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias
 
 from django.conf import settings
@@ -88,10 +88,21 @@ def _load(template: str | list[str] | tuple[str, ...] | BackendTemplate) -> Any:
     return template
 
 
-def _locale(request: HttpRequest | None) -> AbstractContextManager[None]:
-    if request is not None or _is_at_home():
-        return _NO_CHANGE
-    return _home()
+@contextmanager
+def _locale(request: HttpRequest | None) -> Iterator[None]:
+    if request is not None:
+        yield
+    elif _is_at_home():
+        try:
+            yield
+        finally:
+            if not _is_at_home():  # something in the template went elsewhere
+                translation.deactivate()
+                timezone.deactivate()
+    else:
+        zone = timezone.get_default_timezone()
+        with translation.override(settings.LANGUAGE_CODE), timezone.override(zone):
+            yield
 
 
 def _is_at_home() -> bool:
@@ -100,13 +111,3 @@ def _is_at_home() -> bool:
         timezone.get_current_timezone() is timezone.get_default_timezone()
         and translation.get_language() == settings.LANGUAGE_CODE
     )
-
-
-@contextmanager
-def _home() -> Iterator[None]:
-    zone = timezone.get_default_timezone()
-    with translation.override(settings.LANGUAGE_CODE), timezone.override(zone):
-        yield
-
-
-_NO_CHANGE: AbstractContextManager[None] = nullcontext()
