@@ -14,7 +14,6 @@ import pytest
 from channels.sessions import InstanceSessionWrapper
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
 
 from tests.support.servers import PATIENCE
@@ -129,7 +128,6 @@ async def test_other_protocols_and_changed_ones_are_not_known(
     assert find(known.receive) is None
     assert find(application) is None
     assert find(protocol_of(Other).send) is None
-    assert find(protocol_of(WSProtocol).send) is None
 
     original = WebSocketsSansIOProtocol.send
 
