@@ -14,7 +14,7 @@ __all__ = ["BUSY", "Fanout", "measure", "publisher", "saver"]
 
 #: Messages published together when bursts are measured.
 BURST = 10
-#: The share of its core from which the load might be what is measured.
+#: The share of its time from which the load might be what is measured.
 BUSY = 0.8
 #: What the other systems wrap a message in.
 _ENVELOPE = f'{{"type":"message","stream":"room","data":"{MESSAGE}"}}'.replace(
@@ -35,7 +35,7 @@ class Fanout:
     lost: int
     #: Deliveries a second when ten messages are published together.
     burst: float
-    #: The share of its core that the load needed.
+    #: The share of its time that the load spent on reading.
     load: float
 
 
@@ -90,7 +90,7 @@ def _rate(run: Fan) -> float:
 
 
 def _busy(run: Fan) -> float:
-    return run.own / run.seconds
+    return run.busy / run.seconds
 
 
 def _warm_up(running: Running) -> None:

@@ -110,7 +110,6 @@ KEPT: dict[str, str] = {
     "streams.emitter:_refresh": "the element of a refresh",
     "streams.model_streams:_takes_keywords": "signatures of hooks",
     "server.daphne:_controlled": "a class derived from another",
-    "server.uvicorn_transport:_deflate": "a compression, for all clients alike",
     "server.uvicorn_transport:_say_unknown": "what was logged once",
     "streams.html:_opening": "opening tags, checked once",
     # What limits or is owed; none of it can be asked for again.

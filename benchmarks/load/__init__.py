@@ -1,5 +1,5 @@
 """
-The load of the benchmarks, which is never their limit: :class:`Load`.
+The load of the benchmarks, which must not be their limit: :class:`Load`.
 
 ``load.c`` beside this module is compiled on first use, with the C compiler ``cc``. It
 holds all connections and publishes, so that nothing of Python runs while it measures.
@@ -49,8 +49,8 @@ class Fan:
     seconds: float
     published: int
     delivered: int
-    #: The processor time of the load.
-    own: float
+    #: The seconds that the load spent on reading.
+    busy: float
 
 
 class Load:
@@ -97,14 +97,10 @@ class Load:
                 return
         raise RuntimeError("not all connections are subscribed")
 
-    def wait(self, messages: int, *, seconds: float) -> int:
-        """Wait for a number of messages in all; return how many came."""
-        return int(self._do("wait", messages, seconds))
-
     def fan(self, seconds: float, *, batch: int = 1) -> Fan:
         """Keep ``batch`` to twice as many messages on their way."""
-        took, published, delivered, own = self._do("fan", seconds, batch).split()
-        return Fan(float(took), int(published), int(delivered), float(own))
+        took, published, delivered, busy = self._do("fan", seconds, batch).split()
+        return Fan(float(took), int(published), int(delivered), float(busy))
 
     def delays(self, seconds: float) -> list[float]:
         """Publish one message at a time; return its delays, in seconds."""

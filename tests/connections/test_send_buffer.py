@@ -107,6 +107,43 @@ async def test_ready_returns_at_once_when_nothing_waits() -> None:
     await asyncio.wait_for(box.ready(), PATIENCE)
 
 
+class Plain:
+    """An awaitable that is an iterator and nothing else, as that of Granian."""
+
+    def __init__(self, event: asyncio.Event) -> None:
+        self._waiting = asyncio.ensure_future(event.wait()).__await__()
+
+    def __await__(self) -> Plain:
+        return self
+
+    def __iter__(self) -> Plain:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._waiting)
+
+
+async def test_a_server_may_have_an_awaitable_of_its_own() -> None:
+    sent: list[str] = []
+    reading = asyncio.Event()
+
+    def send(message: Any) -> Plain:
+        sent.append(message["text"])
+        return Plain(reading)
+
+    box, _ = send_buffer(send)
+    box.put(Frame("a"))
+    box.put(Frame("b"))
+    await settle()
+    assert (sent, box.is_blocked) == (["a"], True)
+    reading.set()
+    await asyncio.wait_for(box.ready(), PATIENCE)
+    box.put(Frame("c"))
+
+    assert sent == ["a", "b", "c"]
+    await box.close()
+
+
 async def test_several_may_wait_for_room() -> None:
     server = Server()
     box, _ = send_buffer(server.send)

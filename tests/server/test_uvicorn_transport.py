@@ -20,7 +20,7 @@ from tests.support.servers import PATIENCE
 from turbo.connections.send_buffer import SendBuffer
 from turbo.connections.transports import inmost, is_same
 from turbo.delivery.frame import Frame
-from turbo.server.uvicorn_transport import DirectTransport, _deflate, find
+from turbo.server.uvicorn_transport import DirectTransport, compressed, find
 
 
 class Transport(asyncio.Transport):
@@ -190,6 +190,17 @@ async def test_a_buffer_that_an_answer_to_http_has_filled_is_noticed() -> None:
     await asyncio.wait_for(has_room.wait(), PATIENCE)
 
 
+async def test_nothing_is_kept_for_a_client_that_has_gone() -> None:
+    """Nor is there anything to wait for, whatever the server still holds."""
+    protocol = protocol_of()
+    transport = find(protocol.send)
+    assert transport is not None
+    protocol.transport.waiting, protocol.transport.is_lost = b"rest", True
+
+    assert transport.write(Frame("a"))
+    assert (protocol.transport.waiting, protocol.writable.is_set()) == (b"rest", True)
+
+
 async def test_who_does_not_read_is_dropped_when_it_has_left() -> None:
     """With what waits for it, soon after: otherwise this would stay as it likes."""
     protocol = protocol_of()
@@ -208,7 +219,7 @@ def test_frames_are_compressed_by_several_loops_at_once() -> None:
     texts = [f"{number} " * 2_000 for number in range(50)]
 
     with ThreadPoolExecutor(4) as threads:
-        frames = list(threads.map(_deflate((12,)).encode, texts * 4))
+        frames = list(threads.map(lambda text: compressed(text, (12,)), texts * 4))
 
     for text, frame in zip(texts * 4, frames, strict=True):
         assert inflated(frame) == text

@@ -256,15 +256,21 @@ def _message(text: str) -> Message:
 
 @coroutine
 def _rest(sending: Generator[Any], waits_for: Any) -> Generator[Any, Any, None]:
-    """Continue a coroutine that was stepped once and yielded ``waits_for``."""
+    """
+    Continue a coroutine that was stepped once and yielded ``waits_for``.
+
+    Some servers have an awaitable of their own, which is an iterator and nothing else.
+    """
     step: Callable[[], Any]
     while True:
         try:
-            value = yield waits_for
+            yield waits_for
         except BaseException as error:
+            if not hasattr(sending, "throw"):  # it is no generator
+                raise
             step = partial(sending.throw, error)
         else:
-            step = partial(sending.send, value)
+            step = partial(next, sending)
         try:
             waits_for = step()
         except StopIteration:

@@ -22,7 +22,7 @@ from typing import Any
 from turbo.delivery.frame import Frame
 from turbo.typing import Send
 
-__all__ = ["DirectTransport", "find"]
+__all__ = ["DirectTransport", "compressed", "find"]
 
 logger = logging.getLogger("turbo.server")
 
@@ -43,9 +43,9 @@ class DirectTransport:
 
     __slots__ = (
         "_callback",
-        "_deflate",
         "_protocol",
         "_waiting",
+        "_windows",
         "_writable",
         "below",
         "descriptor",
@@ -55,13 +55,13 @@ class DirectTransport:
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
         self._writable: asyncio.Event = protocol.writable
-        self._deflate = _without_context(protocol.conn)
+        self._windows = _compressed_apart(protocol.conn)
         self._callback: Callable[[], None] | None = None
         self._waiting: asyncio.Task[None] | None = None
         #: What a :class:`~turbo.connections.transports.SocketTransport` has.
         self.pipe: asyncio.WriteTransport | None = None
         self.descriptor = _descriptor(protocol.transport)
-        self.below = COMPRESS_FROM if self._deflate else sys.maxsize
+        self.below = COMPRESS_FROM if self._windows else sys.maxsize
         if self.descriptor:
             self.pipe = protocol.transport
         # The protocol is writable if nothing waits. With TLS, an empty buffer would
@@ -76,15 +76,17 @@ class DirectTransport:
 
     def write(self, frame: Frame) -> bool:
         """Write one text frame; return whether there is room for another."""
-        if self._deflate is not None and frame.size >= COMPRESS_FROM:
-            return self.write_rest(frame.wire(self._deflate, self._deflate.encode))
-        return self.write_rest(frame.websocket)
+        if not self._windows or frame.size < COMPRESS_FROM:
+            return self.write_rest(frame.websocket)
+        key = ("websocket", *self._windows)
+        return self.write_rest(frame.wire(key, self._compressed))
 
     def write_rest(self, data: bytes) -> bool:
         """Write data behind those that wait; return whether there is room for more."""
         transport = self._protocol.transport
-        if not transport.is_closing():
-            transport.write(data)
+        if transport.is_closing():
+            return True  # nothing is kept for a client that has gone
+        transport.write(data)
         if not transport.get_write_buffer_size():
             return True
         # If an answer to HTTP has filled the buffer, only its protocol was told.
@@ -102,6 +104,9 @@ class DirectTransport:
         """Drop the connection and the content of its buffer."""
         self._protocol.transport.abort()
 
+    def _compressed(self, text: str) -> bytes:
+        return compressed(text, self._windows)
+
     def _wait(self) -> bool:
         if self._waiting is None:
             loop = asyncio.get_running_loop()
@@ -115,49 +120,34 @@ class DirectTransport:
             self._callback()
 
 
-class _Deflate:
-    """
-    The compression of frames for all clients that negotiated the same windows.
-
-    Each frame is compressed by itself, so that its bytes are the same for all of them.
-    """
-
-    def __init__(self, windows: Sequence[int]) -> None:
-        self._windows = windows
-
-    def encode(self, text: str) -> bytes:
-        """Return one compressed frame."""
-        from websockets.extensions.permessage_deflate import PerMessageDeflate
-        from websockets.frames import Frame as WireFrame
-        from websockets.frames import Opcode
-
-        # Made anew, because each loop of the process may be compressing now.
-        extensions = [
-            PerMessageDeflate(True, True, 15, bits, {"memLevel": 5})
-            for bits in self._windows
-        ]
-        whole = WireFrame(Opcode.TEXT, text.encode(errors="replace"))
-        return bytes(whole.serialize(mask=False, extensions=extensions))
-
-
-def _without_context(connection: Any) -> _Deflate | None:
+def _compressed_apart(connection: Any) -> tuple[int, ...]:
     """
     Let a connection compress each frame by itself, as either side may do at any time.
 
-    Then frames may be compressed elsewhere, and none needs what went before it.
+    Then frames may be compressed elsewhere, and none needs what went before it. Return
+    the windows to compress for, or nothing if frames are not to be compressed.
     """
     windows = tuple(item.local_max_window_bits for item in connection.extensions)
     if not windows or min(windows) < SMALLEST_WINDOW:
-        return None
+        return ()
     for extension in connection.extensions:
         extension.local_no_context_takeover = True
         vars(extension).pop("encoder", None)
-    return _deflate(windows)
+    return windows
 
 
-@lru_cache
-def _deflate(windows: tuple[int, ...]) -> _Deflate:
-    return _Deflate(windows)
+def compressed(text: str, windows: Sequence[int]) -> bytes:
+    """Return one frame, as all clients can read it that negotiated these windows."""
+    from websockets.extensions.permessage_deflate import PerMessageDeflate
+    from websockets.frames import Frame as WireFrame
+    from websockets.frames import Opcode
+
+    # Made anew, because each loop of the process may be compressing now.
+    extensions = [
+        PerMessageDeflate(True, True, 15, bits, {"memLevel": 5}) for bits in windows
+    ]
+    whole = WireFrame(Opcode.TEXT, text.encode(errors="replace"))
+    return bytes(whole.serialize(mask=False, extensions=extensions))
 
 
 def find(send: Send) -> DirectTransport | None:
