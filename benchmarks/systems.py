@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.environments import (
     ROOT,
@@ -30,6 +31,7 @@ __all__ = [
     "run_in_site",
     "start_nchan",
     "start_site",
+    "subscribe",
 ]
 
 SITES = Path(__file__).resolve().parent / "sites"
@@ -90,7 +92,7 @@ def start_site(
     directory: Path,
     python: Path,
     env: dict[str, str],
-    page: dict[str, str],
+    page: dict[str, Any],
     command: list[str] | None = None,
 ) -> Running:
     """Start a process of one of the Django sites, by default on uvicorn."""
@@ -105,18 +107,22 @@ def start_site(
     return Running(server, _handshake(site, page))
 
 
-def page_of(python: Path, env: dict[str, str]) -> dict[str, str]:
-    """Fill a site's database; return the data of its page."""
-    page: dict[str, str] = json.loads(run_in_site("prepare.py", python, env))
+def page_of(python: Path, env: dict[str, str]) -> dict[str, Any]:
+    """Fill a site's database; return the data of its pages."""
+    page: dict[str, Any] = json.loads(run_in_site("prepare.py", python, env))
     return page
 
 
 def django_site(
-    site: str, layer: str, directory: Path, redis: str
+    site: str, layer: str, directory: Path, redis: str, root: Path = ROOT
 ) -> tuple[Path, dict[str, str]]:
-    """Return the Python and the environment variables of one of the Django sites."""
+    """
+    Return the Python and the environment variables of one of the Django sites.
+
+    ``root`` is the checkout of the library.
+    """
     ours = site == "ours"
-    path = [str(SITES / "django"), str(SITES / site), *([str(ROOT)] if ours else [])]
+    path = [str(SITES / "django"), str(SITES / site), *([str(root)] if ours else [])]
     python = Path(sys.executable)
     if not ours:
         python = python_environment("turbo-django", *TURBO_DJANGO)
@@ -137,16 +143,22 @@ def run_in_site(script: str, python: Path, env: dict[str, str], *arguments: str)
     ).stdout
 
 
-def _handshake(site: str, page: dict[str, str]) -> Handshake:
+def _handshake(site: str, page: dict[str, Any]) -> Handshake:
+    [name, *_] = page["signed"]
     cookie = f"Cookie: sessionid={page['session']}"
     if site == "ours":
-        streams = [{"name": page["signed"], "since": ""}]
-        frame = json.dumps({"type": "subscribe", "streams": streams})
+        frame = subscribe(name)
         confirmation = '"subscribed"'
     else:
-        frame = json.dumps({"type": "subscribe", "signed_channel_name": page["signed"]})
+        frame = json.dumps({"type": "subscribe", "signed_channel_name": name})
         confirmation = ""
     return Handshake(path="/ws/", headers=(cookie,), frames=((frame, confirmation),))
+
+
+def subscribe(signed: str) -> str:
+    """Return the frame by which a page of ours subscribes to a stream."""
+    streams = [{"name": signed, "since": ""}]
+    return json.dumps({"type": "subscribe", "streams": streams})
 
 
 def _node(script: str, handshake: Handshake, *packages: str) -> Callable[..., Running]:

@@ -133,7 +133,7 @@ def test_a_page_of_a_logged_in_user_takes_one_visit_to_the_database(
 def test_pages_that_connect_together_share_their_queries(
     layer: type[Counting],
 ) -> None:
-    """One for all sessions, one for all rooms; who the users are, each is asked for."""
+    """One for all sessions, one for all users, and one for all rooms."""
     pages = []
     for number in range(20):
         user = User.objects.create(username=str(number))
@@ -176,7 +176,7 @@ def test_pages_that_connect_together_share_their_queries(
     # The first is answered alone, the others while that one is.
     assert tables["django_session"] <= 2
     assert tables["testapp_room"] <= 2
-    assert tables["auth_user"] == len(pages)
+    assert tables["auth_user"] <= 2
 
 
 class Heard:

@@ -111,6 +111,8 @@ KEPT: dict[str, str] = {
     "streams.model_streams:_takes_keywords": "signatures of hooks",
     "server.daphne:_controlled": "a class derived from another",
     "server.uvicorn_transport:_say_unknown": "what was logged once",
+    "connections.origin:_answer": "whether a handshake is of this site",
+    "connections.page:_limits": "the limits of every page, made once",
     "streams.html:_opening": "opening tags, checked once",
     # What limits or is owed; none of it can be asked for again.
     "connections.budgets:_accounts": "what each user has spent",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +57,20 @@ class Fan:
 class Load:
     """The process with the connections, on its own core."""
 
-    def __init__(self, handshake: Handshake, *, compression: bool = False) -> None:
+    def __init__(
+        self,
+        handshake: Handshake,
+        *,
+        compression: bool = False,
+        own: Iterable[str] = (),
+    ) -> None:
+        """
+        Start the process.
+
+        ``own`` are the first frames of the connections, where they are not all alike.
+        """
         self._handshake, self._compression = handshake, compression
+        self._connections = 0
         self._popen = subprocess.Popen(
             ["taskset", "--cpu-list", str(LOAD_CORE), str(_binary())],
             stdin=subprocess.PIPE,
@@ -67,6 +80,8 @@ class Load:
         )
         for frame, confirmation in handshake.frames:
             self._do("ask", _hex(masked(frame)), _hex(confirmation.encode()))
+        for frame in own:
+            self._do("own", _hex(masked(frame)))
         for question, answer in handshake.answers:
             self._do("reply", _hex(question), _hex(masked(answer)))
 
@@ -80,7 +95,7 @@ class Load:
         """Open ``count`` further connections and subscribe each of them."""
         headers = (*self._handshake.headers, *([DEFLATE] if self._compression else []))
         self._do("head", _hex(request(self._handshake.path, port, headers)))
-        self._do("connect", port, count)
+        self._connections = int(self._do("connect", port, count))
 
     def publish_by(self, publisher: Publisher) -> None:
         """Set how messages are published from now on."""
@@ -97,9 +112,15 @@ class Load:
                 return
         raise RuntimeError("not all connections are subscribed")
 
-    def fan(self, seconds: float, *, batch: int = 1) -> Fan:
-        """Keep ``batch`` to twice as many messages on their way."""
-        took, published, delivered, busy = self._do("fan", seconds, batch).split()
+    def fan(self, seconds: float, *, batch: int = 1, to: int | None = None) -> Fan:
+        """
+        Keep ``batch`` to twice as many messages on their way.
+
+        Each goes to all connections, or to so many of them.
+        """
+        for_each = self._connections if to is None else to
+        answer = self._do("fan", seconds, batch, for_each)
+        took, published, delivered, busy = answer.split()
         return Fan(float(took), int(published), int(delivered), float(busy))
 
     def delays(self, seconds: float) -> list[float]:

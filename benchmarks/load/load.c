@@ -7,11 +7,13 @@
  *
  *   head H            the request that opens a connection
  *   ask H C           a frame to send then, and a part of its answer ("-" for none)
+ *   own H             a first frame of its own for one of the next connections
  *   reply Q A         a small text frame, and the frame that answers it
  *   publish P H N     the request to a port that publishes, N of them for a batch
  *   connect P N       open N connections to a port: how many there are
  *   reach             publish one message: messages of the connection with the fewest
- *   fan S B           for S seconds keep B to twice as many messages on their way:
+ *   fan S B N         for S seconds keep B to twice as many messages on their way, of
+ *                     which each goes to N connections:
  *                     seconds, messages, deliveries, seconds of reading
  *   delay S           for S seconds publish one message when the last has arrived
  *                     everywhere: each delay in microseconds
@@ -51,6 +53,7 @@ struct bytes {
 struct client {
     int fd;
     int asked;          /* frames that were sent; -1 until the upgrade */
+    size_t place;
     bool is_live;
     uint64_t messages;
     uint64_t left;      /* bytes of the current frame that have not come */
@@ -66,6 +69,8 @@ struct client {
 static struct bytes request, asks[MOST_ASKED], parts[MOST_ASKED];
 static struct bytes questions[MOST_ASKED], answers[MOST_ASKED];
 static int ask_count, reply_count;
+static struct bytes *owns;
+static size_t own_count;
 
 static struct client **clients;
 static size_t client_count, live_count;
@@ -283,6 +288,14 @@ static size_t confirmed(const struct bytes *early, const struct bytes *part)
     return place;
 }
 
+static void ask(struct client *client)
+{
+    struct bytes *frame = &asks[client->asked];
+    if (!client->asked && client->place < own_count)
+        frame = &owns[client->place];
+    send_all(client->fd, frame->data, frame->size);
+}
+
 static void go_on(struct client *client)
 {
     struct bytes *early = &client->early;
@@ -295,7 +308,7 @@ static void go_on(struct client *client)
         drop_front(early, end + 4 - early->data);
         client->asked = 0;
         if (ask_count)
-            send_all(client->fd, asks[0].data, asks[0].size);
+            ask(client);
     }
     while (client->asked < ask_count) {
         struct bytes *part = &parts[client->asked];
@@ -304,7 +317,7 @@ static void go_on(struct client *client)
             return;
         drop_front(early, end);
         if (++client->asked < ask_count)
-            send_all(client->fd, asks[client->asked].data, asks[client->asked].size);
+            ask(client);
     }
     client->is_live = true;
     live_count++;
@@ -335,8 +348,9 @@ static void start_client(int port)
     if (!client)
         fail("no memory");
     clients = grown(clients, (client_count + 1) * sizeof *clients);
+    client->place = client_count;
     clients[client_count++] = client;
-    client->fd = opened(port, client_count);
+    client->fd = opened(port, client->place);
     client->asked = -1;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
     epoll_ctl(epoll, EPOLL_CTL_ADD, client->fd, &event);
@@ -469,14 +483,14 @@ static void rest(void)
         ;
 }
 
-static void fan(double seconds, int batch)
+static void fan(double seconds, int batch, uint64_t for_each)
 {
     uint64_t before = received, published = 0;
     double begun = now(), busy = 0, end = begun + seconds;
     while (now() < end) {
         bool is_idle = !publisher.is_waiting && !publisher.left;
-        uint64_t on_their_way = published * client_count - (received - before);
-        if (is_idle && on_their_way <= (uint64_t)batch * client_count) {
+        uint64_t on_their_way = published * for_each - (received - before);
+        if (is_idle && on_their_way <= batch * for_each) {
             publish();
             published += batch;
         }
@@ -487,7 +501,7 @@ static void fan(double seconds, int batch)
             rest();
     }
     finish_publishing();
-    pump_until(before + published * client_count, 5);
+    pump_until(before + published * for_each, 5);
     printf("%.6f %lu %lu %.6f\n", now() - begun, published, received - before, busy);
 }
 
@@ -553,6 +567,10 @@ static void obey(char *line)
         asks[ask_count] = parsed(words[1]);
         parts[ask_count++] = parsed(words[2]);
         puts("0");
+    } else if (!strcmp(name, "own")) {
+        owns = grown(owns, (own_count + 1) * sizeof *owns);
+        owns[own_count++] = parsed(words[1]);
+        puts("0");
     } else if (!strcmp(name, "reply") && reply_count < MOST_ASKED) {
         questions[reply_count] = parsed(words[1]);
         answers[reply_count++] = parsed(words[2]);
@@ -564,7 +582,7 @@ static void obey(char *line)
     } else if (!strcmp(name, "reach")) {
         reach();
     } else if (!strcmp(name, "fan")) {
-        fan(atof(words[1]), atoi(words[2]));
+        fan(atof(words[1]), atoi(words[2]), strtoul(words[3], NULL, 10));
     } else if (!strcmp(name, "delay")) {
         delay(atof(words[1]));
     } else if (!strcmp(name, "last")) {

@@ -79,7 +79,7 @@ def main() -> None:
     with running_redis() as redis:
         for _ in range(options.rounds):
             for system in SYSTEMS:
-                figures = _round(system, redis, options)
+                figures = _round(system, redis.url, options)
                 rows[system].append(figures)
                 print(f"{system!s:<40} {figures}", flush=True)
     _report(rows)

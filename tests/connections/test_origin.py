@@ -12,7 +12,7 @@ from channels.testing import WebsocketCommunicator
 from django.test import override_settings
 
 from tests.support.servers import Project, WebServer
-from turbo.connections.origin import OriginValidator
+from turbo.connections.origin import OriginValidator, _answer
 from turbo.runtime.log_once import _last
 
 
@@ -138,6 +138,26 @@ async def test_behind_a_proxy_what_the_browser_sees_counts() -> None:
     assert not await connects(SITE, "10.0.0.1:8000", **behind)
     with override_settings(USE_X_FORWARDED_HOST=True):
         assert await connects(SITE, "10.0.0.1:8000", **behind)
+
+
+async def test_an_answer_lasts_no_longer_than_the_settings() -> None:
+    assert await connects(SITE, scheme="wss")
+
+    with override_settings(ALLOWED_HOSTS=["other.example.com"]):
+        assert not await connects(SITE, scheme="wss")
+    proxied = {"x_forwarded_proto": "https"}
+    assert not await connects(SITE, **proxied)
+    with override_settings(SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https")):
+        assert await connects(SITE, **proxied)
+
+
+async def test_equal_handshakes_are_answered_once_and_large_ones_are_not_kept() -> None:
+    _answer.cache_clear()
+    for _ in range(3):
+        await connects(SITE, scheme="wss", cookie="a" * 2_000)
+        await connects("https://" + "a" * 2_000)
+
+    assert (_answer.cache_info().misses, _answer.cache_info().currsize) == (1, 1)
 
 
 async def test_while_debugging_the_own_machine_is_allowed() -> None:

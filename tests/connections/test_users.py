@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
@@ -18,6 +19,7 @@ from turbo.connections.users import (
     at_rest,
     is_pending,
     load_sessions,
+    load_users,
     reload_user,
     scope_user,
     session_hash,
@@ -94,10 +96,10 @@ def cookie(text: str) -> dict[str, Any]:
     return {"headers": [(b"host", b"x"), (b"cookie", text.encode())]}
 
 
-def session_of(user: User, *, expiry: int = 60) -> str:
+def session_of(user: User, *, expiry: int = 60, backend: str | None = None) -> str:
     """Log ``user`` in for so many seconds; return what the cookie holds."""
     client = Client()
-    client.force_login(user)
+    client.force_login(user, backend)
     session = client.session
     session.set_expiry(expiry)
     session.save()
@@ -167,6 +169,70 @@ def test_sessions_are_read_together_where_only_the_database_has_them(
         assert all(is_pending(user) for user in users)
         assert [user.is_authenticated for user in users] == [True, True, False, False]
     assert users[0] == ann
+
+
+class Backend(ModelBackend):
+    """A backend that finds its users in a way of its own."""
+
+    def get_user(self, user_id: Any) -> Any:
+        return super().get_user(user_id)
+
+
+def visitors(*keys: str) -> list[Any]:
+    users = [scope_user(with_visitor(cookie(f"sessionid={key}"))) for key in keys]
+    load_sessions(users)
+    return users
+
+
+def test_users_are_looked_up_together() -> None:
+    ann, bob = (User.objects.create(username=name) for name in ("ann", "bob"))
+    users = visitors(session_of(ann), session_of(bob), session_of(ann))
+
+    with CaptureQueriesContext(connection) as queries:
+        load_users([*users, AnonymousUser(), ann])
+
+    assert len(queries) == 1
+    assert not any(is_pending(user) for user in users)
+    assert users == [ann, bob, ann]
+    users[0].username = "changed"
+    assert users[2].username == "ann", "each connection has an object of its own"
+
+
+def test_whoever_is_in_doubt_is_looked_up_alone() -> None:
+    """A changed password, an account that is closed or gone, a session that ended."""
+    names = ("changed", "closed", "gone", "fine")
+    changed, closed, gone, fine = (User.objects.create(username=n) for n in names)
+    keys = [session_of(user) for user in (changed, closed, gone, fine)]
+    changed.set_password("new")
+    changed.save()
+    User.objects.filter(pk=closed.pk).update(is_active=False)
+    gone.delete()
+    users = visitors(*keys, "never")
+
+    load_users(users)
+
+    assert [is_pending(user) for user in users] == [True, True, True, False, True]
+    assert [user.is_authenticated for user in users] == [False] * 3 + [True, False]
+
+
+def test_a_backend_of_ones_own_finds_its_users_itself() -> None:
+    ann = User.objects.create(username="ann")
+    with override_settings(AUTHENTICATION_BACKENDS=[f"{__name__}.Backend"]):
+        users = visitors(session_of(ann, backend=f"{__name__}.Backend"))
+
+        load_users(users)
+
+        assert is_pending(users[0])
+        assert users[0] == ann
+
+
+def test_a_backend_that_is_not_used_any_more_finds_nobody() -> None:
+    ann = User.objects.create(username="ann")
+    users = visitors(session_of(ann))
+    with override_settings(AUTHENTICATION_BACKENDS=[f"{__name__}.Backend"]):
+        load_users(users)
+
+        assert not users[0].is_authenticated
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -20,7 +19,8 @@ from tests.support.servers import PATIENCE, ROOT, channel_layer, wait_until
 from turbo import metrics
 from turbo.delivery import broadcast as module
 from turbo.delivery.broadcast import broadcast, flush, get_publisher, moment, shut_down
-from turbo.delivery.names import group_name, stream_id
+from turbo.delivery.envelope import unpack
+from turbo.delivery.names import EVERY, group_name, stream_id
 from turbo.delivery.recorders import recording
 from turbo.replay import get_replay
 from turbo.replay.base import Append, Appended
@@ -86,12 +86,14 @@ def test_a_thousand_broadcasts_open_no_further_connection(redis_layer: Any) -> N
 async def test_the_layer_gets_the_message_with_its_position(redis_layer: Any) -> None:
     layer: Any = get_channel_layer()
     channel = await layer.new_channel()
-    await layer.group_add(group_name(SID), channel)
+    await layer.group_add(group_name(EVERY), channel)
 
     broadcast(NAME, "a")
     message = await asyncio.wait_for(layer.receive(channel), PATIENCE)
 
-    assert (message["s"], message["n"], message["d"]) == (SID, 1, ["a"])
+    [envelope], is_for_all = unpack(message)
+    assert (envelope.sid, envelope.number, envelope.data) == (SID, 1, ("a",))
+    assert is_for_all
 
 
 def test_a_recorder_can_keep_a_broadcast_to_itself(redis_layer: Any) -> None:
@@ -410,7 +412,7 @@ class Forgetful(MemoryReplay):
 
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
         gaps = [item._replace(data=None) for item in appends]
-        return [replace(place, is_gap=True) for place in await super().append(gaps)]
+        return [place._replace(is_gap=True) for place in await super().append(gaps)]
 
 
 def test_what_was_stored_as_a_gap_is_sent_as_a_gap() -> None:
@@ -424,7 +426,8 @@ def test_what_was_stored_as_a_gap_is_sent_as_a_gap() -> None:
         assert flush(PATIENCE)
         shut_down()
 
-    assert [message["d"] for message in Recording.sent] == [[None]]
+    [([envelope], _)] = map(unpack, Recording.sent)
+    assert envelope.data == (None,)
 
 
 class Meeting(InMemoryChannelLayer):  # type: ignore[misc]

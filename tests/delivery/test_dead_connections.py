@@ -9,7 +9,7 @@ from django.test import override_settings
 
 from tests.support.servers import PATIENCE, Valkey, channel_layer
 from turbo.delivery.groups import Groups, get_layer
-from turbo.delivery.names import group_name
+from turbo.delivery.names import EVERY, group_name
 
 
 async def test_the_layer_reads_on_over_a_new_connection(valkey: Valkey) -> None:
@@ -25,7 +25,7 @@ async def test_the_layer_reads_on_over_a_new_connection(valkey: Valkey) -> None:
         receiving = asyncio.ensure_future(groups.receive())
         async with asyncio.timeout(PATIENCE):
             while not receiving.done():
-                await layer.group_send(group_name("s"), {"type": "message"})
+                await layer.group_send(group_name(EVERY), {"type": "message"})
                 await asyncio.wait([receiving], timeout=0.05)
 
         assert receiving.result() == {"type": "message"}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import msgpack
+import pytest
 
-from turbo.delivery.envelope import Envelope, envelopes
+from turbo.delivery.envelope import Envelope, envelopes, pack, unpack
 
 
-def test_an_envelope_survives_the_layer() -> None:
-    envelope = Envelope("sid", "e", 3, ("<b>", None))
+@pytest.mark.parametrize("is_for_all", [False, True])
+def test_envelopes_survive_the_layer(is_for_all: bool) -> None:
+    sent = [Envelope("sid", "e", 3, ("<b>", None)), Envelope("other", "f", 8, ("a",))]
 
-    packed = msgpack.packb(envelope.pack())
+    packed = msgpack.packb(pack(sent, is_for_all=is_for_all))
 
-    assert Envelope.unpack(msgpack.unpackb(packed)) == envelope
+    assert unpack(msgpack.unpackb(packed)) == (sent, is_for_all)
 
 
 def test_consecutive_messages_of_a_stream_share_an_envelope() -> None:

@@ -19,7 +19,7 @@ from tests.support.servers import PATIENCE
 from turbo import metrics
 from turbo.delivery import groups
 from turbo.delivery import hub as module
-from turbo.delivery.envelope import Envelope
+from turbo.delivery.envelope import Envelope, pack
 from turbo.delivery.frame import Frame
 from turbo.delivery.groups import Groups, get_layer
 from turbo.delivery.hub import Hub, get_hub, subscribers
@@ -151,10 +151,8 @@ async def publish(*data: str | None, sid: str = "s", lost: bool = False) -> None
     """Append to the log, and send through the layer unless it loses the message."""
     places = await get_replay().append([Append(sid, item) for item in data])
     if not lost:
-        first = places[0]
-        message = {"type": "turbo.messages", "s": sid, "e": first.epoch}
-        message |= {"n": first.number, "d": list(data)}
-        await layer().group_send(group_name(sid), message)
+        envelope = Envelope(sid, places[0].epoch, places[0].number, data)
+        await layer().group_send(group_name(sid), pack([envelope]))
 
 
 async def controlled() -> None:
@@ -261,7 +259,7 @@ async def test_a_message_of_an_ended_epoch_is_looked_for_once(page: Page) -> Non
     before = Log.reads
     old = Envelope("s", "ended", 1, ("a",))
 
-    await get_layer().group_send(group_name("s"), old.pack())
+    await get_layer().group_send(group_name("s"), pack([old]))
     await publish("b")
 
     await page.until("b")
@@ -488,7 +486,7 @@ async def test_a_quiet_connection_that_timed_out_is_no_outage(
 
 def page_channel() -> str:
     (channel,) = {name for names in layer().groups.values() for name in names} or {
-        get_hub()._groups._channel
+        get_hub()._groups.channel
     }
     return str(channel)
 
@@ -548,9 +546,7 @@ async def test_foreign_messages_and_unknown_streams_are_passed_over(page: Page) 
     channel = page_channel()
 
     await layer().send(channel, {"type": "chat.message"})
-    await layer().send(
-        channel, {"type": "turbo.messages", "s": "x", "e": "e", "n": 1, "d": ["a"]}
-    )
+    await layer().send(channel, pack([Envelope("x", "e", 1, ("a",))]))
     await publish("b")
 
     await page.until("b")

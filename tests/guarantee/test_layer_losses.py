@@ -21,7 +21,7 @@ from turbo import metrics
 from turbo.delivery.broadcast import shut_down
 from turbo.delivery.frame import Frame
 from turbo.delivery.hub import get_hub
-from turbo.delivery.names import group_name
+from turbo.delivery.names import EVERY, group_name
 from turbo.runtime.backoff import Backoff
 
 pytestmark = pytest.mark.slow
@@ -121,7 +121,7 @@ async def test_a_membership_that_was_lost_is_there_again_after_a_comparison(
     layers = {"default": channel_layer("redis", valkey.url)}
     server = daphne(make_project("redis", TURBO=LONG))
     stream = Announcements()
-    group = f"asgi:group:{group_name(stream.stream_id)}"
+    group = f"asgi:group:{group_name(EVERY)}"
     with override_settings(CHANNEL_LAYERS=layers):
         async with LivePage(server.ws_url, stream.signed_stream_name) as page:
             with valkey.client() as client:
@@ -143,7 +143,7 @@ async def test_a_subscription_that_the_layer_believes_to_have_is_made_again(
     sid = Announcements().stream_id
     hub.connect(page)
     hub.settle(await hub.subscribe(page, [(sid, "")]))
-    await unsubscribe_behind_the_layer(group_name(sid))
+    await unsubscribe_behind_the_layer(group_name(EVERY))
 
     Announcements().append(text="1", id="list")
     await sync_to_async(turbo.flush)()
@@ -181,7 +181,7 @@ class Listener:
 async def unsubscribe_behind_the_layer(group: str) -> None:
     layer = get_channel_layer()
     if isinstance(layer, RedisChannelLayer):
-        await layer.group_discard(group, get_hub()._groups._channel)
+        await layer.group_discard(group, get_hub()._groups.channel)
         return
     loop_layer = layer._get_layer()
     name = loop_layer._get_group_channel_name(group)

@@ -155,12 +155,17 @@ class Failover:
 
 @dataclass(frozen=True)
 class Forget:
-    """The channel layer forgets its groups, or what waits in its channels."""
+    """Redis forgets groups, what waits in channels, or which process shows what."""
 
-    what: Literal["groups", "messages"] = "groups"
+    what: Literal["groups", "messages", "routes"] = "groups"
 
     def act(self, site: Site) -> None:
-        site.forget(b"asgi:group:" if self.what == "groups" else b"asgispecific")
+        parts = {
+            "groups": b"asgi:group:",
+            "messages": b"asgispecific",
+            "routes": b":shown",
+        }
+        site.forget(parts[self.what])
 
 
 @dataclass(frozen=True)
@@ -247,7 +252,7 @@ servers = st.one_of(
         loading=st.sampled_from([0.0, 0.0, 1.0]),
     ),
     st.just(Save()),
-    st.builds(Forget, what=st.sampled_from(["groups", "messages"])),
+    st.builds(Forget, what=st.sampled_from(["groups", "messages", "routes"])),
 )
 others = st.one_of(
     st.builds(

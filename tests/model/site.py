@@ -19,7 +19,7 @@ from tests.support.simulation.page import Page, Rendered
 from tests.support.simulation.process import ADDRESS, Process
 from tests.support.simulation.redis_server import RedisServer
 from turbo.delivery.hub import _hubs
-from turbo.delivery.names import CONTROL, group_name, stream_id
+from turbo.delivery.names import CONTROL, EVERY, group_name, stream_id
 from turbo.replay import Append
 
 __all__ = ["STREAMS", "Broken", "Site"]
@@ -202,10 +202,10 @@ class Site:
             if drops:
                 old.drop_connections()
 
-    def forget(self, prefix: bytes) -> None:
-        """Let Redis forget some keys."""
+    def forget(self, part: bytes) -> None:
+        """Let Redis forget the keys that have this part."""
         values = self.master.data.values
-        for key in [key for key in values if key.startswith(prefix)]:
+        for key in [key for key in values if part in key]:
             del values[key]
 
     def slow_down(self, page: Page, rate: float) -> None:
@@ -299,7 +299,7 @@ class Site:
         self.clock.run(PROMPT)
         self._check_pages("soon after the last messages")
         self._check_streams()
-        self._check_groups()
+        self._check_routes()
         for page in self.pages:
             page.leave()
         self.clock.run(LEAVE)
@@ -340,20 +340,22 @@ class Site:
             if held != wanted:
                 raise Broken(f"{process.name} has {held} instead of {wanted}")
 
-    def _check_groups(self) -> None:
-        """Check that a process is in the groups of its streams, and in no others."""
+    def _check_routes(self) -> None:
+        """Check that a process is sent its streams, and no others."""
         for process in self.servers:
-            wanted = {group_name(sid) for sid in self._wanted(process)}
+            streams = self._wanted(process)
+            wanted = {f"turbo:{{{sid}}}:shown" for sid in streams}
+            wanted.add(f"asgi:group:{group_name(EVERY)}")
             channel = process.layer.client_prefix.encode()
-            groups = {
-                key.decode().removeprefix("asgi:group:")
+            routes = {
+                key.decode()
                 for key, (value, _) in self.master.data.values.items()
-                if key.startswith(b"asgi:group:")
-                and any(channel in member for member in value)
+                if key.endswith(b":shown") or key.startswith(b"asgi:group:")
+                if any(channel in member for member in value)
             }
             # A process that serves no page any more receives nothing.
-            if wanted and groups != wanted:
-                raise Broken(f"{process.name} is in {groups} instead of {wanted}")
+            if streams and routes != wanted:
+                raise Broken(f"{process.name} is sent {routes} instead of {wanted}")
 
     def _wanted(self, process: Process) -> set[str]:
         pages = [page for page in self.pages if page.process is process]

@@ -74,6 +74,7 @@ FOUND: dict[str, list[Action]] = {
     "a-replay-larger-than-the-queue": [Write(1, 0, count=3, large=True), Slow(1)],
     "connections-to-a-former-master": [Failover(drops=False)],
     "groups-that-the-layer-lost": [Forget("groups")],
+    "routes-that-were-lost": [Wait(40.0), Forget("routes"), Write(0, 0)],
     "a-group-that-could-not-be-left": [
         *(Cut(2), Reset(2), Browser(0, "leave"), Wait(16.0), Mend(2)),
     ],

@@ -116,10 +116,9 @@ async def test_a_slot_that_comes_back_does_not_go_on_with_old_moments(
     before = await moment_after(log, ROOM)
 
     move(cluster, log)
-    append = log._append_call(
-        log._attempts.begin([], log._hosts.floors), ROOM, [Append(ROOM, "b")]
-    )
-    await log._hosts.ask([append])
+    attempt = log._attempts.begin([], log._hosts.floors)
+    share = (ROOM, [Append(ROOM, "b")])
+    await log._hosts.ask([log._append_call(attempt, log._hosts.index(ROOM), [share])])
     move(cluster, log)
 
     assert not (await read_one(log, ROOM, before)).complete

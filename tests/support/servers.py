@@ -37,6 +37,9 @@ PATIENCE = 120.0
 
 # pytest-randomly gives the shared generator the same seed in every worker.
 _random = SystemRandom()
+#: The most workers that share this machine.
+WORKERS = 8
+_given: set[int] = set()
 
 
 def free_port() -> int:
@@ -44,16 +47,21 @@ def free_port() -> int:
     Return a port on which nothing listens.
 
     It is below the range of ports for outgoing connections, so that it is still free
-    when a killed server starts again.
+    when a killed server starts again. The workers of pytest take turns in that range,
+    and none gets a port twice, so that nobody else listens there before the server.
     """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     while True:
-        port = _random.randrange(15_000, 32_000)
+        port = _random.randrange(15_000 + int(worker) % WORKERS, 32_000, WORKERS)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        _given.add(port)
+        return port
 
 
 def wait_until(

@@ -11,7 +11,10 @@ because the other site could read the answers of a socket.
 from __future__ import annotations
 
 import logging
+from collections.abc import Hashable, Set
+from functools import lru_cache
 from io import BytesIO
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -28,6 +31,10 @@ __all__ = ["OriginValidator"]
 logger = logging.getLogger("turbo.consumers")
 
 _PORTS = {"http": 80, "https": 443}
+#: Bytes of headers up to which an answer is kept.
+KEPT = 1_000
+_HEADERS = frozenset({b"origin", b"host", b"x-forwarded-host", b"x-forwarded-port"})
+_LISTS = ("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "SECURE_PROXY_SSL_HEADER")
 
 
 class OriginValidator:
@@ -54,44 +61,84 @@ class OriginValidator:
             await send({"type": "websocket.close"})
 
     def _problem(self, scope: Scope) -> str:
-        request = _request(scope)
-        given = request.headers.get("Origin")
-        if given is None:
-            is_welcome = not self.required or "*" in settings.ALLOWED_HOSTS
-            return "" if is_welcome else "it has no Origin, which every browser sends."
-        origin = _parse(given)
-        if origin is None:
-            return f"its Origin {given!r:.200} is not valid."
-        if not validate_host(origin[1], _allowed_hosts()):
-            return f"the host of its Origin {given!r:.200} is not in ALLOWED_HOSTS."
-        if any(_trusts(trusted, origin) for trusted in settings.CSRF_TRUSTED_ORIGINS):
-            return ""
-        try:
-            own = f"{request.scheme}://{request.get_host()}"
-        except DisallowedHost as error:
-            return str(error)
-        if origin == _parse(own):
-            return ""
-        return (
-            f"its Origin is {given!r:.200}, but the request came to {own!r:.200}. If a "
-            f"proxy changes scheme, host or port, let it pass them on, and set "
-            f"SECURE_PROXY_SSL_HEADER or USE_X_FORWARDED_HOST. If the origin is "
-            f"another site of yours, add it to CSRF_TRUSTED_ORIGINS."
+        """Return why the origin is refused, or ``""``."""
+        handshake = _handshake(scope)
+        size = sum(len(name) + len(value) for name, value in handshake.headers)
+        answer = _answer if size <= KEPT else _answer.__wrapped__
+        return answer(handshake, self.required, _settings())
+
+
+class _Handshake(NamedTuple):
+    """What the answer depends on, besides settings."""
+
+    scheme: str
+    server: tuple[Any, ...] | None
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    def request(self) -> ASGIRequest:
+        """Return the handshake as an HTTP request."""
+        scheme = {"ws": "http", "wss": "https"}.get(self.scheme, "http")
+        scope = {"type": "http", "method": "GET", "path": "/", "scheme": scheme}
+        return ASGIRequest(
+            {**scope, "headers": self.headers, "server": self.server}, BytesIO()
         )
 
 
-def _request(scope: Scope) -> ASGIRequest:
-    """Return the handshake as an HTTP request."""
-    scheme = {"ws": "http", "wss": "https"}.get(scope.get("scheme", ""), "http")
-    handshake = {
-        "type": "http",
-        "method": "GET",
-        "path": "/",
-        "scheme": scheme,
-        "headers": scope["headers"],
-        "server": scope.get("server"),
-    }
-    return ASGIRequest(handshake, BytesIO())
+def _handshake(scope: Scope) -> _Handshake:
+    names: Set[bytes] = _HEADERS
+    proxy = settings.SECURE_PROXY_SSL_HEADER
+    if proxy:
+        header = str(proxy[0]).removeprefix("HTTP_").replace("_", "-").lower()
+        names = {*names, header.encode("latin1")}
+    server = scope.get("server")
+    return _Handshake(
+        scope.get("scheme", ""),
+        None if server is None else tuple(server),
+        tuple((name, value) for name, value in scope["headers"] if name in names),
+    )
+
+
+def _settings() -> tuple[Hashable, ...]:
+    return (
+        settings.DEBUG,
+        *(tuple(getattr(settings, name) or ()) for name in _LISTS),
+        (
+            settings.USE_X_FORWARDED_HOST,
+            settings.USE_X_FORWARDED_PORT,
+        ),
+    )
+
+
+# The pages of a site ask alike, and Django's request is a tenth of their whole way in.
+@lru_cache(maxsize=256)
+def _answer(
+    handshake: _Handshake, required: bool, present: tuple[Hashable, ...]
+) -> str:
+    """Return why an origin is refused, or ``""``, with the ``present`` settings."""
+    request = handshake.request()
+    given = request.headers.get("Origin")
+    if given is None:
+        is_welcome = not required or "*" in settings.ALLOWED_HOSTS
+        return "" if is_welcome else "it has no Origin, which every browser sends."
+    origin = _parse(given)
+    if origin is None:
+        return f"its Origin {given!r:.200} is not valid."
+    if not validate_host(origin[1], _allowed_hosts()):
+        return f"the host of its Origin {given!r:.200} is not in ALLOWED_HOSTS."
+    if any(_trusts(trusted, origin) for trusted in settings.CSRF_TRUSTED_ORIGINS):
+        return ""
+    try:
+        own = f"{request.scheme}://{request.get_host()}"
+    except DisallowedHost as error:
+        return str(error)
+    if origin == _parse(own):
+        return ""
+    return (
+        f"its Origin is {given!r:.200}, but the request came to {own!r:.200}. If a "
+        f"proxy changes scheme, host or port, let it pass them on, and set "
+        f"SECURE_PROXY_SSL_HEADER or USE_X_FORWARDED_HOST. If the origin is "
+        f"another site of yours, add it to CSRF_TRUSTED_ORIGINS."
+    )
 
 
 def _parse(origin: str) -> tuple[str, str, int | None] | None:

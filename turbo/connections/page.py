@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 from turbo import metrics
@@ -64,10 +65,8 @@ class PageConnection(LiveConnection[PageSubscription]):
         self.deliver = emit
         self._room = room
         self._protocol = PageProtocol(
-            Limits(
-                frame_bytes=settings.max_frame_bytes,
-                streams=settings.max_streams,
-                name_chars=4 * settings.max_name_length,
+            _limits(
+                settings.max_frame_bytes, settings.max_streams, settings.max_name_length
             )
         )
         self._has_missed_revocations = False
@@ -272,6 +271,12 @@ class PageConnection(LiveConnection[PageSubscription]):
     def _say(self, frames: Iterable[str]) -> None:
         for frame in frames:
             self.deliver(Frame(frame))
+
+
+@lru_cache(maxsize=1)
+def _limits(frame_bytes: int, streams: int, name_length: int) -> Limits:
+    """Return the limits of every page."""
+    return Limits(frame_bytes=frame_bytes, streams=streams, name_chars=4 * name_length)
 
 
 def _by_place(

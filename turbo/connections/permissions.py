@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from turbo import metrics
 from turbo.connections.permission_questions import ask, ask_quickly
-from turbo.connections.users import is_pending, load_sessions
+from turbo.connections.users import is_pending, load_sessions, load_users
 from turbo.connections.visitor import Visitor
 from turbo.delivery.names import SignedName, user_key, verify
 from turbo.delivery.protocol import PageSubscription
@@ -274,7 +274,9 @@ def _visit(pages: list[_Page]) -> list[_Reasons | Exception]:
     """Load objects for all pages together, but decide separately to confine errors."""
     # If these fail, each page loads what is missing.
     with suppress(Exception):
-        load_sessions(page.visitor.user for page in pages)
+        users = [page.visitor.user for page in pages]
+        load_sessions(users)
+        load_users(users)
     with suppress(Exception):
         _load_instances(stream for page in pages for stream in page.wanted().values())
     answers: list[_Reasons | Exception] = []

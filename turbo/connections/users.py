@@ -10,8 +10,9 @@ connection has an anonymous user.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from copy import copy
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -19,9 +20,17 @@ from typing import Any
 from channels.auth import get_user
 from django.apps import apps
 from django.conf import settings
+from django.contrib.auth import (
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    SESSION_KEY,
+    get_user_model,
+    load_backend,
+)
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.http import parse_cookie
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 from django.utils.functional import SimpleLazyObject, empty
 
 from turbo.delivery.names import user_key
@@ -33,6 +42,7 @@ __all__ = [
     "at_rest",
     "is_pending",
     "load_sessions",
+    "load_users",
     "nobody",
     "reload_user",
     "scope_user",
@@ -83,6 +93,42 @@ def load_sessions(users: Iterable[Any]) -> None:
                 store._session_cache = store.decode(row.session_data)
 
 
+def load_users(users: Iterable[Any]) -> None:
+    """
+    Look up pending users by their sessions, with one query for all.
+
+    This is for those whom Django's own backend finds. The others stay pending, and so
+    does everybody about whom there is any doubt.
+    """
+    from django.contrib.auth.backends import ModelBackend
+
+    logins: dict[str, list[_Visitor]] = {}
+    for user in users:
+        if is_pending(user) and isinstance(user, _Visitor):
+            with suppress(Exception):  # of its session
+                path = vars(user)["_turbo_session"].get(BACKEND_SESSION_KEY)
+                if path in settings.AUTHENTICATION_BACKENDS:
+                    logins.setdefault(path, []).append(user)
+    for path, visitors in logins.items():
+        backend = load_backend(path)
+        if getattr(type(backend), "get_user", None) is ModelBackend.get_user:
+            _load_rows(visitors, backend)
+
+
+def _load_rows(visitors: Sequence[_Visitor], backend: Any) -> None:
+    model = get_user_model()
+    sessions = [vars(visitor)["_turbo_session"] for visitor in visitors]
+    pks = [model._meta.pk.to_python(session[SESSION_KEY]) for session in sessions]
+    rows = model._default_manager.in_bulk(set(pks))
+    for visitor, session, pk in zip(visitors, sessions, pks, strict=True):
+        row = rows.get(pk)
+        if row is None or not backend.user_can_authenticate(row):
+            continue
+        known, now = session.get(HASH_SESSION_KEY), _fingerprint(row)
+        if known and now and constant_time_compare(known, now):
+            visitor._wrapped = copy(row)  # each connection has its own
+
+
 def scope_user(scope: Scope) -> Any:
     """Return the user of a connection; anonymous if no middleware has set one."""
     user = scope.get("user")
@@ -124,8 +170,9 @@ def _reload_all(logins: list[tuple[Any, Any]]) -> list[Any]:
     for session, _ in logins:
         if key := getattr(session, "session_key", None):
             visitors.setdefault(key, _Visitor(_unread(session)))
-    with suppress(Exception):  # then each user loads its own session
+    with suppress(Exception):  # then each loads what is missing
         load_sessions(visitors.values())
+        load_users(visitors.values())
     return [
         _reload_one(visitors.get(getattr(session, "session_key", None) or ""), user)
         for session, user in logins

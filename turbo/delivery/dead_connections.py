@@ -5,26 +5,43 @@ Such a connection raises ``TimeoutError``. redis-py takes this for the end of th
 that it may wait for a message, and returns at once. So the layer's task, which reads in
 a loop, would never wait again: the event loop of the process would stand still, and its
 memory would grow.
+
+It may also believe to be subscribed to a channel from which nothing comes any more.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 from turbo.runtime.tasks import detach
 
-__all__ = ["watch_connections"]
+__all__ = ["subscribe_again", "watch_connections"]
 
 
 def watch_connections(layer: Any) -> None:
     """Let the layer replace the dead connections of the running event loop."""
-    of_loop = getattr(layer, "_get_layer", None)
-    for shard in getattr(of_loop(), "_shards", ()) if of_loop else ():
+    for shard in _shards(layer):
         if "_receive_message" not in vars(shard):
             # It is called with each message, and with None if none has come.
             shard._receive_message = partial(_receive, shard)
+
+
+async def subscribe_again(layer: Any, channel: str) -> None:
+    """Subscribe to the channel, although the layer may believe to have done so."""
+    for shard in _shards(layer):
+        if channel in shard._subscribed_to:
+            await shard.unsubscribe(channel)
+            await shard.subscribe(channel)
+
+
+def _shards(layer: Any) -> Iterable[Any]:
+    """Return the layer's connections of the running event loop, if it has any."""
+    of_loop = getattr(layer, "_get_layer", None)
+    shards: Iterable[Any] = getattr(of_loop(), "_shards", ()) if of_loop else ()
+    return shards
 
 
 def _receive(shard: Any, message: Any) -> None:

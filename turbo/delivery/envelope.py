@@ -1,25 +1,23 @@
 """
-The messages of the channel layer; one holds all messages published together.
+The messages of the channel layer; one holds what was published together.
 
 The layers pack them with msgpack, so they hold strings, numbers, lists and ``None``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from turbo.delivery.unreadable import Unreadable
 
-__all__ = ["MESSAGES", "Envelope", "envelopes"]
+__all__ = ["MESSAGES", "Envelope", "envelopes", "pack", "unpack"]
 
 #: The channel layer's ``type`` of a broadcast.
 MESSAGES = "turbo.messages"
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """
     Consecutive messages of one stream; ``None`` among ``data`` marks a gap.
 
@@ -32,38 +30,39 @@ class Envelope:
     number: int
     data: tuple[str | None, ...]
 
-    def pack(self) -> dict[str, Any]:
-        """
-        Return the channel layer's message.
 
-        >>> Envelope("z7r3", "k3", 8, ("<b>", None)).pack()
-        {'type': 'turbo.messages', 's': 'z7r3', 'e': 'k3', 'n': 8, 'd': ['<b>', None]}
-        """
-        return {
-            "type": MESSAGES,
-            "s": self.sid,
-            "e": self.epoch,
-            "n": self.number,
-            "d": list(self.data),
-        }
+def pack(found: Sequence[Envelope], *, is_for_all: bool = False) -> dict[str, Any]:
+    """
+    Return the channel layer's message with these envelopes.
 
-    @classmethod
-    def unpack(cls, message: Mapping[str, Any]) -> Envelope:
-        """
-        Return the envelope that :meth:`pack` wrote.
+    >>> pack([Envelope("z7r3", "k3", 8, ("<b>", None))])
+    {'type': 'turbo.messages', 'm': [['z7r3', 'k3', 8, ['<b>', None]]]}
+    """
+    packed = [[e.sid, e.epoch, e.number, list(e.data)] for e in found]
+    message: dict[str, Any] = {"type": MESSAGES, "m": packed}
+    if is_for_all:
+        message["a"] = True
+    return message
 
-        Raises :exc:`~turbo.delivery.unreadable.Unreadable` for anything else.
-        """
-        match message:
-            case {
-                "type": str(kind),
-                "s": str(sid),
-                "e": str(epoch),
-                "n": number,
-                "d": [*data],
-            } if kind == MESSAGES and _is_number(number) and all(map(_is_data, data)):
-                return cls(sid, epoch, number, tuple(data))
-        raise Unreadable(f"{message!r:.100}")
+
+def unpack(message: Mapping[str, Any]) -> tuple[list[Envelope], bool]:
+    """
+    Return the envelopes that :func:`pack` wrote, and whether all processes get them.
+
+    Raises :exc:`~turbo.delivery.unreadable.Unreadable` for anything else.
+    """
+    match message:
+        case {"type": str(kind), "m": [*packed]} if kind == MESSAGES:
+            return [_envelope(each) for each in packed], bool(message.get("a"))
+    raise Unreadable(f"{message!r:.100}")
+
+
+def _envelope(packed: Any) -> Envelope:
+    match packed:
+        case [str(sid), str(epoch), number, [*data]]:
+            if _is_number(number) and all(map(_is_data, data)):
+                return Envelope(sid, epoch, number, tuple(data))
+    raise Unreadable(f"{packed!r:.100}")
 
 
 def _is_number(value: object) -> bool:

@@ -1,14 +1,16 @@
 """
-The groups of the channel layer that one process has joined.
+The channel of one process, and the groups of the channel layer that it has joined.
 
-All streams of a process share one channel, so each group has one member per process,
-and the layer carries each message once per process.
+All streams of a process share one channel, so the layer carries each message once per
+process. If the replay log knows which process shows which stream, messages come by the
+channel, and the process joins one group, for those that all processes get. Otherwise it
+joins the group of each stream.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Container, Iterable
+from collections.abc import AsyncIterator, Container, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from weakref import WeakValueDictionary
@@ -16,9 +18,11 @@ from weakref import WeakValueDictionary
 from channels.layers import get_channel_layer
 
 from turbo.conf import get_settings
-from turbo.delivery.dead_connections import watch_connections
-from turbo.delivery.names import group_name
+from turbo.delivery.dead_connections import subscribe_again, watch_connections
+from turbo.delivery.names import EVERY, group_name
 from turbo.exceptions import ConfigurationError
+from turbo.replay import get_replay
+from turbo.replay.base import RoutingLog
 
 __all__ = ["Groups", "get_layer", "reconnect", "reconnecting"]
 
@@ -70,7 +74,8 @@ class Groups:
 
     def __init__(self, wanted: Container[str]) -> None:
         self._wanted = wanted
-        self._channel = ""
+        #: The name of the channel, once it has one.
+        self.channel = ""
         self._naming = asyncio.Lock()  # some layers ask Redis for a new channel
         self._joined: set[str] = set()
         # Each is held while a group is joined or left.
@@ -81,24 +86,31 @@ class Groups:
         message: dict[str, Any] = await get_layer().receive(await self._own_channel())
         return message
 
-    async def join(self, sids: Iterable[str]) -> None:
-        """Join the groups that have not been joined yet."""
-        missing = [sid for sid in sids if sid not in self._joined]
+    async def join(self, sids: Sequence[str]) -> None:
+        """Join the groups that have not been joined yet; none is being left then."""
+        missing = [sid for sid in _groups(sids) if sid not in self._joined]
         await asyncio.gather(*map(self._join, missing))
+        for lock in [self._locks.get(sid) for sid in sids]:
+            if lock is not None:
+                async with lock:
+                    pass
 
-    async def join_again(self, sids: Iterable[str]) -> None:
+    async def join_again(self, sids: Sequence[str]) -> None:
         """Join groups again, because the layer drops old members, or restarted."""
-        for sid in sids:
+        for sid in _groups(sids):
             async with self._lock(sid):
-                if sid in self._wanted:
+                if self._is_wanted(sid):
                     await self._add(sid)
                     self._joined.add(sid)
 
-    async def renew(self, sids: Iterable[str]) -> None:
+    async def renew(self, sids: Sequence[str]) -> None:
         """Leave groups and join them again, because a message did not arrive."""
-        for sid in sids:
+        if self.channel and sids:
+            async with reconnecting(layer := get_layer()):
+                await subscribe_again(layer, self.channel)
+        for sid in _groups(sids):
             async with self._lock(sid):
-                if sid in self._wanted:
+                if self._is_wanted(sid):
                     # Without this, a layer that believes to be subscribed does nothing.
                     self._joined.discard(sid)
                     await self._discard(sid)
@@ -116,7 +128,13 @@ class Groups:
                 return
             self._joined.discard(sid)
             async with asyncio.timeout(PATIENCE):
-                await self._discard(sid)
+                if isinstance(log := get_replay(), RoutingLog):
+                    await log.hide(sid, self.channel)
+                else:
+                    await self._discard(sid)
+
+    def _is_wanted(self, sid: str) -> bool:
+        return sid == EVERY or sid in self._wanted
 
     async def _join(self, sid: str) -> None:
         async with self._lock(sid):
@@ -139,7 +157,12 @@ class Groups:
         async with self._naming:
             # With the layer's own prefix: while channels-redis waits for one prefix, it
             # does not read channels of other prefixes in this process.
-            if not self._channel:
-                self._channel = await get_layer().new_channel()
+            if not self.channel:
+                self.channel = await get_layer().new_channel()
                 watch_connections(get_layer())
-        return self._channel
+        return self.channel
+
+
+def _groups(sids: Sequence[str]) -> Sequence[str]:
+    """Return the groups through which messages of the streams come."""
+    return [EVERY] * bool(sids) if isinstance(get_replay(), RoutingLog) else sids

@@ -1,8 +1,9 @@
 """
 The hub, which passes messages from the channel layer to the subscribers.
 
-Each process has one hub per event loop. It joins the group of each stream once, however
-many pages show the stream, and hands each message to all of them without awaiting any.
+Each process has one hub per event loop. It asks for each stream once, however many
+pages show the stream, and hands each message to all of them without awaiting any. If
+the log does not keep who shows what, it joins the group of the stream.
 It recovers messages that the layer loses:
 
 * If a number is missing, the hole is read from the replay log at once.
@@ -32,7 +33,7 @@ from typing import Any, Protocol
 
 from turbo import metrics
 from turbo.conf import get_settings
-from turbo.delivery.envelope import Envelope
+from turbo.delivery.envelope import unpack
 from turbo.delivery.frame import Frame
 from turbo.delivery.groups import Groups, get_layer, reconnect
 from turbo.delivery.names import CONTROL, stream_id
@@ -82,7 +83,7 @@ class Hub:
         self._unrenewed: list[str] = []  # the stream ids that are joined again next
         self._jobs = Tasks()
         self._tasks = Tasks()
-        self._repairs = Repairs(self._tasks)
+        self._repairs = Repairs(self._tasks, self._groups)
         self._listens = asyncio.Event()
         self._layer_outage = OutageLog(
             logger,
@@ -126,7 +127,7 @@ class Hub:
             await self._groups.join([sid for sid, _ in wanted])
             if subscriber is not self:
                 await self.wait_until_listening()
-            histories = await read(wanted)
+            histories = await read(wanted, self._groups.channel)
             arrivals = [
                 topic.admit(subscriber, history, missed)
                 for topic, (history, missed) in zip(topics, histories, strict=True)
@@ -148,8 +149,9 @@ class Hub:
 
         Raises :exc:`TimeoutError` if this takes too long.
         """
-        async with asyncio.timeout(PATIENCE):
-            await self._listens.wait()
+        if not self._listens.is_set():
+            async with asyncio.timeout(PATIENCE):
+                await self._listens.wait()
 
     def settle(self, arrivals: Iterable[Arrival]) -> None:
         """Deliver live messages; call this after the arrivals have been sent."""
@@ -230,14 +232,15 @@ class Hub:
 
     def _take(self, message: Any) -> None:
         try:
-            envelope = Envelope.unpack(message)
+            found, are_for_all = unpack(message)
         except Unreadable as problem:
             drop("on the channel layer", problem)
             return
-        if (topic := self._topics.get(envelope.sid)) is not None:
-            self._repairs.take(topic, [envelope])
-        else:  # the group has just been left, or could not be left
-            self._leave(envelope.sid)
+        for envelope in found:
+            if (topic := self._topics.get(envelope.sid)) is not None:
+                self._repairs.take(topic, [envelope])
+            elif not are_for_all:  # it has just been left, or could not be left
+                self._leave(envelope.sid)
 
     async def _survive(self, error: Exception) -> None:
         """Return when the layer can be reached again and lost messages were found."""

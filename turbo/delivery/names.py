@@ -24,6 +24,7 @@ from turbo.exceptions import NameRefused
 
 __all__ = [
     "CONTROL",
+    "EVERY",
     "SignedName",
     "decode_args",
     "encode_args",
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 SALT = "turbo.stream"
+
+#: In place of a stream's id: the group that every process joins.
+EVERY = "every"
 
 #: The stream on which the processes tell each other to end subscriptions.
 CONTROL = "turbo:control"

@@ -7,27 +7,29 @@ its own. Nothing here knows the thread, so a test can run it on any loop.
 It takes the waiting messages from the queue, in order, and
 
 1. appends them to the replay log, which numbers them (one round trip per batch),
-2. sends consecutive messages to their stream's group (one ``group_send`` for each run).
+2. sends to each process what is for it, in one message of the channel layer. If the log
+   does not know which process shows which stream, each stream has a group instead.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from turbo import metrics
 from turbo.conf import get_settings
-from turbo.delivery.envelope import Envelope, envelopes
+from turbo.delivery.envelope import Envelope, envelopes, pack
 from turbo.delivery.groups import reconnect
-from turbo.delivery.names import group_name
+from turbo.delivery.names import EVERY, group_name
 from turbo.delivery.throttle import Throttle
 from turbo.replay import get_replay
-from turbo.replay.base import Append
+from turbo.replay.base import Append, Appended, RoutingLog
 from turbo.runtime import loops
 from turbo.runtime.backoff import Backoff, OutageLog
 from turbo.runtime.failures import log_failure
@@ -42,6 +44,8 @@ T = TypeVar("T")
 
 #: The most messages in one batch.
 BATCH = 256
+#: Characters of data in one message of the layer for several streams.
+PORTION = 262_144
 #: Errors of the log that come from what is to be stored, and would come again.
 UNSTORABLE = (TypeError, ValueError)
 #: Seconds between two readings of the log's clock.
@@ -167,16 +171,8 @@ class Publisher:
                 self._queue.put_first(_gap(item))
             return
         metrics.count("published", len(batch))
-        for envelope in envelopes(
-            (
-                item.stream,
-                place.epoch,
-                place.number,
-                None if place.is_gap else item.data,
-            )
-            for item, place in zip(batch, appended, strict=True)
-        ):
-            await self._send(envelope)
+        for send, address, message in _addressed(batch, appended):
+            await self._send(send, address, message)
         for item, place in zip(batch, appended, strict=True):
             if place.overtaken:
                 # A newer state of another writer may have been sent before this one.
@@ -203,22 +199,26 @@ class Publisher:
             attempt, outage=self._outage, fatal=fatal
         )
 
-    async def _send(self, envelope: Envelope) -> None:
+    async def _send(self, send: str, address: str, message: dict[str, Any]) -> None:
         try:
             layer = get_channel_layer(get_settings().channel_layer)
             try:
-                await self._group_send(layer, envelope)
+                await self._attempt(layer, send, address, message)
+            except ChannelFull:
+                pass  # as for groups: the hub will find the hole
             except Exception:
                 await reconnect(layer)
-                await self._group_send(layer, envelope)
+                await self._attempt(layer, send, address, message)
         except Exception as error:
             # The message is in the log; the hubs find the hole when they compare tips.
             self._outage.down(error)
 
-    async def _group_send(self, layer: Any, envelope: Envelope) -> None:
+    async def _attempt(
+        self, layer: Any, name: str, address: str, message: dict[str, Any]
+    ) -> None:
         if layer is None:
             return
-        send = partial(layer.group_send, group_name(envelope.sid), envelope.pack())
+        send = partial(getattr(layer, name), address, message)
         if not isinstance(layer, InMemoryChannelLayer):
             await send()
         elif not await loops.run(send):
@@ -232,6 +232,50 @@ class Publisher:
                 "within one process, and no server runs in this one. Use a channel "
                 "layer of channels_redis."
             )
+
+
+def _addressed(
+    batch: Sequence[Append], appended: Sequence[Appended]
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """
+    Yield the messages of the layer, each with how and where it is sent.
+
+    If the log knows the processes that show a stream, each of them gets one message
+    with all that is for it. Where it does not know them, all processes get it.
+    """
+    knows = isinstance(get_replay(), RoutingLog)
+    shares: dict[str, list[tuple[str, str, int, str | None]]] = {}
+    for item, place in zip(batch, appended, strict=True):
+        data = None if place.is_gap else item.data
+        shown_by = place.shown_by if knows else None
+        for channel in ("",) if shown_by is None else shown_by:
+            share = shares.setdefault(channel, [])
+            share.append((item.stream, place.epoch, place.number, data))
+    for channel, share in shares.items():
+        found = envelopes(share)
+        if not knows:
+            for envelope in found:
+                yield "group_send", group_name(envelope.sid), pack([envelope])
+            continue
+        for some in _portions(found):
+            if channel:
+                yield "send", channel, pack(some)
+            else:
+                yield "group_send", group_name(EVERY), pack(some, is_for_all=True)
+
+
+def _portions(found: Iterable[Envelope]) -> Iterator[list[Envelope]]:
+    """Part envelopes before they are too many characters for one message."""
+    portion: list[Envelope] = []
+    size = 0
+    for envelope in found:
+        own = sum(len(data or "") for data in envelope.data)
+        if portion and size + own > PORTION:
+            yield portion
+            portion, size = [], 0
+        portion.append(envelope)
+        size += own
+    yield portion
 
 
 def _gap(message: Append) -> Append:

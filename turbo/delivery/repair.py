@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from turbo.delivery.envelope import Envelope
-from turbo.delivery.topic import Topic
-from turbo.replay import get_replay
+from turbo.delivery.groups import Groups
+from turbo.delivery.topic import Topic, read_log, read_tips
 from turbo.replay.base import History
 from turbo.runtime.backoff import Backoff
 from turbo.runtime.tasks import Tasks
@@ -23,8 +23,9 @@ __all__ = ["Repairs"]
 class Repairs:
     """The repairs of one hub."""
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: Tasks, groups: Groups) -> None:
         self._tasks = tasks
+        self._groups = groups
         self._repairing: set[Topic] = set()
 
     def take(self, topic: Topic, envelopes: Iterable[Envelope]) -> None:
@@ -52,7 +53,8 @@ class Repairs:
         settled = [topic for topic in topics if topic.settled and topic.epoch]
         if not settled:
             return []
-        tips = await get_replay().tips([topic.sid for topic in settled])
+        sids = [topic.sid for topic in settled]
+        tips = await read_tips(sids, self._groups.channel)
         pairs = zip(settled, tips, strict=True)
         missing = [topic for topic, tip in pairs if topic.misses(tip)]
         self.start(missing)
@@ -63,7 +65,7 @@ class Repairs:
             for topic in topics:
                 topic.hold()
             places = [(topic.sid, topic.position or "?") for topic in topics]
-            return await get_replay().read(places)
+            return await read_log(places, self._groups.channel)
 
         # An outage is reported by the hub's listener.
         histories = await Backoff().until_done(attempt)

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol, TypeAlias
 
 from turbo import metrics
@@ -19,7 +20,7 @@ from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import message_frame
 from turbo.delivery.unreadable import Unreadable, drop
 from turbo.replay import get_replay
-from turbo.replay.base import Entry, History
+from turbo.replay.base import Entry, History, RoutingLog
 from turbo.runtime.batching import batched, deduplicated
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "deliver",
     "encode",
     "read",
+    "read_log",
+    "read_tips",
 ]
 
 logger = logging.getLogger("turbo.hub")
@@ -72,17 +75,49 @@ class Arrival:
 MissedFrames: TypeAlias = Sequence[tuple[int, Frame]]
 
 
-async def read(wanted: Sequence[tuple[str, str]]) -> list[tuple[History, MissedFrames]]:
-    """Return the histories of ``(stream id, since)`` pairs, and their frames."""
-    histories: list[History] = await _read(wanted)
+async def read(
+    wanted: Sequence[tuple[str, str]], channel: str
+) -> list[tuple[History, MissedFrames]]:
+    """
+    Return the histories of ``(stream id, since)`` pairs, and their frames.
+
+    From now on the process that receives from the ``channel`` shows these streams.
+    """
+    histories: list[History] = await _read([(channel, *place) for place in wanted])
     sids = [sid for sid, _ in wanted]
     missed = await encode(zip(sids, histories, strict=True))
     return list(zip(histories, missed, strict=True))
 
 
 @batched
-async def _read(pages: list[Sequence[tuple[str, str]]]) -> list[list[History]]:
-    return await deduplicated(pages, lambda wanted: get_replay().read(wanted))
+async def _read(pages: list[Sequence[tuple[str, str, str]]]) -> list[list[History]]:
+    return await deduplicated(pages, _histories)
+
+
+async def _histories(wanted: Sequence[tuple[str, str, str]]) -> list[History]:
+    # There is one channel, but for a hub that has just been replaced.
+    found: dict[tuple[str, str, str], History] = {}
+    for channel in {channel for channel, _, _ in wanted}:
+        asked = [place for place in wanted if place[0] == channel]
+        read = await read_log([place[1:] for place in asked], channel)
+        found.update(zip(asked, read, strict=True))
+    return [found[place] for place in wanted]
+
+
+async def read_log(places: Sequence[tuple[str, str]], channel: str) -> list[History]:
+    """Read the log for the process that receives from the ``channel``."""
+    log = get_replay()
+    if isinstance(log, RoutingLog):
+        return await log.read(places, channel=channel)
+    return await log.read(places)
+
+
+async def read_tips(sids: Sequence[str], channel: str) -> list[tuple[str, int] | None]:
+    """Read the tips for the process that receives from the ``channel``."""
+    log = get_replay()
+    if isinstance(log, RoutingLog):
+        return await log.tips(sids, channel=channel)
+    return await log.tips(sids)
 
 
 async def encode(histories: Iterable[tuple[str, History]]) -> list[MissedFrames]:
@@ -179,10 +214,7 @@ class Topic:
         if envelope.epoch != self.epoch or envelope.number > self.number + 1:
             self.backlog = [envelope]
             return True
-        self._extend(
-            Entry(number, data)
-            for number, data in enumerate(envelope.data, envelope.number)
-        )
+        self._extend(map(Entry, count(envelope.number), envelope.data))
         return False
 
     def admit(

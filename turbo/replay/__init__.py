@@ -7,7 +7,7 @@ The replay log: it keeps the last messages of each stream, to find what was miss
 
 from __future__ import annotations
 
-from turbo.replay.base import Append, Appended, Entry, History, ReplayLog
+from turbo.replay.base import Append, Appended, Entry, History, ReplayLog, RoutingLog
 from turbo.replay.selection import check_replay, get_replay
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Entry",
     "History",
     "ReplayLog",
+    "RoutingLog",
     "check_replay",
     "get_replay",
 ]

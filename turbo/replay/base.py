@@ -19,7 +19,7 @@ from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
 from turbo.replay.positions import Moment, parse
 
-__all__ = ["Append", "Appended", "Entry", "History", "ReplayLog"]
+__all__ = ["Append", "Appended", "Entry", "History", "ReplayLog", "RoutingLog"]
 
 
 class Append(NamedTuple):
@@ -38,8 +38,7 @@ class Append(NamedTuple):
     moment: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """
     The position of an appended message.
 
@@ -47,16 +46,19 @@ class Appended:
     has arrived since the moment, or that this cannot be ruled out. ``is_gap`` says that
     a gap marker was stored instead: the message may have been stored before, by an
     earlier attempt, and the log cannot tell any more.
+
+    ``shown_by`` are the channels of the processes that show the stream, if the log
+    knows them.
     """
 
     epoch: str
     number: int
     overtaken: bool = False
     is_gap: bool = False
+    shown_by: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A message in the log; ``data=None`` is a gap marker."""
 
     number: int
@@ -203,3 +205,29 @@ class ReplayLog(ABC):
     def check(self) -> list[CheckMessage]:
         """Return messages for the system checks; this needs no network."""
         return []
+
+
+class RoutingLog(ReplayLog):
+    """
+    A log that also keeps which process shows which stream.
+
+    A process is known by its ``channel`` of the channel layer. :class:`Appended` says
+    which processes a message is for, so that one message of the layer carries all that
+    is for one of them, whatever the streams.
+    """
+
+    @abstractmethod
+    async def read(
+        self, requests: Sequence[tuple[str, str]], *, channel: str = ""
+    ) -> list[History]:
+        """Return the histories; from now on the ``channel`` shows these streams."""
+
+    @abstractmethod
+    async def tips(
+        self, streams: Sequence[str], *, channel: str = ""
+    ) -> list[tuple[str, int] | None]:
+        """Return the last positions; the ``channel`` still shows these streams."""
+
+    @abstractmethod
+    async def hide(self, stream: str, channel: str) -> None:
+        """Note that the ``channel`` does not show the stream any more."""

@@ -8,7 +8,6 @@ as several hosts, each of which is one slot of the cluster, wherever that slot i
 from __future__ import annotations
 
 import asyncio
-import secrets
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from turbo.replay.clock import Reading
 from turbo.replay.lua import SERVER
 from turbo.replay.positions import Moment
+from turbo.replay.words import Words
 from turbo.runtime.redis.aclients import Clients, ScriptCall
 from turbo.runtime.redis.cluster import PARTS, cluster_nodes
 
@@ -58,6 +58,7 @@ class Hosts:
         self._parts = [part for n, host in enumerate(hosts) for part in _parts(n, host)]
         self._count = len(self._parts)
         self._monotonic = monotonic
+        self._words = Words()
         # Items are replaced as a whole, so any thread may read them.
         self._readings: list[Reading | None] = [None] * self._count
 
@@ -165,7 +166,7 @@ class Hosts:
         readings: dict[int, Reading] = {}
 
         async def run(host: int, calls: list[ScriptCall]) -> list[Any]:
-            word = (secrets.token_hex(5), 1 if renew else 0)
+            word = (self._words.new(), 1 if renew else 0)
             calls.append(ScriptCall(host, SERVER, (self._word_key(host),), word))
             sent = self._monotonic()
             *replies, server = await clients[self._parts[host].client].run(calls)

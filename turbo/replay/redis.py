@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
+import json
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from channels_redis.utils import create_pool
@@ -16,10 +17,11 @@ from turbo.conf import get_settings, layer_hosts, layer_is_redis
 from turbo.exceptions import ConfigurationError
 from turbo.replay import lua
 from turbo.replay.attempts import Attempt, Attempts
-from turbo.replay.base import Append, Appended, Entry, History, ReplayLog
+from turbo.replay.base import Append, Appended, Entry, History, RoutingLog
 from turbo.replay.clock import Reading
 from turbo.replay.hosts import Hosts
 from turbo.replay.positions import Moment, Position, own_time, parse
+from turbo.replay.words import Words
 from turbo.runtime.redis.aclients import ScriptCall
 from turbo.runtime.redis.cluster import cluster_nodes
 from turbo.runtime.redis.hosts import read_hosts
@@ -28,6 +30,8 @@ from turbo.runtime.redis.script import Script
 
 __all__ = ["RedisReplay"]
 
+#: The most streams of one script: other clients of the server wait for it.
+AT_ONCE = 32
 #: The fewest seconds that a stream's epoch is kept after its messages.
 DAY = 86_400
 
@@ -36,7 +40,7 @@ def _monotonic() -> int:
     return time.monotonic_ns() // 1_000
 
 
-class RedisReplay(ReplayLog):
+class RedisReplay(RoutingLog):
     """
     A log on one or several Redis hosts, configured as in channels-redis.
 
@@ -61,8 +65,12 @@ class RedisReplay(ReplayLog):
         )
         self._hosts = Hosts(self._addresses, prefix=prefix, monotonic=monotonic)
         self._age_ms = max(1, round(age * 1_000))
+        # A process notes what it shows with each comparison of tips.
+        interval = math.ceil(get_settings().tip_interval)
+        self._young, self._shown = max(30, 2 * interval), max(60, 6 * interval)
         self._meta_ms = self._age_ms + round(max(memory, DAY) * 1_000)
         self._attempts = Attempts()
+        self._words = Words()  # for epochs that begin
 
     @classmethod
     def options(cls) -> dict[str, Any]:
@@ -107,25 +115,55 @@ class RedisReplay(ReplayLog):
         return self._hosts.moment_of_change()
 
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
-        """Number and store messages, with one script per stream in one round trip."""
+        """Number and store messages, with a script for several streams at once."""
         shares: dict[str, list[Append]] = {}
         for item in appends:
             shares.setdefault(item.stream, []).append(item)
-        await self._hosts.know({self._hosts.index(stream) for stream in shares})
+        parts = list(self._parts(shares))
+        await self._hosts.know({host for host, _ in parts})
         attempt = self._attempts.begin(appends, self._hosts.floors)
-        calls = [self._append_call(attempt, *share) for share in shares.items()]
+        calls = [
+            self._append_call(attempt, host, [(s, shares[s]) for s in streams])
+            for host, streams in parts
+        ]
         try:
             replies = await self._hosts.ask(calls)
         except BaseException:
             self._attempts.fail(attempt)
             raise
         self._attempts.succeed(attempt)
-        appended = dict(zip(shares, map(_places, replies), strict=True))
+        appended = {
+            stream: _places(places, shown_by)
+            for (_, streams), (channels, routes, stored) in zip(
+                parts, map(json.loads, replies), strict=True
+            )
+            for stream, shown_by, places in zip(
+                streams, _shown_by(channels, routes), stored, strict=True
+            )
+        }
         return [next(appended[item.stream]) for item in appends]
 
-    async def read(self, requests: Sequence[tuple[str, str]]) -> list[History]:
-        """Return the history of each stream, with one script each."""
-        calls = [self._read_call(stream, since) for stream, since in requests]
+    def _parts(self, streams: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+        """Yield the streams of each host, at most ``AT_ONCE`` of them."""
+        by_host: dict[int, list[str]] = {}
+        for stream in streams:
+            by_host.setdefault(self._hosts.index(stream), []).append(stream)
+        for host, some in by_host.items():
+            for start in range(0, len(some), AT_ONCE):
+                yield host, some[start : start + AT_ONCE]
+
+    async def read(
+        self,
+        requests: Sequence[tuple[str, str]],
+        *,
+        channel: str = "",
+    ) -> list[History]:
+        """
+        Return the history of each stream, with one script each.
+
+        From now on the process that receives from the ``channel`` shows them.
+        """
+        calls = [self._read_call(stream, since, channel) for stream, since in requests]
         replies, readings = await self._hosts.ask_and_read(calls)
         histories = []
         for (_, since), call, reply in zip(requests, calls, replies, strict=True):
@@ -133,14 +171,26 @@ class RedisReplay(ReplayLog):
             histories.append(_history(reply, since=since, proved=proved))
         return histories
 
-    async def tips(self, streams: Sequence[str]) -> list[tuple[str, int] | None]:
-        """Return each stream's last position, and keep its epoch alive."""
-        found = await self._tips(streams)
+    async def tips(
+        self, streams: Sequence[str], *, channel: str = ""
+    ) -> list[tuple[str, int] | None]:
+        """
+        Return each stream's last position, and keep its epoch alive.
+
+        The process that receives from the ``channel`` still shows them.
+        """
+        found = await self._tips(streams, channel)
         owed = [s for s, tip in zip(streams, found, strict=True) if tip and tip[2]]
         if owed:
             await self.append([Append(stream, None) for stream in owed])
-            found = await self._tips(streams)
+            found = await self._tips(streams, channel)
         return [tip and tip[:2] for tip in found]
+
+    async def hide(self, stream: str, channel: str) -> None:
+        """Note that a process does not show the stream any more."""
+        keys = self._keys(stream)[2:3]
+        call = ScriptCall(self._hosts.index(stream), lua.HIDE, keys, (channel,))
+        await self._hosts.ask([call])
 
     async def sync_clock(self) -> None:
         """Ask every host for its time and identity, in one round trip."""
@@ -202,7 +252,8 @@ class RedisReplay(ReplayLog):
     def _keys(self, stream: str) -> tuple[str, ...]:
         tagged = self._hosts.name(stream)
         word = self._hosts.word_key(stream)
-        return (f"{tagged}:meta", f"{tagged}:log", *([word] if word else []))
+        own = f"{tagged}:meta", f"{tagged}:log", f"{tagged}:shown"
+        return (*own, word) if word else own
 
     def _key_call(
         self, script: Script, key: str, kind: str, *args: str | int
@@ -211,12 +262,13 @@ class RedisReplay(ReplayLog):
         name = f"{self._hosts.name(tag)}:{kind}"
         return ScriptCall(self._hosts.index(tag), script, (name,), args)
 
-    async def _tips(self, streams: Sequence[str]) -> list[tuple[str, int, bool] | None]:
+    async def _tips(
+        self, streams: Sequence[str], channel: str
+    ) -> list[tuple[str, int, bool] | None]:
         """Return each stream's last position, and whether a gap marker is owed."""
+        args = (self._meta_ms, channel, self._shown)
         calls = [
-            ScriptCall(
-                self._hosts.index(s), lua.TIP, self._keys(s)[:1], (self._meta_ms,)
-            )
+            ScriptCall(self._hosts.index(s), lua.TIP, self._keys(s)[0:3:2], args)
             for s in streams
         ]
         replies, readings = await self._hosts.ask_and_read(calls)
@@ -231,11 +283,19 @@ class RedisReplay(ReplayLog):
         return self._hosts.index(_tag(key))
 
     def _append_call(
-        self, attempt: Attempt, stream: str, share: Sequence[Append]
+        self,
+        attempt: Attempt,
+        host: int,
+        shares: Sequence[tuple[str, Sequence[Append]]],
     ) -> ScriptCall:
-        host = self._hosts.index(stream)
-        args: list[str | int] = [
-            secrets.token_hex(5),
+        keys = [key for stream, _ in shares for key in self._keys(stream)[:3]]
+        keys += self._keys(shares[0][0])[3:]
+        messages = [
+            [(m.key, m.writer, self._since(m, host), m.data) for m in share]
+            for _, share in shares
+        ]
+        args = (
+            self._words.new(),
             self._meta_ms,
             self._age_ms,
             self.length,
@@ -243,11 +303,10 @@ class RedisReplay(ReplayLog):
             attempt.number,
             attempt.sent[host],
             self._hosts.process(host),
-        ]
-        for item in share:
-            args += [item.key, item.writer, self._since(item, host)]
-            args += [0, ""] if item.data is None else [1, item.data]
-        return ScriptCall(host, lua.APPEND, self._keys(stream), tuple(args))
+            self._young,
+            json.dumps(messages, ensure_ascii=False),
+        )
+        return ScriptCall(host, lua.APPEND, tuple(keys), args)
 
     def _since(self, item: Append, host: int) -> str:
         if not item.key or not item.moment:
@@ -261,7 +320,7 @@ class RedisReplay(ReplayLog):
             return str(moment.time)
         return "-1" if self._hosts.has_lost(moment, host) else "0"
 
-    def _read_call(self, stream: str, since: str) -> ScriptCall:
+    def _read_call(self, stream: str, since: str, channel: str) -> ScriptCall:
         place = parse(since)
         epoch, number, moment = "", 0, ""
         if isinstance(place, Position):
@@ -269,7 +328,8 @@ class RedisReplay(ReplayLog):
             moment = str(place.floor.time) if place.floor else ""
         elif isinstance(place, Moment):
             moment = str(place.time)
-        args = (secrets.token_hex(5), self._meta_ms, epoch, number, moment)
+        place_args = (epoch, number, moment)
+        args = (self._words.new(), self._meta_ms, *place_args, channel, self._shown)
         host = self._hosts.index(stream)
         return ScriptCall(host, lua.READ, self._keys(stream), args)
 
@@ -284,10 +344,17 @@ def _tag(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
-def _places(reply: list[Any]) -> Iterator[Appended]:
+def _places(reply: list[Any], shown_by: tuple[str, ...] | None) -> Iterator[Appended]:
     epoch, first, is_gap, *overtaken = reply
     for number, late in enumerate(overtaken, first):
-        yield Appended(epoch, number, bool(late), bool(is_gap))
+        yield Appended(epoch, number, bool(late), bool(is_gap), shown_by)
+
+
+def _shown_by(
+    channels: list[str], routes: list[Any]
+) -> Iterator[tuple[str, ...] | None]:
+    for route in routes:
+        yield tuple(channels[n - 1] for n in route) if route != 0 else None
 
 
 def _history(reply: list[Any], *, since: str, proved: bool) -> History:

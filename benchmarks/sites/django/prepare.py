@@ -21,15 +21,18 @@ from django.contrib.auth import (  # noqa: E402
 )
 from django.contrib.auth.models import User  # noqa: E402
 from django.core.management import call_command  # noqa: E402
+from site_publish import ROOMS  # noqa: E402
 
 call_command("migrate", run_syncdb=True, verbosity=0)
 user, _ = User.objects.get_or_create(username="ann")
-room, _ = Room.objects.get_or_create(pk=1, defaults={"name": "Lobby"})
+rooms = [Room(pk=n, name="Lobby") for n in range(1, ROOMS + 1)]
+Room.objects.bulk_create(rooms, ignore_conflicts=True)
 session = import_module(settings.SESSION_ENGINE).SessionStore()
 session[SESSION_KEY] = str(user.pk)
 session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
 session[HASH_SESSION_KEY] = user.get_session_auth_hash()
 session.create()
-sign = getattr(room.stream, "sign", None)
-signed = sign(user) if sign else room.stream.signed_stream_name
+streams = [room.stream for room in rooms]
+ours = hasattr(streams[0], "sign")
+signed = [s.sign(user) if ours else s.signed_stream_name for s in streams]
 print(json.dumps({"session": session.session_key, "signed": signed}))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
+from itertools import cycle, islice
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from board.models import Room
 from board.streams import CONTENT
+
+#: How many rooms there are.
+ROOMS = int(os.environ.get("BENCH_ROOMS", "1"))
 
 
 def publish(count: int) -> float:
@@ -19,17 +24,28 @@ def publish(count: int) -> float:
     return started
 
 
+def rooms(count: int) -> float:
+    """Broadcast ``count`` messages to one room after the other."""
+    started = time.monotonic()
+    for number in islice(_numbers, count):
+        Room(pk=number, name="Lobby").stream.append(**CONTENT, id="messages")
+    return started
+
+
+_numbers = cycle(range(1, ROOMS + 1))
+
+
 def save(count: int) -> float:
     """Save the room, which broadcasts one message; return the time of the commit."""
     Room.objects.get(pk=1).save()
     return time.monotonic()
 
 
-WORK = {"publish": publish, "save": save}
+WORK = {"publish": publish, "rooms": rooms, "save": save}
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answer ``/publish/<count>`` and ``/save/1`` in a thread, like views."""
+    """Answer ``/publish/<count>`` and its siblings in a thread, like views."""
     await receive()
     _, name, count = scope["path"].split("/")
     answer = await sync_to_async(WORK[name], thread_sensitive=False)(int(count))

@@ -17,7 +17,8 @@ from channels_redis.core import RedisChannelLayer
 from tests.support.simulation.clock import Clock, SimulatedLoop
 from tests.support.simulation.network import Network
 from turbo.delivery.publisher import Publisher
-from turbo.replay import Append, Appended, History, ReplayLog
+from turbo.replay import Append, Appended, History
+from turbo.replay.base import RoutingLog
 from turbo.replay.redis import RedisReplay
 
 __all__ = ["ADDRESS", "Process", "ProcessLayer", "ProcessReplay"]
@@ -108,7 +109,7 @@ def _current() -> Process:
     return process
 
 
-class ProcessReplay(ReplayLog):
+class ProcessReplay(RoutingLog):
     """The replay log of the process whose code runs."""
 
     supports_processes = True
@@ -122,11 +123,18 @@ class ProcessReplay(ReplayLog):
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
         return await _current().replay.append(appends)
 
-    async def read(self, requests: Sequence[tuple[str, str]]) -> list[History]:
-        return await _current().replay.read(requests)
+    async def read(
+        self, requests: Sequence[tuple[str, str]], *, channel: str = ""
+    ) -> list[History]:
+        return await _current().replay.read(requests, channel=channel)
 
-    async def tips(self, streams: Sequence[str]) -> list[tuple[str, int] | None]:
-        return await _current().replay.tips(streams)
+    async def tips(
+        self, streams: Sequence[str], *, channel: str = ""
+    ) -> list[tuple[str, int] | None]:
+        return await _current().replay.tips(streams, channel=channel)
+
+    async def hide(self, stream: str, channel: str) -> None:
+        await _current().replay.hide(stream, channel)
 
     async def sync_clock(self) -> None:
         await _current().replay.sync_clock()

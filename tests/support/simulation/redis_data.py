@@ -378,6 +378,12 @@ def bound(text: bytes) -> float:
     return float(text)
 
 
+@command("ZRANGEBYSCORE")
+def zrangebyscore(data: Data, key: bytes, low: bytes, high: bytes) -> Any:
+    found = ranked(data.get(key) or {})
+    return [member for score, member in found if bound(low) <= score <= bound(high)]
+
+
 @command("ZCOUNT")
 def zcount(data: Data, key: bytes, low: bytes, high: bytes) -> Any:
     held = data.get(key) or {}

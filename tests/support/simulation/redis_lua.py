@@ -1,8 +1,9 @@
-"""The Lua of a simulated Redis server: the same version, with ``redis.call``."""
+"""The Lua of a simulated Redis server: its version, ``redis.call`` and ``cjson``."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -31,6 +32,7 @@ function redis.call(...)
 end
 function redis.status_reply(text) return {ok = text} end
 function redis.error_reply(text) return {err = text} end
+cjson = {null = newproxy()}
 """
 
 _current: list[Call] = []
@@ -41,6 +43,8 @@ def _lua() -> Any:
     lua = lua51.LuaRuntime(encoding=None, register_eval=False, register_builtins=False)
     lua.execute(_PRELUDE, _ask)
     lua.globals()[b"redis"][b"sha1hex"] = _sha1hex
+    lua.globals()[b"cjson"][b"decode"] = lambda text: _from_json(json.loads(text))
+    lua.globals()[b"cjson"][b"encode"] = lambda it: json.dumps(_to_json(it)).encode()
     return lua
 
 
@@ -107,6 +111,23 @@ def _to_reply(value: Any) -> Any:
             place += 1
         return items
     return value
+
+
+def _from_json(value: Any) -> Any:
+    if value is None:
+        return _lua().globals()[b"cjson"][b"null"]
+    if isinstance(value, list):
+        return _lua().table_from([_from_json(item) for item in value])
+    return value.encode() if isinstance(value, str) else value
+
+
+def _to_json(value: Any) -> Any:
+    if lua51.lua_type(value) == "table":
+        # A table with nothing in it might be either.
+        return [_to_json(item) for item in value.values()] or {}
+    if isinstance(value, bytes):
+        return value.decode()
+    return int(value) if isinstance(value, float) else value
 
 
 def _sha1hex(text: bytes) -> bytes:
