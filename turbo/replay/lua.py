@@ -336,15 +336,22 @@ return reply
 """
 )
 
-# KEYS: meta, shown. ARGV: milliseconds to keep meta; a process that shows the stream,
-# for how many seconds.
+# KEYS: meta and shown of each stream. ARGV: milliseconds to keep meta; a process that
+# shows the streams, for how many seconds.
+# Returns, as JSON, for each stream the epoch, the number of the last message, the
+# server's process, and whether a gap is owed; each is false if there is none.
 TIP = Script(
     _TIME
     + _SHOW
     + """
-show(KEYS[2], ARGV[2], ARGV[3], microseconds())
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
-return redis.call('HMGET', KEYS[1], 'e', 'n', 'r', 'o')
+local now, tips = microseconds(), {}
+for place = 1, #KEYS, 2 do
+    local meta = KEYS[place]
+    show(KEYS[place + 1], ARGV[2], ARGV[3], now)
+    redis.call('PEXPIRE', meta, ARGV[1])
+    table.insert(tips, redis.call('HMGET', meta, 'e', 'n', 'r', 'o'))
+end
+return cjson.encode(tips)
 """
 )
 

@@ -267,17 +267,26 @@ class RedisReplay(RoutingLog):
     ) -> list[tuple[str, int, bool] | None]:
         """Return each stream's last position, and whether a gap marker is owed."""
         args = (self._meta_ms, channel, self._shown)
+        parts = list(self._parts(streams))
         calls = [
-            ScriptCall(self._hosts.index(s), lua.TIP, self._keys(s)[0:3:2], args)
-            for s in streams
+            ScriptCall(host, lua.TIP, self._all_keys(some, 0, 2), args)
+            for host, some in parts
         ]
         replies, readings = await self._hosts.ask_and_read(calls)
-        return [
-            (epoch, int(number), bool(owed))
-            if epoch and process == readings[call.host].process
-            else None
-            for (epoch, number, process, owed), call in zip(replies, calls, strict=True)
-        ]
+        tips = {
+            stream: (epoch, int(number), bool(owed))
+            for (host, some), reply in zip(parts, replies, strict=True)
+            for stream, (epoch, number, process, owed) in zip(
+                some, json.loads(reply), strict=True
+            )
+            if epoch and process == readings[host].process
+        }
+        return [tips.get(stream) for stream in streams]
+
+    def _all_keys(self, streams: Iterable[str], *places: int) -> tuple[str, ...]:
+        return tuple(
+            self._keys(stream)[place] for stream in streams for place in places
+        )
 
     def _key_host(self, key: str) -> int:
         return self._hosts.index(_tag(key))
@@ -288,8 +297,8 @@ class RedisReplay(RoutingLog):
         host: int,
         shares: Sequence[tuple[str, Sequence[Append]]],
     ) -> ScriptCall:
-        keys = [key for stream, _ in shares for key in self._keys(stream)[:3]]
-        keys += self._keys(shares[0][0])[3:]
+        keys = self._all_keys([stream for stream, _ in shares], 0, 1, 2)
+        keys += self._keys(shares[0][0])[3:]  # the word of a cluster
         messages = [
             [(m.key, m.writer, self._since(m, host), m.data) for m in share]
             for _, share in shares
@@ -306,7 +315,7 @@ class RedisReplay(RoutingLog):
             self._young,
             json.dumps(messages, ensure_ascii=False),
         )
-        return ScriptCall(host, lua.APPEND, tuple(keys), args)
+        return ScriptCall(host, lua.APPEND, keys, args)
 
     def _since(self, item: Append, host: int) -> str:
         if not item.key or not item.moment:
