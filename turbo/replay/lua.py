@@ -391,5 +391,14 @@ time = math.max(time, tonumber(redis.call('GET', KEYS[1])) or 0)
 redis.call('SET', KEYS[1], string.format('%.0f', time), 'PX', ARGV[1])
 """
 )
+# KEYS: revocations. Returns the time of each, or nothing.
 # GETEX reads like GET, but a replica, whose data may be old, refuses it.
-FORBIDDEN = Script("return redis.call('GETEX', KEYS[1])")
+FORBIDDEN = Script(
+    """
+local times = {}
+for place, key in ipairs(KEYS) do
+    times[place] = redis.call('GETEX', key)
+end
+return times
+"""
+)

@@ -30,7 +30,7 @@ from turbo.runtime.redis.script import Script
 
 __all__ = ["RedisReplay"]
 
-#: The most streams of one script: other clients of the server wait for it.
+#: The most streams or keys of one script: other clients of the server wait for it.
 AT_ONCE = 32
 #: The fewest seconds that a stream's epoch is kept after its messages.
 DAY = 86_400
@@ -119,7 +119,7 @@ class RedisReplay(RoutingLog):
         shares: dict[str, list[Append]] = {}
         for item in appends:
             shares.setdefault(item.stream, []).append(item)
-        parts = list(self._parts(shares))
+        parts = list(_parts(shares, self._hosts.index))
         await self._hosts.know({host for host, _ in parts})
         attempt = self._attempts.begin(appends, self._hosts.floors)
         calls = [
@@ -142,15 +142,6 @@ class RedisReplay(RoutingLog):
             )
         }
         return [next(appended[item.stream]) for item in appends]
-
-    def _parts(self, streams: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-        """Yield the streams of each host, at most ``AT_ONCE`` of them."""
-        by_host: dict[int, list[str]] = {}
-        for stream in streams:
-            by_host.setdefault(self._hosts.index(stream), []).append(stream)
-        for host, some in by_host.items():
-            for start in range(0, len(some), AT_ONCE):
-                yield host, some[start : start + AT_ONCE]
 
     async def read(
         self,
@@ -228,10 +219,24 @@ class RedisReplay(RoutingLog):
 
     async def forbidden(self, keys: Sequence[str]) -> list[int | None]:
         """Return the revocations by all processes."""
+        parts = list(_parts(keys, self._key_host))
         replies, _ = await self._hosts.ask_and_read(
-            [self._key_call(lua.FORBIDDEN, key, "forbid") for key in keys]
+            [
+                ScriptCall(
+                    host,
+                    lua.FORBIDDEN,
+                    tuple(self._key_name(key, "forbid") for key in some),
+                )
+                for host, some in parts
+            ]
         )
-        return [None if reply is None else int(reply) for reply in replies]
+        times = {
+            key: int(time)
+            for (_, some), reply in zip(parts, replies, strict=True)
+            for key, time in zip(some, reply, strict=True)
+            if time is not None
+        }
+        return [times.get(key) for key in keys]
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
@@ -258,16 +263,18 @@ class RedisReplay(RoutingLog):
     def _key_call(
         self, script: Script, key: str, kind: str, *args: str | int
     ) -> ScriptCall:
-        tag = _tag(key)
-        name = f"{self._hosts.name(tag)}:{kind}"
-        return ScriptCall(self._hosts.index(tag), script, (name,), args)
+        name = self._key_name(key, kind)
+        return ScriptCall(self._key_host(key), script, (name,), args)
+
+    def _key_name(self, key: str, kind: str) -> str:
+        return f"{self._hosts.name(_tag(key))}:{kind}"
 
     async def _tips(
         self, streams: Sequence[str], channel: str
     ) -> list[tuple[str, int, bool] | None]:
         """Return each stream's last position, and whether a gap marker is owed."""
         args = (self._meta_ms, channel, self._shown)
-        parts = list(self._parts(streams))
+        parts = list(_parts(streams, self._hosts.index))
         calls = [
             ScriptCall(host, lua.TIP, self._all_keys(some, 0, 2), args)
             for host, some in parts
@@ -347,6 +354,18 @@ class RedisReplay(RoutingLog):
     ) -> bool:
         moment = place.floor if isinstance(place, Position) else place
         return moment is None or self._hosts.vouch(moment, host, reading)
+
+
+def _parts(
+    names: Iterable[str], host_of: Callable[[str], int]
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the names of each host, at most ``AT_ONCE`` of them together."""
+    by_host: dict[int, list[str]] = {}
+    for name in names:
+        by_host.setdefault(host_of(name), []).append(name)
+    for host, some in by_host.items():
+        for start in range(0, len(some), AT_ONCE):
+            yield host, some[start : start + AT_ONCE]
 
 
 def _tag(key: str) -> str:
