@@ -14,11 +14,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+import channels_redis.serializers
 import pytest
 import pytest_asyncio
+import redis.backoff
 from channels.layers import channel_layers
 from django.conf import settings
 from django.core import signing
@@ -107,6 +110,20 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     number = sum(_NO_BROWSER in str(report.longrepr) for report in skipped)
     if number:
         terminalreporter.write_line(f"{number} tests skipped: {_NO_BROWSER}.")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_numbers() -> Iterator[None]:
+    """
+    Let libraries draw random numbers that are not Python's own.
+
+    What another thread sends through a layer, while Hypothesis draws an example, would
+    look like a strategy that uses the ``random`` module.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (channels_redis.serializers, redis.backoff):
+            patch.setattr(module, "random", Random())
+        yield
 
 
 @pytest.fixture(autouse=True)

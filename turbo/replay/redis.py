@@ -291,9 +291,8 @@ class RedisReplay(RoutingLog):
         return [tips.get(stream) for stream in streams]
 
     def _all_keys(self, streams: Iterable[str], *places: int) -> tuple[str, ...]:
-        return tuple(
-            self._keys(stream)[place] for stream in streams for place in places
-        )
+        all_keys = map(self._keys, streams)
+        return tuple(keys[place] for keys in all_keys for place in places)
 
     def _key_host(self, key: str) -> int:
         return self._hosts.index(_tag(key))
