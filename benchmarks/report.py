@@ -57,12 +57,15 @@ def claims(results: Mapping[System, Fanout]) -> list[str]:
     for (name, layer), ours in by_name.items():
         if not name.startswith("turbo on"):
             continue
-        server = name.removeprefix("turbo on ")
+        server, offered = name.removeprefix("turbo on "), ""
+        if ", " in server:
+            server, offered = server.split(", ")
+            offered = f", {offered}"
         peers = [("nginx + nchan", ""), ("Node ws", ""), ("socket.io", "")]
-        for peer in [*peers, (f"turbo-django on {server}", layer)]:
-            if theirs := by_name.get(peer):
+        for peer, its_layer in [*peers, (f"turbo-django on {server}", layer)]:
+            if theirs := by_name.get((peer + offered, its_layer)):
                 lines.append(
-                    f"{name}, {layer}, against {peer[0]}: "
+                    f"{name}, {layer}, against {peer}{offered}: "
                     f"{ours.rate / theirs.rate:.2f} times the deliveries, "
                     f"{ours.cpu / theirs.cpu:.2f} times the CPU for each, "
                     f"{ours.memory / theirs.memory:.2f} times the memory, "
