@@ -19,10 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.environments import ROOT
-from benchmarks.fanout import measure
+from benchmarks.fanout import measure_site
 from benchmarks.processes import LOAD_CORE, Redis, running_redis
 from benchmarks.rooms import measure_rooms
-from benchmarks.systems import django_site, page_of, start_site
 
 #: Above this many times the former figure something has gone wrong.
 LIMIT = 1.15
@@ -51,14 +50,7 @@ def main() -> None:
 
 def _figures(root: Path, redis: Redis) -> dict[str, float]:
     """Return what pieces of work cost with the library of a checkout."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        python, env = django_site("ours", "pubsub", Path(name), redis.url, root)
-        page = page_of(python, env)
-        running = start_site("ours", Path(name), python, env, page)
-        try:
-            fan = measure(running, clients=CLIENTS, seconds=SECONDS, compression=False)
-        finally:
-            running.server.stop()
+    fan = measure_site(redis.url, clients=CLIENTS, seconds=SECONDS, root=root)
     rooms = measure_rooms(redis, "pubsub", seconds=SECONDS, root=root)
     return {
         "a delivery, µs": fan.cpu,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
+from benchmarks.environments import ROOT
 from benchmarks.load import Fan, Load, Publisher
 from benchmarks.processes import Cost
-from benchmarks.systems import MESSAGE, Running
+from benchmarks.systems import MESSAGE, Running, django_site, page_of, start_site
 
-__all__ = ["BUSY", "Fanout", "measure", "publisher", "saver"]
+__all__ = ["BUSY", "Fanout", "measure", "measure_site", "publisher", "saver"]
 
 #: Messages published together when bursts are measured.
 BURST = 10
@@ -81,6 +84,20 @@ def measure(
         burst=_rate(burst),
         load=_busy(single),
     )
+
+
+def measure_site(
+    redis: str, *, clients: int, seconds: float, root: Path = ROOT
+) -> Fanout:
+    """Measure our site on uvicorn with a checkout of the library."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        python, env = django_site("ours", "pubsub", Path(name), redis, root)
+        page = page_of(python, env)
+        running = start_site("ours", Path(name), python, env, page)
+        try:
+            return measure(running, clients=clients, seconds=seconds, compression=False)
+        finally:
+            running.server.stop()
 
 
 def _rate(run: Fan) -> float:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import gc
 import os
-import tempfile
-from pathlib import Path
 
 from benchmarks.environments import ROOT, STORE
-from benchmarks.fanout import Fanout, measure
+from benchmarks.fanout import Fanout, measure_site
 from benchmarks.plot import plot
-from benchmarks.processes import LOAD_CORE, Redis, running_redis
+from benchmarks.processes import LOAD_CORE, running_redis
 from benchmarks.rooms import Rooms, measure_rooms
-from benchmarks.systems import django_site, page_of, start_site
 
 PLACE = ROOT / "docs" / "topics" / "growth"
 #: Pages of one process; the kernel allows 20,000 open files where this was measured.
@@ -34,7 +31,10 @@ def main() -> None:
     gc.disable()
     STORE.mkdir(exist_ok=True)
     with running_redis() as redis:
-        pages = {count: _pages(redis, count) for count in PAGES}
+        pages = {
+            count: measure_site(redis.url, clients=count, seconds=SECONDS)
+            for count in PAGES
+        }
         streams = {
             count: measure_rooms(redis, "pubsub", count=count, seconds=SECONDS)
             for count in STREAMS
@@ -49,20 +49,9 @@ def main() -> None:
     _write_rooms(processes, "processes", "server processes that share 1,000 streams")
 
 
-def _pages(redis: Redis, count: int) -> Fanout:
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        python, env = django_site("ours", "pubsub", Path(name), redis.url)
-        page = page_of(python, env)
-        running = start_site("ours", Path(name), python, env, page)
-        try:
-            found = measure(running, clients=count, seconds=SECONDS, compression=False)
-        finally:
-            running.server.stop()
-    print(f"{count:,} pages: {found}", flush=True)
-    return found
-
-
 def _write_pages(pages: dict[int, Fanout]) -> None:
+    for count, found in pages.items():
+        print(f"{count:,} pages: {found}", flush=True)
     cost = [(count, found.cpu) for count, found in pages.items()]
     memory = [(count, found.memory) for count, found in pages.items()]
     connect = [(count, 1e3 * found.connect) for count, found in pages.items()]

@@ -151,6 +151,16 @@ async def test_an_answer_lasts_no_longer_than_the_settings() -> None:
         assert await connects(SITE, **proxied)
 
 
+async def test_a_server_may_write_the_names_of_headers_as_the_client_did() -> None:
+    """Otherwise a page of another site would look like a program without an origin."""
+    headers = [(b"Host", b"chat.example.com"), (b"Origin", b"https://evil.example.com")]
+    application = OriginValidator(accept, required=False)
+
+    connected, _ = await WebsocketCommunicator(application, "/ws/", headers).connect()
+
+    assert not connected
+
+
 async def test_equal_handshakes_are_answered_once_and_large_ones_are_not_kept() -> None:
     _answer.cache_clear()
     for _ in range(3):

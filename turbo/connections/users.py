@@ -100,8 +100,6 @@ def load_users(users: Iterable[Any]) -> None:
     This is for those whom Django's own backend finds. The others stay pending, and so
     does everybody about whom there is any doubt.
     """
-    from django.contrib.auth.backends import ModelBackend
-
     logins: dict[str, list[_Visitor]] = {}
     for user in users:
         if is_pending(user) and isinstance(user, _Visitor):
@@ -109,6 +107,14 @@ def load_users(users: Iterable[Any]) -> None:
                 path = vars(user)["_turbo_session"].get(BACKEND_SESSION_KEY)
                 if path in settings.AUTHENTICATION_BACKENDS:
                     logins.setdefault(path, []).append(user)
+    if logins:
+        _load_logins(logins)
+
+
+def _load_logins(logins: dict[str, list[_Visitor]]) -> None:
+    # It imports models, which a site without users does not have.
+    from django.contrib.auth.backends import ModelBackend
+
     for path, visitors in logins.items():
         backend = load_backend(path)
         if getattr(type(backend), "get_user", None) is ModelBackend.get_user:
