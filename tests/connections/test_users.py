@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.models import AnonymousUser, User, UserManager
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from django.test import AsyncClient, Client, modify_settings, override_settings
@@ -224,6 +224,23 @@ def test_a_backend_of_ones_own_finds_its_users_itself() -> None:
 
         assert is_pending(users[0])
         assert users[0] == ann
+
+
+def test_a_manager_of_ones_own_finds_its_users_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Strict(UserManager[User]):
+        def get(self, *args: Any, **kwargs: Any) -> Any:
+            raise User.DoesNotExist
+
+    ann = User.objects.create(username="ann")
+    users = visitors(session_of(ann))
+    monkeypatch.setattr(type(User._default_manager), "get", Strict.get)
+
+    load_users(users)
+
+    assert is_pending(users[0])
+    assert not users[0].is_authenticated
 
 
 def test_a_backend_that_is_not_used_any_more_finds_nobody() -> None:

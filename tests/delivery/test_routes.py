@@ -307,6 +307,26 @@ async def test_a_full_channel_is_a_hole_that_is_found(
     assert caplog.text == "", "it is no outage"
 
 
+async def test_a_hub_that_ends_leaves_the_group_of_all(server: Valkey) -> None:
+    """Otherwise the layer would keep messages for a channel that nobody reads."""
+    page = Page()
+    get_hub().connect(page)
+    await show(page, SIDS[:1])
+    groups = get_hub()._groups
+    assert EVERY in groups._joined
+
+    await get_hub().disconnect(page)
+
+    assert groups._joined == set()
+    await say(ROOMS[0])
+    layer = get_channel_layer()
+    if isinstance(layer, RedisChannelLayer):
+        with server.client() as client:
+            assert client.keys("asgi:group:*") == []
+    else:
+        assert group_name(EVERY) not in layer._get_layer().groups
+
+
 async def test_a_process_that_was_killed_is_forgotten(
     page: Page, server: Valkey
 ) -> None:

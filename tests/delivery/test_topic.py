@@ -251,12 +251,15 @@ def test_who_was_dropped_hears_nothing(topic: Topic) -> None:
 def test_a_tip_that_was_not_seen_is_missed(topic: Topic) -> None:
     admit(topic, Listener(), history(1))
 
-    assert not topic.misses(("e", 1))
-    assert topic.misses(("e", 2))
-    assert topic.misses(("f", 1))
-    assert topic.misses(None)
+    assert not topic.misses(("e", 1), 1)
+    assert not topic.misses(("e", 1), 0)
+    assert not topic.misses(("e", 0), 0), "another one came while the log was asked"
+    assert topic.misses(("e", 2), 1)
+    assert topic.misses(("e", 0), 1)
+    assert topic.misses(("f", 1), 1)
+    assert topic.misses(None, 1)
     topic.hold()
-    assert not topic.misses(None)
+    assert not topic.misses(None, 1)
 
 
 def test_hold_drops_what_is_in_the_log(topic: Topic) -> None:

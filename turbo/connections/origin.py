@@ -94,7 +94,7 @@ def _handshake(scope: Scope) -> _Handshake:
     return _Handshake(
         scope.get("scheme", ""),
         None if server is None else tuple(server),
-        tuple(pair for pair in scope["headers"] if pair[0].lower() in names),
+        tuple(pair for pair in scope.get("headers", ()) if pair[0].lower() in names),
     )
 
 

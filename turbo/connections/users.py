@@ -28,6 +28,7 @@ from django.contrib.auth import (
     load_backend,
 )
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
+from django.db.models import Manager, QuerySet
 from django.http import parse_cookie
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -123,9 +124,13 @@ def _load_logins(logins: dict[str, list[_Visitor]]) -> None:
 
 def _load_rows(visitors: Sequence[_Visitor], backend: Any) -> None:
     model = get_user_model()
+    manager = model._default_manager
+    rows_of = type(manager.get_queryset())
+    if type(manager).get is not Manager.get or rows_of.get is not QuerySet.get:
+        return  # it has a way of its own
     sessions = [vars(visitor)["_turbo_session"] for visitor in visitors]
     pks = [model._meta.pk.to_python(session[SESSION_KEY]) for session in sessions]
-    rows = model._default_manager.in_bulk(set(pks))
+    rows = manager.in_bulk(set(pks))
     for visitor, session, pk in zip(visitors, sessions, pks, strict=True):
         row = rows.get(pk)
         if row is None or not backend.user_can_authenticate(row):

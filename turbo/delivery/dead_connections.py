@@ -29,12 +29,12 @@ def watch_connections(layer: Any) -> None:
             shard._receive_message = partial(_receive, shard)
 
 
-async def subscribe_again(layer: Any, channel: str) -> None:
-    """Subscribe to the channel, although the layer may believe to have done so."""
+async def subscribe_again(layer: Any) -> None:
+    """Subscribe to all channels, although the layer believes to have done so."""
     for shard in _shards(layer):
-        if channel in shard._subscribed_to:
-            await shard.unsubscribe(channel)
-            await shard.subscribe(channel)
+        async with shard._lock:
+            if shard._subscribed_to:
+                await shard._pubsub.subscribe(*shard._subscribed_to)
 
 
 def _shards(layer: Any) -> Iterable[Any]:

@@ -104,11 +104,15 @@ class Groups:
                     self._joined.add(sid)
 
     async def renew(self, sids: Sequence[str]) -> None:
-        """Leave groups and join them again, because a message did not arrive."""
-        if self.channel and sids:
-            async with reconnecting(layer := get_layer()):
-                await subscribe_again(layer, self.channel)
-        for sid in _groups(sids):
+        """Join groups anew, because a message did not arrive."""
+        if isinstance(get_replay(), RoutingLog):
+            # Nothing is left meanwhile, or messages of all streams would be lost.
+            if sids:
+                async with reconnecting(layer := get_layer()):
+                    await subscribe_again(layer)
+            await self.join_again(sids)
+            return
+        for sid in sids:
             async with self._lock(sid):
                 if self._is_wanted(sid):
                     # Without this, a layer that believes to be subscribed does nothing.
@@ -132,6 +136,14 @@ class Groups:
                     await log.hide(sid, self.channel)
                 else:
                     await self._discard(sid)
+
+    async def close(self) -> None:
+        """Leave the group of all processes, or give it up after ``PATIENCE``."""
+        async with self._lock(EVERY):
+            if EVERY in self._joined:
+                self._joined.discard(EVERY)
+                async with asyncio.timeout(PATIENCE):
+                    await self._discard(EVERY)
 
     def _is_wanted(self, sid: str) -> bool:
         return sid == EVERY or sid in self._wanted

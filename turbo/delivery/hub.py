@@ -207,6 +207,7 @@ class Hub:
     async def _stop(self) -> None:
         await self._jobs.stop()
         self.unsubscribe(self, self._held.get(self, ()))
+        self._tasks.run(self._groups.close())
         await self._tasks.stop(grace=2.0)
 
     async def _listen(self) -> None:

@@ -53,10 +53,10 @@ class Repairs:
         settled = [topic for topic in topics if topic.settled and topic.epoch]
         if not settled:
             return []
-        sids = [topic.sid for topic in settled]
+        sids, before = [topic.sid for topic in settled], [t.number for t in settled]
         tips = await read_tips(sids, self._groups.channel)
-        pairs = zip(settled, tips, strict=True)
-        missing = [topic for topic, tip in pairs if topic.misses(tip)]
+        compared = zip(settled, tips, before, strict=True)
+        missing = [topic for topic, tip, seen in compared if topic.misses(tip, seen)]
         self.start(missing)
         return missing
 

@@ -261,9 +261,15 @@ class Topic:
         backlog, self.backlog = self.backlog or [], None
         return backlog
 
-    def misses(self, tip: tuple[str, int] | None) -> bool:
-        """Return whether the log's last message is not the last one delivered."""
-        return self.settled and tip != (self.epoch, self.number)
+    def misses(self, tip: tuple[str, int] | None, seen: int) -> bool:
+        """
+        Return whether the log's last message is not the last one delivered.
+
+        ``seen`` is the number before the log was asked; more may have come meanwhile.
+        """
+        if not self.settled:
+            return False
+        return tip is None or tip[0] != self.epoch or not seen <= tip[1] <= self.number
 
     def unclaim(self) -> None:
         """Note that a subscriber has been added or has failed to arrive."""
