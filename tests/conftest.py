@@ -25,13 +25,17 @@ import redis.backoff
 from channels.layers import channel_layers
 from django.conf import settings
 from django.core import signing
+from django.db import connections
 from django.test import override_settings
 from playwright.async_api import Browser, Page, async_playwright, expect
+from pytest_django import DjangoDbBlocker
 
 import hatch_build
 from tests.settings import sqlite_database
 from tests.support.browsers import FLAGS, find_chromium, find_window
+from tests.support.databases import an_alias, empty, make_tables
 from tests.support.servers import (
+    DATABASES,
     PATIENCE,
     Daphne,
     NoPostgres,
@@ -220,6 +224,46 @@ def postgres() -> Iterator[Postgres]:
         server.close()
 
 
+@pytest.fixture(scope="session")
+def _sqlite_file(
+    tmp_path_factory: pytest.TempPathFactory, django_db_blocker: DjangoDbBlocker
+) -> dict[str, Any]:
+    settings = sqlite_database(tmp_path_factory.mktemp("sqlite") / "tables.sqlite3")
+    with django_db_blocker.unblock():
+        make_tables("sqlite", settings)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def _postgres_database(
+    postgres: Postgres, django_db_blocker: DjangoDbBlocker
+) -> dict[str, Any]:
+    settings = postgres.create("tables")
+    with django_db_blocker.unblock():
+        make_tables("postgres", settings)
+    return settings
+
+
+@pytest.fixture
+def sqlite_tables(
+    _sqlite_file: dict[str, Any], django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """Empty tables in the database ``sqlite``, a file."""
+    with django_db_blocker.unblock(), an_alias("sqlite", _sqlite_file):
+        empty("sqlite")
+        yield
+
+
+@pytest.fixture
+def postgres_tables(
+    _postgres_database: dict[str, Any], django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """Empty tables in the database ``postgres``."""
+    with django_db_blocker.unblock(), an_alias("postgres", _postgres_database):
+        empty("postgres")
+        yield
+
+
 def _sqlite(directory: Path) -> dict[str, Any]:
     return {
         alias: sqlite_database(directory / f"{alias}.sqlite3")
@@ -259,8 +303,9 @@ def make_project(
     """
     Make a project: ``make_project("redis", database="postgres", TURBO={…})``.
 
-    The first argument is the kind of channel layer (``memory``, ``redis``, ``pubsub``);
-    ``redis`` is the URL that it uses, by default the one of the ``valkey`` fixture.
+    The first argument is the kind of channel layer (``memory``, ``redis``, ``pubsub``,
+    or a database, which is then ``TURBO["DATABASE"]``); ``redis`` is the URL that it
+    uses, by default the one of the ``valkey`` fixture.
     Upper-case keywords are settings. The users ann, bob and eve are there, and two
     rooms: the Lobby, and the Cellar for ann and bob.
     """
@@ -274,10 +319,14 @@ def make_project(
     ) -> Project:
         directory = tmp_path / f"project-{next(_numbers)}"
         directory.mkdir()
-        if layer != "memory" and redis is None:
+        databases = _databases(request, database, directory)
+        if layer in DATABASES:
+            request.getfixturevalue(f"{layer}_tables")
+            databases[layer] = connections.settings[layer]
+            settings["TURBO"] = {"DATABASE": layer} | settings.get("TURBO", {})
+        elif layer != "memory" and redis is None:
             redis = request.getfixturevalue("valkey").url
         layers = {"default": channel_layer(layer, redis or "")}
-        databases = _databases(request, database, directory)
         defaults = {"DATABASES": databases, "CHANNEL_LAYERS": layers}
         return Project(directory, defaults | settings)
 

@@ -47,8 +47,10 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.staticfiles",
+    "pgtrigger",
     "turbo",
     "turbo.bindings",
+    "turbo.database",
     "turbo.inspector",
     "turbo.observers",
     "turbo.pubsub",
@@ -69,6 +71,7 @@ MIGRATION_MODULES = dict.fromkeys(
         "shop",
         "testapp",
         "turbo",
+        "turbo_database",
     ]
 )
 

@@ -255,7 +255,8 @@ def test_importing_turbo_loads_no_redis_no_daphne_and_no_rest_framework() -> Non
 EXTRAS = ["rest_framework", "uvicorn", "websockets"]
 #: What needs one of them, beside the observers.
 LEFT_OUT = ["bindings.overrides", "bindings.viewsets", "server.uvicorn"]
-APPS = ["daphne", "turbo", "turbo.bindings", "turbo.pubsub", "turbo.inspector"]
+APPS = ["daphne", "turbo", "turbo.bindings", "turbo.database", "turbo.inspector"]
+APPS += ["turbo.pubsub"]
 
 
 def test_what_needs_no_extra_works_without_them() -> None:

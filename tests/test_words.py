@@ -27,7 +27,6 @@ GONE = [
     "mender",
     "notebook",
     "obey",
-    "outbox",
     "outlet",
     "pointer",
     "seat",

@@ -68,6 +68,10 @@ class Settings:
     replay_age: int = 300
     #: Prefix of every Redis key.
     replay_prefix: str = "turbo"
+    #: Alias of the database for what ``turbo.database`` keeps there.
+    database: str = "default"
+    #: Whether the changes of all watched models outlive the process that made them.
+    outbox: bool = False
     #: Seconds between two comparisons of received messages with sent ones.
     tip_interval: float = 15.0
     #: The most broadcasts that wait; if there are more, the oldest is dropped.

@@ -38,6 +38,10 @@ NAMES = {
     "closed_slow": "connections closed because they did not read",
     "dropped": "messages that were dropped before they reached the layer",
     "failed": "hooks, templates and publications that raised an exception",
+    "not_durable": "transactions that could not be written into the outbox",
+    "told_again": "transactions of ended processes that were told from the outbox",
+    "captured": "changes without a signal that were told from notes of the database",
+    "set_aside": "transactions in the outbox that could not be told",
 }
 
 #: The gauges and their meanings.

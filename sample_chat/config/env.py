@@ -1,6 +1,7 @@
 """Read the few environment variables of the sample chat."""
 
 import os
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 
@@ -41,6 +42,11 @@ def sqlite(path):
             "transaction_mode": "IMMEDIATE",
         },
     }
+
+
+def beside(path):
+    """The file of turbo.database: one process at a time can write to a file."""
+    return Path(path).with_name("turbo.sqlite3")
 
 
 def channel_layers(redis_url):

@@ -3,7 +3,7 @@
 SECRET_KEY   any long random text
 DEBUG        1 (default) or 0
 DATABASE     path of an SQLite file, or postgresql://user:password@host/name
-REDIS_URL    redis://host:6379/0, required for more than one process
+REDIS_URL    redis://host:6379/0, for more than one process
 """
 
 import os

@@ -1,6 +1,8 @@
 """Settings for production.
 
-SECRET_KEY, ALLOWED_HOSTS, REDIS_URL and DATABASE are required in the environment.
+SECRET_KEY, ALLOWED_HOSTS and DATABASE are required in the environment. With REDIS_URL
+the processes share a Redis, and without it a database: that of the site if it is in
+PostgreSQL, or an SQLite file beside that of the site.
 """
 
 import os
@@ -13,8 +15,16 @@ SECRET_KEY = os.environ["SECRET_KEY"]
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS]
 
-CHANNEL_LAYERS = env.channel_layers(os.environ["REDIS_URL"])
 DATABASES = {"default": env.database(os.environ["DATABASE"])}
+if redis_url := os.environ.get("REDIS_URL"):
+    CHANNEL_LAYERS = env.channel_layers(redis_url)
+else:
+    INSTALLED_APPS.append("turbo.database")  # noqa: F405
+    CHANNEL_LAYERS = {"default": {"BACKEND": "turbo.database.layer.DatabaseLayer"}}
+    if "sqlite3" in DATABASES["default"]["ENGINE"]:
+        DATABASES["turbo"] = env.sqlite(env.beside(os.environ["DATABASE"]))
+        DATABASE_ROUTERS = ["turbo.database.routers.DatabaseRouter"]
+        TURBO["DATABASE"] = "turbo"  # noqa: F405
 
 STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "staticfiles")  # noqa: F405
 STORAGES = {

@@ -1,17 +1,18 @@
-"""A PostgreSQL database beside those of the settings."""
+"""Databases beside those of the settings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
-from django.core.management import call_command
-from django.db import connections
 from pytest_django import DjangoDbBlocker
 
+from tests.support.databases import another_database
 from tests.support.servers import Postgres
 
-ALIAS = "postgres"
+ALIAS = "bindings"
 
 
 def postgres_database(
@@ -22,11 +23,17 @@ def postgres_database(
 
     A fixture of a module may be made anew, for tests come in any order.
     """
-    settings = {"default": postgres.create(f"{name}-{uuid4().hex[:8]}")}
-    connections.settings[ALIAS] = connections.configure_settings(settings)["default"]
-    with blocker.unblock():
-        call_command("migrate", database=ALIAS, run_syncdb=True, verbosity=0)
+    settings = postgres.create(f"{name}-{uuid4().hex[:8]}")
+    with blocker.unblock(), another_database(ALIAS, settings):
         yield ALIAS
-        connections[ALIAS].close()
-        del connections[ALIAS]
-    del connections.settings[ALIAS]
+
+
+def plain_sqlite(path: Path) -> dict[str, Any]:
+    """Return the settings of a file as most projects have it."""
+    # To wait for the disk would be all that the tests do.
+    options = {"timeout": 60, "init_command": "PRAGMA synchronous=OFF"}
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(path),
+        "OPTIONS": options,
+    }

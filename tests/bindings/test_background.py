@@ -171,7 +171,7 @@ print(json.dumps([names, binding.version]))
 """
 
 
-@pytest.mark.parametrize("layer", ["redis", "pubsub"])
+@pytest.mark.parametrize("layer", ["redis", "pubsub", "sqlite"])
 def test_a_process_that_ends_at_once_has_brought_it_up_to_date(
     make_project: Callable[..., Any], layer: str
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.bindings.clients import Follower
+from tests.support.full import for_full_runs
 from tests.support.servers import PATIENCE, Daphne, Project
 
 WRITERS = 8
@@ -44,12 +45,27 @@ async def write(project: Project, on_the_way: Callable[[], None]) -> list[Any]:
     return [json.loads(path.read_text()) for path in paths]
 
 
+IN_DATABASE = {"BACKEND": "turbo.database.store.DatabaseStore"}
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("database", "settings"),
+    [
+        ("postgres", {}),
+        pytest.param("postgres", {"BINDINGS": IN_DATABASE}, marks=for_full_runs),
+        ("sqlite", {"BINDINGS": IN_DATABASE, "DATABASE": "other"}),
+    ],
+    ids=["redis", "postgres", "sqlite"],
+)
 async def test_whatever_the_interleaving_it_comes_out_right(
-    make_project: Callable[..., Project], daphne: Callable[..., Daphne]
+    make_project: Callable[..., Project],
+    daphne: Callable[..., Daphne],
+    database: str,
+    settings: dict[str, Any],
 ) -> None:
     """The cache, its versions, and the clients that were connected all the time."""
-    project = make_project("redis", database="postgres")
+    project = make_project("redis", database=database, TURBO=settings)
     project.shell(CREATE.format(ROWS))
     server = daphne(project, application="tests.bindings.asgi:application")
     paths = ["store", "store", "store", "ranking", "alphabet"]

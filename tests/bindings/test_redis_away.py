@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from threading import get_ident
 
 import pytest
+from channels.layers import InMemoryChannelLayer
 from django.db import connections, transaction
 from django.test import override_settings
 from pytest_django.asserts import assertNumQueries
@@ -24,6 +25,7 @@ from turbo.bindings.cache.reading import forget_copies
 from turbo.bindings.store import get_store
 from turbo.bindings.store.memory import MemoryStore
 from turbo.bindings.store.redis import RedisStore
+from turbo.database.store import DatabaseStore
 from turbo.delivery.broadcast import shut_down
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -239,18 +241,39 @@ def test_a_fork_uses_connections_of_its_own(redis: Valkey, binding: Binding) -> 
     assert names(binding) == ["Tea", "Milk"]
 
 
+class DatabaseLayer(InMemoryChannelLayer):  # type: ignore[misc]
+    __module__ = "turbo.database.layer"
+
+
 def test_the_store_is_chosen_by_the_layer(valkey: Valkey) -> None:
     redis = {"default": channel_layer("redis", valkey.url)}
+    database = {"default": {"BACKEND": f"{__name__}.DatabaseLayer"}}
 
     with override_settings(CHANNEL_LAYERS=redis):
         chosen = get_store()
-    with override_settings(TURBO={"BINDINGS": {"HOSTS": [valkey.url]}}):
-        given = get_store()
+    with override_settings(CHANNEL_LAYERS=database):
+        beside_layer = get_store()
+        with override_settings(TURBO={"BINDINGS": {"HOSTS": [valkey.url]}}):
+            given = get_store()
     with override_settings(TURBO={}):
         default = get_store()
 
-    assert [type(s) for s in (chosen, given, default)] == [
+    assert [type(s) for s in (chosen, beside_layer, given, default)] == [
         RedisStore,
+        DatabaseStore,
         RedisStore,
         MemoryStore,
+    ]
+
+
+def test_each_store_takes_its_own_settings() -> None:
+    bindings = {"LOG_LENGTH": 7, "PATIENCE": 8.0, "MAX_AGE": 9.0}
+    with override_settings(TURBO={"BINDINGS": bindings}):
+        options = [cls.options() for cls in (MemoryStore, DatabaseStore, RedisStore)]
+
+    common = {"length": 7, "patience": 8.0}
+    assert options == [
+        common,
+        common | {"alias": "default", "age": 9.0},
+        common | {"age": 9.0, "hosts": None, "prefix": "turbo", "timeout": 1.0},
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,13 +19,16 @@ from hypothesis.stateful import (
 )
 from redis.exceptions import ReadOnlyError
 
+from tests.bindings.conftest import empty_store
 from tests.bindings.worlds import World
+from tests.support.full import IS_FULL
 from tests.support.replicas import follow, promote, start_pair
 from tests.support.servers import PATIENCE, Valkey, wait_until
 from turbo.bindings.store import Applied, Listed, Read, Row, Slot, Store, Ticket
 from turbo.bindings.store.memory import MemoryStore
 from turbo.bindings.store.redis import RedisStore
 from turbo.bindings.store.versions import Version
+from turbo.database.store import DatabaseStore
 from turbo.runtime.redis.clients import Host
 
 PLACES = st.integers(0, 7)
@@ -50,14 +54,34 @@ def outlast(store: Store, slot: Slot) -> None:
         CLOCK.now += store.patience + 1
         return
     patience, store.patience = store.patience, -1.0
-    store.peek(slot)
+    store.abandon(slot, Ticket("another", 1))
     store.patience = patience
 
 
-@pytest.fixture(params=["memory", "redis"])
+@contextmanager
+def making_in_database(alias: str) -> Iterator[MakeStore]:
+    made: list[DatabaseStore] = []
+
+    def make(**options: float) -> Store:
+        empty_store(alias)
+        made.append(DatabaseStore(alias=alias, span=1, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for store in made:
+        store.close()
+
+
+@pytest.fixture(params=["memory", "redis", "sqlite", "postgres"])
 def make_store(request: pytest.FixtureRequest) -> Iterator[MakeStore]:
     if request.param == "memory":
         yield partial(MemoryStore, clock=CLOCK)
+        return
+    if request.param != "redis":
+        with making_in_database(
+            request.getfixturevalue(f"in_{request.param}")
+        ) as make_one:
+            yield make_one
         return
     valkey: Valkey = request.getfixturevalue("valkey")
 
@@ -492,12 +516,19 @@ def test_any_order_of_steps_comes_to_what_the_database_has(
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine(make),
         settings=settings(
-            max_examples=150 if isinstance(make_store(), MemoryStore) else 25,
+            max_examples=_examples(make_store()),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def _examples(store: Store) -> int:
+    """Return how many a quick run has time for."""
+    if isinstance(store, MemoryStore):
+        return 150
+    return 25 if IS_FULL or isinstance(store, RedisStore) else 8
 
 
 def test_a_host_that_is_left_behind_closes_its_connections(valkey: Valkey) -> None:

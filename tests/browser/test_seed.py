@@ -15,13 +15,13 @@ from tests.support.servers import PATIENCE
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "sqlite", "postgres"])
 def site(
     request: pytest.FixtureRequest,
     make_project: Callable[..., Any],
     daphne: Callable[..., Any],
 ) -> tuple[Any, list[str]]:
-    """A project and its servers: one with the in-memory layer, two with Valkey."""
+    """A project and its servers: one with the in-memory layer, else two."""
     project = make_project(request.param)
     count = 1 if request.param == "memory" else 2
     return project, [daphne(project).url for _ in range(count)]

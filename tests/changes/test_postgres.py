@@ -15,7 +15,7 @@ from tests.support.listening import Listen, listening, rolled_back
 from tests.support.servers import PATIENCE, Postgres
 from tests.testapp.models import Room, Sheet, Tag, Tagged
 
-ALIAS = "postgres"
+ALIAS = "changes"
 
 
 @pytest.fixture

@@ -124,6 +124,27 @@ async def test_a_gap_stands_for_everything(
     assert await sent.until(1) == [None]
 
 
+async def test_progress_is_about_what_waited_then(turns: Callable[..., None]) -> None:
+    turns(0.0, LONG)
+    sent = Sent()
+    loop = asyncio.get_running_loop()
+
+    sent.throttle.put(loop, message("a"), "s")
+    is_sent = sent.throttle.progress()
+    assert not is_sent()
+    assert await sent.until(1) == ["a"]
+    sent.throttle.put(loop, message("b"), "s")
+
+    assert is_sent()
+    later = sent.throttle.progress()
+    sent.throttle.put(loop, message("c"), "s")  # it takes the place of b
+    await asyncio.sleep(0)
+    assert not later()
+    sent.throttle.release()
+    assert later()
+    await sent.throttle.stop()
+
+
 async def test_streams_do_not_wait_for_each_other(turns: Callable[..., None]) -> None:
     turns(LONG)
     sent = Sent()

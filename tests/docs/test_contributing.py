@@ -13,7 +13,7 @@ import pytest
 
 from tests.streams.test_verbs import ALL_VERBS
 from tests.support.documents import DOCS, ROOT, blocks
-from tests.support.rooms import PACKAGE, ROOMS
+from tests.support.rooms import PACKAGE, ROOMS, module_name
 from turbo.replay import ReplayLog
 from turbo.streams.verbs import Verbs
 
@@ -137,7 +137,7 @@ def test_every_verb_is_tested_and_has_an_entry() -> None:
 
 
 def test_every_replay_log_has_an_entry() -> None:
-    modules = [import_module(f"turbo.replay.{path.stem}") for path in LOGS]
+    modules = [import_module(f"turbo.{module_name(path)}") for path in LOGS]
     logs = {
         f"{value.__module__}.{name}"
         for module in modules
@@ -154,4 +154,4 @@ def test_every_replay_log_has_an_entry() -> None:
     assert sorted(shown) == sorted(logs)
 
 
-LOGS = sorted((PACKAGE / "replay").glob("*.py"))
+LOGS = [*(PACKAGE / "replay").glob("*.py"), PACKAGE / "database/replay.py"]

@@ -1,4 +1,4 @@
-"""The files of the deployment how-to, taken from the page, run the sample chat."""
+"""The files of the how-tos on deployment, taken from the pages, run the sample chat."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support.clients import LivePage, connect
 from tests.support.documents import DOCS, ROOT, Block, blocks
-from tests.support.servers import PATIENCE, Process, Valkey, free_port
+from tests.support.servers import PATIENCE, Process, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -36,16 +36,17 @@ HOST = "chat.example.com"
 HEADERS = {"Host": HOST, "Referer": f"https://{HOST}/"}
 
 
-def block(caption: str) -> Block:
-    found = blocks(DOCS / "howto/deployment.rst")
+def block(caption: str, page: str = "deployment") -> Block:
+    found = blocks(DOCS / f"howto/{page}.rst")
     return next(item for item in found if item.caption == caption)
 
 
 class Site:
     """Two servers and nginx, with their sockets in a directory of this test."""
 
-    def __init__(self, directory: Path, valkey: Valkey) -> None:
+    def __init__(self, directory: Path, page: str, redis_url: str) -> None:
         self.directory = directory
+        self.page = page
         self.port = free_port()
         self.env = {
             **os.environ,
@@ -53,7 +54,7 @@ class Site:
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "sample_chat")]),
             "SECRET_KEY": "only for this test, and long enough for it",
             "ALLOWED_HOSTS": HOST,
-            "REDIS_URL": valkey.url,
+            "REDIS_URL": redis_url,
             "DATABASE": str(directory / "db.sqlite3"),
             "STATIC_ROOT": str(directory / "staticfiles"),
         }
@@ -71,7 +72,7 @@ class Site:
 
     def start_server(self, number: str) -> None:
         """Start what ``chat@NUMBER.service`` would."""
-        text = block("/etc/systemd/system/chat@.service").code
+        text = block("/etc/systemd/system/chat@.service", self.page).code
         text = text.replace("%i", number).replace("/run/chat", str(self.directory))
         unit = dict(re.findall(r"(?m)^(Exec\w+)=(.*)", text))
         _, *arguments = shlex.split(unit["ExecStart"])
@@ -164,11 +165,13 @@ def certificate(directory: Path) -> None:
     (directory / "chat.key").write_bytes(secret)
 
 
-@pytest.fixture
-def site(tmp_path: Path, valkey: Valkey) -> Iterator[Site]:
+@pytest.fixture(params=["deployment"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     if shutil.which("nginx") is None or os.geteuid() != 0:
         pytest.skip("nginx is not there, or may not be started")
-    site = Site(tmp_path, valkey)
+    has_redis = request.param == "deployment"
+    url = request.getfixturevalue("valkey").url if has_redis else ""
+    site = Site(tmp_path, request.param, url)
     try:
         yield site
     finally:
@@ -196,7 +199,10 @@ def live(site: Site, html: str, session: str) -> LivePage:
     return page
 
 
+@pytest.mark.parametrize("site", ["deployment", "without-redis"], indirect=True)
 async def test_the_site_of_the_how_to_and_its_rolling_restart(site: Site) -> None:
+    if site.page == "without-redis":
+        site.manage("migrate", "--database", "turbo", "-v", "0")
     site.manage("migrate", "-v", "0")
     site.manage("demo")
     site.manage("collectstatic", "--no-input", "-v", "0")

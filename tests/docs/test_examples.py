@@ -125,8 +125,9 @@ def parses_for_uvicorn(arguments: list[str]) -> bool:
     return True
 
 
-def test_daphne_is_started_as_the_unit_file_says() -> None:
-    page = DOCS / "howto/deployment.rst"
+@pytest.mark.parametrize("name", ["deployment", "without-redis"])
+def test_daphne_is_started_as_the_unit_file_says(name: str) -> None:
+    page = DOCS / f"howto/{name}.rst"
     unit = next(block for block in blocks(page, "ini"))
     command = re.findall(r"ExecStart=\S+/daphne (.*)", unit.code)[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
+import inspect
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -19,6 +20,7 @@ from turbo import metrics
 from turbo.bindings.conf import BindingSettings
 from turbo.conf import Settings
 from turbo.connections import sse_text
+from turbo.database.layer import DatabaseLayer
 from turbo.delivery.names import stream_id
 from turbo.delivery.protocol import (
     PING,
@@ -193,6 +195,7 @@ def test_the_top_level_is_what_its_page_lists() -> None:
         ("turbo.bindings", "bindings"),
         ("turbo.changes", "changes"),
         ("turbo.components", "components"),
+        ("turbo.database", "outbox"),
         ("turbo.http", "http"),
         ("turbo.http.native", "http"),
         ("turbo.observers", "observers"),
@@ -205,6 +208,16 @@ def test_every_name_of_a_public_module_is_on_its_page(module: str, page: str) ->
     names = set(importlib.import_module(module).__all__) - NOT_PUBLIC
 
     assert unmentioned(names, read(page)) == []
+
+
+def test_the_options_of_the_layer_are_those_of_its_class() -> None:
+    parameters = inspect.signature(DatabaseLayer).parameters.values()
+    table = read("database").partition(".. class::")[2].partition("\nA message is")[0]
+
+    options = ", ".join(f"{p.name}={p.default!r}" for p in parameters)
+    assert table.startswith(f" DatabaseLayer(*, {options})\n")
+    named = re.findall(r"(?m)^   ``(\w+)``  ", table)
+    assert named == [p.name for p in parameters]
 
 
 def test_every_helper_of_turbo_rails_has_its_counterpart_or_a_reason() -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import override_settings
 
 from tests.guarantee.doors import Door
 from tests.support.full import for_full_runs
-from tests.support.servers import channel_layer
+from tests.support.servers import DATABASES, channel_layer
 from turbo.delivery.broadcast import shut_down
 
 FAST = ("--ws", "turbo.server:WebSocketProtocol")
@@ -24,11 +25,16 @@ def layer(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def same_redis(layer: str, valkey: Any) -> Iterator[None]:
+def same_layer(layer: str, request: pytest.FixtureRequest) -> Iterator[None]:
     """Let this process broadcast to where the servers listen."""
-    with override_settings(
-        CHANNEL_LAYERS={"default": channel_layer(layer, valkey.url)}
-    ):
+    turbo, url = dict(settings.TURBO), ""
+    if layer in DATABASES:
+        request.getfixturevalue(f"{layer}_tables")
+        turbo["DATABASE"] = layer
+    else:
+        url = request.getfixturevalue("valkey").url
+    layers = {"default": channel_layer(layer, url)}
+    with override_settings(CHANNEL_LAYERS=layers, TURBO=turbo):
         yield
         shut_down(5)
 

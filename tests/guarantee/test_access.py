@@ -20,7 +20,7 @@ from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Gated
 from turbo.replay import get_replay
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_layer")]
 
 #: The users and the room that every project begins with.
 ANN, EVE = User(pk=1, username="ann"), User(pk=3, username="eve")

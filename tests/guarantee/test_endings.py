@@ -18,7 +18,7 @@ from tests.support.servers import PATIENCE
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_layer")]
 
 ANN, CELLAR = User(pk=1, username="ann"), Room(pk=2)
 

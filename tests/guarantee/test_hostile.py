@@ -16,7 +16,7 @@ from tests.support.clients import LivePage, connect
 from tests.support.full import for_full_runs
 from tests.testapp.streams import Announcements, Counter
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_layer")]
 
 FRAMES = 100_000
 #: So that it does not take an hour.

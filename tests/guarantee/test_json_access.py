@@ -19,7 +19,7 @@ from tests.support.servers import PATIENCE, wait_until
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.usefixtures("same_redis"),
+    pytest.mark.usefixtures("same_layer"),
     # The consumers are the same on each server.
     pytest.mark.parametrize(
         "serve",

@@ -137,7 +137,7 @@ async def test_a_membership_that_was_lost_is_there_again_after_a_comparison(
 
 
 async def test_a_subscription_that_the_layer_believes_to_have_is_made_again(
-    valkey: Any, same_redis: None
+    valkey: Any, same_layer: None
 ) -> None:
     hub, page = get_hub(), Listener()
     sid = Announcements().stream_id
@@ -190,7 +190,7 @@ async def unsubscribe_behind_the_layer(group: str) -> None:
 
 @pytest.mark.parametrize("layer", ["redis"])  # the other one leaks sockets in here
 async def test_who_leaves_while_redis_is_away_leaves_nothing_for_ever(
-    layer: str, valkey: Any, same_redis: None
+    layer: str, valkey: Any, same_layer: None
 ) -> None:
     hub, page = get_hub(), Listener()
     stream = Announcements()

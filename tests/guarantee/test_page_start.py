@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.support.clients import LivePage
-from tests.support.full import IS_FULL
+from tests.support.full import IS_FULL, with_redis_or_sqlite
 from tests.support.servers import PATIENCE
 
 pytestmark = pytest.mark.slow
@@ -38,10 +38,11 @@ async def render_and_subscribe(
     return keys(html), keys("".join(page.data))
 
 
+@with_redis_or_sqlite
 async def test_no_message_is_missing_or_doubled_on_any_page(
-    make_project: Callable[..., Any], daphne: Callable[..., Any]
+    layer: str, make_project: Callable[..., Any], daphne: Callable[..., Any]
 ) -> None:
-    server = daphne(make_project("redis"))
+    server = daphne(make_project(layer))
     pages: list[tuple[list[int], list[int], int]] = []
 
     async def say(http: httpx.AsyncClient) -> int:

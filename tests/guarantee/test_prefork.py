@@ -31,9 +31,13 @@ pytestmark = pytest.mark.slow
 COUNT = 20
 
 
-@pytest.fixture
-def project(make_project: Callable[..., Project]) -> Project:
-    return make_project("redis")
+@pytest.fixture(
+    params=["redis", "sqlite", pytest.param("postgres", marks=for_full_runs)]
+)
+def project(
+    request: pytest.FixtureRequest, make_project: Callable[..., Project]
+) -> Project:
+    return make_project(request.param)
 
 
 @pytest.fixture

@@ -11,16 +11,35 @@ import pytest
 
 from tests.project.ends import NAME, WAYS
 from tests.support.servers import PATIENCE, ROOT
+from turbo.database.models import LogMessage
 from turbo.delivery.names import stream_id
 
 
+def in_redis(request: pytest.FixtureRequest) -> list[str]:
+    with request.getfixturevalue("valkey").client() as client:
+        entries = client.xrange(f"turbo:{{{stream_id(NAME)}}}:log")
+    return [fields["d"] for _, fields in entries]
+
+
+def in_sqlite(request: pytest.FixtureRequest) -> list[str]:
+    rows = LogMessage.objects.using("sqlite").filter(sid=f"turbo:{stream_id(NAME)}")
+    return [bytes(data).decode() for data in rows.values_list("data", flat=True)]
+
+
+@pytest.mark.parametrize(
+    ("layer", "sent"), [("redis", in_redis), ("sqlite", in_sqlite)]
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_is_lost_at_the_end(
-    way: str, valkey: Any, make_project: Callable[..., Any]
+    way: str,
+    layer: str,
+    sent: Callable[[pytest.FixtureRequest], list[str]],
+    request: pytest.FixtureRequest,
+    make_project: Callable[..., Any],
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.project.ends", way],
-        env=make_project("redis").env,
+        env=make_project(layer).env,
         cwd=ROOT,
         timeout=PATIENCE,
         capture_output=True,
@@ -28,6 +47,4 @@ def test_nothing_is_lost_at_the_end(
     )
 
     assert done.returncode == (way == "exception"), done.stderr
-    with valkey.client() as client:
-        entries = client.xrange(f"turbo:{{{stream_id(NAME)}}}:log")
-    assert sorted(fields["d"] for _, fields in entries) == WAYS[way][1]
+    assert sorted(sent(request)) == WAYS[way][1]

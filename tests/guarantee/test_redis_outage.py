@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from tests.support.clients import LivePage
 from tests.testapp.streams import Counter
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_layer")]
 
 
 async def test_redis_killed_and_restarted_empty_among_2000_messages(

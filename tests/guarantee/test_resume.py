@@ -12,15 +12,21 @@ from asgiref.sync import sync_to_async
 
 import turbo
 from tests.support.clients import LivePage
+from tests.support.full import (
+    with_and_without_redis,
+    with_redis_or_postgres,
+    with_redis_or_sqlite,
+)
 from tests.testapp.streams import Announcements, Counter
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_layer")]
 
 
 def number(html: str) -> int:
     return int(html.split("<template>")[1].split("<")[0])
 
 
+@with_redis_or_postgres
 async def test_pages_that_are_cut_off_again_and_again_get_everything_once(
     layer: str, make_project: Callable[..., Any], daphne: Callable[..., Any]
 ) -> None:
@@ -56,6 +62,7 @@ async def test_pages_that_are_cut_off_again_and_again_get_everything_once(
     assert sum(page.doubled + page.gaps for page in pages) == 0
 
 
+@with_redis_or_sqlite
 async def test_a_rolling_restart_of_two_servers_loses_nothing(
     layer: str, make_project: Callable[..., Any], daphne: Callable[..., Any]
 ) -> None:
@@ -90,6 +97,7 @@ async def test_a_rolling_restart_of_two_servers_loses_nothing(
     assert {code for page in pages for code in page.codes} <= {1012, 1006, None}
 
 
+@with_and_without_redis
 async def test_what_lies_beyond_the_history_is_a_gap(
     layer: str, make_project: Callable[..., Any], daphne: Callable[..., Any]
 ) -> None:

@@ -11,11 +11,13 @@ import websockets
 
 import turbo
 from tests.support.clients import LivePage, connect
+from tests.support.full import with_and_without_redis
 from tests.testapp.streams import Announcements, Counter
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_layer")]
 
 
+@with_and_without_redis
 async def test_a_stream_is_revoked_on_two_processes_and_never_replayed(
     layer: str, make_project: Callable[..., Any], daphne: Callable[..., Any]
 ) -> None:

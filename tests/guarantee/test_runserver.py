@@ -15,7 +15,7 @@ from tests.support.clients import LivePage
 from tests.support.servers import ROOT, Project, WebServer, free_port, wait_until
 from tests.testapp.streams import Announcements
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_redis")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_layer")]
 
 
 @pytest.fixture

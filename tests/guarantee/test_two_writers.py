@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.support.clients import LivePage
+from tests.support.full import for_full_runs
 from tests.support.servers import PATIENCE, ROOT, Project
 from tests.testapp.streams import Announcements
 
@@ -72,10 +73,13 @@ class Mirror(LivePage):
             self.shown |= rows(self.data[-1])
 
 
+@pytest.mark.parametrize(
+    "layer", ["redis", pytest.param("postgres", marks=for_full_runs)]
+)
 async def test_eight_processes_save_the_same_rows_at_random(
-    make_project: Callable[..., Project], daphne: Callable[..., Any]
+    layer: str, make_project: Callable[..., Project], daphne: Callable[..., Any]
 ) -> None:
-    project = make_project("redis", database="postgres")
+    project = make_project(layer, database="postgres")
     project.shell(
         "from tests.testapp.models import Message\n"
         f"for n in range({ROWS}): Message.objects.create(room_id=1, text=str(n))"

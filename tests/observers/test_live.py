@@ -39,7 +39,7 @@ def project(layer: str, make_project: MakeProject) -> Project:
     return make_project(layer, **live_settings())
 
 
-both_layers = pytest.mark.parametrize("layer", ["redis", "pubsub"])
+each_layer = pytest.mark.parametrize("layer", ["redis", "pubsub", "sqlite"])
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def server(project: Project, daphne: Callable[..., Daphne]) -> Daphne:
     return daphne(project, application=APPLICATION)
 
 
-@both_layers
+@each_layer
 def test_documented_case(project: Project, server: Daphne) -> None:
     """Retrieve and subscribe; a save and a delete in the shell of another process."""
     with socket(server) as client:
@@ -207,7 +207,7 @@ def test_own_client(project: Project, server: Daphne, own_client: Script) -> Non
     assert {"result": data} in last
 
 
-@both_layers
+@each_layer
 async def test_everybody_is_told_of_everything(
     project: Project, server: Daphne
 ) -> None:

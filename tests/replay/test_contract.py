@@ -1,4 +1,4 @@
-"""What every replay log does: in memory, in Valkey, in Redis, in a cluster."""
+"""What every replay log does: in memory, in Redis and its like, in databases."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -24,7 +25,8 @@ from tests.support.replay_backends import (
     texts,
     until_lost,
 )
-from tests.support.servers import Valkey
+from tests.support.servers import DATABASES, Valkey
+from turbo.database.replay import DatabaseReplay
 from turbo.replay import Append, Appended, Entry, History, ReplayLog
 from turbo.replay.memory import MemoryReplay
 from turbo.replay.positions import Moment, bounded, parse
@@ -38,6 +40,8 @@ BACKENDS = [
     "valkey",
     pytest.param("redis", marks=pytest.mark.processes),
     pytest.param("cluster", marks=pytest.mark.processes),
+    "sqlite",
+    pytest.param("postgres", marks=pytest.mark.processes),
 ]
 
 
@@ -64,6 +68,9 @@ def make_log(
     backend = request.param
     if backend == "memory":
         return _memory_log
+    if backend in DATABASES:
+        request.getfixturevalue(f"{backend}_tables")
+        return partial(DatabaseReplay, alias=backend)
     if backend == "redis" and not RedisServer.program:
         pytest.skip("no redis-server on this machine")
     classes = {"valkey": Valkey, "redis": RedisServer, "cluster": ClusterNode}

@@ -28,6 +28,7 @@ from turbo.runtime.failures import FailureLog
 LEFT_BEHIND = {
     "bindings.cache.background": "another publisher",
     "bindings.store.memory": "another store",
+    "database.outbox.tracking": "another tracker",
     "delivery.publisher_thread": "another publisher",
     "pubsub.changes": "other objects",
     "replay.memory": "another log",
@@ -210,3 +211,68 @@ def test_nothing_else_registers_for_forks() -> None:
     ]
 
     assert registering == ["runtime.forks"]
+
+
+#: Set when a process is about to fork, before anything waits.
+FORKING = threading.Event()
+os.register_at_fork(before=FORKING.set)
+
+
+@contextmanager
+def in_a_library(leave: threading.Event, said: list[str]) -> Iterator[None]:
+    """Let a thread delay forks until an event is set."""
+    inside = threading.Event()
+
+    def work() -> None:
+        with forks.delaying_forks():
+            inside.set()
+            leave.wait(PATIENCE)
+            said.append("left")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert inside.wait(PATIENCE)
+    yield
+    leave.set()
+    thread.join()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_waits_for_who_is_in_a_library() -> None:
+    """Regression: SQLite held a lock, and a forked process waited for it for ever."""
+    said: list[str] = []
+    FORKING.clear()
+
+    with in_a_library(FORKING, said):
+        assert said_in_child(said) == "left"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor for the thread that forks."""
+    monkeypatch.setattr(forks, "PATIENCE", 0.01)
+    said: list[str] = []
+
+    with in_a_library(threading.Event(), said), forks.delaying_forks():
+        assert said_in_child(said) == ""
+
+    assert said == ["left"]
+    assert not forks._fence._inside
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_who_comes_while_a_process_forks_waits_for_it() -> None:
+    order: list[str] = []
+    thread = threading.Thread(target=lambda: enter(order))
+    forks._fence.before()
+    thread.start()
+    order.append("forked")
+    forks._fence.in_parent()
+    thread.join()
+
+    assert order == ["forked", "entered"]
+
+
+def enter(order: list[str]) -> None:
+    with forks.delaying_forks():
+        order.append("entered")

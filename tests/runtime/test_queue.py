@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
@@ -13,7 +13,7 @@ from django.test import override_settings
 
 from tests.support.servers import PATIENCE
 from turbo import metrics
-from turbo.runtime.queue import KeyedQueues, Queue, Queues
+from turbo.runtime.queue import KeyedQueues, Progress, Queue, Queues
 from turbo.runtime.tasks import Tasks
 
 
@@ -251,6 +251,70 @@ async def test_what_waits_can_be_dropped() -> None:
     assert queue.waiting() == 1
 
 
+async def test_progress_is_about_what_waited_then() -> None:
+    work = Work(batch=1)
+    work.may_go_on.clear()
+    work.queue.put("a")
+    async with work.running():
+        await asyncio.wait_for(work.began.wait(), PATIENCE)
+        work.queue.put("b")
+        is_sent = work.queue.progress()
+        work.queue.put("c")
+        assert not is_sent()
+
+        work.began.clear()
+        work.may_go_on.set()
+        while work.batches[-1] != ["c"]:
+            work.may_go_on.clear()
+            await asyncio.wait_for(work.began.wait(), PATIENCE)
+            work.began.clear()
+            if work.batches[-1] != ["c"]:
+                assert not is_sent()
+                work.may_go_on.set()
+
+        assert work.queue.waiting() == 1
+        assert is_sent()
+        work.may_go_on.set()
+
+
+async def test_progress_waits_for_what_stands_for_a_dropped_item() -> None:
+    work = Work(batch=1)
+    work.queue.put("a")
+    is_sent = work.queue.progress()
+
+    work.queue.drop_oldest(str.upper)
+    work.queue.put("b")
+    work.may_go_on.clear()
+
+    assert not is_sent()
+    async with work.running():
+        await asyncio.wait_for(work.began.wait(), PATIENCE)
+        assert not is_sent()
+        work.may_go_on.set()
+        await work.until_drained()
+    assert work.batches == [["A", "b"]]
+    assert is_sent()
+
+
+def test_progress_goes_from_one_queue_to_the_next() -> None:
+    """What the first one sends to the second is waited for, too."""
+    sent = {"first": False, "second": True}
+
+    def stages() -> Iterator[Callable[[], bool]]:
+        yield lambda: sent["first"]
+        sent["second"] = False  # when the first has sent something to it
+        yield lambda: sent["second"]
+
+    progress = Progress(stages())
+    assert not progress.is_done()
+    sent["first"] = True
+    assert not progress.is_done()
+    sent["second"] = True
+
+    assert progress.is_done()
+    assert progress.is_done()
+
+
 # --- A queue for each key
 
 
@@ -330,6 +394,9 @@ class Drawer:
     def waiting(self) -> int:
         return self.items
 
+    def progress(self) -> Callable[[], bool]:
+        return lambda: not self.items
+
     async def work(self) -> None:
         await self.open.wait()
         self.items = 0
@@ -356,10 +423,13 @@ async def test_a_queue_is_made_once_and_works() -> None:
     drawer = queues.get(Drawer)
     assert queues.get(Drawer) is drawer
     assert queues.waiting() == 2
+    is_sent = queues.progress()
+    assert not is_sent()
     drawer.open.set()
     await asyncio.wait_for(empty.wait(), PATIENCE)
 
     assert queues.waiting() == 0
+    assert is_sent()
     await queues.stop()
 
 

@@ -7,6 +7,7 @@ import gc
 from contextvars import Context, ContextVar
 
 import pytest
+from django.db import InterfaceError, OperationalError, ProgrammingError
 from redis.exceptions import ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -34,6 +35,9 @@ async def test_an_errand_runs_and_is_forgotten() -> None:
         (RedisTimeoutError("away"), "INFO"),
         (ReadOnlyError("no master"), "INFO"),
         (TimeoutError("away"), "INFO"),
+        (OperationalError("the database is away"), "INFO"),
+        (InterfaceError("the connection is closed"), "INFO"),
+        (ProgrammingError("wrong SQL"), "ERROR"),
     ],
 )
 async def test_a_failure_is_logged_as_an_error_unless_it_is_an_outage(

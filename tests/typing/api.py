@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 import turbo
 from turbo.changes import ModelChange, Watch, watch
 from turbo.components import BroadcastComponent, UserBroadcastComponent
+from turbo.database import durable
 from turbo.exceptions import TurboError
 
 
@@ -133,6 +134,12 @@ def watching() -> None:
     heard = watch(Room, told, mark=lambda: "here", before=lambda stored: stored.pk)
     assert_type(heard, Watch)
     heard.stop()
+    watch(Room, told, many=lambda using: print(f"{using} of many"))
+
+
+def lasting(change: ModelChange) -> None:
+    durable(Room)
+    assert_type(change.retried, bool)
 
 
 def looking_on() -> None:

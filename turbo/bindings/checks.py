@@ -12,6 +12,7 @@ from turbo.bindings.cache.registry import classes
 from turbo.bindings.conf import BindingSettings, get_binding_settings
 from turbo.bindings.consumers import consumer_classes
 from turbo.bindings.store import get_store
+from turbo.bindings.store.redis import RedisStore
 from turbo.checks.declarations import load_urls
 from turbo.checks.hooks import Replaced, check_hooks
 from turbo.conf import layer_hosts
@@ -124,7 +125,8 @@ def check_prefix(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Check, before deployment, that no other project shares the Redis keys."""
     settings = get_binding_settings()
     try:
-        if not get_store().supports_processes or settings.prefix != DEFAULT_PREFIX:
+        is_in_redis = isinstance(get_store(), RedisStore)
+        if not is_in_redis or settings.prefix != DEFAULT_PREFIX:
             return []
         hosts = settings.hosts or layer_hosts()
         if not is_first_database(hosts):

@@ -20,7 +20,7 @@ class BindingSettings:
     hosts: Any = None
     #: Prefix of every Redis key.
     prefix: str = "turbo"
-    #: Seconds that a call to Redis may take.
+    #: Seconds that a call to Redis may take; a database has time-outs of its own.
     timeout: float = 1.0
     #: Seconds for which an unused binding is kept.
     max_age: float = 604_800.0

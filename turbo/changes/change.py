@@ -34,6 +34,10 @@ class ModelChange:
 
     ``mark`` and ``before`` are what the functions with these names returned that were
     passed to :func:`~turbo.changes.watch`.
+
+    ``retried`` says that the process that committed the change has ended, and another
+    one reports it from the outbox, perhaps again. After a create or an update the
+    instance is then the row as it is now.
     """
 
     model: type[Model]
@@ -44,6 +48,7 @@ class ModelChange:
     update_fields: frozenset[str] | None = None
     mark: Any = None
     before: Any = None
+    retried: bool = False
 
     @property
     def created(self) -> bool:

@@ -6,16 +6,17 @@ import logging
 import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from functools import reduce
 from typing import Any, TypeVar
 
 from django.db import transaction
 from django.db.models import Model, Q, QuerySet
 
+from turbo.changes.captured import is_captured
 from turbo.changes.change import has_pk, pk_of
 from turbo.changes.recording import is_heard, look_back, names_in, record
 from turbo.changes.watchlist import Target, watchlist
-from turbo.runtime.context import suppress
 from turbo.typing import ChangeAction
 
 __all__ = ["ChangesQuerySet"]
@@ -26,6 +27,9 @@ M = TypeVar("M", bound=Model)
 
 #: The most rows in one query; SQLite allows expressions up to a depth of 1,000.
 _BATCH = 200
+
+#: Whether Django calls ``update()`` for a batch of ``bulk_update()``.
+_in_batch: ContextVar[bool] = ContextVar("turbo_in_batch", default=False)
 
 
 class ChangesQuerySet(QuerySet[M]):
@@ -101,8 +105,11 @@ class ChangesQuerySet(QuerySet[M]):
         pks = self._pks(objs)
         old = self._read_if_asked(targets, pks, fields)
         with self._together():
-            with suppress():  # Django calls update() for each batch
+            token = _in_batch.set(True)
+            try:
                 count = super().bulk_update(objs, fields, batch_size)
+            finally:
+                _in_batch.reset(token)
             there = set(pks if count == len(pks) else self._read(pks))
             for pk, obj in zip(pks, objs, strict=True):
                 if pk in there:
@@ -134,8 +141,11 @@ class ChangesQuerySet(QuerySet[M]):
         return transaction.atomic(using=self.db, savepoint=False)
 
     def _targets(self) -> Sequence[Target]:
-        """Return the models whose rows a write changes and whose watches are active."""
-        return [t for t in watchlist.targets(self.model) if is_heard(t)]
+        """Return the models whose rows a write changes, if its changes are recorded."""
+        if _in_batch.get():
+            return []
+        targets = watchlist.targets(self.model)
+        return [t for t in targets if is_heard(t) or is_captured(t.model)]
 
     def _pks(self, objs: Iterable[M]) -> list[Any]:
         return [pk_of(obj, self.model) for obj in objs]

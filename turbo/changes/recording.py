@@ -9,18 +9,20 @@ from typing import Any
 from django.db import connections
 from django.db.models import Model
 
+from turbo.changes.captured import Write, writes_of
 from turbo.changes.cascades import keep_related
 from turbo.changes.change import has_pk, image, pk_of
 from turbo.changes.guarded import guarded
 from turbo.changes.kept import keeps_any
 from turbo.changes.records import Before, Record
-from turbo.changes.transaction import enter
+from turbo.changes.transaction import enter, in_transaction
 from turbo.changes.watchlist import Target
 from turbo.runtime.context import suppressed
 from turbo.typing import ChangeAction
 
 __all__ = [
     "Before",
+    "ask",
     "is_heard",
     "look_back",
     "names_in",
@@ -52,9 +54,15 @@ def record(
     origin: Any = None,
 ) -> None:
     """Report a change to the watches after the commit, unless it is suppressed."""
-    if not is_heard(target, raw=raw):
-        return
+    names = None if update_fields is None else frozenset(update_fields)
     connection = connections[using]
+    writes: tuple[Write, ...] = ()
+    if connection.vendor == "postgresql":
+        writes = writes_of(target.model, instance, names, raw=raw)
+    if not is_heard(target, raw=raw):
+        if writes and in_transaction(connection):
+            enter(connection, _unheard(target, instance, action, using, writes))
+        return
     pk = pk_of(instance, target.model)
     twin = image(instance, target.model, stored=action != "delete")
     twin._state.db = using
@@ -68,7 +76,7 @@ def record(
     marks = target.no_marks
     if raw or marks is None:
         hear = [watch for watch in target.watches if watch.hears(raw=raw)]
-        marks = {watch: _ask(watch.mark) for watch in hear}
+        marks = {watch: ask(watch.mark) for watch in hear}
     enter(
         connection,
         Record(
@@ -76,11 +84,33 @@ def record(
             pk=pk,
             action=action,
             using=using,
-            update_fields=None if update_fields is None else frozenset(update_fields),
+            update_fields=names,
             instance=twin,
             marks=marks,
             before=before,
+            writes=writes,
         ),
+    )
+
+
+def _unheard(
+    target: Target,
+    instance: Model,
+    action: ChangeAction,
+    using: str,
+    writes: tuple[Write, ...],
+) -> Record:
+    """Return the record of a change that is not told, though the database notes it."""
+    return Record(
+        model=target.model,
+        pk=pk_of(instance, target.model),
+        action=action,
+        using=using,
+        update_fields=None,
+        instance=object.__new__(target.model),  # nobody looks at it
+        marks={},
+        before=None,
+        writes=writes,
     )
 
 
@@ -117,14 +147,15 @@ def stored_row(instance: Model, target: Target, using: str) -> Model | None:
 
 def look_back(target: Target, row: Model) -> Before:
     """Return the results of the watches' ``before()`` for a stored row."""
-    return {
-        watch: _ask(watch.before, watch.form(row, target.model, stored=False))
+    results = {
+        watch: ask(watch.before, watch.form(row, target.model, stored=False))
         for watch in target.watches
         if watch.before is not None
     }
+    return Before(row, results)
 
 
-def _ask(function: Callable[..., Any] | None, *args: Any) -> Any:
+def ask(function: Callable[..., Any] | None, *args: Any) -> Any:
     """Call a function of a watch; log its exceptions, and return ``None`` then."""
     if function is None:
         return None

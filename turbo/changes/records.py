@@ -16,13 +16,33 @@ from turbo.changes.change import ModelChange, image
 from turbo.changes.watchlist import Watch, watchlist
 from turbo.typing import ChangeAction
 
-__all__ = ["Before", "Key", "Record", "report"]
+__all__ = ["Before", "Key", "Record", "Summary", "report", "summarize"]
 
 logger = logging.getLogger(__name__)
 
 Key: TypeAlias = tuple[type[Model], Any]
-#: The results of the watches' ``before()``.
-Before: TypeAlias = Mapping[Watch, Any]
+
+
+class Before(dict[Watch, Any]):
+    """The results of the watches' ``before()``, and the stored row that they got."""
+
+    __slots__ = ("row",)
+
+    def __init__(self, row: Model, results: Mapping[Watch, Any]) -> None:
+        super().__init__(results)
+        self.row = row
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What became of one object in a transaction."""
+
+    action: ChangeAction
+    update_fields: frozenset[str] | None
+    #: The instance as it was when it was deleted.
+    deleted: Model | None
+    #: The row before the transaction, if a watch needed it.
+    row_before: Model | None
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -38,6 +58,8 @@ class Record:
     #: The watches that existed, with the results of their ``mark()``.
     marks: Mapping[Watch, Any]
     before: Before | None
+    #: The rows of captured tables that were written.
+    writes: tuple[tuple[str, str], ...] = ()
     #: The key that all records of one object share.
     key: Key = field(init=False)
     #: What waits together with it, while it waits.
@@ -108,21 +130,43 @@ def _watches(records: Sequence[Record]) -> Iterable[Watch]:
 def _merge(watch: Watch, records: Sequence[Record]) -> ModelChange | None:
     """Return one change that combines an object's records, or ``None``."""
     records = _in_order(records)
-    first, last = records[0], records[-1]
-    existed, exists = first.action != "create", last.action != "delete"
-    if not existed and not exists:
+    action, last = _action(records), records[-1]
+    if action is None:
         return None
-    action: ChangeAction = "delete" if not exists else "update" if existed else "create"
+    instance = _as_written(records)
     return ModelChange(
         model=last.model,
-        instance=watch.form(_as_written(records), last.model, stored=exists),
+        instance=watch.form(instance, last.model, stored=action != "delete"),
         pk=last.pk,
         action=action,
         using=last.using,
         update_fields=_merge_fields(records) if action == "update" else None,
         mark=last.marks[watch],
-        before=_first_before(watch, records) if existed else None,
+        before=_first_before(watch, records) if action != "create" else None,
     )
+
+
+def summarize(records: Sequence[Record]) -> Summary | None:
+    """Return what an object's records amount to, or ``None`` if it is nothing."""
+    records = _in_order(records)
+    action = _action(records)
+    if action is None:
+        return None
+    rows = [record.before.row for record in records if record.before is not None]
+    return Summary(
+        action,
+        _merge_fields(records) if action == "update" else None,
+        _as_written(records) if action == "delete" else None,
+        rows[0] if rows and action != "create" else None,
+    )
+
+
+def _action(records: Sequence[Record]) -> ChangeAction | None:
+    """Return what ordered records amount to; created and deleted is nothing."""
+    existed = records[0].action != "create"
+    if records[-1].action == "delete":
+        return "delete" if existed else None
+    return "update" if existed else "create"
 
 
 def _in_order(records: Sequence[Record]) -> Sequence[Record]:

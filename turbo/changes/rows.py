@@ -22,6 +22,7 @@ from django.utils.duration import duration_string
 
 __all__ = [
     "IMMUTABLE",
+    "SECRET",
     "column_plain",
     "column_value",
     "dump",

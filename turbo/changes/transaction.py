@@ -9,6 +9,9 @@ hooks by weak references.
 
 At the commit the hooks run one by one, between those of the application. An object is
 reported by the hook of its first record, with all records of it that still exist then.
+
+Right before the commit, :func:`write_before_commit` lets an outbox write what waits
+into the transaction itself.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
-from typing import Any, Literal, TypeAlias
+from itertools import chain
+from typing import Any, Literal, Protocol, TypeAlias
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -28,11 +32,13 @@ from turbo.runtime.context import is_immediate, report_scope
 
 __all__ = [
     "Outcome",
+    "WaitingAction",
     "after_transactions",
     "enter",
     "in_transaction",
     "open_transactions",
     "wait",
+    "write_before_commit",
 ]
 
 logger = logging.getLogger(__name__)
@@ -45,13 +51,39 @@ Outcome: TypeAlias = Literal["committed", "partly committed", "rolled back"]
 _ATTRIBUTE = "_turbo_journal"
 
 
-class _Action:
+class Written(Protocol):
+    """What was written into a transaction right before its commit."""
+
+    def committed(self) -> None:
+        """Note that the transaction has been committed."""
+
+    def settled(self) -> None:
+        """Note that all watchers have been called, and all messages handed over."""
+
+
+#: Writes what waits into the transaction of a connection, if anything is to be written.
+Writer: TypeAlias = (
+    "Callable[[BaseDatabaseWrapper, Sequence[Record | WaitingAction]], Written | None]"
+)
+
+_writer: Writer | None = None
+
+
+def write_before_commit(writer: Writer | None) -> None:
+    """Call ``writer`` before each commit from now on; it must raise no exception."""
+    global _writer
+    _writer = writer
+
+
+class WaitingAction:
     """A function that waits until all of some transactions have ended."""
 
-    __slots__ = ("_act", "_open", "_outcomes")
+    __slots__ = ("_open", "_outcomes", "act", "is_of_several")
 
     def __init__(self, act: Callable[[Outcome], None], count: int) -> None:
-        self._act = act
+        self.act = act
+        #: Whether it waits for the transactions of several databases.
+        self.is_of_several = count > 1
         self._open = count
         self._outcomes: set[Outcome] = set()
 
@@ -64,9 +96,9 @@ class _Action:
         if len(self._outcomes) > 1:
             outcome = "partly committed"
         try:
-            self._act(outcome)
+            self.act(outcome)
         except Exception:
-            logger.exception("%r failed after the end of a transaction.", self._act)
+            logger.exception("%r failed after the end of a transaction.", self.act)
 
 
 class _Part(weakref.ref[Hook]):
@@ -80,7 +112,7 @@ class _Part(weakref.ref[Hook]):
     __slots__ = ("contents",)
 
     #: The records and actions that still wait.
-    contents: deque[Record | _Action]
+    contents: deque[Record | WaitingAction]
 
 
 def _drop(part: weakref.ref[Hook]) -> None:
@@ -89,7 +121,7 @@ def _drop(part: weakref.ref[Hook]) -> None:
     with report_scope():
         while part.contents:
             content = part.contents.popleft()
-            if isinstance(content, _Action):
+            if isinstance(content, WaitingAction):
                 content.settle("rolled back")
 
 
@@ -106,6 +138,7 @@ class _Journal:
         self, connection: BaseDatabaseWrapper, earlier: _Journal | None
     ) -> None:
         self.is_committed = False
+        self.written: Written | None = None
         #: Whether the application itself commits, after set_autocommit(False).
         self.by_hand = not (connection.in_atomic_block and connection.commit_on_exit)
         blocks: list[Any] = connection.atomic_blocks
@@ -119,7 +152,9 @@ class _Journal:
         #: The last record of each object; those before it are linked to it.
         self._records: dict[Key, Record] = {}
 
-    def hold(self, connection: BaseDatabaseWrapper, content: Record | _Action) -> None:
+    def hold(
+        self, connection: BaseDatabaseWrapper, content: Record | WaitingAction
+    ) -> None:
         """Keep a record or an action until the connection's transaction ends."""
         part = self._last_part(connection) or self._new_part(connection)
         part.contents.append(content)
@@ -154,6 +189,11 @@ class _Journal:
             hooks.append((set(), hook, True))
         return part
 
+    def contents(self) -> list[Record | WaitingAction]:
+        """Return what a commit would settle now, in order."""
+        parts = [part.contents for part in self._parts if part() is not None]
+        return list(chain.from_iterable(parts))
+
     def hooks(self) -> set[Hook]:
         """Return the hooks that exist."""
         return {hook for part in self._parts if (hook := part()) is not None}
@@ -179,6 +219,12 @@ class _Journal:
                     failure = failure or error
         if failure is not None:
             raise failure
+
+    def finish(self) -> None:
+        """Note that everything has been settled."""
+        written, self.written = self.written, None
+        if written is not None:
+            written.settled()
 
     def take(self, key: Key, first: Record | None = None) -> list[Record]:
         """
@@ -236,7 +282,7 @@ def wait(
     transactions: Sequence[BaseDatabaseWrapper], act: Callable[[Outcome], None]
 ) -> None:
     """Call ``act`` with the outcome when all of the ``transactions`` have ended."""
-    action = _Action(act, len(transactions))
+    action = WaitingAction(act, len(transactions))
     for connection in transactions:
         _open_journal(connection).hold(connection, action)
 
@@ -287,17 +333,24 @@ def _watch_the_end(connection: BaseDatabaseWrapper) -> None:
     names = "commit", "rollback", "set_autocommit"
     ends = {name: vars(connection).get(name) for name in names}
 
-    def end(name: str, *args: Any, **kwargs: Any) -> BaseDatabaseWrapper:
+    def connected() -> BaseDatabaseWrapper:
         connection = owner()
         assert connection is not None
+        return connection
+
+    def end(name: str, *args: Any, **kwargs: Any) -> BaseDatabaseWrapper:
+        connection = connected()
         own = ends[name] or partial(getattr(type(connection), name), connection)
         own(*args, **kwargs)
         return connection
 
     def commit() -> None:
+        _write(connected())
         _committed(end("commit"))
 
     def set_autocommit(autocommit: bool, *args: Any, **kwargs: Any) -> None:
+        if autocommit:
+            _write_by_hand(connected())
         connection = end("set_autocommit", autocommit, *args, **kwargs)
         journal = _journal(connection)
         if not autocommit or journal is None or not journal.by_hand:
@@ -318,13 +371,36 @@ def _watch_the_end(connection: BaseDatabaseWrapper) -> None:
     )
 
 
+def _write(connection: BaseDatabaseWrapper) -> None:
+    """Let what waits be written into the transaction that is about to commit."""
+    journal = _journal(connection)
+    if journal is None or journal.is_committed:
+        return
+    if _writer is not None and not connection.in_atomic_block:
+        journal.written = _writer(connection, journal.contents())
+
+
+def _write_by_hand(connection: BaseDatabaseWrapper) -> None:
+    """Do so before autocommit is set, which commits in most databases."""
+    journal = _journal(connection)
+    if journal is None or not journal.by_hand or connection.autocommit:
+        return
+    if connection.vendor != "postgresql":  # it refuses, and the transaction goes on
+        _write(connection)
+
+
 def _committed(connection: BaseDatabaseWrapper) -> None:
     journal = _journal(connection)
     if journal is None or journal.is_committed:
         return
     journal.is_committed = True
+    if journal.written is not None:
+        journal.written.committed()
     if journal.by_hand:
-        _settle_now(connection, journal)
+        try:
+            _settle_now(connection, journal)
+        finally:
+            journal.finish()
         return
     # Django drops the later hooks when a hook raises an exception. After a robust hook,
     # this is so for exceptions such as asyncio.CancelledError.
@@ -333,6 +409,8 @@ def _committed(connection: BaseDatabaseWrapper) -> None:
         (savepoints, _guard(hook, journal, robust=robust), robust)
         for savepoints, hook, robust in hooks
     ]
+    if journal.written is not None:
+        hooks.append((set(), journal.finish, True))
 
 
 def _guard(hook: Hook, journal: _Journal, *, robust: bool) -> Hook:
@@ -342,7 +420,10 @@ def _guard(hook: Hook, journal: _Journal, *, robust: bool) -> Hook:
             hook()
         except BaseException as error:
             if not (robust and isinstance(error, Exception)):
-                journal.settle_all()
+                try:
+                    journal.settle_all()
+                finally:
+                    journal.finish()
             raise
 
     return guarded

@@ -25,7 +25,7 @@ from django.db.models.signals import (
     pre_save,
 )
 
-from turbo.changes import cascades, many_to_many, receivers
+from turbo.changes import cascades, durability, many_to_many, receivers
 from turbo.changes.change import ModelChange
 from turbo.changes.foreign_keys import cascading_keys
 from turbo.changes.watchlist import Watch, concrete_classes, watchlist
@@ -43,6 +43,7 @@ def watch(
     before: Callable[[Any], Any] | None = None,
     reads: Collection[str] | None = None,
     raw: bool | None = None,
+    many: Callable[[str], object] | None = None,
 ) -> Watch:
     """
     Call ``callback`` with a :class:`ModelChange` after each commit of a change.
@@ -62,6 +63,8 @@ def watch(
     but foreign keys, name them in ``reads``: only they are read then. A write that
     cannot change them costs no query, and its ``before`` is ``None``. Fixtures are
     announced if ``raw`` is true, or by default if ``ANNOUNCE_RAW`` is set.
+    ``many(using)`` is called instead of the callback when a captured table of the
+    database ``using`` has been emptied or has had too many changes to name each one.
     """
     watch = Watch(
         model=model,
@@ -70,6 +73,7 @@ def watch(
         before=before,
         reads=reads,
         raw=raw,
+        many=many,
         release=_release,
     )
     watchlist.add(watch)
@@ -90,6 +94,8 @@ def _connect_all(model: type[Model]) -> None:
 def _connect(sender: type[Model], **kwargs: Any) -> None:
     """Connect the receivers that ``sender`` needs, and disconnect the others."""
     targets = watchlist.targets(sender)
+    if targets:
+        durability.prepare(sender)
     own = watchlist.own(sender)
     looks = partial(receivers.looks_before_save, sender)
     _wire(post_save, receivers.on_save, sender, wanted=bool(targets))

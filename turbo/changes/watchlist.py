@@ -27,6 +27,7 @@ class Watch:
     before: Callable[[Any], Any] | None
     reads: Collection[str] | None
     raw: bool | None
+    many: Callable[[str], object] | None
     release: Callable[[Watch], None]
 
     def stop(self) -> None:

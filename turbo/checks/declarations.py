@@ -12,6 +12,7 @@ from django.core.checks import CheckMessage, Warning
 from django.urls import get_resolver
 from django.utils.module_loading import import_string
 
+from turbo.changes.durability import durable_models
 from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.discovery import misplaced
@@ -25,7 +26,7 @@ SECTIONS = ("BINDINGS", "OBSERVERS", "PUBSUB")
 def check_declarations(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Check where classes are declared, and that their apps are installed."""
     load_urls()
-    return [*_misplaced(), *_without_app()]
+    return [*_misplaced(), *_without_app(), *_without_outbox()]
 
 
 def check_app(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -76,3 +77,19 @@ def _without_app() -> Iterator[CheckMessage]:
                     hint=f"Add {app!r} to INSTALLED_APPS, or remove the setting.",
                     id="turbo.W019",
                 )
+
+
+def _without_outbox() -> Iterator[CheckMessage]:
+    if apps.is_installed("turbo.database"):
+        return
+    users = [f"{model._meta.label} is durable" for model in durable_models()]
+    with suppress(ConfigurationError):  # another check reports it
+        if get_settings().outbox:
+            users.append("TURBO['OUTBOX'] is set")
+    if users:
+        yield Warning(
+            f"{', '.join(users)}, but 'turbo.database' is not in INSTALLED_APPS, so "
+            f"changes are lost when their process is killed.",
+            hint="Add 'turbo.database' to INSTALLED_APPS, and run manage.py migrate.",
+            id="turbo.W019",
+        )

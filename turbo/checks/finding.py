@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Self
 
-__all__ = ["Finding"]
+__all__ = ["Finding", "examiners"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +31,7 @@ class Finding:
     def failure(cls, text: str, hint: str) -> Self:
         """Return a result that does not work."""
         return cls("failure", text, hint)
+
+
+#: What other apps let ``turbo_doctor`` look at.
+examiners: list[Callable[[], Iterable[Finding]]] = []

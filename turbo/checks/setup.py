@@ -114,8 +114,8 @@ def _no_layer() -> CheckMessage:
     return Error(
         f"CHANNEL_LAYERS has no entry {get_settings().channel_layer!r}, so nothing can "
         f"be broadcast.",
-        hint="Add channels.layers.InMemoryChannelLayer for one process, or "
-        "channels_redis.core.RedisChannelLayer for several.",
+        hint="Add channels.layers.InMemoryChannelLayer for one process, or for several "
+        "channels_redis.core.RedisChannelLayer or turbo.database.layer.DatabaseLayer.",
         id="turbo.E001",
     )
 
@@ -127,7 +127,8 @@ def _check_layer() -> Iterator[CheckMessage]:
         yield Warning(
             "InMemoryChannelLayer does not reach other processes, and this project "
             "seems to run in several.",
-            hint="Use channels_redis.core.RedisChannelLayer.",
+            hint="Use channels_redis.core.RedisChannelLayer, or without Redis "
+            "turbo.database.layer.DatabaseLayer.",
             id="turbo.W002",
         )
     if backend == "channels_redis.core.RedisChannelLayer":

@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from turbo import metrics
+from turbo.changes.captured import is_used
 from turbo.connections.permission_questions import ask, ask_quickly
 from turbo.connections.users import is_pending, load_sessions, load_users
 from turbo.connections.visitor import Visitor
+from turbo.delivery.losses import LOST
 from turbo.delivery.names import SignedName, user_key, verify
 from turbo.delivery.protocol import PageSubscription
 from turbo.exceptions import NameRefused, UnknownStreamError
@@ -140,7 +142,9 @@ async def _look_up(
     reasons = [
         found[name.name] if name.is_for(visitor.user) else "foreign" for name in names
     ]
-    for place, reason in enumerate(await _revocations(names, visitor.user)):
+    for place, reason in enumerate(
+        await _revocations(names, visitor.user, losses=is_used())
+    ):
         if reason and reasons[place] != "foreign":
             reasons[place] = reason
     return reasons
@@ -177,24 +181,30 @@ async def _forbidden_all(pages: list[list[str]]) -> list[list[int | None]]:
     return await deduplicated(pages, lambda keys: get_replay().forbidden(keys))
 
 
-async def _revocations(names: Sequence[SignedName], user: Any) -> list[str]:
+async def _revocations(
+    names: Sequence[SignedName], user: Any, *, losses: bool = False
+) -> list[str]:
     """
     Return for each name why it was revoked, or ``""``.
 
     A revocation applies to the user for whom a name was signed, or else to ``user``.
+    With ``losses``, a name has also expired if it is older than the last loss.
     """
     if not names:
         return []
     asking = user_key(user)
-    keys = [forbidden_keys(name.name, name.user or asking) for name in names]
+    lost = [LOST] if losses else []
+    keys = [forbidden_keys(n.name, n.user or asking) + lost for n in names]
     times = await deduplicated(keys, _forbidden_all)
     return [
-        _revocation(name, [time for time in group if time is not None])
+        _revocation(name, group[: len(group) - len(lost)])
+        or ("expired" if lost and _revocation(name, group[-1:]) else "")
         for name, group in zip(names, times, strict=True)
     ]
 
 
-def _revocation(name: SignedName, revoked: Sequence[int]) -> str:
+def _revocation(name: SignedName, times: Sequence[int | None]) -> str:
+    revoked = [time for time in times if time is not None]
     if not revoked:
         return ""
     since = parse(name.since)

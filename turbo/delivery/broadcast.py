@@ -16,7 +16,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass
 
 from channels.layers import get_channel_layer
 
@@ -29,15 +29,18 @@ from turbo.delivery.recorders import record
 from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.runtime import context
+from turbo.runtime.beginnings import begin
 from turbo.runtime.endings import before_end, remaining
 from turbo.runtime.forks import Lock, after_in_child
 
 __all__ = [
+    "WaitingBroadcast",
     "broadcast",
     "flush",
     "get_publisher",
     "moment",
     "moment_if_waiting",
+    "send_stored",
     "shut_down",
 ]
 
@@ -74,8 +77,8 @@ def broadcast(
     since = (rendered or moment_if_waiting()) if transactions and targets else ""
     message = _message(name, data, targets, since)
     if transactions:
-        settle = partial(_settle, name, message, summary, order, _calls.keep_sent())
-        wait(transactions, settle)
+        sent = _calls.keep_sent()
+        wait(transactions, WaitingBroadcast(name, message, summary, order, sent))
     else:
         _send(name, message, summary, order)
 
@@ -103,21 +106,33 @@ def moment_if_waiting() -> str:
     return get_replay().moment_of_change() if open_transactions() else ""
 
 
-def _settle(
-    name: str,
-    message: Append,
-    summary: str | None,
-    order: int,
-    sent: _Sent,
-    outcome: Outcome,
-) -> None:
-    if outcome == "committed":
-        if any(sent.get(key, 0) > order for key in _names(message)):
-            # Something that this thread rendered later has gone out before it.
-            message = message._replace(writer=f"{message.writer}:{order}")
-        _send(name, message, summary, order)
-    elif outcome == "partly committed":
-        get_publisher().put(Append(message.stream, None))
+@dataclass(frozen=True, slots=True)
+class WaitingBroadcast:
+    """A message that waits for the end of transactions, which call it."""
+
+    name: str
+    message: Append
+    summary: str | None
+    #: The number of the call in its thread, and what the thread has sent since then.
+    order: int
+    sent: _Sent
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Send the message, a gap, or nothing."""
+        message = self.message
+        if outcome == "committed":
+            if any(self.sent.get(key, 0) > self.order for key in _names(message)):
+                # Something that this thread rendered later has gone out before it.
+                message = message._replace(writer=f"{message.writer}:{self.order}")
+            _send(self.name, message, self.summary, self.order)
+        elif outcome == "partly committed":
+            get_publisher().put(Append(message.stream, None))
+
+
+def send_stored(name: str, message: Append, summary: str | None) -> None:
+    """Send a message, or a gap, that another process has left behind."""
+    if message.data is None or record(name, message.data):
+        get_publisher().put(message, summary=summary)
 
 
 def _send(name: str, message: Append, summary: str | None, order: int) -> None:
@@ -197,6 +212,7 @@ def get_publisher() -> PublisherThread:
         with _lock:
             if _publisher is None:
                 _publisher = PublisherThread()
+        begin()
     return _publisher
 
 

@@ -36,6 +36,7 @@ from turbo.conf import get_settings
 from turbo.delivery.envelope import unpack
 from turbo.delivery.frame import Frame
 from turbo.delivery.groups import Groups, get_layer, reconnect
+from turbo.delivery.losses import loss_in, mark_loss
 from turbo.delivery.names import CONTROL, stream_id
 from turbo.delivery.protocol import PING
 from turbo.delivery.repair import Repairs
@@ -43,6 +44,7 @@ from turbo.delivery.topic import Arrival, Subscriber, Topic, deliver, read
 from turbo.delivery.unreadable import Unreadable, drop, is_about_content
 from turbo.runtime import loops
 from turbo.runtime.backoff import Backoff, OutageLog
+from turbo.runtime.beginnings import begin
 from turbo.runtime.failures import log_failure
 from turbo.runtime.loops import PerLoop
 from turbo.runtime.tasks import Tasks
@@ -195,6 +197,7 @@ class Hub:
 
     def _start(self) -> None:
         loops.register(asyncio.get_running_loop())
+        begin()
         settings = get_settings()
         expiry = getattr(get_layer(), "group_expiry", 86_400)
         self._jobs.run(self._listen())
@@ -288,7 +291,12 @@ class Hub:
 
     def deliver(self, frame: Frame) -> None:
         """Pass a revocation of the control stream on to the connections."""
-        self._pass_on(json.loads(frame.text).get("data"))
+        data = json.loads(frame.text).get("data")
+        if (word := loss_in(data)) is None:
+            self._pass_on(data)
+        else:
+            sids = [sid for sid in self._topics if sid != stream_id(CONTROL)]
+            self._tasks.run(mark_loss(word, sids))
 
     async def _beat(self) -> None:
         deliver(Frame(PING), list(self._connections))

@@ -33,7 +33,7 @@ from turbo.replay.base import Append, Appended, RoutingLog
 from turbo.runtime import loops
 from turbo.runtime.backoff import Backoff, OutageLog
 from turbo.runtime.failures import log_failure
-from turbo.runtime.queue import Queue, Queues
+from turbo.runtime.queue import IsSent, Progress, Queue, Queues
 from turbo.runtime.tasks import Tasks
 
 __all__ = ["Publisher"]
@@ -115,6 +115,18 @@ class Publisher:
         """Return how many messages have not been sent yet."""
         own = self._queue.waiting() + len(self._unnoted)
         return own + self._throttle.waiting() + self.queues.waiting()
+
+    def progress(self) -> Progress:
+        """Return what tells whether all that waits now has been sent."""
+        return Progress(self._stages())
+
+    def _stages(self) -> Iterator[IsSent]:
+        unnoted = set(self._unnoted)
+        yield lambda: unnoted.isdisjoint(list(self._unnoted))
+        # These broadcast in turn, and the throttle puts into the queue.
+        yield self.queues.progress()
+        yield self._throttle.progress()
+        yield self._queue.progress()
 
     def release(self) -> None:
         """Send refreshes and gaps that are held back; any thread may call this."""

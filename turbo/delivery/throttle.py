@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import count
 
 from turbo.conf import get_settings
 from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.runtime.batching import batched
+from turbo.runtime.queue import IsSent
 
 __all__ = ["Throttle"]
 
@@ -25,17 +27,20 @@ class Throttle:
 
     def __init__(self, send: Callable[[Append], None]) -> None:
         self._send = send
+        self._numbers = count(1)  # of what is put or asked for, in order
         #: Messages that other threads have put here; each wakes the loop if none did.
-        self._put: deque[tuple[Append, str]] = deque()
+        self._put: deque[tuple[int, Append, str]] = deque()
         self._is_woken = False
         self._pending: dict[str, Append] = {}
+        #: The number of the first message since a stream was sent one.
+        self._first: dict[str, int] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def put(
         self, loop: asyncio.AbstractEventLoop, message: Append, summary: str
     ) -> None:
         """Let ``loop`` call :meth:`ask`, from any thread."""
-        self._put.append((message, summary))
+        self._put.append((next(self._numbers), message, summary))
         if not self._is_woken:
             self._is_woken = True
             loop.call_soon_threadsafe(self._take)
@@ -43,10 +48,13 @@ class Throttle:
     def _take(self) -> None:
         self._is_woken = False
         while self._put:
-            self.ask(*self._put[0])
+            number, message, summary = self._put[0]
+            self.ask(message, summary, number=number)
             self._put.popleft()  # only now, so that waiting() never misses it
 
-    def ask(self, message: Append, summary: str | None = None) -> None:
+    def ask(
+        self, message: Append, summary: str | None = None, *, number: int | None = None
+    ) -> None:
         """
         Send ``message`` now, or when its stream may send again.
 
@@ -58,6 +66,7 @@ class Throttle:
         if waiting is not None and waiting.data != message.data:
             gap = waiting.data is None or message.data is None
             message = Append(sid, None if gap else summary)
+        self._first.setdefault(sid, number or next(self._numbers))
         self._pending[sid] = message
         if sid not in self._tasks:
             self._tasks[sid] = asyncio.ensure_future(self._wait(sid))
@@ -72,10 +81,21 @@ class Throttle:
         """Return the number of waiting messages."""
         return len(self._pending) + len(self._put)
 
+    def progress(self) -> IsSent:
+        """Return a function that says whether what waits now is in the queue."""
+        last = next(self._numbers)
+
+        def is_sent() -> bool:
+            numbers = [number for number, _, _ in list(self._put)]
+            return min([*numbers, *list(self._first.values())], default=last) >= last
+
+        return is_sent
+
     async def stop(self) -> None:
         """Drop all waiting messages and cancel the tasks."""
         self._put.clear()
         self._pending.clear()
+        self._first.clear()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -102,6 +122,7 @@ class Throttle:
     def _emit(self, sid: str) -> None:
         if (message := self._pending.pop(sid, None)) is not None:
             self._send(message)
+            self._first.pop(sid, None)  # only now, so that progress() never misses it
 
 
 @batched

@@ -21,11 +21,11 @@ from turbo.exceptions import ConfigurationError
 from turbo.pubsub.conf import redis_host
 from turbo.pubsub.message import GAP, Announcement
 from turbo.runtime.backoff import Backoff, OutageLog
-from turbo.runtime.queue import Queue
+from turbo.runtime.queue import IsSent, Queue
 from turbo.runtime.redis.aclients import Clients, ScriptCall
 from turbo.runtime.redis.script import Script
 
-__all__ = ["ChannelWriter", "send", "server_channel"]
+__all__ = ["ChannelWriter", "send", "send_gap", "server_channel"]
 
 logger = logging.getLogger("turbo.pubsub")
 
@@ -60,7 +60,15 @@ def send(announcement: Announcement) -> None:
     """Queue an announcement; this does not block or open a connection."""
     message = announcement.message()
     posts = [(channel, message) for channel in announcement.channels()]
-    post = (*posts, (server_channel(), announcement.pack()))
+    _put((*posts, (server_channel(), announcement.pack())))
+
+
+def send_gap() -> None:
+    """Queue the message that changes may be missing."""
+    _put(((server_channel(), GAP),))
+
+
+def _put(post: Post) -> None:
     publisher = get_publisher()
     publisher.queues.get(ChannelWriter).put(post)
     publisher.flush_at_end()
@@ -103,6 +111,10 @@ class ChannelWriter:
     def waiting(self) -> int:
         """Return how many posts have not been published yet."""
         return self._queue.waiting()
+
+    def progress(self) -> IsSent:
+        """Return a function that says whether what waits now has been published."""
+        return self._queue.progress()
 
     async def work(self) -> None:
         """Publish queued posts, in order, until cancelled."""

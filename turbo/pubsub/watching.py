@@ -17,7 +17,7 @@ from django.utils.module_loading import import_string
 from turbo.changes import ModelChange, Watch, watch
 from turbo.changes.rows import plain, write_row
 from turbo.exceptions import ConfigurationError
-from turbo.pubsub.channel_writer import send
+from turbo.pubsub.channel_writer import send, send_gap
 from turbo.pubsub.conf import get_pubsub_settings
 from turbo.pubsub.data import values_of
 from turbo.pubsub.declarations import ListenableModelMixin, ModelListenConfig
@@ -164,7 +164,7 @@ class _Watched:
 
         with self._lock:
             if listening.label not in self._watches:
-                made = watch(listening.model, tell)
+                made = watch(listening.model, tell, many=lambda using: send_gap())
                 self._watches[listening.label] = listening, made
 
     def clear(self) -> None:

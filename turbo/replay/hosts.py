@@ -10,22 +10,16 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from turbo.replay.clock import Reading
+from turbo.replay.clocks import Clocks
 from turbo.replay.lua import SERVER
-from turbo.replay.positions import Moment
 from turbo.replay.words import Words
 from turbo.runtime.redis.aclients import Clients, ScriptCall
 from turbo.runtime.redis.cluster import PARTS, cluster_nodes
 
 __all__ = ["Hosts"]
-
-#: The identity, in a moment, of a host that has not answered.
-UNKNOWN = "-"
-#: The identity of every host in a moment of other hosts.
-OTHER = "?"
 
 
 class Part(NamedTuple):
@@ -43,7 +37,7 @@ def _parts(client: int, host: Mapping[str, Any]) -> list[Part]:
     return [Part(client, str(number)) for number in range(PARTS)]
 
 
-class Hosts:
+class Hosts(Clocks):
     """All hosts of one log, and the latest reading of each clock."""
 
     def __init__(
@@ -56,11 +50,8 @@ class Hosts:
         self._clients = Clients(hosts)
         self._prefix = prefix
         self._parts = [part for n, host in enumerate(hosts) for part in _parts(n, host)]
-        self._count = len(self._parts)
-        self._monotonic = monotonic
+        super().__init__(len(self._parts), monotonic=monotonic)
         self._words = Words()
-        # Items are replaced as a whole, so any thread may read them.
-        self._readings: list[Reading | None] = [None] * self._count
 
     def index(self, key: str) -> int:
         """Return the index of the host that keeps ``key``."""
@@ -75,65 +66,6 @@ class Hosts:
         """Return the name of the word in the slot of ``key``; a host has no slots."""
         host = self.index(key)
         return self._word_key(host) if self._parts[host].tag else None
-
-    def moment(self) -> str:
-        """Return a time that every host's clock has passed; ``""`` if none is known."""
-        now = self._monotonic()
-        return self._moment(now, self._fresh(now))
-
-    def moment_of_change(self) -> str:
-        """Return a moment; or our own time, if a host's clock is not known yet."""
-        now = self._monotonic()
-        fresh = self._fresh(now)
-        return f"?{now}" if None in fresh else self._moment(now, fresh)
-
-    def _fresh(self, now: int) -> list[Reading | None]:
-        return [r if r and r.is_fresh(now) else None for r in self._readings]
-
-    def _moment(self, now: int, fresh: Sequence[Reading | None]) -> str:
-        floors = [reading.floor(now) for reading in fresh if reading]
-        if not floors:
-            return ""
-        identities = (reading.identity if reading else UNKNOWN for reading in fresh)
-        return str(Moment(min(floors), tuple(identities)))
-
-    def identified(self) -> bool:
-        """Return whether every host that has answered said which server it is."""
-        return all(reading.process for reading in self._readings if reading)
-
-    def vouch(self, moment: Moment, host: int, reading: Reading | None = None) -> bool:
-        """Return whether a host is known to have the same identity as at ``moment``."""
-        reading = reading or self._readings[host]
-        known = self._identity(moment, host)
-        return reading is not None and reading.identity == known
-
-    def has_lost(self, moment: Moment, host: int) -> bool:
-        """Return whether a host is known to have had other data at ``moment``."""
-        reading, known = self._readings[host], self._identity(moment, host)
-        return known != UNKNOWN and reading is not None and reading.identity != known
-
-    def time(self, own: int, host: int) -> int | None:
-        """Return a time that a host's clock had passed at a time of ours."""
-        reading = self._readings[host]
-        return reading.floor(own) if reading else None
-
-    def process(self, host: int) -> str:
-        """Return what identified a host's data when it last answered."""
-        reading = self._readings[host]
-        return reading.process if reading else ""
-
-    def _identity(self, moment: Moment, host: int) -> str:
-        return moment.hosts[host] if len(moment.hosts) == self._count else OTHER
-
-    def floors(self) -> list[int]:
-        """Return for each host a time that its clock has passed; 0 if none is known."""
-        now = self._monotonic()
-        return [reading.floor(now) if reading else 0 for reading in self._fresh(now)]
-
-    def ceiling(self, host: int) -> int:
-        """Return a time that a host's clock has not passed; 0 if none is known."""
-        now, reading = self._monotonic(), self._readings[host]
-        return reading.ceiling(now) if reading and reading.is_fresh(now) else 0
 
     async def know(self, hosts: Iterable[int]) -> None:
         """Read the clocks of ``hosts`` that are not known, which is rarely needed."""
@@ -171,7 +103,7 @@ class Hosts:
             sent = self._monotonic()
             *replies, server = await clients[self._parts[host].client].run(calls)
             reading = Reading.take(*server, sent=sent, received=self._monotonic())
-            readings[host] = self._note(host, reading)
+            readings[host] = self.note(host, reading)
             return replies
 
         return await _spread(calls, run, hosts=hosts), readings
@@ -195,14 +127,6 @@ class Hosts:
     def _word_key(self, host: int) -> str:
         tag = self._parts[host].tag
         return f"{self._prefix}:{{{tag}}}:server" if tag else f"{self._prefix}:server"
-
-    def _note(self, host: int, reading: Reading) -> Reading:
-        known = self._readings[host]
-        if known is not None and reading.is_behind(known):
-            # Not kept, so that the next sync() finds this as well.
-            return replace(reading, identity="")
-        self._readings[host] = reading
-        return reading
 
 
 async def _spread(

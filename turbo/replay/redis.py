@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -18,9 +17,9 @@ from turbo.exceptions import ConfigurationError
 from turbo.replay import lua
 from turbo.replay.attempts import Attempt, Attempts
 from turbo.replay.base import Append, Appended, Entry, History, RoutingLog
-from turbo.replay.clock import Reading
+from turbo.replay.clocks import monotonic
 from turbo.replay.hosts import Hosts
-from turbo.replay.positions import Moment, Position, own_time, parse
+from turbo.replay.positions import Moment, Position, parse
 from turbo.replay.words import Words
 from turbo.runtime.redis.aclients import ScriptCall
 from turbo.runtime.redis.cluster import cluster_nodes
@@ -34,10 +33,6 @@ __all__ = ["RedisReplay"]
 AT_ONCE = 32
 #: The fewest seconds that a stream's epoch is kept after its messages.
 DAY = 86_400
-
-
-def _monotonic() -> int:
-    return time.monotonic_ns() // 1_000
 
 
 class RedisReplay(RoutingLog):
@@ -57,7 +52,7 @@ class RedisReplay(RoutingLog):
         length: int = 100,
         age: float = 300.0,
         memory: float = DAY,
-        monotonic: Callable[[], int] = _monotonic,
+        monotonic: Callable[[], int] = monotonic,
     ) -> None:
         super().__init__(length=length, age=age)
         self._addresses = read_hosts(
@@ -158,7 +153,8 @@ class RedisReplay(RoutingLog):
         replies, readings = await self._hosts.ask_and_read(calls)
         histories = []
         for (_, since), call, reply in zip(requests, calls, replies, strict=True):
-            proved = self._proves(parse(since), call.host, readings[call.host])
+            host = call.host
+            proved = self._hosts.proves(parse(since), host, readings[host])
             histories.append(_history(reply, since=since, proved=proved))
         return histories
 
@@ -306,7 +302,7 @@ class RedisReplay(RoutingLog):
         keys = self._all_keys([stream for stream, _ in shares], 0, 1, 2)
         keys += self._keys(shares[0][0])[3:]  # the word of a cluster
         messages = [
-            [(m.key, m.writer, self._since(m, host), m.data) for m in share]
+            [(m.key, m.writer, self._hosts.since(m, host), m.data) for m in share]
             for _, share in shares
         ]
         args = (
@@ -323,18 +319,6 @@ class RedisReplay(RoutingLog):
         )
         return ScriptCall(host, lua.APPEND, keys, args)
 
-    def _since(self, item: Append, host: int) -> str:
-        if not item.key or not item.moment:
-            return ""
-        moment = parse(item.moment)
-        if not isinstance(moment, Moment):
-            own = own_time(item.moment)
-            time = None if own is None else self._hosts.time(own, host)
-            return "0" if time is None else f"?{max(0, time)}"
-        if self._hosts.vouch(moment, host):
-            return str(moment.time)
-        return "-1" if self._hosts.has_lost(moment, host) else "0"
-
     def _read_call(self, stream: str, since: str, channel: str) -> ScriptCall:
         place = parse(since)
         epoch, number, moment = "", 0, ""
@@ -347,12 +331,6 @@ class RedisReplay(RoutingLog):
         args = (self._words.new(), self._meta_ms, *place_args, channel, self._shown)
         host = self._hosts.index(stream)
         return ScriptCall(host, lua.READ, self._keys(stream), args)
-
-    def _proves(
-        self, place: Position | Moment | None, host: int, reading: Reading
-    ) -> bool:
-        moment = place.floor if isinstance(place, Position) else place
-        return moment is None or self._hosts.vouch(moment, host, reading)
 
 
 def _parts(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from django.core.checks import CheckMessage
 from django.core.checks import Warning as CheckWarning
 
-from turbo.conf import get_settings, layer_is_redis
+from turbo.conf import get_settings, layer_is_of, layer_is_redis
 from turbo.exceptions import ConfigurationError
 from turbo.replay.base import ReplayLog
 from turbo.runtime.backends import Selection
 
 __all__ = ["check_replay", "forget_replay", "get_replay"]
 
+DATABASE = "turbo.database.replay.DatabaseReplay"
 MEMORY = "turbo.replay.memory.MemoryReplay"
 REDIS = "turbo.replay.redis.RedisReplay"
 
@@ -21,7 +22,8 @@ def get_replay() -> ReplayLog:
     Return the replay log of this process, which ``TURBO["REPLAY_BACKEND"]`` names.
 
     Without this setting, it is the log in Redis, on the hosts of the channel layer, if
-    that is one of channels-redis, and otherwise the log in memory.
+    that is one of channels-redis. It is the log in the database if that is the layer of
+    ``turbo.database``, and otherwise the log in memory.
     """
     return _selection.get()
 
@@ -43,20 +45,29 @@ def check_replay() -> list[CheckMessage]:
 
 
 def _check_reach(log: ReplayLog) -> list[CheckMessage]:
-    if log.supports_processes or not layer_is_redis():
+    if log.supports_processes or not reaches_processes():
         return []
     return [
         CheckWarning(
             f"The channel layer reaches other processes, but {type(log).__name__} "
             f"numbers the messages of each process separately.",
-            hint="Remove TURBO['REPLAY_BACKEND'] to keep the log in Redis.",
+            hint="Remove TURBO['REPLAY_BACKEND'] to keep the log where the layer is.",
             id="turbo.W021",
         )
     ]
 
 
+def reaches_processes() -> bool:
+    """Return whether the channel layer is known to reach other processes."""
+    return layer_is_redis() or layer_is_of("turbo.database.")
+
+
 def _choose() -> str:
-    return get_settings().replay_backend or (REDIS if layer_is_redis() else MEMORY)
+    if backend := get_settings().replay_backend:
+        return backend
+    if layer_is_of("turbo.database."):
+        return DATABASE
+    return REDIS if layer_is_redis() else MEMORY
 
 
 _selection: Selection[ReplayLog] = Selection(

@@ -15,6 +15,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
+
 from turbo import metrics
 from turbo.runtime.forks import Lock
 
@@ -94,7 +96,8 @@ def is_outage(error: BaseException) -> bool:
     >>> is_outage(ConnectionRefusedError()), is_outage(KeyError("data"))
     (True, False)
     """
-    if isinstance(error, OSError):  # TimeoutError is one, too
+    # TimeoutError is an OSError, too.
+    if isinstance(error, (OSError, OperationalError, InterfaceError)):
         return True
     redis: Any = sys.modules.get("redis.exceptions")  # else it is none of its errors
     if redis is None or not isinstance(error, redis.RedisError):

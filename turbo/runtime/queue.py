@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import suppress
 from contextvars import Context
 from typing import Generic, Protocol, TypeAlias, TypeVar, cast
@@ -25,10 +25,33 @@ from turbo.runtime.failures import log_failure
 from turbo.runtime.forks import Lock
 from turbo.runtime.tasks import Tasks
 
-__all__ = ["KeyedQueues", "Make", "Queue", "Queues", "Sender"]
+__all__ = ["IsSent", "KeyedQueues", "Make", "Progress", "Queue", "Queues", "Sender"]
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
+
+
+#: Says whether what waited at some time has been sent.
+IsSent: TypeAlias = Callable[[], bool]
+
+
+class Progress:
+    """
+    Whether all that waited at some time has been sent.
+
+    It goes through several queues of which each fills the next one. What waits in a
+    queue is looked at when the queues before it have sent their part.
+    """
+
+    def __init__(self, stages: Iterator[IsSent]) -> None:
+        self._stages = stages
+        self._current: IsSent | None = next(stages, None)
+
+    def is_done(self) -> bool:
+        """Return whether everything has been sent; one thread may call this."""
+        while self._current is not None and self._current():
+            self._current = next(self._stages, None)
+        return self._current is None
 
 
 class Queue(Generic[T]):
@@ -64,6 +87,8 @@ class Queue(Generic[T]):
         # Whether put() has to wake the task; an outdated value only costs a wake-up.
         self._is_idle = True
         self._busy = 0  # items in the current batch; owned by the task
+        self._taken = 0  # those of them that were not put first
+        self._gone = 0  # items that have been done or dropped, but for those put first
         self._wake = asyncio.Event()
 
     def put(self, item: T) -> None:
@@ -94,6 +119,7 @@ class Queue(Generic[T]):
                 item = self._items.popleft()
             except IndexError:  # the task has taken it
                 return None
+            self._gone += 1
             self.put_first(replace(item))
         return item
 
@@ -108,6 +134,21 @@ class Queue(Generic[T]):
         with self._dropping:
             return len(self._items) + len(self._first) + self._busy
 
+    def progress(self) -> IsSent:
+        """Return a function that says whether what waits now has been done."""
+        with self._dropping:
+            # While the task takes a batch this may be too many, but never too few.
+            goal = self._gone + self._taken + len(self._items)
+
+        def is_sent() -> bool:
+            if not self.waiting():
+                return True
+            # What was put first stands for dropped items, which are counted as gone.
+            has_first = self._first or self._busy > self._taken
+            return self._gone >= goal and not has_first
+
+        return is_sent
+
     async def run(self) -> None:
         """Do the queued work until cancelled."""
         while True:
@@ -115,7 +156,9 @@ class Queue(Generic[T]):
             self._wake.clear()
             while batch := self._take():
                 await self._attempt(batch)
-                self._busy = 0
+                with self._dropping:
+                    self._gone += self._taken
+                    self._busy = self._taken = 0
             self._is_idle = True
             if self._items:  # added after the last look
                 self._wake.set()
@@ -139,9 +182,12 @@ class Queue(Generic[T]):
             return batch
         count = min(len(self._items), self._batch)
         self._busy += count
+        self._taken = count
         with suppress(IndexError):  # another thread may have dropped the oldest
-            for _ in range(count):
+            for left in range(count, 0, -1):
                 batch.append(self._items.popleft())
+                count = left - 1
+        self._taken -= count
         self._busy = len(batch)
         return batch
 
@@ -212,6 +258,9 @@ class Sender(Protocol):
     def waiting(self) -> int:
         """Return how many messages have not been sent yet."""
 
+    def progress(self) -> IsSent:
+        """Return a function that says whether what waits now has been sent."""
+
     async def work(self) -> None:
         """Send queued messages until cancelled, on the publisher's loop."""
 
@@ -245,6 +294,11 @@ class Queues:
     def waiting(self) -> int:
         """Return how many messages have not been sent yet."""
         return sum(sender.waiting() for sender in list(self._made.values()))
+
+    def progress(self) -> IsSent:
+        """Return a function that says whether what waits now has been sent."""
+        each = [sender.progress() for sender in list(self._made.values())]
+        return lambda: all(is_sent() for is_sent in each)
 
     async def stop(self) -> None:
         """Stop all senders; waiting messages are lost."""

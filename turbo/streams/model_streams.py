@@ -21,6 +21,8 @@ from django.db.models import Model
 
 from turbo import metrics
 from turbo.changes import ModelChange, watch
+from turbo.changes.captured import capture
+from turbo.changes.durability import durable
 from turbo.changes.rows import pk_from_name, pk_to_name
 from turbo.exceptions import ConfigurationError, UnsavedInstanceError
 from turbo.replay import get_replay
@@ -51,8 +53,8 @@ class ModelStream(ConventionalStream):
 
     Its name is ``"chat:RoomStream:1"``. Define ``on_save(self, instance, created)`` and
     ``on_delete(self, instance)`` to broadcast when instances change; both may take
-    ``**kwargs`` (``update_fields``, ``using``). The options of ``Meta`` take effect
-    before these hooks, see :mod:`turbo.streams.conventions`.
+    ``**kwargs`` (``update_fields``, ``using``, ``retried``). The options of ``Meta``
+    take effect before these hooks, see :mod:`turbo.streams.conventions`.
     """
 
     class Meta:
@@ -69,6 +71,10 @@ class ModelStream(ConventionalStream):
                 f"or Meta.abstract = True if it is a base for others."
             )
         _bind(cls)
+        if cls.options.durable:
+            durable(model)
+        if cls.options.capture:
+            capture(model)
         if cls.watches():
             before = cls._places_of if cls.broadcasts() else None
             reads = cls.reads_before()
@@ -172,6 +178,8 @@ class ModelStream(ConventionalStream):
             with cause_scope(cause):
                 cls.changed(change)
         except Exception:
+            if change.retried:
+                raise  # it is tried once more
             # The row is committed, so the request must go on although a hook failed.
             metrics.count("failed")
             logger.exception("%s failed to broadcast %s.", cls.label, cause.key)
@@ -191,13 +199,9 @@ class ModelStream(ConventionalStream):
         stream = cls.from_instance(instance)
         if cls.follows_conventions():
             stream.follow_conventions(change)
-        if deleted:
-            if hook := getattr(stream, "on_delete", None):
-                _call(hook, instance, using=change.using)
-        elif hook := getattr(stream, "on_save", None):
-            fields = change.update_fields
-            details = {"using": change.using, "update_fields": fields}
-            _call(hook, instance, change.created, **details)
+        hook = getattr(stream, "on_delete" if deleted else "on_save", None)
+        if hook is not None:
+            _call(hook, instance, change)
 
 
 def _bind(cls: type[ModelStream]) -> None:
@@ -220,9 +224,17 @@ def _as_stored(change: ModelChange) -> Any:
     return change.fresh()
 
 
-def _call(hook: Any, *args: Any, **kwargs: Any) -> None:
-    takes_keywords = _takes_keywords(getattr(hook, "__func__", hook))
-    result = hook(*args, **kwargs) if takes_keywords else hook(*args)
+def _call(hook: Any, instance: Any, change: ModelChange) -> None:
+    args: list[Any] = [instance]
+    details: dict[str, Any] = {"using": change.using}
+    if change.action != "delete":
+        args.append(change.created)
+        details["update_fields"] = change.update_fields
+    takes_any, takes_retried = _keywords(getattr(hook, "__func__", hook))
+    kwargs = details if takes_any else {}
+    if takes_retried or (takes_any and change.retried):
+        kwargs["retried"] = change.retried
+    result = hook(*args, **kwargs)
     if inspect.iscoroutine(result):
         result.close()
         raise TypeError(f"{hook.__qualname__}() is a coroutine, so it is not run.")
@@ -233,9 +245,11 @@ def _moment() -> str:
 
 
 @lru_cache(maxsize=256)
-def _takes_keywords(hook: Any) -> bool:
-    parameters = inspect.signature(hook).parameters.values()
-    return any(p.kind is p.VAR_KEYWORD for p in parameters)
+def _keywords(hook: Any) -> tuple[bool, bool]:
+    """Return whether a hook takes all keyword arguments, and whether ``retried``."""
+    parameters = inspect.signature(hook).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return takes_any, "retried" in parameters
 
 
 def _object_key(change: ModelChange) -> str:

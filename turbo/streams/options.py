@@ -27,6 +27,10 @@ class Options:
     attribute: str = "stream"
     #: The app in the stream's name; by default the app that the module belongs to.
     app_label: str | None = None
+    #: Whether changes of the model outlive the process that made them.
+    durable: bool = False
+    #: Whether changes of the model are told that send no signals, on PostgreSQL.
+    capture: bool = False
     #: Whether every change of the model refreshes the pages that show the stream.
     refreshes: bool = False
     #: The foreign key to the object whose stream gets the changes.

@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from django.db import close_old_connections, connections
 
-from turbo.bindings.cache.outage import owe
+from turbo.bindings.cache.outage import owe, owes
 from turbo.bindings.store import get_store
 from turbo.conf import get_settings
 from turbo.delivery.broadcast import get_publisher
@@ -28,6 +28,7 @@ from turbo.exceptions import TurboError
 from turbo.runtime.endings import before_end, remaining
 from turbo.runtime.failures import log_failure
 from turbo.runtime.forks import after_in_child
+from turbo.runtime.queue import IsSent
 
 __all__ = ["do_later", "do_now", "wait_until_done"]
 
@@ -84,6 +85,17 @@ class BackgroundWork:
     def waiting(self) -> int:
         """Return how much work has not been done yet."""
         return len(self._jobs) + (self._current is not None)
+
+    def progress(self) -> IsSent:
+        """Return a function that says whether the work that waits now is done."""
+        with self._changed:
+            last = self._count
+        # What the store misses is known to this process alone.
+        return lambda: self._is_past(last) and not owes()
+
+    def _is_past(self, last: int) -> bool:
+        with self._changed:
+            return self._oldest() > last
 
     def wait(self, group: str, timeout: float) -> bool:
         """Return whether the work for a class was done within ``timeout`` seconds."""

@@ -23,7 +23,7 @@ from turbo.bindings.cache.declaration import Declaration
 from turbo.bindings.cache.notify import tell
 from turbo.bindings.cache.outage import Unreachable, invalidate, owe, with_store
 from turbo.bindings.cache.reading import refresh, reorder
-from turbo.bindings.store import Read, Slot, Ticket
+from turbo.bindings.store import Read, Slot, Store, Ticket
 from turbo.changes import ModelChange, watch
 from turbo.changes.rows import pk_text
 from turbo.changes.transaction import in_transaction
@@ -78,7 +78,7 @@ class _Follower:
     def __init__(self, model: Any) -> None:
         #: The classes, with whether it is enough to read the row that changed.
         self.classes: dict[type[Declaration], bool] = {}
-        self._watch = watch(model, self._tell, mark=_mark)
+        self._watch = watch(model, self._tell, mark=_mark, many=self._tell_many)
 
     def stop(self) -> None:
         self._watch.stop()
@@ -97,6 +97,19 @@ class _Follower:
             [cls.label for cls in classes],
             partial(_follow, classes, row),
         )
+
+    def _tell_many(self, using: str) -> None:
+        """Let all bindings of the classes be filled anew."""
+        for cls in dict(self.classes):
+            try:
+                with_store(partial(_invalidate_all, cls))
+            except Unreachable as error:
+                owe(cls.label, error)
+
+
+def _invalidate_all(cls: type[Declaration], store: Store) -> None:
+    for name in store.names([cls.label])[0]:
+        invalidate(store, Slot(cls.label, name))
 
 
 _followers: dict[Any, _Follower] = {}

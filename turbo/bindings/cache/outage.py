@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from django.db import Error as DatabaseError
 from redis.exceptions import RedisError
 
 from turbo import metrics
@@ -23,13 +24,14 @@ from turbo.runtime.backoff import Backoff, OutageLog
 from turbo.runtime.endings import before_end
 from turbo.runtime.forks import after_in_child
 
-__all__ = ["Unreachable", "invalidate", "is_reachable", "owe", "with_store"]
+__all__ = ["Unreachable", "invalidate", "is_reachable", "owe", "owes", "with_store"]
 
 logger = logging.getLogger("turbo.bindings")
 
 T = TypeVar("T")
 
-_ERRORS = (RedisError, OSError)
+#: What a store raises, also if it is there and refuses: tables may be missing.
+_ERRORS = (RedisError, DatabaseError, OSError)
 
 
 class Unreachable(Exception):
@@ -58,6 +60,10 @@ class Outage:
                 target=self._come_back, name="turbo-bindings", daemon=True
             )
             thread.start()
+
+    @property
+    def owes(self) -> bool:
+        return bool(self._owed) or self.is_down
 
     def owe(self, group: str) -> None:
         """Note that the bindings of a class miss a change; call :meth:`note` next."""
@@ -123,6 +129,11 @@ def owe(group: str, error: BaseException) -> None:
     metrics.count("failed")
     _outage.owe(group)
     _outage.note(error)
+
+
+def owes() -> bool:
+    """Return whether bindings may miss changes that only this process knows."""
+    return _outage.owes
 
 
 def invalidate(store: Store, slot: Slot) -> None:

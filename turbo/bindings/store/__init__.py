@@ -2,8 +2,8 @@
 The stores in which the contents of bindings are kept.
 
 ``TURBO["BINDINGS"]["BACKEND"]`` names one of
-``turbo.bindings.store.redis.RedisStore``, ``turbo.bindings.store.memory.MemoryStore``,
-or a class of your own.
+``turbo.bindings.store.redis.RedisStore``, ``turbo.database.store.DatabaseStore``,
+``turbo.bindings.store.memory.MemoryStore``, or a class of your own.
 """
 
 from __future__ import annotations

@@ -22,8 +22,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
+from turbo.bindings.conf import get_binding_settings
 from turbo.bindings.store.versions import Version
 
 __all__ = [
@@ -154,6 +155,17 @@ class Store(ABC):
     def __init__(self, *, length: int = 1_000, patience: float = 60.0) -> None:
         self.length = length
         self.patience = patience
+
+    @classmethod
+    def from_settings(cls) -> Self:
+        """Return a store with the options from the settings."""
+        return cls(**cls.options())
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Return the keyword arguments from the settings."""
+        settings = get_binding_settings()
+        return {"length": settings.log_length, "patience": settings.patience}
 
     @abstractmethod
     def names(self, groups: Sequence[str]) -> list[list[str]]:

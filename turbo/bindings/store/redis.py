@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from turbo.bindings.conf import get_binding_settings
 from turbo.bindings.store import lua_reading, lua_writing
 from turbo.bindings.store.base import (
     Applied,
@@ -22,6 +23,7 @@ from turbo.bindings.store.base import (
 )
 from turbo.bindings.store.lua_common import PARTS
 from turbo.bindings.store.versions import Version
+from turbo.conf import layer_hosts
 from turbo.runtime.redis.clients import Host, ScriptCommand
 from turbo.runtime.redis.hosts import read_hosts
 from turbo.runtime.redis.script import Script
@@ -54,6 +56,17 @@ class RedisStore(Store):
         self._hosts = [Host(address, timeout=timeout) for address in addresses]
         self._prefix = prefix
         self._age_ms = round(age * 1_000)
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Return the keyword arguments from the settings."""
+        settings = get_binding_settings()
+        return super().options() | {
+            "hosts": layer_hosts() if settings.hosts is None else settings.hosts,
+            "prefix": settings.prefix,
+            "age": settings.max_age,
+            "timeout": settings.timeout,
+        }
 
     def names(self, groups: Sequence[str]) -> list[list[str]]:
         """Return the names of each group's slots."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from turbo.checks.finding import Finding
+from turbo.checks.finding import Finding, examiners
 from turbo.checks.installation import examine_installation
 from turbo.checks.live import probe_all
 from turbo.checks.site import probe_site
@@ -36,6 +36,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run all checks, and print their results."""
         findings = list(examine_installation())
+        for examine in examiners:
+            findings += examine()
         for finding in findings:
             self._tell(finding)
         findings += asyncio.run(self._probe())

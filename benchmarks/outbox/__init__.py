@@ -1,0 +1,1 @@
+"""What is lost when a writer is killed: ``python -m benchmarks.outbox``."""

@@ -1,0 +1,264 @@
+"""
+The telling of what triggers have noted.
+
+Every process that sends or serves looks twice a second for rows of committed
+transactions. It takes those of some transactions, and in the same step it writes what
+is left of each one, after its signals, into the outbox as an entry of its own. Then it
+tells the entry. If it ends before that, another process does.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from django.apps import apps
+from django.db import connections, transaction
+from django.db.models import QuerySet, Sum
+from django.db.models.functions import Now
+
+from turbo import metrics
+from turbo.changes.captured import is_used
+from turbo.changes.rows import dump
+from turbo.database.captured.remainder import Statement, remainder
+from turbo.database.captured.signals import LIMIT, SIGNALS
+from turbo.database.models import CapturedStatement, OutboxEntry
+from turbo.database.outbox import relay as outbox
+from turbo.database.outbox.content import MANY
+from turbo.database.outbox.tracking import EntryPlace, Tracker, get_tracker
+from turbo.database.thread import own_connection
+from turbo.delivery.broadcast import moment
+from turbo.runtime.backoff import OutageLog
+from turbo.runtime.failures import log_failure
+from turbo.runtime.forks import Lock, after_in_child
+from turbo.runtime.log_once import once_a_minute
+
+__all__ = ["aliases", "has_table", "shut_down", "start", "take", "tell_captured"]
+
+logger = logging.getLogger("turbo.capture")
+
+#: Seconds between two looks.
+INTERVAL = 0.5
+#: The most rows of the table that are looked at for transactions to take.
+BATCH = 500
+#: The lock that a process holds while it takes rows; the others wait for their turn.
+LOCK = 0x7475_7262_6F01
+
+Rows = QuerySet[CapturedStatement]
+
+
+def aliases() -> Iterator[str]:
+    """Yield the databases that may have captured tables."""
+    if is_used():
+        for alias in outbox.aliases():
+            if connections[alias].vendor == "postgresql":
+                yield alias
+
+
+def has_table(alias: str) -> bool:
+    """Return whether the table exists into which triggers write."""
+    names = connections[alias].introspection.table_names()
+    return CapturedStatement._meta.db_table in names
+
+
+def tell_captured(alias: str, tracker: Tracker | None = None) -> int:
+    """Tell what is left of committed transactions; return how many entries it were."""
+    tracker, count = tracker or get_tracker(), 0
+    rows = CapturedStatement.objects.using(alias)
+    while rows.exists():
+        entries = take(alias, tracker)
+        if entries is None:
+            return count  # another process is taking them
+        count += len(entries)
+        moment()  # once known, the log can tell who was faster
+        outbox.attempt_all(alias, entries, tracker)
+    return count
+
+
+def take(alias: str, tracker: Tracker) -> list[OutboxEntry] | None:
+    """Move some transactions into the outbox, unless another process does so now."""
+    with transaction.atomic(using=alias):
+        if not _is_alone(alias):
+            return None
+        rows = CapturedStatement.objects.using(alias).order_by("pk")
+        xids = _first_xids(rows)
+        rows = rows.filter(xid__in=xids)
+        entries = [
+            OutboxEntry(seen=Now(), owner=tracker.owner, content=content)
+            for content in _contents(rows, xids)
+        ]
+        rows.order_by()._raw_delete(alias)
+        OutboxEntry.objects.using(alias).bulk_create(entries)
+    for entry in entries:
+        tracker.hold(EntryPlace(alias, entry.pk))
+    return entries
+
+
+def _is_alone(alias: str) -> bool:
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
+        return bool(cursor.fetchone()[0])
+
+
+def _first_xids(rows: Rows) -> list[str]:
+    """
+    Return the first transactions, as many as are worth one step.
+
+    All rows of a transaction become visible together.
+    """
+    xids: dict[str, None] = {}
+    total = 0
+    for xid, count in rows.values_list("xid", "count")[:BATCH]:
+        if total > LIMIT and xid not in xids:
+            break
+        xids[xid] = None
+        total += count
+    return list(xids)
+
+
+def _contents(rows: Rows, xids: Sequence[str]) -> Iterator[str]:
+    """Yield what is left of each transaction, if anything."""
+    totals = rows.order_by().exclude(operation=SIGNALS).values_list("xid", "model")
+    large = [
+        (xid, model)
+        for xid, model, total in totals.annotate(total=Sum("count"))
+        if total > LIMIT
+    ]
+    without = rows
+    for xid, model in large:
+        without = without.exclude(xid=xid, model=model)
+    statements: dict[str, list[Statement]] = {xid: [] for xid in xids}
+    contents = dict(without.values_list("pk", "content"))
+    for pk, xid, model, operation, count in rows.values_list(
+        "pk", "xid", "model", "operation", "count"
+    ):
+        if operation == SIGNALS or _is_known(model):
+            content = contents.get(pk)
+            statements[xid].append(Statement(model, operation, content, count))
+    for xid, some in statements.items():
+        content, count = _remainder(some, [m for x, m in large if x == xid])
+        if content is not None:
+            metrics.count("captured", count)
+            yield content
+
+
+def _remainder(
+    statements: Sequence[Statement], unnamed: Sequence[str]
+) -> tuple[str | None, int]:
+    try:
+        return remainder(statements, unnamed)
+    except Exception as error:  # a field of the project may not read its values
+        log_failure("Changes of captured tables could not be read.", error)
+        labels = dict.fromkeys(s.model for s in statements if s.operation != SIGNALS)
+        items = [{"model": label, "action": MANY} for label in labels]
+        return dump({"items": items, "rows": []}), len(items)
+
+
+def _is_known(label: str) -> bool:
+    try:
+        apps.get_model(label)
+    except LookupError:
+        if once_a_minute(f"captured {label}"):
+            logger.warning("A trigger notes changes of %s, which is no model.", label)
+        return False
+    return True
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """The thread of one process that looks for rows."""
+
+    stopping: threading.Event
+    thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self.thread = threading.Thread(
+            target=self._main, name="turbo-capture", daemon=True
+        )
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        if self.thread is not None:
+            self.thread.join()
+
+    def _main(self) -> None:
+        outages: dict[str, OutageLog] = {}
+        try:
+            while True:
+                for alias in aliases():
+                    if alias not in outages:
+                        own_connection(alias)  # stays open, it is used all the time
+                        outages[alias] = _outage_log(alias)
+                    self._look(alias, outages[alias])
+                for connection in connections.all(initialized_only=True):
+                    if connection.alias not in outages:
+                        connection.close_if_unusable_or_obsolete()
+                if self.stopping.wait(INTERVAL):
+                    return
+        finally:
+            connections.close_all()
+
+    def _look(self, alias: str, outage: OutageLog) -> None:
+        try:
+            tell_captured(alias)
+        except Exception as error:
+            _note_failure(alias, error, outage)
+            connections[alias].close()
+        else:
+            outage.up()
+
+
+def _note_failure(alias: str, error: Exception, outage: OutageLog) -> None:
+    try:
+        is_there = has_table(alias)
+    except Exception:
+        is_there = True  # the error of the caller says more
+    if is_there:
+        outage.down(error)
+    elif once_a_minute(f"capture in {alias}"):
+        logger.error(
+            "Changes without signals are not told from the database %r, because it "
+            "has no table for them. Run manage.py migrate turbo_database --database "
+            "%s.",
+            alias,
+            alias,
+        )
+
+
+def _outage_log(alias: str) -> OutageLog:
+    return OutageLog(
+        logger,
+        down=f"What was captured in {alias!r} cannot be read: %(type)s: %(error)s",
+        up=f"What was captured in {alias!r} is read again.",
+    )
+
+
+_worker: _Worker | None = None
+_lock = Lock()  # held while _worker is made
+
+
+def start() -> None:
+    """Look for rows from now on, if this project has captured models in PostgreSQL."""
+    global _worker
+    with _lock:
+        if _worker is None and any(aliases()):
+            _worker = _Worker(threading.Event())
+            _worker.start()
+
+
+def shut_down() -> None:
+    """Stop looking; tests use this."""
+    global _worker
+    with _lock:
+        worker, _worker = _worker, None
+    if worker is not None:
+        worker.stop()
+
+
+@after_in_child
+def _after_fork() -> None:
+    global _worker
+    _worker = None

@@ -1,0 +1,1 @@
+"""The tables of the replay log, and what one transaction does with them."""

@@ -1,0 +1,259 @@
+"""
+The telling of what ended processes have left in the outbox.
+
+Every process that sends or serves looks for rows whose process has not said for some
+seconds that it is alive. It claims them and calls the watchers of their changes. A row
+that cannot be told is tried again after a pause that grows, alone, and finally set
+aside. So is one that ends the process each time.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import takewhile
+
+from django.db import close_old_connections, connections, router
+from django.db.models import F, QuerySet
+from django.db.models.functions import Now
+
+from turbo import metrics
+from turbo.changes.durability import is_used
+from turbo.database.models import OutboxEntry
+from turbo.database.outbox.content import StoredTransaction, describe
+from turbo.database.outbox.retelling import tell_all
+from turbo.database.outbox.tracking import EntryPlace, Tracker, get_tracker
+from turbo.database.outbox.writing import (
+    has_table,
+    is_in_memory,
+    lacks_table,
+)
+from turbo.delivery.broadcast import flush, get_publisher, moment
+from turbo.delivery.unreadable import Unreadable
+from turbo.runtime.backoff import OutageLog
+from turbo.runtime.forks import Lock, after_in_child, delaying_forks
+
+__all__ = [
+    "aliases",
+    "attempt_all",
+    "left_behind",
+    "set_aside",
+    "shut_down",
+    "start",
+    "tell_left",
+]
+
+logger = logging.getLogger("turbo.outbox")
+
+#: Seconds between two looks.
+INTERVAL = 2.0
+#: Seconds after which a process that has said nothing is taken for dead.
+PATIENCE = 5.0
+#: Attempts after which a row is set aside.
+TRIES = 5
+#: Rows that are claimed together.
+BATCH = 50
+#: Broadcasts that may wait in this process before it claims more.
+WAITING = 1_000
+
+
+def aliases() -> Iterator[str]:
+    """Yield the databases in which this process may look for rows."""
+    for alias in connections:
+        if not router.allow_migrate_model(alias, OutboxEntry):
+            continue
+        if not (is_in_memory(connections[alias]) or lacks_table(alias)):
+            yield alias
+
+
+def left_behind(alias: str) -> QuerySet[OutboxEntry]:
+    """Return the rows whose processes have ended, in the order of their commits."""
+    rows = OutboxEntry.objects.using(alias).filter(failed=False)
+    return rows.filter(seen__lt=Now() - timedelta(seconds=PATIENCE)).order_by("pk")
+
+
+def set_aside(alias: str) -> QuerySet[OutboxEntry]:
+    """Return the rows that could not be told."""
+    return OutboxEntry.objects.using(alias).filter(failed=True).order_by("pk")
+
+
+def tell_left(alias: str, tracker: Tracker | None = None) -> int:
+    """Tell the rows in one database; return how many were claimed."""
+    tracker, count = tracker or get_tracker(), 0
+    while _has_room() and (claimed := _claim(alias, tracker)):
+        count += len(claimed)
+        moment()  # once known, the log can tell who was faster
+        told = attempt_all(alias, claimed, tracker)
+        # Attempts are counted against what has ended its process, and not against what
+        # only waits for Redis when that happens.
+        mine = OutboxEntry.objects.using(alias).filter(owner=tracker.owner)
+        mine.filter(pk__in=told).update(attempts=0)
+    return count
+
+
+def _has_room() -> bool:
+    """Return whether the publisher can take more, perhaps after a while."""
+    return get_publisher().waiting() < WAITING or flush(INTERVAL)
+
+
+def _claim(alias: str, tracker: Tracker) -> list[OutboxEntry]:
+    """Make some rows this process's own; one that was tried before comes alone."""
+    due = left_behind(alias)
+    found = [
+        (pk, attempts)
+        for pk, attempts in due.values_list("pk", "attempts")[:BATCH]
+        if not tracker.holds(EntryPlace(alias, pk))
+    ]
+    fresh = [pk for pk, _ in takewhile(lambda row: not row[1], found)]
+    wanted = fresh or [pk for pk, _ in found[:1]]
+    if not wanted:
+        return []
+    claim = {"owner": tracker.owner, "seen": Now(), "attempts": F("attempts") + 1}
+    due.filter(pk__in=wanted).order_by().update(**claim)
+    rows = OutboxEntry.objects.using(alias).filter(owner=tracker.owner)
+    return list(rows.filter(pk__in=wanted, attempts__gt=0).order_by("pk"))
+
+
+def attempt_all(
+    alias: str, claimed: Sequence[OutboxEntry], tracker: Tracker
+) -> list[int]:
+    """Tell rows in order; return the keys of those that have been told."""
+    places = {entry: EntryPlace(alias, entry.pk) for entry in claimed}
+    told = []
+    for place in places.values():
+        tracker.hold(place)
+    try:
+        for entry, place in list(places.items()):
+            if _attempt(entry, alias):
+                told.append(entry.pk)
+                tracker.settle(place)
+                del places[entry]
+    finally:
+        for place in places.values():
+            tracker.release(place)
+    return told
+
+
+def _attempt(entry: OutboxEntry, alias: str) -> bool:
+    """Tell a row; return whether all of it has been told."""
+    error: Exception | None
+    try:
+        if entry.attempts > TRIES:
+            raise Killed(f"It has ended its process {TRIES} times.")
+        content = StoredTransaction(entry.content, alias)
+        failed, error = tell_all(content, retried=entry.attempts > 0)
+        if failed:
+            entry.content = content.only(failed)
+    except (Killed, Unreadable) as problem:
+        error = problem
+    if error is not None:
+        _note_failure(entry, error)
+        return False
+    if entry.attempts:
+        metrics.count("told_again")
+    return True
+
+
+class Killed(Exception):
+    """The telling of a row has ended its process again and again."""
+
+
+def _note_failure(entry: OutboxEntry, error: Exception) -> None:
+    if entry.attempts >= TRIES:
+        metrics.count("set_aside")
+        logger.error(
+            "What a transaction has changed cannot be told, so it is set aside in the "
+            "outbox of %r with the number %s: %s",
+            entry._state.db,
+            entry.pk,
+            describe(entry.content),
+            exc_info=error,
+        )
+        entry.failed = True
+    else:
+        logger.info("%s in the outbox cannot be told yet.", entry, exc_info=error)
+    # The next attempt follows when this time has become old.
+    pause = timedelta(seconds=2.0**entry.attempts)
+    entry.owner, entry.seen = "", Now() + pause
+    entry.save(update_fields=["content", "failed", "owner", "seen"])
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """The thread of one process that looks for rows."""
+
+    stopping: threading.Event
+    thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self.thread = threading.Thread(
+            target=self._main, name="turbo-relay", daemon=True
+        )
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        if self.thread is not None:
+            self.thread.join()
+
+    def _main(self) -> None:
+        outages: dict[str, OutageLog] = {}
+        try:
+            while True:
+                with delaying_forks():
+                    for alias in aliases():
+                        self._look(alias, outages.setdefault(alias, _outage_log(alias)))
+                    close_old_connections()
+                if self.stopping.wait(INTERVAL):
+                    return
+        finally:
+            connections.close_all()
+
+    def _look(self, alias: str, outage: OutageLog) -> None:
+        try:
+            tell_left(alias)
+        except Exception as error:
+            if has_table(connections[alias]):
+                outage.down(error)
+            connections[alias].close()
+        else:
+            outage.up()
+
+
+def _outage_log(alias: str) -> OutageLog:
+    return OutageLog(
+        logger,
+        down=f"The outbox of {alias!r} cannot be read: %(type)s: %(error)s",
+        up=f"The outbox of {alias!r} is read again.",
+    )
+
+
+_worker: _Worker | None = None
+_lock = Lock()  # held while _worker is made
+
+
+def start() -> None:
+    """Look for rows from now on, if this project has an outbox."""
+    global _worker
+    with _lock:
+        if _worker is None and is_used():
+            _worker = _Worker(threading.Event())
+            _worker.start()
+
+
+def shut_down() -> None:
+    """Stop looking; tests use this."""
+    global _worker
+    with _lock:
+        worker, _worker = _worker, None
+    if worker is not None:
+        worker.stop()
+
+
+@after_in_child
+def _after_fork() -> None:
+    global _worker
+    _worker = None
