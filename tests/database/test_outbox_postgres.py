@@ -144,11 +144,15 @@ def test_a_connection_that_is_lost_before_the_commit_is_made_anew(
     listen(Room)
     connection: Any = connections[ALIAS]
 
-    with pytest.raises(OperationalError), transaction.atomic(using=ALIAS):
+    @transaction.atomic(using=ALIAS)
+    def save() -> None:
         Room.objects.using(ALIAS).create(name="a")
         with psycopg.connect(postgres.dsn(), autocommit=True) as other:
             pid = connection.connection.info.backend_pid
             other.execute("SELECT pg_terminate_backend(%s)", [pid])
+
+    with pytest.raises(OperationalError):
+        save()
 
     assert not Room.objects.using(ALIAS).exists()
 

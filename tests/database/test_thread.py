@@ -46,9 +46,10 @@ def test_a_thread_that_did_not_start_is_started_later(
     def fail(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="start"):
+    with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", fail)
-        thread.run(int)
+        with pytest.raises(RuntimeError, match="start"):
+            thread.run(int)
 
     assert thread.run(int) == 0
 
