@@ -418,6 +418,21 @@ def test_a_changed_key_is_many_changes(capture: Capturing, listen: Listen) -> No
     assert (heard, many) == ([], [CAPTURING])
 
 
+def test_rows_too_large_for_json_are_many_changes(capture: Capturing) -> None:
+    [room] = rooms("a")
+    capture(Message)
+    capture.sql(
+        "INSERT INTO testapp_message (room_id, text, edited) "
+        "SELECT %s, repeat('x', 1000000), false FROM generate_series(1, 300)",
+        room.pk,
+    )
+
+    capture.sql("DELETE FROM testapp_message")
+
+    last = capture.statements()[-1]
+    assert (last.operation, last.content, last.count) == ("delete", None, 300)
+
+
 def test_a_deleted_row_has_its_columns(capture: Capturing, listen: Listen) -> None:
     with turbo.suppress():
         Sheet.objects.using(CAPTURING).create(

@@ -14,7 +14,7 @@ from channels.layers import InMemoryChannelLayer
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
-from tests.support.servers import DATABASES
+from tests.support.servers import DATABASES, PATIENCE
 from turbo.database.layer import DatabaseLayer
 from turbo.database.models import LayerMessage
 
@@ -287,6 +287,18 @@ async def test_prefixes_are_apart(kind: str, make_layer: MakeLayer) -> None:
     assert await here.receive(channel) == {"n": 2}
     await here.close_pools()
     await other.close_pools()
+
+
+@in_database
+async def test_a_prefix_may_have_a_colon(kind: str, make_layer: MakeLayer) -> None:
+    make_layer()
+    layer = DatabaseLayer(alias=kind, prefix="asgi:one")
+    channel = await layer.new_channel()
+
+    await layer.send(channel, {"n": 1})
+
+    assert await asyncio.wait_for(layer.receive(channel), PATIENCE) == {"n": 1}
+    await layer.close_pools()
 
 
 @in_database

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import IntegrityError, connection, connections, transaction
 from django.db.models.signals import post_save
 from django.test.utils import CaptureQueriesContext
 
@@ -34,7 +35,7 @@ from turbo.changes import ModelChange, watch
 from turbo.database import durable
 from turbo.database.models import OutboxEntry
 from turbo.database.outbox import relay, tracking
-from turbo.delivery.broadcast import broadcast
+from turbo.delivery.broadcast import broadcast, get_publisher
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -354,6 +355,43 @@ def test_a_receiver_that_raises_rolls_a_durable_save_back(
 
     assert not Room.objects.exists()
     assert everything.rows() == []
+
+
+def test_a_save_that_a_receiver_has_ended_fails(
+    everything: Outbox, listen: Listen
+) -> None:
+    def swallow(**kwargs: Any) -> None:
+        with contextlib.suppress(IntegrityError):
+            Parent.objects.create(pk=1, name="again")
+
+    Parent.objects.create(pk=1)
+    listen(Room)
+    post_save.connect(swallow, sender=Room)
+    try:
+        with pytest.raises(transaction.TransactionManagementError, match="post_save"):
+            Room.objects.create(name="a")
+    finally:
+        post_save.disconnect(swallow, sender=Room)
+
+
+def test_a_save_needs_no_new_thread(
+    everything: Outbox, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The transaction is committed, and a later one starts the thread."""
+    heard = listen(Room)
+    get_publisher()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail_to_start)
+        Room.objects.create(name="a")
+    Room.objects.create(name="b")
+
+    assert len(heard) == 2
+    assert tracking.get_tracker().finish(PATIENCE)
+    assert everything.rows() == []
+
+
+def fail_to_start(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 # --- Messages that wait

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+import psycopg
 import pytest
 from django.core.management import call_command
-from django.db import ProgrammingError, connections, transaction
+from django.db import OperationalError, ProgrammingError, connections, transaction
+from django.db.models.signals import post_save
 from pytest_django import DjangoDbBlocker
 
 from tests.database.conftest import Outbox, retried
@@ -133,3 +136,40 @@ def test_two_relays_tell_each_row_once(everything: Outbox, listen: Listen) -> No
     assert sorted(names, key=int) == [str(number) for number in range(60)]
     assert sum(counts) == 60
     assert not OutboxEntry.objects.using(ALIAS).exists()
+
+
+def test_a_connection_that_is_lost_before_the_commit_is_made_anew(
+    everything: Outbox, listen: Listen, postgres: Postgres
+) -> None:
+    listen(Room)
+    connection: Any = connections[ALIAS]
+
+    @transaction.atomic(using=ALIAS)
+    def save() -> None:
+        Room.objects.using(ALIAS).create(name="a")
+        with psycopg.connect(postgres.dsn(), autocommit=True) as other:
+            pid = connection.connection.info.backend_pid
+            other.execute("SELECT pg_terminate_backend(%s)", [pid])
+
+    with pytest.raises(OperationalError):
+        save()
+
+    assert not Room.objects.using(ALIAS).exists()
+
+
+def test_a_statement_that_failed_unseen_does_not_lose_a_save_unseen(
+    everything: Outbox, listen: Listen
+) -> None:
+    def swallow(**kwargs: Any) -> None:
+        with suppress(ProgrammingError), connections[ALIAS].cursor() as cursor:
+            cursor.execute("SELECT * FROM no_such_table")
+
+    heard = listen(Room)
+    post_save.connect(swallow, sender=Room)
+    try:
+        with pytest.raises(transaction.TransactionManagementError, match="post_save"):
+            Room.objects.using(ALIAS).create(name="a")
+    finally:
+        post_save.disconnect(swallow, sender=Room)
+
+    assert list(heard) == []

@@ -39,6 +39,36 @@ def test_work_is_done_in_order(thread: DatabaseThread) -> None:
     assert done == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("alias", ["sqlite"], indirect=True)
+def test_a_thread_that_did_not_start_is_started_later(
+    thread: DatabaseThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="start"):
+            thread.run(int)
+
+    assert thread.run(int) == 0
+
+
+@pytest.mark.parametrize("alias", ["postgres"], indirect=True)
+def test_transactions_read_what_is_committed_whatever_the_server_prefers(
+    alias: str, thread: DatabaseThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"options": r"-c default_transaction_isolation=repeatable\ read"}
+    monkeypatch.setitem(connections.settings[alias], "OPTIONS", options)
+
+    def level() -> str:
+        with transaction.atomic(alias), connections[alias].cursor() as cursor:
+            cursor.execute("SHOW transaction_isolation")
+            return str(cursor.fetchone()[0])
+
+    assert thread.run(level) == "read committed"
+
+
 def test_an_exception_is_the_callers_and_the_next_work_connects_anew(
     alias: str, thread: DatabaseThread
 ) -> None:

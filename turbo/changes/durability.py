@@ -27,6 +27,9 @@ __all__ = [
     "prepare",
 ]
 
+#: The status of a transaction of PostgreSQL in which a statement has failed.
+IN_ERROR = 3
+
 _MARK = "_turbo_in_transaction"
 
 _durable: set[type[Model]] = set()
@@ -92,9 +95,22 @@ def _in_transaction(save: Callable[..., None]) -> Callable[..., None]:
             return
         with transaction.atomic(using=using, savepoint=False):
             work()
+            if _is_ended(connections[using]):
+                raise transaction.TransactionManagementError(
+                    f"A receiver of post_save for {type(self)._meta.label} has caught "
+                    f"an error of the database, which ends the transaction of this "
+                    f"save. Catch it around an atomic() block of the receiver's own."
+                )
 
     setattr(save_base, _MARK, True)
     return save_base
+
+
+def _is_ended(connection: Any) -> bool:
+    """Return whether a commit would be a rollback of which nobody is told."""
+    if connection.needs_rollback or connection.vendor != "postgresql":
+        return bool(connection.needs_rollback)
+    return bool(connection.connection.info.transaction_status == IN_ERROR)
 
 
 def _writes_durable(sender: type[Model]) -> bool:

@@ -377,7 +377,11 @@ def _write(connection: BaseDatabaseWrapper) -> None:
     if journal is None or journal.is_committed:
         return
     if _writer is not None and not connection.in_atomic_block:
-        journal.written = _writer(connection, journal.contents())
+        try:
+            journal.written = _writer(connection, journal.contents())
+        finally:
+            # A savepoint that cannot be made leaves this on, and nobody resets it.
+            connection.in_atomic_block = False
 
 
 def _write_by_hand(connection: BaseDatabaseWrapper) -> None:

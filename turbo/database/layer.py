@@ -166,9 +166,9 @@ class DatabaseLayer(BaseChannelLayer):  # type: ignore[misc]
     def _take(self, channels: LoopChannels, rows: Sequence[LayerRow]) -> None:
         channels.sweep()
         for _, address, content in rows:
-            kind, prefix, name = address[:1], *address[1:].partition(":")[::2]
-            if f"{prefix}:" != self._prefix:
+            if not address.startswith(self._prefix, 1):
                 continue  # of another site, or taken away
+            kind, name = address[:1], address[1 + len(self._prefix) :]
             if kind == GROUP:
                 for channel in channels.members(name):
                     self._put(channels, channel, content)

@@ -88,12 +88,14 @@ class LayerListener:
             if self._seen is not None and not self._outage.is_down:
                 started.set_result(None)
                 return started
+            # Asked for before the thread looks whether it is wanted.
             self._asked.append(started)
             if self._thread is None:
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=self._main, name="turbo-listener", daemon=True
                 )
-                self._thread.start()
+                thread.start()  # may fail; the next one who asks tries again
+                self._thread = thread
         return started
 
     def wake(self) -> None:

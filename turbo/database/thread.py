@@ -34,6 +34,7 @@ _Waiting: TypeAlias = "SimpleQueue[tuple[Callable[[], Any] | None, Future[Any]]]
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "postgresql": {  # also how libpq finds out that a server has gone
         "application_name": "turbo",
+        "isolation_level": 2,  # READ COMMITTED of psycopg; the server's may be another
         "connect_timeout": 5,
         "keepalives_idle": 2,
         "keepalives_interval": 1,
@@ -107,15 +108,16 @@ class DatabaseThread:
     def _put(self, work: Callable[[], R]) -> Future[R]:
         future: Future[R] = Future()
         with self._lock:
-            self._waiting.put((work, future))
             if self._thread is None:
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=_work,
                     args=[self._waiting, self._alias],
                     name=self._name,
                     daemon=True,
                 )
-                self._thread.start()
+                thread.start()  # may fail; the next work tries again
+                self._thread = thread
+            self._waiting.put((work, future))
         return future
 
     def _end(self) -> Future[Any] | None:

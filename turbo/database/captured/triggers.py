@@ -5,7 +5,7 @@ Each statement writes one row into the table of
 :class:`~turbo.database.models.CapturedStatement`, in the transaction of the statement
 and with the rights of its user. A statement that changes no row writes nothing. If the
 table is not there, or the user may not write to it, there is a warning, and the
-statement goes on.
+statement goes on. So it does if the rows are too large for JSON; they are not named.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Registration", "StatementTrigger", "register", "registered", "unregi
 
 TABLE = CapturedStatement._meta.db_table
 #: Names that no column has.
-COUNT, ROW = "_turbo_count", "_turbo_row"
+COUNT, CONTENT, ROW = "_turbo_count", "_turbo_content", "_turbo_row"
 
 
 class StatementTrigger(pgtrigger.Trigger):
@@ -43,15 +43,20 @@ class StatementTrigger(pgtrigger.Trigger):
                     '{TABLE}, or no right to write to it', TG_TABLE_NAME;
                 RETURN NULL;
             END IF;
+            BEGIN
+                {CONTENT} := {self._content(meta)};
+            EXCEPTION WHEN OTHERS THEN  -- as if there were too many
+                {CONTENT} := NULL;
+            END;
             INSERT INTO {TABLE} (xid, model, operation, content, count)
             SELECT pg_current_xact_id()::text, '{meta.label}', lower(TG_OP),
-                {self._content(meta)}, {COUNT};
+                {CONTENT}, {COUNT};
             RETURN NULL;
         """
 
     def get_declare(self, model: Any) -> list[tuple[str, str]]:
-        """Return the variable with the number of rows."""
-        return [(COUNT, "bigint := 1")]
+        """Return the variables: the number of rows, and what they have."""
+        return [(COUNT, "bigint := 1"), (CONTENT, "jsonb")]
 
     def _count(self) -> str:
         if self.referencing is None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import takewhile
 
-from django.db import close_old_connections, connections, router
+from django.db import connections, router
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
@@ -65,6 +65,8 @@ def aliases() -> Iterator[str]:
     for alias in connections:
         if not router.allow_migrate_model(alias, OutboxEntry):
             continue
+        if connections[alias].settings_dict["TEST"]["MIRROR"]:
+            continue  # a replica, which cannot be written to
         if not (is_in_memory(connections[alias]) or lacks_table(alias)):
             yield alias
 
@@ -206,7 +208,7 @@ class _Worker:
                 with delaying_forks():
                     for alias in aliases():
                         self._look(alias, outages.setdefault(alias, _outage_log(alias)))
-                    close_old_connections()
+                    connections.close_all()
                 if self.stopping.wait(INTERVAL):
                     return
         finally:

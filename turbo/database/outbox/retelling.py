@@ -64,7 +64,11 @@ def _tell_portion(
         except Exception as error:
             yield item, error
     teller = _Teller(content.using, retried)
-    teller.read([stored for _, stored in read if isinstance(stored, StoredChange)])
+    try:
+        teller.read([stored for _, stored in read if isinstance(stored, StoredChange)])
+    except Exception as error:  # perhaps a table is newer than the code
+        yield from ((item, error) for item, _ in read)
+        return
     for item, stored in read:
         try:
             teller.tell(stored)

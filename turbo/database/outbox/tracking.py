@@ -16,15 +16,17 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from django.db import close_old_connections, connections
+from django.db import connections
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from turbo.conf import get_settings
 from turbo.database.models import OutboxEntry
+from turbo.database.thread import own_connection
 from turbo.delivery.broadcast import flush, get_publisher
 from turbo.runtime.backoff import OutageLog
 from turbo.runtime.endings import before_end, remaining
+from turbo.runtime.failures import log_failure
 from turbo.runtime.forks import after_in_child, delaying_forks
 from turbo.runtime.queue import Progress
 
@@ -64,6 +66,7 @@ class Tracker:
         # Only used by the thread:
         self._batches: deque[tuple[Progress, list[EntryPlace]]] = deque()
         self._sent: list[EntryPlace] = []
+        self._connected: set[str] = set()
         self._next_batch = 0.0
         self._pause = FIRST
         self._outage = OutageLog(
@@ -79,10 +82,16 @@ class Tracker:
             if self._is_idle:
                 self._changed.notify_all()
             if self._thread is None and not self._is_stopped:
-                self._thread = threading.Thread(
-                    target=self._main, name="turbo-outbox", daemon=True
-                )
-                self._thread.start()
+                self._start()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._main, name="turbo-outbox", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the caller has committed; the next one tries
+            log_failure("Rows of the outbox are not deleted without a thread.", error)
+        else:
+            self._thread = thread
 
     def settle(self, place: EntryPlace) -> None:
         """Delete the row when all that waits now has been sent."""
@@ -135,7 +144,8 @@ class Tracker:
 
     def _wait(self) -> None:
         if not self._wait_for_rows(RENEWAL):
-            close_old_connections()
+            with delaying_forks():
+                connections.close_all()
             self._wait_for_rows(None)
         # Nobody tells when what waits has been sent; it takes some milliseconds, unless
         # Redis is away.
@@ -167,6 +177,9 @@ class Tracker:
         failure: Exception | None = None
         for alias in {place.alias for place in [*self._sent, *old]}:
             try:
+                if alias not in self._connected:
+                    own_connection(alias)  # not one of a pool that requests need
+                    self._connected.add(alias)
                 self._delete(alias)
                 self._renew(alias, old, now)
             except Exception as error:  # it is tried again, or another process tells
