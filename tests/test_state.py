@@ -57,6 +57,8 @@ KEPT: dict[str, str] = {
     "runtime.loops:_expected": "whether a server is likely to run",
     "runtime.loops:_loop": "the loop that serves",
     "runtime.threads:_pool": "the threads for code of the application",
+    "database.captured.relay:_outages": "which databases cannot be read",
+    "database.outbox.relay:_outages": "which databases cannot be read",
     # What an event loop has one of; it goes with its loop.
     "bindings.clients.catch_up:_shared": "work that clients of a loop share",
     "connections.permissions:_forbidden_all": "questions asked at once",

@@ -302,6 +302,25 @@ async def test_a_prefix_may_have_a_colon(kind: str, make_layer: MakeLayer) -> No
 
 
 @in_database
+async def test_flush_leaves_the_messages_of_other_sites(
+    kind: str, make_layer: MakeLayer
+) -> None:
+    make_layer()
+    here = DatabaseLayer(alias=kind, prefix="one")
+    other = DatabaseLayer(alias=kind, prefix="two")
+    await here.send("work", {"n": 1})
+    await other.send("work", {"n": 2})
+
+    await here.flush()
+    await here.send("work", {"n": 3})
+
+    assert await other.receive("work") == {"n": 2}
+    assert await here.receive("work") == {"n": 3}
+    await here.close_pools()
+    await other.close_pools()
+
+
+@in_database
 async def test_who_is_too_slow_is_told_that_messages_are_lost(
     kind: str, make_layer: MakeLayer
 ) -> None:

@@ -17,7 +17,7 @@ from pytest_django import DjangoDbBlocker
 from tests.database.conftest import Outbox, retried
 from tests.support.listening import Listen
 from tests.support.servers import PATIENCE, Postgres
-from tests.testapp.models import Message, Room
+from tests.testapp.models import Message, Room, Sheet
 from turbo.database.models import OutboxEntry
 from turbo.database.outbox import relay, tracking
 
@@ -173,3 +173,44 @@ def test_a_statement_that_failed_unseen_does_not_lose_a_save_unseen(
         post_save.disconnect(swallow, sender=Room)
 
     assert list(heard) == []
+
+
+def test_a_query_of_a_watch_that_fails_does_no_harm_to_the_save(
+    everything: Outbox, listen: Listen
+) -> None:
+    """Regression: an error ends a transaction, which autocommit does not have."""
+
+    def before(room: Room) -> None:
+        with connections[ALIAS].cursor() as cursor:
+            cursor.execute("SELECT no_such_column")
+
+    room = Room.objects.using(ALIAS).create(name="a")
+    heard = listen(Room, before=before)
+
+    room.name = "b"
+    room.save()
+
+    assert Room.objects.using(ALIAS).get().name == "b"
+    assert [change.before for change in heard] == [None]
+
+
+def test_a_model_may_have_a_save_base_of_its_own(
+    everything: Outbox, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more arguments than Django's, and by position."""
+    given: list[object] = []
+    own = Sheet.save_base
+
+    def save_base(self: Sheet, *args: object, **kwargs: object) -> None:
+        given.append(kwargs.pop("why", None))
+        own(self, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Sheet, "save_base", save_base)
+    heard = listen(Sheet)
+
+    sheet = Sheet(title="a")
+    sheet.save_base(False, True, False, ALIAS, why="because")
+    sheet.save_base(using=None)
+
+    assert given == ["because", None]
+    assert [change.using for change in heard] == [ALIAS, ALIAS]

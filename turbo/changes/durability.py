@@ -7,11 +7,13 @@ durable model is a transaction: its change is written into the outbox before the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
 from django.db import connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
 from turbo.changes.transaction import in_transaction
@@ -23,6 +25,7 @@ __all__ = [
     "durable_models",
     "install",
     "is_durable",
+    "is_ours",
     "is_used",
     "prepare",
 ]
@@ -30,7 +33,11 @@ __all__ = [
 #: The status of a transaction of PostgreSQL in which a statement has failed.
 IN_ERROR = 3
 
+#: The place of ``using`` among the arguments of ``save_base()``.
+USING = 3
+
 _MARK = "_turbo_in_transaction"
+_OWN = "_turbo_own_transaction"
 
 _durable: set[type[Model]] = set()
 _is_installed = False
@@ -78,24 +85,20 @@ def prepare(cls: type[Model]) -> None:
 
 def _in_transaction(save: Callable[..., None]) -> Callable[..., None]:
     @wraps(save)
-    def save_base(
-        self: Model,
-        raw: bool = False,
-        force_insert: Any = False,
-        force_update: bool = False,
-        using: str | None = None,
-        update_fields: Any = None,
-    ) -> None:
-        def work() -> None:
-            save(self, raw, force_insert, force_update, using, update_fields)
-
-        using = using or router.db_for_write(type(self), instance=self)
-        if in_transaction(connections[using]) or not _writes_durable(type(self)):
-            work()
+    def save_base(self: Model, *args: Any, **kwargs: Any) -> None:
+        given = args[USING] if len(args) > USING else kwargs.get("using")
+        using = given or router.db_for_write(type(self), instance=self)
+        if len(args) > USING:
+            args = (*args[:USING], using, *args[USING + 1 :])
+        else:
+            kwargs["using"] = using
+        connection = connections[using]
+        if in_transaction(connection) or not _writes_durable(type(self)):
+            save(self, *args, **kwargs)
             return
-        with transaction.atomic(using=using, savepoint=False):
-            work()
-            if _is_ended(connections[using]):
+        with transaction.atomic(using=using, savepoint=False), _own(connection):
+            save(self, *args, **kwargs)
+            if _is_ended(connection):
                 raise transaction.TransactionManagementError(
                     f"A receiver of post_save for {type(self)._meta.label} has caught "
                     f"an error of the database, which ends the transaction of this "
@@ -104,6 +107,20 @@ def _in_transaction(save: Callable[..., None]) -> Callable[..., None]:
 
     setattr(save_base, _MARK, True)
     return save_base
+
+
+@contextmanager
+def _own(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    vars(connection)[_OWN] = True
+    try:
+        yield
+    finally:
+        del vars(connection)[_OWN]
+
+
+def is_ours(using: str) -> bool:
+    """Return whether a transaction is there because the saved model is durable."""
+    return bool(vars(connections[using]).get(_OWN))
 
 
 def _is_ended(connection: Any) -> bool:

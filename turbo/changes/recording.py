@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import Model
 
+from turbo.changes import durability
 from turbo.changes.captured import Write, writes_of
 from turbo.changes.cascades import keep_related
 from turbo.changes.change import has_pk, image, pk_of
@@ -147,12 +148,20 @@ def stored_row(instance: Model, target: Target, using: str) -> Model | None:
 
 def look_back(target: Target, row: Model) -> Before:
     """Return the results of the watches' ``before()`` for a stored row."""
+    using = row._state.db
+    # Under autocommit, a query that fails in there would have done no harm to the save.
+    is_ours = using is not None and durability.is_ours(using)
     results = {
-        watch: ask(watch.before, watch.form(row, target.model, stored=False))
+        watch: ask(_alone(watch.before, using) if is_ours else watch.before, form)
         for watch in target.watches
         if watch.before is not None
+        for form in [watch.form(row, target.model, stored=False)]
     }
     return Before(row, results)
+
+
+def _alone(function: Callable[..., Any], using: str | None) -> Callable[..., Any]:
+    return transaction.atomic(using=using)(function)
 
 
 def ask(function: Callable[..., Any] | None, *args: Any) -> Any:

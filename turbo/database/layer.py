@@ -111,8 +111,9 @@ class DatabaseLayer(BaseChannelLayer):  # type: ignore[misc]
         await self._change(LEAVE, group, channel)
 
     async def flush(self) -> None:
-        """Delete all messages, and forget the groups of this event loop."""
-        await self._thread.arun(self._messages.clear)
+        """Forget all messages of this site, and the groups of this event loop."""
+        own = [f"{kind}{self._prefix}" for kind in (SEND, GROUP, JOIN, LEAVE)]
+        await self._thread.arun(self._messages.clear, own)
         self._loops.forget()
 
     async def close_pools(self) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 from django.db import connections
 
 from turbo.database.messages import CHANNEL, LayerRow, Messages
-from turbo.database.thread import explained, own_connection
+from turbo.database.thread import explained, make_connection, own_connection
 from turbo.runtime.backoff import Backoff, OutageLog
 from turbo.runtime.forks import Lock, after_in_child, delaying_forks
 
@@ -238,7 +238,8 @@ class LayerListener:
 
     def _notify(self, word: str) -> None:
         """Send a notification by another connection, which a pooler keeps apart."""
-        with closing(connections.create_connection(self._alias)) as connection:
-            connection.inc_thread_sharing()
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, word])
+        with (
+            closing(make_connection(self._alias)) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, word])

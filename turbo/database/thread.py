@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from copy import deepcopy
@@ -23,7 +24,13 @@ from django.db.utils import load_backend
 from turbo.database.models import LogWord
 from turbo.runtime.forks import Lock, after_in_child, delaying_forks
 
-__all__ = ["DatabaseThread", "TablesMissing", "explained", "own_connection"]
+__all__ = [
+    "DatabaseThread",
+    "TablesMissing",
+    "explained",
+    "make_connection",
+    "own_connection",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,6 +57,8 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 DROPPED_OPTIONS = ("pool", "isolation_level", "transaction_mode")
 
 
+#: Seconds after which it is looked whether the server has ended the connection.
+IDLE = 5.0
 #: What PostgreSQL and MySQL say to one of two transactions that wait for each other.
 DEADLOCK = ("40P01", (1213,))
 #: The most attempts of work that is ended by a deadlock.
@@ -133,6 +142,12 @@ class DatabaseThread:
 
 def own_connection(alias: str) -> BaseDatabaseWrapper:
     """Let this thread use a connection that is made for the work of this app."""
+    connections[alias] = connection = make_connection(alias)
+    return connection
+
+
+def make_connection(alias: str) -> BaseDatabaseWrapper:
+    """Return a connection that is made for the work of this app."""
     connection = connections.create_connection(alias)
     settings = connection.settings_dict = deepcopy(connection.settings_dict)
     options = settings["OPTIONS"]
@@ -140,13 +155,15 @@ def own_connection(alias: str) -> BaseDatabaseWrapper:
         options.pop(name, None)
     defaults = OPTIONS.get(connection.vendor, {})
     settings["OPTIONS"] = defaults | options
-    connections[alias] = connection
     return connection
 
 
 def explained(error: BaseException, alias: str) -> BaseException:
     """Return an exception that says so if the reason is that there are no tables."""
-    if not isinstance(error, (OperationalError, ProgrammingError)):
+    is_about_tables = isinstance(error, ProgrammingError) or (
+        isinstance(error, OperationalError) and "no such table" in str(error)
+    )
+    if not is_about_tables:
         return error
     try:
         tables = connections[alias].introspection.table_names()
@@ -158,6 +175,11 @@ def explained(error: BaseException, alias: str) -> BaseException:
         f"The database {alias!r} has no tables of turbo.database: run "
         f"'manage.py migrate --database {alias}'."
     )
+
+
+def _is_alive(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether the server has not ended a connection that is open."""
+    return connection.connection is None or connection.is_usable()
 
 
 def _done(work: Callable[[], R]) -> R:
@@ -174,6 +196,7 @@ def _done(work: Callable[[], R]) -> R:
 
 def _work(waiting: _Waiting, alias: str) -> None:
     connection: BaseDatabaseWrapper | None = None
+    used = time.monotonic()
     while True:
         work, future = waiting.get()
         if not future.set_running_or_notify_cancel() and work is not None:
@@ -182,6 +205,8 @@ def _work(waiting: _Waiting, alias: str) -> None:
             with delaying_forks():
                 if work is not None:
                     connection = connection or own_connection(alias)
+                    if time.monotonic() - used > IDLE and not _is_alive(connection):
+                        connection.close()
                 elif connection is not None:
                     connection.close()
                 result = work and _done(work)
@@ -195,6 +220,7 @@ def _work(waiting: _Waiting, alias: str) -> None:
         else:
             future.set_result(result)
             del result
+        used = time.monotonic()
         if work is None:
             return
         del work, future  # or they would live until the next work comes

@@ -10,9 +10,7 @@ tells the entry. If it ends before that, another process does.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from django.apps import apps
 from django.db import connections, transaction
@@ -28,7 +26,7 @@ from turbo.database.models import CapturedStatement, OutboxEntry
 from turbo.database.outbox import relay as outbox
 from turbo.database.outbox.content import MANY
 from turbo.database.outbox.tracking import EntryPlace, Tracker, get_tracker
-from turbo.database.thread import own_connection
+from turbo.database.rounds import Rounds
 from turbo.delivery.broadcast import moment
 from turbo.runtime.backoff import OutageLog
 from turbo.runtime.failures import log_failure
@@ -166,58 +164,19 @@ def _is_known(label: str) -> bool:
     return True
 
 
-@dataclass(slots=True, eq=False)
-class _Worker:
-    """The thread of one process that looks for rows."""
-
-    stopping: threading.Event
-    thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        self.thread = threading.Thread(
-            target=self._main, name="turbo-capture", daemon=True
-        )
-        self.thread.start()
-
-    def stop(self) -> None:
-        self.stopping.set()
-        if self.thread is not None:
-            self.thread.join()
-
-    def _main(self) -> None:
-        outages: dict[str, OutageLog] = {}
-        try:
-            while True:
-                for alias in aliases():
-                    if alias not in outages:
-                        own_connection(alias)  # stays open, it is used all the time
-                        outages[alias] = _outage_log(alias)
-                    self._look(alias, outages[alias])
-                for connection in connections.all(initialized_only=True):
-                    if connection.alias not in outages:
-                        connection.close_if_unusable_or_obsolete()
-                if self.stopping.wait(INTERVAL):
-                    return
-        finally:
-            connections.close_all()
-
-    def _look(self, alias: str, outage: OutageLog) -> None:
-        try:
-            tell_captured(alias)
-        except Exception as error:
-            _note_failure(alias, error, outage)
-            connections[alias].close()
-        else:
-            outage.up()
+def _look(alias: str) -> None:
+    tell_captured(alias)
+    if alias in _outages:
+        _outages[alias].up()
 
 
-def _note_failure(alias: str, error: Exception, outage: OutageLog) -> None:
+def _note_failure(alias: str, error: Exception) -> None:
     try:
         is_there = has_table(alias)
     except Exception:
         is_there = True  # the error of the caller says more
     if is_there:
-        outage.down(error)
+        _outages.setdefault(alias, _outage_log(alias)).down(error)
     elif once_a_minute(f"capture in {alias}"):
         logger.error(
             "Changes without signals are not told from the database %r, because it "
@@ -236,7 +195,8 @@ def _outage_log(alias: str) -> OutageLog:
     )
 
 
-_worker: _Worker | None = None
+_outages: dict[str, OutageLog] = {}
+_worker: Rounds | None = None
 _lock = Lock()  # held while _worker is made
 
 
@@ -245,8 +205,14 @@ def start() -> None:
     global _worker
     with _lock:
         if _worker is None and any(aliases()):
-            _worker = _Worker(threading.Event())
-            _worker.start()
+            _worker = Rounds(
+                "turbo-capture",
+                interval=INTERVAL,
+                aliases=aliases,
+                look=_look,
+                failed=_note_failure,
+                keeps=True,
+            )
 
 
 def shut_down() -> None:
@@ -256,6 +222,7 @@ def shut_down() -> None:
         worker, _worker = _worker, None
     if worker is not None:
         worker.stop()
+    _outages.clear()
 
 
 @after_in_child

@@ -10,9 +10,7 @@ aside. So is one that ends the process each time.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import takewhile
 
@@ -31,10 +29,11 @@ from turbo.database.outbox.writing import (
     is_in_memory,
     lacks_table,
 )
+from turbo.database.rounds import Rounds
 from turbo.delivery.broadcast import flush, get_publisher, moment
 from turbo.delivery.unreadable import Unreadable
 from turbo.runtime.backoff import OutageLog
-from turbo.runtime.forks import Lock, after_in_child, delaying_forks
+from turbo.runtime.forks import Lock, after_in_child
 
 __all__ = [
     "aliases",
@@ -183,46 +182,15 @@ def _note_failure(entry: OutboxEntry, error: Exception) -> None:
     entry.save(update_fields=["content", "failed", "owner", "seen"])
 
 
-@dataclass(slots=True, eq=False)
-class _Worker:
-    """The thread of one process that looks for rows."""
+def _note(alias: str, error: Exception) -> None:
+    if has_table(connections[alias]):
+        _outages.setdefault(alias, _outage_log(alias)).down(error)
 
-    stopping: threading.Event
-    thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        self.thread = threading.Thread(
-            target=self._main, name="turbo-relay", daemon=True
-        )
-        self.thread.start()
-
-    def stop(self) -> None:
-        self.stopping.set()
-        if self.thread is not None:
-            self.thread.join()
-
-    def _main(self) -> None:
-        outages: dict[str, OutageLog] = {}
-        try:
-            while True:
-                with delaying_forks():
-                    for alias in aliases():
-                        self._look(alias, outages.setdefault(alias, _outage_log(alias)))
-                    connections.close_all()
-                if self.stopping.wait(INTERVAL):
-                    return
-        finally:
-            connections.close_all()
-
-    def _look(self, alias: str, outage: OutageLog) -> None:
-        try:
-            tell_left(alias)
-        except Exception as error:
-            if has_table(connections[alias]):
-                outage.down(error)
-            connections[alias].close()
-        else:
-            outage.up()
+def _look(alias: str) -> None:
+    tell_left(alias)
+    if alias in _outages:
+        _outages[alias].up()
 
 
 def _outage_log(alias: str) -> OutageLog:
@@ -233,7 +201,8 @@ def _outage_log(alias: str) -> OutageLog:
     )
 
 
-_worker: _Worker | None = None
+_outages: dict[str, OutageLog] = {}
+_worker: Rounds | None = None
 _lock = Lock()  # held while _worker is made
 
 
@@ -242,8 +211,13 @@ def start() -> None:
     global _worker
     with _lock:
         if _worker is None and is_used():
-            _worker = _Worker(threading.Event())
-            _worker.start()
+            _worker = Rounds(
+                "turbo-relay",
+                interval=INTERVAL,
+                aliases=aliases,
+                look=_look,
+                failed=_note,
+            )
 
 
 def shut_down() -> None:
@@ -253,6 +227,7 @@ def shut_down() -> None:
         worker, _worker = _worker, None
     if worker is not None:
         worker.stop()
+    _outages.clear()
 
 
 @after_in_child

@@ -1,0 +1,85 @@
+"""The threads that look into databases: one that is away does not hold up others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.db import connections
+from pytest_django import DjangoDbBlocker
+
+from tests.settings import sqlite_database
+from tests.support.databases import an_alias
+from tests.support.servers import PATIENCE, wait_until
+from turbo.database.rounds import Rounds
+
+
+@pytest.fixture
+def two(tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    one, other = (sqlite_database(tmp_path / name) for name in ("one", "another"))
+    with (
+        django_db_blocker.unblock(),
+        an_alias("one", one),
+        an_alias("another", other),
+    ):
+        yield
+
+
+class Looking:
+    """What was looked into, and what failed."""
+
+    def __init__(self, *, away: str = "") -> None:
+        self.seen: list[str] = []
+        self.failed: list[str] = []
+        self.enough = threading.Event()
+        self._away = away
+        self.rounds = Rounds(
+            "looking",
+            interval=0.001,
+            aliases=lambda: ["one", "another"],
+            look=self._look,
+            failed=lambda alias, error: self.failed.append(alias),
+        )
+
+    def _look(self, alias: str) -> None:
+        self.seen.append(alias)
+        if self.seen.count("another") == 5:
+            self.enough.set()
+        if alias == self._away:
+            raise ConnectionError("It is away.")
+
+    def stop(self) -> None:
+        assert self.enough.wait(PATIENCE)
+        self.rounds.stop()
+
+
+def test_each_is_looked_into_again_and_again(two: None) -> None:
+    looking = Looking()
+    looking.stop()
+
+    assert looking.seen[:4] == ["one", "another", "one", "another"]
+
+
+def test_one_that_fails_has_to_wait(two: None) -> None:
+    looking = Looking(away="one")
+    looking.stop()
+
+    assert looking.failed == ["one"]
+    assert looking.seen.count("one") == 1
+
+
+def test_a_database_that_has_taken_the_place_of_a_test_is_left_alone(
+    two: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: what a killed server had left in the real one was told."""
+    looking = Looking()
+    assert looking.enough.wait(PATIENCE)
+
+    monkeypatch.setitem(connections.settings["one"], "NAME", "the real one")
+    before = len(looking.seen)
+    wait_until(lambda: looking.seen[before:].count("another") >= 3)
+    looking.stop()
+
+    assert looking.seen[before:].count("one") <= 1  # it may have been at it
