@@ -47,8 +47,9 @@ def work(number: int, writing: int) -> None:
     """Write until this process is killed."""
     from tests.testapp.models import Message, Room
 
-    # A stream of its own, so that no log is longer than one may be.
-    room = Room.objects.create(name=f"Room {number}")
+    # A stream of its own, so that no log is longer than one may be. The rooms that are
+    # there have no numbers of the sequence.
+    room = Room.objects.create(pk=1_000 + number, name=f"Room {number}")
 
     def save(text: str) -> None:
         Message.objects.create(room=room, text=text)
