@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.support.clients import LivePage
-from tests.support.full import IS_FULL, with_redis_or_sqlite
+from tests.support.full import IS_FULL, with_redis
 from tests.support.servers import PATIENCE
 
 pytestmark = pytest.mark.slow
@@ -35,10 +35,11 @@ async def render_and_subscribe(
     async with LivePage(ws_url, signed, since=since) as page:
         final = await last
         await page.until(lambda: final in keys(html + "".join(page.data)))
+    assert page.gaps == 0, f"told of a gap since {since}"
     return keys(html), keys("".join(page.data))
 
 
-@with_redis_or_sqlite
+@with_redis
 async def test_no_message_is_missing_or_doubled_on_any_page(
     layer: str, make_project: Callable[..., Any], daphne: Callable[..., Any]
 ) -> None:

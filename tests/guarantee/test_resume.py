@@ -12,11 +12,7 @@ from asgiref.sync import sync_to_async
 
 import turbo
 from tests.support.clients import LivePage
-from tests.support.full import (
-    with_and_without_redis,
-    with_redis_or_postgres,
-    with_redis_or_sqlite,
-)
+from tests.support.full import with_and_without_redis, with_redis_or_postgres
 from tests.testapp.streams import Announcements, Counter
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_layer")]
@@ -62,7 +58,7 @@ async def test_pages_that_are_cut_off_again_and_again_get_everything_once(
     assert sum(page.doubled + page.gaps for page in pages) == 0
 
 
-@with_redis_or_sqlite
+@with_redis_or_postgres
 async def test_a_rolling_restart_of_two_servers_loses_nothing(
     layer: str, make_project: Callable[..., Any], daphne: Callable[..., Any]
 ) -> None:

@@ -10,8 +10,8 @@ __all__ = [
     "IS_FULL",
     "for_full_runs",
     "with_and_without_redis",
+    "with_redis",
     "with_redis_or_postgres",
-    "with_redis_or_sqlite",
 ]
 
 IS_FULL = "TURBO_SOAK_SECONDS" in os.environ
@@ -28,7 +28,7 @@ def _layers(*quick: str) -> pytest.MarkDecorator:
 
 
 #: With each kind of channel layer that reaches other processes. A full run takes all of
-#: them; otherwise the tests that take long share out the two databases.
+#: them; otherwise those that take long leave some out.
 with_and_without_redis = _layers("redis", "sqlite", "postgres")
-with_redis_or_sqlite = _layers("redis", "sqlite")
 with_redis_or_postgres = _layers("redis", "postgres")
+with_redis = _layers("redis")
