@@ -50,7 +50,7 @@ async def test_no_message_is_missing_or_doubled_on_any_page(
         return int((await http.get("/rooms/1/say/?text=x")).text)
 
     async def speak(http: httpx.AsyncClient, silent: asyncio.Event) -> None:
-        # A request that is cancelled goes on in its thread, and may come after the last.
+        # One that is cancelled goes on in its thread, and may come after the last.
         while not silent.is_set():
             await say(http)
             await asyncio.sleep(random.uniform(0, 0.02))
