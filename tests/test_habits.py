@@ -1,7 +1,8 @@
-"""The files around the code (workflows, hooks, forms) agree with it and are safe."""
+"""The files around the code (workflows, hooks, forms, tests) agree with it."""
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -268,3 +269,20 @@ def test_a_vulnerability_is_not_reported_in_public() -> None:
     assert config["blank_issues_enabled"] is False
     assert "SECURITY.rst" in link["about"]
     assert (ROOT / "SECURITY.rst").exists()
+
+
+# --- Tests
+
+
+def test_what_a_page_waits_for_is_a_function() -> None:
+    """A string is evaluated again for each look, which a policy of the page forbids."""
+    waits = [
+        (path.name, node.lineno, ast.unparse(node.args[0]))
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and node.args
+        if getattr(node.func, "attr", "") == "wait_for_function"
+    ]
+
+    assert waits
+    assert [wait for wait in waits if "=>" not in wait[2] and "'" in wait[2]] == []

@@ -89,7 +89,7 @@ async def test_page_without_streams_says_nothing(site: Site, page: Page) -> None
     site.show("/", body="<p>plain</p>")
 
     await page.goto(site.url())
-    await page.wait_for_function("window.TurboChannels")
+    await page.wait_for_function("() => window.TurboChannels")
 
     assert await page.evaluate("TurboChannels.state") == "idle"
     assert await states(page) == []
@@ -153,7 +153,7 @@ async def test_page_without_network_says_so_within_three_seconds(
     await is_in_state(page, "connected")
 
     await page.context.set_offline(True)
-    await page.wait_for_function("window.isOffline")
+    await page.wait_for_function("() => window.isOffline")
     assert await page.locator(f"{SOURCE}[connected]").count() == 1
     await let_pass(page, 3)
 
@@ -324,7 +324,7 @@ async def test_new_connection_does_not_heal_what_refreshes_could_not(
     site.answer = None
 
     await page.evaluate("states.length = 0, TurboChannels.reconnect()")
-    await page.wait_for_function("states.length === 2")
+    await page.wait_for_function("() => states.length === 2")
 
     assert await page.evaluate("states.map(({ state }) => state)") == [
         "connecting",

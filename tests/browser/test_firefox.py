@@ -45,7 +45,7 @@ async def test_page_kept_by_the_browser_comes_back_whole(
     )
 
     await page.click("a")
-    await page.wait_for_function("location.pathname === '/other'")
+    await page.wait_for_function("() => location.pathname === '/other'")
     await connected(page)
     await site.until(lambda: not socket.is_open)
     await site.publish("chat", "missed")

@@ -450,7 +450,7 @@ async def test_what_is_done_during_an_animation_stays(live: Live) -> None:
     await live.site.publish(
         "chat", '<turbo-stream action="remove" target="a"></turbo-stream>'
     )
-    await live.page.wait_for_function("window.isLeaving")
+    await live.page.wait_for_function("() => window.isLeaving")
     await live.run("document.querySelector('details').open = true")
     await live.page.focus("#text")
     await live.page.keyboard.type("half a sen")

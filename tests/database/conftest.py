@@ -77,7 +77,7 @@ def outbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Outbox]:
     monkeypatch.setattr(durability, "_durable", set())
     monkeypatch.setattr(writing, "_missing", {})
     yield Outbox()
-    relay.shut_down()
+    relay.rounds.stop()
     tracking.shut_down()
     for connection in connections.all(initialized_only=True):
         # The logged error of a failed statement keeps the frames that it came through,
@@ -107,7 +107,7 @@ def no_table(outbox: Outbox) -> Iterator[None]:
     with connections["default"].schema_editor() as editor:
         editor.delete_model(OutboxEntry)
     yield
-    relay.shut_down()
+    relay.rounds.stop()
     with connections["default"].schema_editor() as editor:
         editor.create_model(OutboxEntry)
 
@@ -174,7 +174,7 @@ def capture(
     monkeypatch.setattr(captured, "_known", {})
     with django_db_blocker.unblock():
         yield Capturing()
-        captured_relay.shut_down()
+        captured_relay.rounds.stop()
         tracking.shut_down()
         for made in triggers.registered():
             for trigger in made.triggers:

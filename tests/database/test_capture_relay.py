@@ -46,7 +46,7 @@ def test_a_thread_looks_for_them(capture: Capturing) -> None:
         insert(capture)
         assert heard.wait(PATIENCE)
     finally:
-        relay.shut_down()
+        relay.rounds.stop()
         watching.stop()
     assert tracking.get_tracker().finish(PATIENCE)
 
@@ -54,7 +54,7 @@ def test_a_thread_looks_for_them(capture: Capturing) -> None:
 def test_without_captured_models_nobody_looks(capture: Capturing) -> None:
     relay.start()
 
-    assert relay._worker is None
+    assert not relay.rounds.is_running
 
 
 def test_two_relays_tell_each_row_once(capture: Capturing, listen: Listen) -> None:
@@ -302,10 +302,7 @@ TABLE = "turbo_database_capturedstatement"
 
 def look() -> None:
     """Be the thread of the relay, once."""
-    try:
-        relay._look(CAPTURING)
-    except Exception as error:
-        relay._note_failure(CAPTURING, error)
+    relay.rounds.look_into(CAPTURING)
 
 
 def test_without_the_table_saves_go_on(

@@ -467,7 +467,7 @@ def test_a_database_without_the_table_is_left_out(
 def test_nobody_looks_without_an_outbox(outbox: Outbox) -> None:
     relay.start()
 
-    assert relay._worker is None
+    assert not relay.rounds.is_running
 
 
 def test_the_command_needs_an_outbox(outbox: Outbox) -> None:

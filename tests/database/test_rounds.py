@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.settings import sqlite_database
 from tests.support.databases import an_alias
 from tests.support.servers import PATIENCE, wait_until
 from turbo.database.rounds import Rounds
+from turbo.runtime.backoff import OutageLog
 
 
 @pytest.fixture
@@ -30,7 +32,8 @@ def two(tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
 class Looking:
     """What was looked into, and what failed."""
 
-    def __init__(self, *, away: str = "") -> None:
+    def __init__(self, *, away: str = "", is_explained: bool = False) -> None:
+        self.is_explained = is_explained
         self.seen: list[str] = []
         self.failed: list[str] = []
         self.enough = threading.Event()
@@ -40,8 +43,10 @@ class Looking:
             interval=0.001,
             aliases=lambda: ["one", "another"],
             look=self._look,
-            failed=lambda alias, error: self.failed.append(alias),
+            outages=lambda alias: OutageLog(logging.getLogger(), down=alias, up=alias),
+            explains=self._explain,
         )
+        self.rounds.start()
 
     def _look(self, alias: str) -> None:
         self.seen.append(alias)
@@ -49,6 +54,10 @@ class Looking:
             self.enough.set()
         if alias == self._away:
             raise ConnectionError("It is away.")
+
+    def _explain(self, alias: str) -> bool:
+        self.failed.append(alias)
+        return self.is_explained
 
     def stop(self) -> None:
         assert self.enough.wait(PATIENCE)
@@ -68,6 +77,30 @@ def test_one_that_fails_has_to_wait(two: None) -> None:
 
     assert looking.failed == ["one"]
     assert looking.seen.count("one") == 1
+
+
+@pytest.mark.parametrize("is_explained", [False, True])
+def test_an_outage_is_logged_unless_it_is_explained(
+    two: None, caplog: pytest.LogCaptureFixture, *, is_explained: bool
+) -> None:
+    looking = Looking(away="one", is_explained=is_explained)
+    looking.stop()
+
+    assert caplog.messages == ([] if is_explained else ["one"])
+
+
+def test_it_can_begin_again(two: None) -> None:
+    looking = Looking()
+    looking.rounds.start()  # it has begun already
+    looking.stop()
+    assert not looking.rounds.is_running
+
+    looking.enough.clear()
+    looking.seen.clear()
+    looking.rounds.start()
+    looking.stop()
+
+    assert looking.seen[:2] == ["one", "another"]
 
 
 def test_a_database_that_has_taken_the_place_of_a_test_is_left_alone(

@@ -37,6 +37,7 @@ def message_field(page: Page) -> Locator:
 
 
 async def send(page: Page, text: str) -> None:
+    """Say something: shown at once, and as a <chat-message> once it is sent."""
     await message_field(page).fill(text)
     await message_field(page).press("Enter")
 
@@ -47,7 +48,7 @@ async def test_message_reaches_both_windows(chat, log_in):
     room = await new_room(ada, "Two windows")
     await live(ada, room)
     await live(grace, room)
-    message = [page.locator(".message") for page in (ada, grace)]
+    message = [page.locator("chat-message") for page in (ada, grace)]
 
     await send(ada, "Hello, Grace")
     for shown in message:
@@ -75,13 +76,15 @@ async def test_two_processes_and_a_shell(pair, valkey, demo, log_in):
     await live(grace, "/rooms/2/")
 
     await send(ada, "From the first process")
-    await expect(grace.locator(".message").last).to_contain_text("the first process")
+    await expect(grace.locator("chat-message").last).to_contain_text(
+        "the first process"
+    )
     code = "from chat.models import Message; message = Message.objects.get(pk=5); "
     code += "message.pk, message.text = None, 'From a shell'; message.save()"
     manage(demo, "shell", "--no-imports", "-c", code, REDIS_URL=valkey.url)
 
     for page in (ada, grace):
-        await expect(page.locator(".message").last).to_contain_text("From a shell")
+        await expect(page.locator("chat-message").last).to_contain_text("From a shell")
 
 
 async def test_room_list_is_live(chat, log_in):
@@ -118,14 +121,14 @@ async def test_member_who_is_put_out_hears_nothing_more(chat, log_in):
     await live(grace, "/rooms/3/")
     notice = grace.locator("main denied-notice")
     await expect(notice).to_be_hidden()
-    await expect(grace.locator(".message").first).to_be_visible()
+    await expect(grace.locator("chat-message").first).to_be_visible()
 
     await remove.click()
     await expect(notice).to_contain_text("You are not a member of this room.")
     await expect(grace.locator(".message")).to_have_count(0)
     await send(ada, "Now that we are alone")
 
-    await expect(ada.locator(".message").last).to_contain_text("alone")
+    await expect(ada.locator("chat-message").last).to_contain_text("alone")
     await expect(grace.get_by_text("Now that we are alone")).to_have_count(0)
 
 
@@ -158,7 +161,7 @@ async def test_badge_says_when_the_connection_is_lost_and_the_page_catches_up(
     await expect(status(grace)).to_have_text("Live")
     await send(grace, "Here we are again")
 
-    await expect(ada.locator(".message").last).to_contain_text("Here we are again")
+    await expect(ada.locator("chat-message").last).to_contain_text("Here we are again")
 
 
 async def test_board_refresh_keeps_what_is_being_typed(chat, log_in):
@@ -192,7 +195,7 @@ async def test_pages_keep_to_the_policy(chat, log_in):
         await expect(status(ada)).to_have_text("Live")
     await live(ada, await new_room(ada, "Policy"))
     await send(ada, "Nothing inline")
-    await expect(ada.locator(".message")).to_contain_text("Nothing inline")
+    await expect(ada.locator("chat-message")).to_contain_text("Nothing inline")
 
     assert said == []
     rules = "[...document.styleSheets].filter(s => s.cssRules.length).length"

@@ -36,7 +36,7 @@ async def test_older_messages_come_when_one_scrolls_up(chat: Any, log_in: Any) -
     """And what one was reading stays where it was, so no more come by themselves."""
     ada = await log_in(chat, "ada")
     await live(ada, WEATHER)
-    messages = ada.locator(".message")
+    messages = ada.locator("chat-message")
     await expect(messages).to_have_count(50)
     oldest = await ada.locator("turbo-frame[datetime]").first.get_attribute("id")
 
@@ -61,7 +61,7 @@ async def test_older_messages_without_javascript(chat: Any, log_in: Any) -> None
 
     heading = ada.get_by_role("heading", level=1)
     await expect(heading).to_have_text("Older messages in Weather log")
-    await expect(ada.locator(".message")).to_have_count(20)
+    await expect(ada.locator("chat-message")).to_have_count(20)
 
 
 async def test_older_messages_are_for_members_only(chat: Any, log_in: Any) -> None:
@@ -99,7 +99,7 @@ async def test_a_deleted_message_hands_its_day_to_the_next(
     await expect(second).to_be_visible()
     await expect(second.locator(".day")).to_have_count(0)
 
-    first = ada.locator(".message", has_text="first")
+    first = ada.locator("chat-message", has_text="first")
     await first.get_by_role("link", name="Delete").click()
     await ada.get_by_role("button", name="Delete").click()
 
@@ -114,7 +114,7 @@ async def test_a_line_where_one_left_off(chat: Any, log_in: Any) -> None:
     await live(ada, room)
     unread = grace.locator("turbo-frame:has(> .unread)")
     await send(ada, "seen")
-    await expect(grace.locator(".message")).to_contain_text("seen")
+    await expect(grace.locator("chat-message")).to_contain_text("seen")
     await expect(unread).to_have_count(0)
 
     await hide(grace, is_hidden=True)
@@ -126,7 +126,7 @@ async def test_a_line_where_one_left_off(chat: Any, log_in: Any) -> None:
 
     await grace.goto("/board/")
     await send(ada, "while Grace was at the board")
-    await expect(ada.locator(".message").nth(3)).to_be_visible()
+    await expect(ada.locator("chat-message").nth(3)).to_be_visible()
     await live(grace, room)
     await expect(unread).to_contain_text("New since you were here")
     await expect(unread).to_contain_text("while Grace was at the board")
@@ -149,6 +149,6 @@ async def test_new_messages_below(chat: Any, log_in: Any) -> None:
     assert abs(moved - top) < 2  # what is being read stays where it is
     await below.click()
 
-    await expect(grace.locator(".message").last).to_be_in_viewport()
+    await expect(grace.locator("chat-message").last).to_be_in_viewport()
     await expect(below).to_be_hidden()
     await expect(grace.locator(".log")).to_be_focused()

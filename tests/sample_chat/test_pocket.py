@@ -27,10 +27,10 @@ async def test_messages_go_to_and_fro(chat, log_in):
     await expect(said).to_have_text("Ada <b>Hello</b>, pocket")
     await grace.get_by_role("textbox", name="Message").fill("Hello, room")
     await grace.get_by_role("button", name="Send").click()
-    await expect(ada.locator(".message").nth(1)).to_contain_text("Hello, room")
+    await expect(ada.locator("chat-message").nth(1)).to_contain_text("Hello, room")
     await expect(said.nth(1)).to_have_text("Grace Hello, room")
 
-    message = ada.locator(".message").first
+    message = ada.locator("chat-message").first
     await message.get_by_role("link", name="Edit").click()
     await ada.locator("turbo-frame textarea").fill("Hello again")
     await ada.get_by_role("button", name="Save").click()

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from django.db import connections
 
 from turbo.database.thread import own_connection
-from turbo.runtime.forks import delaying_forks
+from turbo.runtime.backoff import OutageLog
+from turbo.runtime.forks import Lock, after_in_child, delaying_forks
 
 __all__ = ["Rounds"]
 
@@ -19,10 +20,12 @@ LATER = 10.0
 
 class Rounds:
     """
-    A thread that calls ``look(alias)`` for each database, every ``interval`` seconds.
+    Calls ``look(alias)`` for each database, every ``interval`` seconds, in a thread.
 
-    ``failed`` gets the exceptions. With ``keeps`` the connections stay open meanwhile.
-    A database whose name has changed since is another one, as at the end of a test.
+    An exception begins an outage, whose log ``outages(alias)`` makes; it does not if
+    ``explains(alias)`` returns True, for it has then said more itself. With ``keeps``
+    the connections stay open meanwhile. A database whose name has changed since is
+    another one, as at the end of a test.
     """
 
     def __init__(
@@ -32,50 +35,99 @@ class Rounds:
         interval: float,
         aliases: Callable[[], Iterable[str]],
         look: Callable[[str], object],
-        failed: Callable[[str, Exception], object],
+        outages: Callable[[str], OutageLog],
+        explains: Callable[[str], bool] = lambda alias: False,
         keeps: bool = False,
     ) -> None:
+        self._name = name
         self._interval = interval
         self._aliases = aliases
         self._look = look
-        self._failed = failed
+        self._make_outage_log = outages
+        self._explains = explains
         self._keeps = keeps
-        self._names: dict[str, object] = {}
-        self._later: dict[str, float] = {}
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
-        self._thread.start()
+        self._outages: dict[str, OutageLog] = {}
+        self._lock = Lock()  # held while the thread is made
+        self._thread: _Thread | None = None
+        after_in_child(self._after_fork)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a thread that looks."""
+        return self._thread is not None
+
+    def start(self) -> None:
+        """Look from now on; nothing happens if it looks already."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = _Thread(self._name, self._interval, self._go_round)
+                self._thread.start()
 
     def stop(self) -> None:
-        """Let the thread end, and wait for it."""
-        self._stopping.set()
-        self._thread.join()
+        """Stop looking, and wait for the thread to end."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop()
+        self._outages.clear()
 
-    def _main(self) -> None:
+    def look_into(self, alias: str) -> bool:
+        """Look into a database; return whether that went well, and log it if not."""
+        try:
+            self._look(alias)
+        except Exception as error:
+            if not self._explains(alias):
+                if alias not in self._outages:
+                    self._outages[alias] = self._make_outage_log(alias)
+                self._outages[alias].down(error)
+            return False
+        if alias in self._outages:
+            self._outages[alias].up()
+        return True
+
+    def _go_round(self, thread: _Thread) -> None:
+        for alias in self._aliases():
+            name = connections.settings[alias]["NAME"]
+            is_new = alias not in thread.names
+            if thread.names.setdefault(alias, name) != name:
+                continue
+            if time.monotonic() < thread.later.get(alias, 0.0):
+                continue
+            with delaying_forks():
+                if is_new:
+                    own_connection(alias)
+                is_well = self.look_into(alias)
+                if not is_well:
+                    thread.later[alias] = time.monotonic() + LATER
+                if not (is_well and self._keeps):
+                    connections[alias].close()
+
+    def _after_fork(self) -> None:
+        self._thread = None
+
+
+class _Thread(threading.Thread):
+    """Goes round until it is stopped, and knows what it has seen."""
+
+    def __init__(
+        self, name: str, interval: float, go_round: Callable[[_Thread], None]
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self.names: dict[str, object] = {}
+        self.later: dict[str, float] = {}
+        self._interval = interval
+        self._go_round = go_round
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
         try:
             while True:
-                for alias in self._aliases():
-                    self._visit(alias)
+                self._go_round(self)
                 if self._stopping.wait(self._interval):
                     return
         finally:
             connections.close_all()
 
-    def _visit(self, alias: str) -> None:
-        name = connections.settings[alias]["NAME"]
-        is_new = alias not in self._names
-        if self._names.setdefault(alias, name) != name:
-            return
-        if time.monotonic() < self._later.get(alias, 0.0):
-            return
-        with delaying_forks():
-            if is_new:
-                own_connection(alias)
-            try:
-                self._look(alias)
-            except Exception as error:
-                self._later[alias] = time.monotonic() + LATER
-                self._failed(alias, error)
-                connections[alias].close()
-            if not self._keeps:
-                connections[alias].close()
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join()

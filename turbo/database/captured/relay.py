@@ -30,10 +30,9 @@ from turbo.database.rounds import Rounds
 from turbo.delivery.broadcast import moment
 from turbo.runtime.backoff import OutageLog
 from turbo.runtime.failures import log_failure
-from turbo.runtime.forks import Lock, after_in_child
 from turbo.runtime.log_once import once_a_minute
 
-__all__ = ["aliases", "has_table", "shut_down", "start", "take", "tell_captured"]
+__all__ = ["aliases", "has_table", "rounds", "start", "take", "tell_captured"]
 
 logger = logging.getLogger("turbo.capture")
 
@@ -164,20 +163,14 @@ def _is_known(label: str) -> bool:
     return True
 
 
-def _look(alias: str) -> None:
-    tell_captured(alias)
-    if alias in _outages:
-        _outages[alias].up()
-
-
-def _note_failure(alias: str, error: Exception) -> None:
+def _lacks_table(alias: str) -> bool:
+    """Return whether there is no table, and say so."""
     try:
-        is_there = has_table(alias)
+        if has_table(alias):
+            return False
     except Exception:
-        is_there = True  # the error of the caller says more
-    if is_there:
-        _outages.setdefault(alias, _outage_log(alias)).down(error)
-    elif once_a_minute(f"capture in {alias}"):
+        return False  # the error of the look says more
+    if once_a_minute(f"capture in {alias}"):
         logger.error(
             "Changes without signals are not told from the database %r, because it "
             "has no table for them. Run manage.py migrate turbo_database --database "
@@ -185,6 +178,7 @@ def _note_failure(alias: str, error: Exception) -> None:
             alias,
             alias,
         )
+    return True
 
 
 def _outage_log(alias: str) -> OutageLog:
@@ -195,37 +189,18 @@ def _outage_log(alias: str) -> OutageLog:
     )
 
 
-_outages: dict[str, OutageLog] = {}
-_worker: Rounds | None = None
-_lock = Lock()  # held while _worker is made
+rounds = Rounds(
+    "turbo-capture",
+    interval=INTERVAL,
+    aliases=aliases,
+    look=tell_captured,
+    outages=_outage_log,
+    explains=_lacks_table,
+    keeps=True,
+)
 
 
 def start() -> None:
     """Look for rows from now on, if this project has captured models in PostgreSQL."""
-    global _worker
-    with _lock:
-        if _worker is None and any(aliases()):
-            _worker = Rounds(
-                "turbo-capture",
-                interval=INTERVAL,
-                aliases=aliases,
-                look=_look,
-                failed=_note_failure,
-                keeps=True,
-            )
-
-
-def shut_down() -> None:
-    """Stop looking; tests use this."""
-    global _worker
-    with _lock:
-        worker, _worker = _worker, None
-    if worker is not None:
-        worker.stop()
-    _outages.clear()
-
-
-@after_in_child
-def _after_fork() -> None:
-    global _worker
-    _worker = None
+    if any(aliases()):
+        rounds.start()

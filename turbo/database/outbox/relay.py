@@ -33,14 +33,13 @@ from turbo.database.rounds import Rounds
 from turbo.delivery.broadcast import flush, get_publisher, moment
 from turbo.delivery.unreadable import Unreadable
 from turbo.runtime.backoff import OutageLog
-from turbo.runtime.forks import Lock, after_in_child
 
 __all__ = [
     "aliases",
     "attempt_all",
     "left_behind",
+    "rounds",
     "set_aside",
-    "shut_down",
     "start",
     "tell_left",
 ]
@@ -182,15 +181,9 @@ def _note_failure(entry: OutboxEntry, error: Exception) -> None:
     entry.save(update_fields=["content", "failed", "owner", "seen"])
 
 
-def _note(alias: str, error: Exception) -> None:
-    if has_table(connections[alias]):
-        _outages.setdefault(alias, _outage_log(alias)).down(error)
-
-
-def _look(alias: str) -> None:
-    tell_left(alias)
-    if alias in _outages:
-        _outages[alias].up()
+def _lacks_table(alias: str) -> bool:
+    """Return whether there is no outbox any more, which the writing has said."""
+    return not has_table(connections[alias])
 
 
 def _outage_log(alias: str) -> OutageLog:
@@ -201,36 +194,17 @@ def _outage_log(alias: str) -> OutageLog:
     )
 
 
-_outages: dict[str, OutageLog] = {}
-_worker: Rounds | None = None
-_lock = Lock()  # held while _worker is made
+rounds = Rounds(
+    "turbo-relay",
+    interval=INTERVAL,
+    aliases=aliases,
+    look=tell_left,
+    outages=_outage_log,
+    explains=_lacks_table,
+)
 
 
 def start() -> None:
     """Look for rows from now on, if this project has an outbox."""
-    global _worker
-    with _lock:
-        if _worker is None and is_used():
-            _worker = Rounds(
-                "turbo-relay",
-                interval=INTERVAL,
-                aliases=aliases,
-                look=_look,
-                failed=_note,
-            )
-
-
-def shut_down() -> None:
-    """Stop looking; tests use this."""
-    global _worker
-    with _lock:
-        worker, _worker = _worker, None
-    if worker is not None:
-        worker.stop()
-    _outages.clear()
-
-
-@after_in_child
-def _after_fork() -> None:
-    global _worker
-    _worker = None
+    if is_used():
+        rounds.start()

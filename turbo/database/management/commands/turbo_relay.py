@@ -36,5 +36,5 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             pass
         finally:
-            captured.shut_down()
-            relay.shut_down()
+            captured.rounds.stop()
+            relay.rounds.stop()
