@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.support.clients import LivePage
-from tests.support.full import IS_FULL, with_redis
+from tests.support.full import IS_FULL, with_and_without_redis
 from tests.support.servers import PATIENCE
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ async def render_and_subscribe(
     return keys(html), keys("".join(page.data))
 
 
-@with_redis
+@with_and_without_redis
 async def test_no_message_is_missing_or_doubled_on_any_page(
     layer: str, make_project: Callable[..., Any], daphne: Callable[..., Any]
 ) -> None:

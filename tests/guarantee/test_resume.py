@@ -58,7 +58,7 @@ async def test_pages_that_are_cut_off_again_and_again_get_everything_once(
     assert sum(page.doubled + page.gaps for page in pages) == 0
 
 
-@with_redis_or_postgres
+@with_and_without_redis
 async def test_a_rolling_restart_of_two_servers_loses_nothing(
     layer: str, make_project: Callable[..., Any], daphne: Callable[..., Any]
 ) -> None:

@@ -10,7 +10,6 @@ __all__ = [
     "IS_FULL",
     "for_full_runs",
     "with_and_without_redis",
-    "with_redis",
     "with_redis_or_postgres",
 ]
 
@@ -31,4 +30,3 @@ def _layers(*quick: str) -> pytest.MarkDecorator:
 #: them; otherwise those that take long leave some out.
 with_and_without_redis = _layers("redis", "sqlite", "postgres")
 with_redis_or_postgres = _layers("redis", "postgres")
-with_redis = _layers("redis")
