@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.db import IntegrityError, ProgrammingError, connections, transaction
 from pytest_django import DjangoDbBlocker
 
+from tests.support.databases import another_database
 from tests.support.listening import Listen, listening, rolled_back
 from tests.support.servers import PATIENCE, Postgres
 from tests.testapp.models import Room, Sheet, Tag, Tagged
@@ -25,14 +26,9 @@ def listen() -> Iterator[Listen]:
 
 @pytest.fixture(scope="module")
 def database(postgres: Postgres, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    settings = {"default": postgres.create("changes")}
-    connections.settings[ALIAS] = connections.configure_settings(settings)["default"]
-    with django_db_blocker.unblock():
-        call_command("migrate", database=ALIAS, run_syncdb=True, verbosity=0)
+    settings = postgres.create("changes")
+    with django_db_blocker.unblock(), another_database(ALIAS, settings):
         yield
-        connections[ALIAS].close()
-        del connections[ALIAS]
-    del connections.settings[ALIAS]
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from django.db import connections, transaction
 
 import turbo
 from tests.database.conftest import CAPTURING, Capturing, Outbox
+from tests.database.relays import at_once
 from tests.support.listening import Heard, Listen, Undo
 from tests.support.servers import PATIENCE, Postgres
 from tests.testapp.models import Card, Message, Room
@@ -57,29 +58,17 @@ def test_without_captured_models_nobody_looks(capture: Capturing) -> None:
     assert not relay.rounds.is_running
 
 
-def test_two_relays_tell_each_row_once(capture: Capturing, listen: Listen) -> None:
+def test_three_relays_tell_each_row_once(capture: Capturing, listen: Listen) -> None:
     capture(Room)
     heard = listen(Room)
     for number in range(1, 601):
         insert(capture, first=number)
-    start = threading.Barrier(3)
 
-    def work() -> None:
-        tracker = tracking.Tracker()  # as another process has
-        start.wait(PATIENCE)
-        try:
-            while CapturedStatement.objects.using(CAPTURING).exists():
-                relay.tell_captured(CAPTURING, tracker)
-            assert tracker.finish(PATIENCE)
-        finally:
-            tracker.stop()
-            connections.close_all()
+    def look(tracker: tracking.Tracker) -> None:
+        while CapturedStatement.objects.using(CAPTURING).exists():
+            relay.tell_captured(CAPTURING, tracker)
 
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(look)
 
     assert sorted(heard.actions) == [("create", n) for n in range(1, 601)]
 

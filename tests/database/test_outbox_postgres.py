@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -15,8 +14,10 @@ from django.db.models.signals import post_save
 from pytest_django import DjangoDbBlocker
 
 from tests.database.conftest import Outbox, retried
+from tests.database.relays import at_once
+from tests.support.databases import another_database
 from tests.support.listening import Listen
-from tests.support.servers import PATIENCE, Postgres
+from tests.support.servers import Postgres
 from tests.testapp.models import Message, Room, Sheet
 from turbo.database.models import OutboxEntry
 from turbo.database.outbox import relay, tracking
@@ -26,14 +27,9 @@ ALIAS = "outbox"
 
 @pytest.fixture(scope="module")
 def database(postgres: Postgres, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    settings = {"default": postgres.create("outbox")}
-    connections.settings[ALIAS] = connections.configure_settings(settings)["default"]
-    with django_db_blocker.unblock():
-        call_command("migrate", database=ALIAS, run_syncdb=True, verbosity=0)
+    settings = postgres.create("outbox")
+    with django_db_blocker.unblock(), another_database(ALIAS, settings):
         yield
-        connections[ALIAS].close()
-        del connections[ALIAS]
-    del connections.settings[ALIAS]
 
 
 @pytest.fixture(autouse=True)
@@ -106,31 +102,15 @@ def test_a_cascade_is_told_again(everything: Outbox, listen: Listen) -> None:
     assert (change.before, change.instance.room.name) == ("hello", "Lobby")
 
 
-def test_two_relays_tell_each_row_once(everything: Outbox, listen: Listen) -> None:
+def test_three_relays_tell_each_row_once(everything: Outbox, listen: Listen) -> None:
     heard = listen(Room)
     everything.die()
     for number in range(60):
         Room.objects.using(ALIAS).create(name=str(number))
     tracking.shut_down()
     everything.age(ALIAS)
-    counts: list[int] = []
-    start = threading.Barrier(3)
 
-    def work() -> None:
-        tracker = tracking.Tracker()  # as another process has
-        start.wait(PATIENCE)
-        try:
-            counts.append(relay.tell_left(ALIAS, tracker))
-            assert tracker.finish(PATIENCE)
-        finally:
-            tracker.stop()
-            connections.close_all()
-
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    counts = at_once(lambda tracker: relay.tell_left(ALIAS, tracker))
 
     names: list[Any] = [change.instance.name for change in retried(heard)]
     assert sorted(names, key=int) == [str(number) for number in range(60)]

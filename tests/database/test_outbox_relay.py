@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connections, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 
 from tests.database.conftest import Outbox, retried
+from tests.database.relays import at_once
 from tests.support.listening import Listen
 from tests.support.servers import PATIENCE
 from tests.testapp.models import CompositeItem, Message, Room, Sheet, UuidItem
@@ -225,31 +226,15 @@ def test_what_this_process_still_sends_is_left_alone(
     assert [change.retried for change in heard] == [False]
 
 
-def test_two_relays_tell_each_row_once(everything: Outbox, listen: Listen) -> None:
+def test_three_relays_tell_each_row_once(everything: Outbox, listen: Listen) -> None:
     heard = listen(Room)
     everything.die()
     for number in range(30):
         Room.objects.create(name=str(number))
     tracking.shut_down()
     everything.age()
-    counts: list[int] = []
-    start = threading.Barrier(3)
 
-    def work() -> None:
-        tracker = tracking.Tracker()  # as another process has
-        start.wait(PATIENCE)
-        try:
-            counts.append(relay.tell_left("default", tracker))
-            assert tracker.finish(PATIENCE)
-        finally:
-            tracker.stop()
-            connections.close_all()
-
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    counts = at_once(lambda tracker: relay.tell_left("default", tracker))
 
     assert sum(counts) == 30
     names = [change.instance.name for change in retried(heard)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,13 @@ def two(tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
 class Looking:
     """What was looked into, and what failed."""
 
-    def __init__(self, *, away: str = "", is_explained: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        away: str = "",
+        is_explained: bool = False,
+        aliases: Callable[[], Sequence[str]] = lambda: ["one", "another"],
+    ) -> None:
         self.is_explained = is_explained
         self.seen: list[str] = []
         self.failed: list[str] = []
@@ -41,12 +47,11 @@ class Looking:
         self.rounds = Rounds(
             "looking",
             interval=0.001,
-            aliases=lambda: ["one", "another"],
+            aliases=aliases,
             look=self._look,
             outages=lambda alias: OutageLog(logging.getLogger(), down=alias, up=alias),
             explains=self._explain,
         )
-        self.rounds.start()
 
     def _look(self, alias: str) -> None:
         self.seen.append(alias)
@@ -66,6 +71,7 @@ class Looking:
 
 def test_each_is_looked_into_again_and_again(two: None) -> None:
     looking = Looking()
+    looking.rounds.start()
     looking.stop()
 
     assert looking.seen[:4] == ["one", "another", "one", "another"]
@@ -73,6 +79,7 @@ def test_each_is_looked_into_again_and_again(two: None) -> None:
 
 def test_one_that_fails_has_to_wait(two: None) -> None:
     looking = Looking(away="one")
+    looking.rounds.start()
     looking.stop()
 
     assert looking.failed == ["one"]
@@ -84,6 +91,7 @@ def test_an_outage_is_logged_unless_it_is_explained(
     two: None, caplog: pytest.LogCaptureFixture, *, is_explained: bool
 ) -> None:
     looking = Looking(away="one", is_explained=is_explained)
+    looking.rounds.start()
     looking.stop()
 
     assert caplog.messages == ([] if is_explained else ["one"])
@@ -91,6 +99,7 @@ def test_an_outage_is_logged_unless_it_is_explained(
 
 def test_it_can_begin_again(two: None) -> None:
     looking = Looking()
+    looking.rounds.start()
     looking.rounds.start()  # it has begun already
     looking.stop()
     assert not looking.rounds.is_running
@@ -108,6 +117,7 @@ def test_a_database_that_has_taken_the_place_of_a_test_is_left_alone(
 ) -> None:
     """Regression: what a killed server had left in the real one was told."""
     looking = Looking()
+    looking.rounds.start()
     assert looking.enough.wait(PATIENCE)
 
     monkeypatch.setitem(connections.settings["one"], "NAME", "the real one")
@@ -116,3 +126,37 @@ def test_a_database_that_has_taken_the_place_of_a_test_is_left_alone(
     looking.stop()
 
     assert looking.seen[before:].count("one") <= 1  # it may have been at it
+
+
+def test_a_thread_that_cannot_start_is_tried_again(
+    two: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    looking = Looking()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError):
+            looking.rounds.start()
+    assert not looking.rounds.is_running
+
+    looking.rounds.start()
+    looking.stop()
+
+
+def test_a_router_that_fails_once_does_not_end_the_thread(
+    two: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = iter([ZeroDivisionError()])
+
+    def aliases() -> Sequence[str]:
+        if (error := next(answers, None)) is not None:
+            raise error
+        return ["one", "another"]
+
+    looking = Looking(aliases=aliases)
+    looking.rounds.start()
+    looking.stop()
+
+    assert "Databases could not be looked into." in caplog.text

@@ -10,6 +10,7 @@ from django.db import connections
 
 from turbo.database.thread import own_connection
 from turbo.runtime.backoff import OutageLog
+from turbo.runtime.failures import log_failure
 from turbo.runtime.forks import Lock, after_in_child, delaying_forks
 
 __all__ = ["Rounds"]
@@ -60,8 +61,9 @@ class Rounds:
         """Look from now on; nothing happens if it looks already."""
         with self._lock:
             if self._thread is None:
-                self._thread = _Thread(self._name, self._interval, self._go_round)
-                self._thread.start()
+                thread = _Thread(self._name, self._interval, self._go_round)
+                thread.start()  # may fail; the next start tries again
+                self._thread = thread
 
     def stop(self) -> None:
         """Stop looking, and wait for the thread to end."""
@@ -104,6 +106,7 @@ class Rounds:
 
     def _after_fork(self) -> None:
         self._thread = None
+        self._outages.clear()
 
 
 class _Thread(threading.Thread):
@@ -122,7 +125,10 @@ class _Thread(threading.Thread):
     def run(self) -> None:
         try:
             while True:
-                self._go_round(self)
+                try:
+                    self._go_round(self)
+                except Exception as error:  # in a router of the project, say
+                    log_failure("Databases could not be looked into.", error)
                 if self._stopping.wait(self._interval):
                     return
         finally:
