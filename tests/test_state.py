@@ -47,6 +47,7 @@ KEPT: dict[str, str] = {
     "metrics:_values": "the counters of the process",
     "replay.selection:_selection": "the replay log of the process",
     "runtime.beginnings:_callbacks": "what is called when the process begins",
+    "runtime.beginnings:_failed": "what is called again when the process begins",
     "runtime.beginnings:_has_begun": "whether the process sends or serves",
     "runtime.endings:_callbacks": "what is called before the process ends",
     "runtime.endings:_begun": "when the process has begun to end",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,11 +20,12 @@ from tests.database.conftest import CAPTURING, Capturing, Outbox
 from tests.database.relays import at_once
 from tests.support.listening import Heard, Listen, Undo
 from tests.support.servers import PATIENCE, Postgres
-from tests.testapp.models import Card, Message, Room
-from turbo.changes import watch
+from tests.testapp.models import Card, Message, Room, Sheet
+from turbo.changes import ModelChange, watch
 from turbo.database.captured import relay
+from turbo.database.captured.remainder import Statement, remainder
 from turbo.database.models import CapturedStatement
-from turbo.database.outbox import tracking
+from turbo.database.outbox import tracking, writing
 from turbo.delivery.recorders import recording
 
 pytestmark = pytest.mark.processes
@@ -56,6 +59,38 @@ def test_without_captured_models_nobody_looks(capture: Capturing) -> None:
     relay.start()
 
     assert not relay.rounds.is_running
+
+
+def test_a_process_that_begins_before_the_migration_looks_after_it(
+    capture: Capturing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture(Room)
+    found = dict.fromkeys(connections, time.monotonic())
+    monkeypatch.setattr(writing, "_missing", found)
+
+    relay.start()
+
+    assert relay.rounds.is_running
+
+
+def test_a_look_ends_while_others_write(capture: Capturing) -> None:
+    """Regression: with a steady writer it never did."""
+    capture(Room)
+    told: list[int] = []
+
+    def write_on(change: ModelChange[Room]) -> None:
+        told.append(change.pk)
+        insert(capture, first=change.pk + 1)
+
+    watching = watch(Room, write_on)
+    try:
+        insert(capture)
+        assert relay.tell_captured(CAPTURING) == 1
+    finally:
+        watching.stop()
+
+    assert told == [1]
+    assert capture.tell() == 1
 
 
 def test_three_relays_tell_each_row_once(capture: Capturing, listen: Listen) -> None:
@@ -389,6 +424,39 @@ def test_rows_that_cannot_be_read_are_many(capture: Capturing, listen: Listen) -
     capture.tell()
 
     assert many == [CAPTURING]
+
+
+def test_a_number_that_python_does_not_read_is_many(
+    capture: Capturing, listen: Listen
+) -> None:
+    """Regression: nothing of the database was told any more."""
+    capture(Room, Sheet)
+    many: list[str] = []
+    listen(Sheet, many=many.append)
+    heard = listen(Room)
+    Sheet.objects.using(CAPTURING).create(title="a")
+    capture.sql("""UPDATE testapp_sheet SET data = '{"n": 1e5000}'""")
+    capture.sql("DELETE FROM testapp_sheet")
+    insert(capture)
+
+    capture.tell()
+
+    assert many == [CAPTURING]
+    assert heard.actions == [("create", 1)]
+
+
+def test_a_signal_without_a_statement_stands_for_no_delete() -> None:
+    told = {"testapp.Room": {"rows": [[1, "update", 1]], "count": 1}}
+    statements = [
+        Statement("", "signals", told, 1),
+        Statement("testapp.Room", "delete", [{"id": 1}], 1),
+    ]
+
+    content, count = remainder(statements, ())
+
+    assert count == 1
+    [item] = json.loads(content or "")["items"]
+    assert (item["pk"], item["action"]) == (1, "delete")
 
 
 def test_a_page_hears_in_the_order_of_the_commits(

@@ -5,17 +5,28 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import resource
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, connections, transaction
+from django.db import (
+    IntegrityError,
+    OperationalError,
+    connection,
+    connections,
+    transaction,
+)
 from django.db.models.signals import post_save
 from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoDbBlocker
 
 from tests.database.conftest import Outbox
+from tests.settings import sqlite_database
+from tests.support.databases import another_database
 from tests.support.listening import Listen, Undo, rolled_back
 from tests.support.servers import PATIENCE, wait_until
 from tests.testapp.models import (
@@ -36,6 +47,7 @@ from turbo.database import durable
 from turbo.database.models import OutboxEntry
 from turbo.database.outbox import relay, tracking
 from turbo.delivery.broadcast import broadcast, get_publisher
+from turbo.delivery.publisher_thread import PublisherThread
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -499,6 +511,44 @@ def test_a_row_that_cannot_be_written_leaves_the_save(
     assert "could not be written into the outbox" in record.getMessage()
 
 
+@contextmanager
+def no_room_behind(path: Path) -> Iterator[None]:
+    """Let writes of this process fail that would make a file larger than this one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_transaction_that_the_database_has_ended_is_not_committed(
+    everything: Outbox,
+    listen: Listen,
+    tmp_path: Path,
+    django_db_blocker: DjangoDbBlocker,
+) -> None:
+    """SQLite rolls everything back after some errors, also of the outbox's INSERT."""
+    settings = sqlite_database(tmp_path / "full")
+    settings["OPTIONS"] |= {"init_command": "PRAGMA journal_mode=DELETE"}
+    hooks: list[str] = []
+
+    def write() -> None:
+        with ExitStack() as stack, transaction.atomic(using="full"):
+            Room.objects.using("full").create(name="a")
+            transaction.on_commit(lambda: hooks.append("committed"), using="full")
+            stack.enter_context(no_room_behind(Path(f"{settings['NAME']}-journal")))
+
+    with django_db_blocker.unblock(), another_database("full", settings):
+        heard = listen(Room)
+        with pytest.raises(OperationalError):
+            write()
+
+        assert (list(heard), hooks) == ([], [])
+        connections["full"].close()
+        assert not Room.objects.using("full").exists()
+
+
 def test_a_commit_that_fails_leaves_nothing(everything: Outbox, listen: Listen) -> None:
     heard = listen(Room)
 
@@ -624,6 +674,28 @@ def test_a_living_process_says_so(everything: Outbox, listen: Listen) -> None:
 def rename_table(old: str, new: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+
+def test_a_publisher_that_cannot_be_made_does_not_end_the_thread(
+    everything: Outbox,
+    listen: Listen,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listen(Room)
+    failures = iter([RuntimeError("can't start new thread")])
+
+    def make() -> PublisherThread:
+        for error in failures:
+            raise error
+        return get_publisher()
+
+    monkeypatch.setattr(tracking, "get_publisher", make)
+    Room.objects.create(name="a")
+
+    assert tracking.get_tracker().finish(PATIENCE)
+    assert everything.rows() == []
+    assert "Rows of the outbox wait to be deleted." in caplog.text
 
 
 def test_rows_that_cannot_be_deleted_go_later(

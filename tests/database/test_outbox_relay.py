@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import transaction
+from django.db.models import Model
 from django.db.models.functions import Now
+from django.test import override_settings
 
 from tests.database.conftest import Outbox, retried
 from tests.database.relays import at_once
@@ -224,6 +227,57 @@ def test_what_this_process_still_sends_is_left_alone(
         Room.objects.create(name="a")
 
     assert [change.retried for change in heard] == [False]
+
+
+class ToDefault:
+    """A router that sends all writes to one database."""
+
+    def db_for_write(self, model: type[Model], **hints: Any) -> str:
+        return "default"
+
+
+def test_a_failure_is_noted_where_the_row_is(everything: Outbox) -> None:
+    """Regression: it was written over the row of another database with the same key."""
+
+    def fail(change: ModelChange[Room]) -> None:
+        if change.retried:
+            raise ZeroDivisionError
+
+    watching = watch(Room, fail)
+    try:
+        everything.die()
+        for using in ("default", "other"):
+            Room(name=using).save(using=using)
+            OutboxEntry.objects.using(using).update(id=1)
+        [before] = everything.rows()
+        with override_settings(DATABASE_ROUTERS=[ToDefault()]):
+            assert everything.tell("other") == 1
+    finally:
+        watching.stop()
+
+    [row], [other] = everything.rows(), everything.rows("other")
+    assert (row.content, row.owner) == (before.content, before.owner)
+    assert (other.attempts, other.owner) == (1, "")
+
+
+@pytest.mark.parametrize("error", [CancelledError, SystemExit])
+def test_a_watcher_that_is_cancelled_has_failed(
+    everything: Outbox, error: type[BaseException]
+) -> None:
+    def fail(change: ModelChange[Room]) -> None:
+        if change.retried:
+            raise error
+
+    watching = watch(Room, fail)
+    try:
+        everything.die()
+        Room.objects.create(name="a")
+        assert everything.tell() == 1
+    finally:
+        watching.stop()
+
+    [row] = everything.rows()
+    assert (row.attempts, row.owner) == (1, "")
 
 
 def test_three_relays_tell_each_row_once(everything: Outbox, listen: Listen) -> None:

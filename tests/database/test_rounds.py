@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connections
@@ -29,6 +31,10 @@ def two(tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
         yield
 
 
+def outage_log(alias: str) -> OutageLog:
+    return OutageLog(logging.getLogger(), down=alias, up=alias)
+
+
 class Looking:
     """What was looked into, and what failed."""
 
@@ -49,7 +55,7 @@ class Looking:
             interval=0.001,
             aliases=aliases,
             look=self._look,
-            outages=lambda alias: OutageLog(logging.getLogger(), down=alias, up=alias),
+            outages=outage_log,
             explains=self._explain,
         )
 
@@ -82,8 +88,8 @@ def test_one_that_fails_has_to_wait(two: None) -> None:
     looking.rounds.start()
     looking.stop()
 
-    assert looking.failed == ["one"]
-    assert looking.seen.count("one") == 1
+    assert looking.failed == ["one", "one"]  # at once with a new connection
+    assert looking.seen.count("one") == 2
 
 
 @pytest.mark.parametrize("is_explained", [False, True])
@@ -95,6 +101,44 @@ def test_an_outage_is_logged_unless_it_is_explained(
     looking.stop()
 
     assert caplog.messages == ([] if is_explained else ["one"])
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_connections_of_hooks_are_closed(two: None, *, keeps: bool) -> None:
+    """Regression: one that the server had ended failed in each later look."""
+    made: dict[str, set[int]] = {"one": set(), "another": set()}
+    connected: list[Any] = []
+
+    def look(alias: str) -> None:
+        for each in (alias, "another"):
+            connections[each].ensure_connection()
+            connected.append(connections[each].connection)  # so that no id is reused
+            made[each].add(id(connected[-1]))
+        if len(connected) > 8:
+            enough.set()
+
+    enough = threading.Event()
+    rounds = Rounds(
+        "looking",
+        interval=0.001,
+        aliases=lambda: ["one"],
+        look=look,
+        outages=outage_log,
+        keeps=keeps,
+    )
+    rounds.start()
+    assert enough.wait(PATIENCE)
+    rounds.stop()
+
+    assert (len(made["one"]) == 1) is keeps
+    assert len(made["another"]) > 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_has_ended_does_not_count(two: None) -> None:
+    looking = Looking(aliases=sys.exit)
+    looking.rounds.start()
+    wait_until(lambda: not looking.rounds.is_running)
 
 
 def test_it_can_begin_again(two: None) -> None:

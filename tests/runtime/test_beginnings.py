@@ -44,6 +44,21 @@ def test_a_failure_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) ->
     assert "A callback failed at the beginning of the process." in caplog.text
 
 
+def test_what_has_failed_is_called_again() -> None:
+    calls: list[str] = []
+
+    def fail_once() -> None:
+        calls.append("called")
+        if len(calls) == 1:
+            raise RuntimeError("can't start new thread")
+
+    when_begun(fail_once)
+    for _ in range(3):
+        begin()
+
+    assert calls == ["called", "called"]
+
+
 def test_a_forked_process_begins_anew() -> None:
     calls: list[str] = []
     when_begun(lambda: calls.append("begun"))

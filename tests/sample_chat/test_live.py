@@ -190,8 +190,10 @@ async def test_pages_keep_to_the_policy(chat, log_in):
     said: list[str] = []
     ada.on("console", lambda line: said.append(line.text))
 
-    for name in ("Board", "Announce", "Rooms"):
+    pages = {"Board": "/board/", "Announce": "/announcements/", "Rooms": "/"}
+    for name, path in pages.items():
         await ada.get_by_role("link", name=name, exact=True).click()
+        await expect(ada).to_have_url(path)
         await expect(status(ada)).to_have_text("Live")
     await live(ada, await new_room(ada, "Policy"))
     await send(ada, "Nothing inline")

@@ -70,7 +70,11 @@ _writer: Writer | None = None
 
 
 def write_before_commit(writer: Writer | None) -> None:
-    """Call ``writer`` before each commit from now on; it must raise no exception."""
+    """
+    Call ``writer`` before each commit from now on.
+
+    It must raise no exception, unless nothing is left to be committed.
+    """
     global _writer
     _writer = writer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from django.db import connections
 
@@ -17,6 +17,10 @@ __all__ = ["Rounds"]
 
 #: Seconds after which a database is looked into again that could not be.
 LATER = 10.0
+
+
+#: Seconds for which the end waits for a look, which may wait for a lock.
+PATIENCE = 10.0
 
 
 class Rounds:
@@ -55,12 +59,12 @@ class Rounds:
     @property
     def is_running(self) -> bool:
         """Whether there is a thread that looks."""
-        return self._thread is not None
+        return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
         """Look from now on; nothing happens if it looks already."""
         with self._lock:
-            if self._thread is None:
+            if not self.is_running:
                 thread = _Thread(self._name, self._interval, self._go_round)
                 thread.start()  # may fail; the next start tries again
                 self._thread = thread
@@ -99,14 +103,24 @@ class Rounds:
                 if is_new:
                     own_connection(alias)
                 is_well = self.look_into(alias)
-                if not is_well:
-                    thread.later[alias] = time.monotonic() + LATER
-                if not (is_well and self._keeps):
-                    connections[alias].close()
+                if is_well:
+                    thread.later.pop(alias, None)
+                else:  # at once with a new connection, and then only now and then
+                    pause = LATER if alias in thread.later else 0.0
+                    thread.later[alias] = time.monotonic() + pause
+                kept = thread.names.keys() - thread.later if self._keeps else ()
+                _close_all(but=kept)
 
     def _after_fork(self) -> None:
         self._thread = None
         self._outages.clear()
+
+
+def _close_all(*, but: Collection[str]) -> None:
+    """Close what hooks have opened, too: nobody else does so in this thread."""
+    for connection in connections.all(initialized_only=True):
+        if connection.alias not in but:
+            connection.close()
 
 
 class _Thread(threading.Thread):
@@ -136,4 +150,4 @@ class _Thread(threading.Thread):
 
     def stop(self) -> None:
         self._stopping.set()
-        self.join()
+        self.join(PATIENCE)

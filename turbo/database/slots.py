@@ -88,7 +88,7 @@ def lock(alias: str, slot: Slot) -> StoreSlot | None:
     for record in _said(alias, slot).select_for_update():
         if not _is_old(record):
             return record
-        record.delete()
+        record.delete(using=alias)  # whatever a router says
     return None
 
 

@@ -18,6 +18,8 @@ logger = logging.getLogger("turbo.failures")
 
 _callbacks: list[Callable[[], object]] = []
 _has_begun = False
+#: Those that have failed, which are called again when something else begins.
+_failed: list[Callable[[], object]] = []
 
 
 def when_begun(callback: Callable[[], object]) -> None:
@@ -31,10 +33,10 @@ def when_begun(callback: Callable[[], object]) -> None:
 def begin() -> None:
     """Note that this process sends or serves."""
     global _has_begun
-    if _has_begun:
-        return
+    due = [*_failed] if _has_begun else [*_callbacks]
     _has_begun = True
-    for callback in _callbacks:
+    _failed.clear()
+    for callback in due:
         _call(callback)
 
 
@@ -43,9 +45,11 @@ def _call(callback: Callable[[], object]) -> None:
         callback()
     except Exception:  # what begins has to go on
         logger.exception("A callback failed at the beginning of the process.")
+        _failed.append(callback)
 
 
 @after_in_child
 def _after_fork() -> None:
     global _has_begun
     _has_begun = False
+    _failed.clear()

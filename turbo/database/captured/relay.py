@@ -9,13 +9,15 @@ tells the entry. If it ends before that, another process does.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from django.apps import apps
 from django.db import connections, transaction
-from django.db.models import QuerySet, Sum
-from django.db.models.functions import Now
+from django.db.models import QuerySet, Sum, TextField
+from django.db.models.functions import Cast, Now
 
 from turbo import metrics
 from turbo.changes.captured import is_used
@@ -61,10 +63,11 @@ def has_table(alias: str) -> bool:
 
 
 def tell_captured(alias: str, tracker: Tracker | None = None) -> int:
-    """Tell what is left of committed transactions; return how many entries it were."""
+    """Tell what is left of the transactions so far; return how many entries it were."""
     tracker, count = tracker or get_tracker(), 0
-    rows = CapturedStatement.objects.using(alias)
-    while rows.exists():
+    rows = CapturedStatement.objects.using(alias).order_by("pk")
+    last = rows.values_list("pk", flat=True).last()
+    while last is not None and rows.filter(pk__lte=last).exists():
         entries = take(alias, tracker)
         if entries is None:
             return count  # another process is taking them
@@ -127,18 +130,27 @@ def _contents(rows: Rows, xids: Sequence[str]) -> Iterator[str]:
     for xid, model in large:
         without = without.exclude(xid=xid, model=model)
     statements: dict[str, list[Statement]] = {xid: [] for xid in xids}
-    contents = dict(without.values_list("pk", "content"))
+    contents = dict(without.values_list("pk", Cast("content", TextField())))
     for pk, xid, model, operation, count in rows.values_list(
         "pk", "xid", "model", "operation", "count"
     ):
         if operation == SIGNALS or _is_known(model):
-            content = contents.get(pk)
+            content = _read(contents.get(pk))
             statements[xid].append(Statement(model, operation, content, count))
     for xid, some in statements.items():
         content, count = _remainder(some, [m for x, m in large if x == xid])
         if content is not None:
             metrics.count("captured", count)
             yield content
+
+
+def _read(content: str | None) -> Any:
+    """Return the rows of a statement, or ``None`` if they are not known."""
+    try:
+        return None if content is None else json.loads(content)
+    except Exception as error:  # PostgreSQL has larger numbers than Python reads
+        log_failure("Rows of a captured statement could not be read.", error)
+        return None
 
 
 def _remainder(
@@ -202,5 +214,5 @@ rounds = Rounds(
 
 def start() -> None:
     """Look for rows from now on, if this project has captured models in PostgreSQL."""
-    if any(aliases()):
+    if is_used() and any(c.vendor == "postgresql" for c in connections.all()):
         rounds.start()

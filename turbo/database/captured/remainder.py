@@ -150,14 +150,20 @@ def _pk(model: type[Model], columns: Columns) -> Any:
 
 
 def _without(writes: Sequence[_Write], signals: Counter[str]) -> list[_Write]:
-    """Return the writes for which there is no signal; the same action comes first."""
+    """
+    Return the writes for which there is no signal; the same action comes first.
+
+    ``save()`` may send a signal without a statement, which cannot stand for a delete.
+    """
     rest = []
     for write in writes:
         if signals[write.action]:
             signals[write.action] -= 1
         else:
             rest.append(write)
-    return rest[signals.total() :]
+    others = [write for write in rest if write.action != "delete"]
+    told = others[: signals.total()]
+    return [write for write in rest if not any(write is other for other in told)]
 
 
 def _action(writes: Sequence[_Write]) -> ChangeAction | None:

@@ -139,7 +139,7 @@ def attempt_all(
 
 def _attempt(entry: OutboxEntry, alias: str) -> bool:
     """Tell a row; return whether all of it has been told."""
-    error: Exception | None
+    error: BaseException | None
     try:
         if entry.attempts > TRIES:
             raise Killed(f"It has ended its process {TRIES} times.")
@@ -150,7 +150,7 @@ def _attempt(entry: OutboxEntry, alias: str) -> bool:
     except (Killed, Unreadable) as problem:
         error = problem
     if error is not None:
-        _note_failure(entry, error)
+        _note_failure(entry, alias, error)
         return False
     if entry.attempts:
         metrics.count("told_again")
@@ -161,24 +161,28 @@ class Killed(Exception):
     """The telling of a row has ended its process again and again."""
 
 
-def _note_failure(entry: OutboxEntry, error: Exception) -> None:
+def _note_failure(entry: OutboxEntry, alias: str, error: BaseException) -> None:
     if entry.attempts >= TRIES:
         metrics.count("set_aside")
         logger.error(
             "What a transaction has changed cannot be told, so it is set aside in the "
             "outbox of %r with the number %s: %s",
-            entry._state.db,
+            alias,
             entry.pk,
             describe(entry.content),
             exc_info=error,
         )
-        entry.failed = True
     else:
         logger.info("%s in the outbox cannot be told yet.", entry, exc_info=error)
     # The next attempt follows when this time has become old.
     pause = timedelta(seconds=2.0**entry.attempts)
-    entry.owner, entry.seen = "", Now() + pause
-    entry.save(update_fields=["content", "failed", "owner", "seen"])
+    rows = OutboxEntry.objects.using(alias)  # whatever a router says of writes
+    rows.filter(pk=entry.pk, owner=entry.owner).update(
+        content=entry.content,
+        failed=entry.attempts >= TRIES,
+        owner="",
+        seen=Now() + pause,
+    )
 
 
 def _lacks_table(alias: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -29,12 +30,15 @@ __all__ = ["tell_all"]
 #: Rows that are read with one query.
 PORTION = 500
 
+#: What a watch may raise; the thread that tells goes on.
+RAISED = (Exception, asyncio.CancelledError, SystemExit)
+
 Marks: TypeAlias = Mapping[Watch, Any]
 
 
 def tell_all(
     content: StoredTransaction, *, retried: bool
-) -> tuple[list[Item], Exception | None]:
+) -> tuple[list[Item], BaseException | None]:
     """
     Call the watchers of all changes in an entry, and send its messages.
 
@@ -43,7 +47,7 @@ def tell_all(
     exception.
     """
     failed: list[Item] = []
-    first: Exception | None = None
+    first: BaseException | None = None
     items = iter(content.items)
     with report_scope():
         while portion := list(islice(items, PORTION)):
@@ -55,7 +59,7 @@ def tell_all(
 
 def _tell_portion(
     items: Sequence[Item], content: StoredTransaction, *, retried: bool
-) -> Iterator[tuple[Item, Exception]]:
+) -> Iterator[tuple[Item, BaseException]]:
     """Tell some items; yield those that failed."""
     read: list[tuple[Item, Stored]] = []
     for item in items:
@@ -72,7 +76,7 @@ def _tell_portion(
     for item, stored in read:
         try:
             teller.tell(stored)
-        except Exception as error:
+        except RAISED as error:
             yield item, error
 
 
@@ -117,7 +121,7 @@ class _Teller:
                     self._tell_watches(stored, target, row)
 
     def _tell_watches(self, stored: StoredChange, target: Target, row: Model) -> None:
-        failure: Exception | None = None
+        failure: BaseException | None = None
         known = stored.row_before
         before = {} if known is None else look_back(target, known)
         for watch in target.watches:
@@ -134,21 +138,21 @@ class _Teller:
             )
             try:
                 watch.callback(change)
-            except Exception as error:
+            except RAISED as error:
                 failure = failure or error
         if failure is not None:
             raise failure
 
 
 def _tell_many(stored: StoredMany, using: str) -> None:
-    failure: Exception | None = None
+    failure: BaseException | None = None
     tell_of_loss()
     for target in watchlist.own(stored.model):
         for watch in target.watches:
             try:
                 if watch.many is not None:
                     watch.many(using)
-            except Exception as error:
+            except RAISED as error:
                 failure = failure or error
     if failure is not None:
         raise failure

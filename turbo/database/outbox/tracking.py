@@ -137,7 +137,10 @@ class Tracker:
         try:
             while not self._is_stopped:
                 with delaying_forks():
-                    self._round()
+                    try:
+                        self._round()
+                    except Exception as error:  # no thread for a publisher, say
+                        log_failure("Rows of the outbox wait to be deleted.", error)
                 self._wait()
         finally:
             connections.close_all()
@@ -197,9 +200,10 @@ class Tracker:
         if not self._settled or (now < self._next_batch and not self._is_ending):
             return
         self._next_batch, self._pause = now + PAUSE, FIRST
+        publisher = get_publisher()  # may fail
         with self._changed:
             settled, self._settled = self._settled, []
-        self._batches.append((get_publisher().progress(), settled))
+        self._batches.append((publisher.progress(), settled))
 
     def _delete(self, alias: str) -> None:
         for rows in self._rows(alias, self._sent):

@@ -56,7 +56,11 @@ class _Entry:
 def write(
     connection: BaseDatabaseWrapper, contents: Sequence[Record | WaitingAction]
 ) -> _Entry | None:
-    """Write what waits for a transaction into it; a failure does no harm to it."""
+    """
+    Write what waits for a transaction into it; a failure does no harm to it.
+
+    The exception is raised only if the database has ended the transaction with it.
+    """
     try:
         if not is_used() or is_in_memory(connection):
             return None
@@ -65,6 +69,8 @@ def write(
             return None
         return _insert(connection, content, writes)
     except Exception as error:
+        if connection.needs_rollback:  # not even the savepoint is left
+            raise
         metrics.count("not_durable")
         if has_table(connection):
             log_failure("A transaction could not be written into the outbox.", error)
