@@ -9,7 +9,7 @@ log may have forgotten is sent to all.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -22,14 +22,17 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.test import override_settings
 
 from tests.support.servers import PATIENCE, Valkey, channel_layer
-from turbo.delivery.broadcast import broadcast, flush, shut_down
+from turbo.delivery import unnumbered
+from turbo.delivery.broadcast import broadcast, flush, pass_on, shut_down
 from turbo.delivery.envelope import Envelope, unpack
 from turbo.delivery.frame import Frame
 from turbo.delivery.hub import get_hub
 from turbo.delivery.names import EVERY, group_name, stream_id
+from turbo.delivery.protocol import message_frame
 from turbo.delivery.publisher import _addressed
 from turbo.replay import get_replay
 from turbo.replay.base import Append, Appended, RoutingLog
+from turbo.replay.redis import RedisReplay
 
 ROOMS = [f"tests:Room:{number}" for number in range(5)]
 SIDS = [stream_id(name) for name in ROOMS]
@@ -85,8 +88,10 @@ class Page:
 
     def __init__(self) -> None:
         self.told = asyncio.Semaphore(0)
+        self.frames: list[str] = []
 
     def deliver(self, frame: Frame) -> None:
+        self.frames.append(frame.text)
         self.told.release()
 
     def apply_revocation(self, revocation: str | None) -> None:
@@ -219,6 +224,99 @@ def test_a_log_that_does_not_know_processes_says_nothing_of_them() -> None:
 
     assert (how, group) == ("group_send", group_name("s"))
     assert unpack(message) == ([Envelope("s", "e", 1, ("a",))], False)
+
+
+# --- Unnumbered messages
+
+
+async def test_an_unnumbered_message_is_for_who_shows_the_stream(
+    page: Page, server: Valkey
+) -> None:
+    grow_old(server)
+    sent.clear()
+
+    for room in (ROOMS[4], ROOMS[0]):
+        await sync_to_async(pass_on)(room, "a")
+    await page.hears(1)
+
+    assert page.frames == [message_frame(SIDS[0], position="", data="a")]
+    [(how, to, message)] = sent
+    assert (how, to) == ("send", own_channel())
+    assert unpack(message) == ([Envelope(SIDS[0], "", 0, ("a",))], False)
+
+
+async def test_an_unnumbered_message_does_not_write_to_the_log(
+    page: Page, server: Valkey
+) -> None:
+    grow_old(server)
+    [before] = await log().tips(SIDS[:1])
+    with server.client() as client:
+        keys = {key: client.dump(key) for key in client.keys("turbo:*")}
+
+    await sync_to_async(pass_on)(ROOMS[0], "a")
+    await page.hears(1)
+
+    assert [before] == await log().tips(SIDS[:1])
+    with server.client() as client:
+        assert keys == {key: client.dump(key) for key in client.keys("turbo:*")}
+
+
+async def test_who_shows_a_stream_is_asked_once_a_second(
+    page: Page, server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grow_old(server)
+    asked, shown_by = [], log().shown_by
+
+    async def ask(streams: Sequence[str]) -> list[tuple[str, ...] | None]:
+        asked.append(list(streams))
+        return await shown_by(streams)
+
+    monkeypatch.setattr(log(), "shown_by", ask)
+    monkeypatch.setattr(unnumbered, "AGE", 3_600)
+
+    for _ in range(5):
+        await sync_to_async(pass_on)(ROOMS[0], "a")
+    await page.hears(5)
+    assert asked == [SIDS[:1]]
+
+    monkeypatch.setattr(unnumbered, "AGE", 0)
+    await sync_to_async(pass_on)(ROOMS[0], "a")
+    await page.hears(1)
+    assert asked == [SIDS[:1], SIDS[:1]]
+
+
+async def test_an_unnumbered_message_of_a_young_epoch_is_for_all(
+    page: Page, server: Valkey
+) -> None:
+    sent.clear()
+
+    await sync_to_async(pass_on)(ROOMS[0], "a")
+    await page.hears(1)
+
+    [(how, group, _)] = sent
+    assert (how, group) == ("group_send", group_name(EVERY))
+
+
+async def test_an_unnumbered_message_does_not_wait_for_an_outage(
+    page: Page, server: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    with override_settings(
+        TURBO={"REPLAY_BACKEND": f"{__name__}.Away", "TIP_INTERVAL": 3_600}
+    ):
+        await sync_to_async(pass_on)(ROOMS[0], "a")
+        assert await sync_to_async(flush)(PATIENCE)
+
+    assert "Broadcasts have to wait: ConnectionError: away" in caplog.messages
+
+
+class Away(RedisReplay):
+    """A log that does not answer."""
+
+    async def shown_by(self, streams: Sequence[str]) -> list[tuple[str, ...] | None]:
+        raise ConnectionError("away")
+
+
+# --- What may be lost
 
 
 async def test_who_has_left_is_sent_nothing(page: Page, server: Valkey) -> None:

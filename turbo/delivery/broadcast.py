@@ -26,6 +26,7 @@ from turbo.conf import get_settings
 from turbo.delivery.names import stream_id
 from turbo.delivery.publisher_thread import PublisherThread
 from turbo.delivery.recorders import record
+from turbo.delivery.unnumbered import Unnumbered
 from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.runtime import context
@@ -40,6 +41,7 @@ __all__ = [
     "get_publisher",
     "moment",
     "moment_if_waiting",
+    "pass_on",
     "send_stored",
     "shut_down",
 ]
@@ -133,6 +135,12 @@ def send_stored(name: str, message: Append, summary: str | None) -> None:
     """Send a message, or a gap, that another process has left behind."""
     if message.data is None or record(name, message.data):
         get_publisher().put(message, summary=summary)
+
+
+def pass_on(name: str, data: str) -> None:
+    """Send ``data`` to who shows the stream now, without a number or a transaction."""
+    if record(name, data):
+        get_publisher().pass_on(Unnumbered(stream_id(name), data))
 
 
 def _send(name: str, message: Append, summary: str | None, order: int) -> None:

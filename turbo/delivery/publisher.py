@@ -9,6 +9,8 @@ It takes the waiting messages from the queue, in order, and
 1. appends them to the replay log, which numbers them (one round trip per batch),
 2. sends to each process what is for it, in one message of the channel layer. If the log
    does not know which process shows which stream, each stream has a group instead.
+
+Unnumbered messages have a queue of their own and only the second step.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from turbo.delivery.envelope import Envelope, envelopes, pack
 from turbo.delivery.groups import reconnect
 from turbo.delivery.names import EVERY, group_name
 from turbo.delivery.throttle import Throttle
+from turbo.delivery.unnumbered import ShownBy, Unnumbered
 from turbo.replay import get_replay
 from turbo.replay.base import Append, Appended, RoutingLog
 from turbo.runtime import loops
@@ -85,6 +88,14 @@ class Publisher:
             drained=drained,
         )
         self._throttle = Throttle(self._queue.put)
+        self._unnumbered: Queue[Unnumbered] = Queue(
+            self._loop,
+            self._pass_on,
+            batch=BATCH,
+            on_full=self._drop_oldest_unnumbered,
+            drained=drained,
+        )
+        self._shown = ShownBy()
         #: Messages for other destinations than the channel layer.
         self.queues = Queues(self._loop, drained)
 
@@ -94,6 +105,10 @@ class Publisher:
             self._queue.put(message)
         else:
             self._throttle.put(self._loop, message, summary)
+
+    def pass_on(self, message: Unnumbered) -> None:
+        """Queue a message that is not stored; it is lost if it cannot be sent now."""
+        self._unnumbered.put(message)
 
     def moment(self) -> str:
         """
@@ -114,6 +129,7 @@ class Publisher:
     def waiting(self) -> int:
         """Return how many messages have not been sent yet."""
         own = self._queue.waiting() + len(self._unnoted)
+        own += self._unnumbered.waiting()
         return own + self._throttle.waiting() + self.queues.waiting()
 
     def progress(self) -> Progress:
@@ -127,6 +143,7 @@ class Publisher:
         yield self.queues.progress()
         yield self._throttle.progress()
         yield self._queue.progress()
+        yield self._unnumbered.progress()
 
     def release(self) -> None:
         """Send refreshes and gaps that are held back; any thread may call this."""
@@ -136,6 +153,10 @@ class Publisher:
         if (dropped := self._queue.drop_oldest(_gap)) is not None:
             metrics.count("dropped", sid=dropped.stream)
 
+    def _drop_oldest_unnumbered(self) -> None:
+        if self._unnumbered.drop_oldest() is not None:
+            metrics.count("dropped")
+
     def stop(self) -> None:
         """Let :meth:`run` end; any thread may call this. Waiting messages are lost."""
         self._loop.call_soon_threadsafe(self._stopping.set)
@@ -143,6 +164,7 @@ class Publisher:
     async def run(self) -> None:
         """Send what is put until :meth:`stop`, then close the connections."""
         self._tasks.run(self._queue.run())
+        self._tasks.run(self._unnumbered.run())
         self._tasks.run(self._keep_clock())
         await self._stopping.wait()
         await self._tasks.stop()
@@ -189,6 +211,17 @@ class Publisher:
             if place.overtaken:
                 # A newer state of another writer may have been sent before this one.
                 self._throttle.ask(_gap(item))
+
+    async def _pass_on(self, batch: list[Unnumbered]) -> None:
+        try:
+            shown = await self._shown.of([item.stream for item in batch])
+        except Exception as error:
+            self._outage.down(error)
+            return
+        appends = [Append(item.stream, item.data) for item in batch]
+        places = [Appended("", 0, shown_by=channels) for channels in shown]
+        for send, address, message in _addressed(appends, places):
+            await self._send(send, address, message)
 
     async def _forbid(
         self, keys: Sequence[str], seconds: int, is_noted: asyncio.Event

@@ -16,6 +16,7 @@ from typing import Any
 
 from turbo.conf import get_settings
 from turbo.delivery.publisher import Publisher
+from turbo.delivery.unnumbered import Unnumbered
 from turbo.replay.base import Append
 from turbo.runtime import endings
 
@@ -49,6 +50,11 @@ class PublisherThread(Publisher):
     def put(self, message: Append, *, summary: str | None = None) -> None:
         """Queue a message, without waiting unless the process has begun to end."""
         super().put(message, summary=summary)
+        self.flush_at_end()
+
+    def pass_on(self, message: Unnumbered) -> None:
+        """Queue a message that is not stored."""
+        super().pass_on(message)
         self.flush_at_end()
 
     def flush_at_end(self) -> None:

@@ -231,3 +231,7 @@ class RoutingLog(ReplayLog):
     @abstractmethod
     async def hide(self, stream: str, channel: str) -> None:
         """Note that the ``channel`` does not show the stream any more."""
+
+    async def shown_by(self, streams: Sequence[str]) -> list[tuple[str, ...] | None]:
+        """Return the channels that show each stream, or ``None`` if unknown."""
+        return [None] * len(streams)

@@ -37,12 +37,27 @@ from __future__ import annotations
 from turbo.runtime.redis import script
 from turbo.runtime.redis.script import Script
 
-__all__ = ["APPEND", "CLAIM", "FORBID", "FORBIDDEN", "HIDE", "READ", "SERVER", "TIP"]
+__all__ = [
+    "APPEND",
+    "CLAIM",
+    "FORBID",
+    "FORBIDDEN",
+    "HIDE",
+    "READ",
+    "SERVER",
+    "SHOWN",
+    "TIP",
+]
 
 #: The most producers of a stream that are remembered.
 PRODUCERS = 256
 
 _TIME = """
+-- A batch that was sent so shortly before an epoch is not a repetition yet.
+local JUST = 5000000
+local function exactly(number)
+    return string.format('%d', number)
+end
 local function microseconds()
     local clock = redis.call('TIME')
     return clock[1] * 1000000 + clock[2]
@@ -68,6 +83,27 @@ local function show(key, channel, seconds, now)
 end
 """
 
+# shown(a time, key, seconds) returns the places, in channels, of the processes that
+# show a stream. It returns 0 for so many seconds after the time: they may not have
+# noted it again since. It stands behind _TIME and `local now`.
+_SHOWN = """
+local channels, places = {}, {}
+local function shown(unknown, key, young)
+    if now - unknown < young * 1000000 + JUST then
+        return 0
+    end
+    local found = redis.call('ZRANGEBYSCORE', key, exactly(now), '+inf')
+    for number, channel in ipairs(found) do
+        if not places[channel] then
+            table.insert(channels, channel)
+            places[channel] = #channels
+        end
+        found[number] = places[channel]
+    end
+    return found
+end
+"""
+
 # open(meta, log, word's key or nil, an epoch if a new one begins, milliseconds to keep
 # meta, a producer or nil) returns what is known of a stream; save() notes it again.
 _OPEN = (
@@ -75,11 +111,6 @@ _OPEN = (
     + _TIME
     + """
 local run, now = server(), microseconds()
--- A batch that was sent so shortly before an epoch is not a repetition yet.
-local JUST = 5000000
-local function exactly(number)
-    return string.format('%d', number)
-end
 local function open(meta, log, word_key, new, keep, producer)
     local held = redis.call(
         'HMGET', meta, 'e', 'n', 't', 'c', 'r', 'f', producer or '')
@@ -133,6 +164,7 @@ end
 # overtaken. An empty list may come as {}.
 APPEND = Script(
     _OPEN
+    + _SHOWN
     + f"""
 local keep, age, length, producer = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local batch, sent, young = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[9]
@@ -262,23 +294,6 @@ local function append(stream, messages)
     return answer(stream, count, first, outcome, overtaken)
 end
 
-local channels, places = {{}}, {{}}
-local function shown(stream, key)
-    -- It may have been lost with the epoch before.
-    if now - stream.unknown < young * 1000000 + JUST then
-        return 0
-    end
-    local found = redis.call('ZRANGEBYSCORE', key, exactly(now), '+inf')
-    for number, channel in ipairs(found) do
-        if not places[channel] then
-            table.insert(channels, channel)
-            places[channel] = #channels
-        end
-        found[number] = places[channel]
-    end
-    return found
-end
-
 local replies, routes = {{}}, {{}}
 for place, messages in ipairs(shares) do
     local key, new = 3 * place, ARGV[1] .. 'z' .. place
@@ -287,7 +302,7 @@ for place, messages in ipairs(shares) do
     if reply.err then
         return reply
     end
-    replies[place], routes[place] = reply, shown(stream, KEYS[key])
+    replies[place], routes[place] = reply, shown(stream.unknown, KEYS[key], young)
 end
 return cjson.encode({{channels, routes, replies}})
 """
@@ -352,6 +367,28 @@ for place = 1, #KEYS, 2 do
     table.insert(tips, redis.call('HMGET', meta, 'e', 'n', 'r', 'o'))
 end
 return cjson.encode(tips)
+"""
+)
+
+# KEYS: meta and shown of each stream. ARGV: for how many seconds an epoch does not know
+# which processes show its streams. Returns, as JSON, the processes, and for each stream
+# those that show it, by their places, or 0 if this is not known.
+SHOWN = Script(
+    script.SERVER
+    + _TIME
+    + "local run, now = server(), microseconds()"
+    + _SHOWN
+    + """
+local routes = {}
+for place = 1, #KEYS, 2 do
+    local held = redis.call('HMGET', KEYS[place], 'f', 'r')
+    local unknown = tonumber(held[1]) or 0  -- nobody has opened it: nobody shows it
+    if held[1] and held[2] ~= run then
+        unknown = now
+    end
+    table.insert(routes, shown(unknown, KEYS[place + 1], ARGV[1]))
+end
+return cjson.encode({channels, routes})
 """
 )
 

@@ -179,6 +179,19 @@ class RedisReplay(RoutingLog):
         call = ScriptCall(self._hosts.index(stream), lua.HIDE, keys, (channel,))
         await self._hosts.ask([call])
 
+    async def shown_by(self, streams: Sequence[str]) -> list[tuple[str, ...] | None]:
+        """Return the channels that show each stream, or ``None`` if unknown."""
+        parts = list(_parts(dict.fromkeys(streams), self._hosts.index))
+        calls = [
+            ScriptCall(host, lua.SHOWN, self._all_keys(some, 0, 2), (self._young,))
+            for host, some in parts
+        ]
+        found: dict[str, tuple[str, ...] | None] = {}
+        for (_, some), reply in zip(parts, await self._hosts.ask(calls), strict=True):
+            channels, routes = json.loads(reply)
+            found.update(zip(some, _shown_by(channels, routes), strict=True))
+        return [found[stream] for stream in streams]
+
     async def sync_clock(self) -> None:
         """Ask every host for its time and identity, in one round trip."""
         await self._hosts.sync()

@@ -108,7 +108,7 @@ class Queue(Generic[T]):
         """
         self._first[item] = None
 
-    def drop_oldest(self, replace: Callable[[T], T]) -> T | None:
+    def drop_oldest(self, replace: Callable[[T], T] | None = None) -> T | None:
         """
         Remove the item that waited longest, and put ``replace(item)`` first instead.
 
@@ -120,7 +120,8 @@ class Queue(Generic[T]):
             except IndexError:  # the task has taken it
                 return None
             self._gone += 1
-            self.put_first(replace(item))
+            if replace is not None:
+                self.put_first(replace(item))
         return item
 
     def clear(self) -> int:
