@@ -32,9 +32,9 @@ describe("the console", () => {
     foreign: "the page is for another user: log in, or look for a cache",
     forged: "signed with another SECRET_KEY: reload the page",
     gone: "the object was deleted",
-    limit: "the page has too many streams (MAX_STREAMS)",
-    revoked: "the user logged out or lost access: log in, or reload the page",
-    unknown: "no such stream: reload the page",
+    limit: "more streams than MAX_STREAMS",
+    revoked: "logged out, or access lost: log in, or reload the page",
+    unknown: "no such stream",
     "of-a-later-version": "reload the page",
   };
 

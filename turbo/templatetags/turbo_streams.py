@@ -359,6 +359,13 @@ def turbo_static(name: str) -> str:
     return static(client_file(name))
 
 
+def _module(context: Context, name: str) -> SafeString:
+    """Return the tag that loads a module of the client; a page loads it only once."""
+    nonce = context.get("csp_nonce")
+    attributes = {"type": "module", "src": turbo_static(name), "nonce": nonce}
+    return html.tag("script", attributes)
+
+
 _examine("turbo_subscribe", takes_none=False)
 for _tag in ("dom_id", "turbo_component", "turbo_frame", "turbo_stream"):
     _examine(_tag)

@@ -31,9 +31,9 @@ const DENIALS = {
   foreign: "the page is for another user: log in, or look for a cache",
   forged: "signed with another SECRET_KEY: reload the page",
   gone: "the object was deleted",
-  limit: "the page has too many streams (MAX_STREAMS)",
-  revoked: "the user logged out or lost access: log in, or reload the page",
-  unknown: "no such stream: reload the page",
+  limit: "more streams than MAX_STREAMS",
+  revoked: "logged out, or access lost: log in, or reload the page",
+  unknown: "no such stream",
 };
 
 /**
@@ -197,6 +197,7 @@ class Subscription {
 
 // The subscriptions on the page's socket. It applies their messages in order.
 export class Connection {
+  id = Math.random().toString(36).slice(2); // it names the page until it is loaded anew
   #options;
   #socket;
   /** @type {Render | null} */
@@ -217,12 +218,7 @@ export class Connection {
 
   /** @param {ConnectionOptions & Environment & Timing} options */
   constructor(options) {
-    const defaults = {
-      isVisiting: () => false,
-      isStale: () => false,
-      fire: () => true,
-    };
-    this.#options = { ...DEFAULTS, ...defaults, ...options };
+    this.#options = { ...DEFAULTS, ...options };
     this.#socket = new ReconnectingSocket({
       ...options,
       isWanted: () => this.#isWaiting,
@@ -288,6 +284,21 @@ export class Connection {
     }
     this.#socket.reconnect();
     this.#socket.connect();
+  }
+
+  /**
+   * Return the id of the stream of a signed name while the server sends its messages.
+   *
+   * @param {string} name
+   */
+  streamOf(name) {
+    const { live, stream } = this.#subscriptions.get(name) ?? {};
+    return live ? stream : null;
+  }
+
+  /** @param {object} frame */
+  send(frame) {
+    this.#socket.send(frame);
   }
 
   // The user may have logged in again in another tab.

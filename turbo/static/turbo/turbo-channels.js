@@ -18,7 +18,12 @@ export { Connection, Source };
  * @import { Detail, Kind, Notify, State } from "./connection.js"
  * @import { Turbo } from "./rendering.js"
  *
- * @typedef {{ readonly id: string, readonly state: State, reconnect: () => void }} Handle
+ * @typedef {object} Handle
+ * @property {string} id
+ * @property {State} state
+ * @property {() => void} reconnect
+ * @property {(name: string) => string | null | undefined} streamOf
+ * @property {(frame: object) => void} send
  */
 
 // A page may load this module from two addresses, and Node has no elements.
@@ -48,14 +53,8 @@ const global = /** @type {{ TurboChannels?: Handle } & typeof globalThis} */ (
 
 // The handle on the connection, also in the module's exports. If the page has loaded
 // this module from another address before, it is that one's, which has the connection.
-export const TurboChannels = global.TurboChannels ?? {
-  // It names this page until it is loaded anew.
-  id: Math.random().toString(36).slice(2),
-  get state() {
-    return connection.state;
-  },
-  reconnect: () => connection.reconnect(),
-};
+/** @type {Handle} */
+export const TurboChannels = global.TurboChannels ?? connection;
 
 // Turbo is undefined until it is loaded.
 function turboOfPage() {
