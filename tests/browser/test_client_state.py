@@ -426,7 +426,9 @@ async def test_module_exports_the_handle_of_the_page(site: Site, page: Page) -> 
     assert await page.evaluate("Object.keys(TurboChannels).sort()") == [
         "id",
         "reconnect",
+        "send",
         "state",
+        "streamOf",
     ]
 
 

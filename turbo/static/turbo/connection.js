@@ -197,7 +197,6 @@ class Subscription {
 
 // The subscriptions on the page's socket. It applies their messages in order.
 export class Connection {
-  id = Math.random().toString(36).slice(2); // it names the page until it is loaded anew
   #options;
   #socket;
   /** @type {Render | null} */

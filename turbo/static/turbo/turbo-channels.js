@@ -54,7 +54,16 @@ const global = /** @type {{ TurboChannels?: Handle } & typeof globalThis} */ (
 // The handle on the connection, also in the module's exports. If the page has loaded
 // this module from another address before, it is that one's, which has the connection.
 /** @type {Handle} */
-export const TurboChannels = global.TurboChannels ?? connection;
+export const TurboChannels = global.TurboChannels ?? {
+  // It names this page until it is loaded anew.
+  id: Math.random().toString(36).slice(2),
+  get state() {
+    return connection.state;
+  },
+  reconnect: () => connection.reconnect(),
+  streamOf: (name) => connection.streamOf(name),
+  send: (frame) => connection.send(frame),
+};
 
 // Turbo is undefined until it is loaded.
 function turboOfPage() {
