@@ -23,6 +23,18 @@ class NewMessageForm(MessageForm):
     key = forms.UUIDField(required=False, widget=forms.HiddenInput)
 
 
+class ImportForm(forms.Form):
+    lines = forms.CharField(
+        label="messages, one on each line",
+        max_length=100_000,
+        widget=forms.Textarea(attrs={"rows": 8}),
+    )
+
+    def clean_lines(self):
+        lines = self.cleaned_data["lines"].splitlines()
+        return [line.strip()[:2000] for line in lines if line.strip()]
+
+
 class AnnouncementForm(forms.ModelForm):
     class Meta:
         model = Announcement

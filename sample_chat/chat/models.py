@@ -11,7 +11,9 @@ class RoomQuerySet(models.QuerySet):
     def with_summary(self):
         """Add what the room list shows: the number of messages and the last one."""
         first_name = NullIf("author__first_name", models.Value(""))
-        latest = Message.objects.filter(room=models.OuterRef("pk")).order_by("-pk")
+        latest = Message.objects.filter(
+            room=models.OuterRef("pk"), hidden=False, writing=False
+        ).order_by("-pk")
         latest = latest.annotate(name=Coalesce(first_name, "author__username"))
         return self.annotate(
             message_count=models.Count("messages"),
@@ -62,6 +64,8 @@ class Message(models.Model):
     text = models.TextField("message", max_length=2000)
     created = models.DateTimeField(default=timezone.now, editable=False)
     edited = models.BooleanField(default=False, editable=False)
+    hidden = models.BooleanField(default=False, editable=False)  # by a moderator
+    writing = models.BooleanField(default=False, editable=False)  # an answer grows
     key = models.UUIDField(null=True, editable=False)  # from the page that sent it
 
     objects = MessageQuerySet.as_manager()
@@ -77,6 +81,11 @@ class Message(models.Model):
 
     def get_absolute_url(self):
         return reverse("message", args=[self.pk])
+
+    @property
+    def answer_id(self):
+        """The id of the text that grows in the message while it is written."""
+        return f"answer-{self.pk}"
 
 
 class Announcement(models.Model):

@@ -19,9 +19,21 @@ class RoomList(turbo.Stream):
 class RoomStream(turbo.ModelStream):
     class Meta:
         model = Room
+        audiences = ("member", "moderator")
+        presence = True
+        whispers = ("typing",)
 
     def user_passes_test(self, user):
         return self.instance.is_open_to(user)
+
+    def get_audience(self, user):
+        return "moderator" if user.is_staff else "member"
+
+    def on_join(self, user):
+        self.append("chat/person.html", {"person": user}, id="people")
+
+    def on_leave(self, user):
+        self.remove(id=f"person-{user.pk}")
 
     def on_save(self, room, created, *args, **kwargs):
         if created:

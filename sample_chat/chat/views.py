@@ -7,7 +7,15 @@ from django.views.decorators.http import require_POST
 import turbo
 from turbo.http import respond, turbo_form
 
-from .forms import AnnouncementForm, MemberForm, MessageForm, NewMessageForm, RoomForm
+from . import bot, imports
+from .forms import (
+    AnnouncementForm,
+    ImportForm,
+    MemberForm,
+    MessageForm,
+    NewMessageForm,
+    RoomForm,
+)
 from .models import Message, Room
 
 PAGE = 50
@@ -33,7 +41,7 @@ def room(request, pk):
     room = get_object_or_404(Room, pk=pk)
     context = {"room": room, "form": MessageForm()}
     if room.is_open_to(request.user):
-        context |= {"is_open": True, **page_of_messages(room)}
+        context |= {"is_open": True, **page_of_messages(request, room)}
     return render(request, "chat/room.html", context)
 
 
@@ -42,17 +50,20 @@ def older_messages(request, pk, before):
     room = get_object_or_404(Room, pk=pk)
     if not room.is_open_to(request.user):
         raise PermissionDenied
-    context = {"room": room, "before": before, **page_of_messages(room, before)}
+    messages = page_of_messages(request, room, before)
+    context = {"room": room, "before": before, **messages}
     return render(request, "chat/older_messages.html", context)
 
 
-def page_of_messages(room, before=None):
+def page_of_messages(request, room, before=None):
     """Return the last messages of a room, or the last ones before one of them."""
+    audience = room.stream.get_audience(request.user)
     messages = room.messages.select_related("author").order_by("-pk")
     if before:
         messages = messages.filter(pk__lt=before)
     messages = list(messages[:PAGE])[::-1]
-    return {"messages": messages, "has_older": len(messages) == PAGE}
+    has_older = len(messages) == PAGE
+    return {"audience": audience, "messages": messages, "has_older": has_older}
 
 
 @require_POST
@@ -62,7 +73,11 @@ def new_message(request, pk):
         raise PermissionDenied
     form = NewMessageForm(request.POST)
     if form.is_valid():  # MessageStream shows the message to everybody in the room
-        Message.objects.send(request.user, room, **form.cleaned_data)
+        message, created = Message.objects.send(
+            request.user, room, **form.cleaned_data
+        )
+        if created and bot.is_asked(message):
+            bot.answer(message)
     errors = turbo.render_frame(request, "chat/message_errors.html", {"form": form})
     return respond(
         request,
@@ -79,7 +94,9 @@ def message(request, pk):
         raise PermissionDenied
     if not request.turbo.frame:
         return redirect(f"{message.room.get_absolute_url()}#message-{message.pk}")
-    return render(request, "chat/message.html", {"message": message})
+    audience = message.room.stream.get_audience(request.user)
+    context = {"message": message, "audience": audience}
+    return render(request, "chat/message.html", context)
 
 
 @turbo_form
@@ -101,6 +118,48 @@ def delete_message(request, pk):
     message.delete()
     gone = turbo.remove_frame(id=f"message-{pk}")
     return respond(request, [gone], otherwise=redirect(message.room))
+
+
+@require_POST
+def moderate(request, pk):
+    """Hide a message from the members of its room, or show it again."""
+    message = get_object_or_404(Message, pk=pk)
+    if not (request.user.is_staff and message.room.is_open_to(request.user)):
+        raise PermissionDenied
+    message.hidden = not message.hidden
+    message.save(update_fields=["hidden"])
+    return redirect(message)
+
+
+@require_POST
+def stop_answer(request, pk):
+    """Ask the bot to stop; it saves what it has written."""
+    message = get_object_or_404(Message, pk=pk)
+    if not message.room.is_open_to(request.user):
+        raise PermissionDenied
+    Message.objects.filter(pk=pk).update(writing=False)
+    return redirect(message)
+
+
+@turbo_form
+def import_messages(request, pk):
+    """Import lines as messages of the user; only for the staff."""
+    room = get_object_or_404(Room, pk=pk)
+    if not (request.user.is_staff and room.is_open_to(request.user)):
+        raise PermissionDenied
+    form = ImportForm(request.POST or None)
+    if form.is_valid():
+        id = imports.start(room, request.user, form.cleaned_data["lines"])
+        return redirect("importing", pk=pk, id=id)
+    return render(request, "chat/import.html", {"room": room, "form": form})
+
+
+def importing(request, pk, id):
+    """Show how far an import has come."""
+    room = get_object_or_404(Room, pk=pk)
+    if not room.is_open_to(request.user):
+        raise PermissionDenied
+    return render(request, "chat/importing.html", {"room": room, "id": id})
 
 
 @turbo_form

@@ -14,3 +14,9 @@ class MessageSerializer(serializers.ModelSerializer):
     class Meta:
         model = Message
         fields = ["id", "room", "author", "text"]
+
+    def to_representation(self, message):
+        data = super().to_representation(message)
+        if message.hidden:
+            data["text"] = "Hidden by a moderator"
+        return data

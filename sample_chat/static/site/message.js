@@ -1,7 +1,8 @@
 // <chat-message author="3" key="…">: marks the messages of the user of the page, and
 // takes their pending twins out of the unsent ones.
 //
-// A broadcast is rendered once for all users, so only the page knows its user.
+// A broadcast is rendered once for all users of an audience, so only the page knows its
+// user.
 
 import { settle } from "./unsent.js";
 

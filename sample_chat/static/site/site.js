@@ -9,3 +9,4 @@ import "./focus.js";
 import "./log.js";
 import "./message.js";
 import "./time.js";
+import "./typing.js";
