@@ -154,8 +154,10 @@ def parts_of(signed: str) -> Any:
     return json.loads(urlsafe_b64decode(signed.partition(":")[0] + "=="))
 
 
-async def test_a_page_of_another_site_is_refused(site: LiveSite) -> None:
-    """Nginx passes the host, so the live server knows which site it is."""
+async def test_every_socket_of_the_site_is_there_and_for_its_own_pages(
+    site: LiveSite,
+) -> None:
+    """The live server knows which site it is by the host that nginx passes."""
     site.manage("migrate", "-v", "0")
     site.start_live("1")
     site.start_nginx()
@@ -164,10 +166,14 @@ async def test_a_page_of_another_site_is_refused(site: LiveSite) -> None:
     async with connect(url, port=site.port, **options) as page:
         await page.send('{"type":"ping"}')
         answer = await page.recv()
+    async with connect(f"{url}pocket/", port=site.port, **options) as observer:
+        await observer.send("{}")
+        error = json.loads(await observer.recv())
     with pytest.raises(websockets.InvalidStatus) as refused:
         await connect(url, port=site.port, **options | {"origin": "https://evil.test"})
 
     assert answer == '{"type":"pong"}'
+    assert error["stream"] is None  # a multiplexer answers
     assert refused.value.response.status_code == 403
 
 
