@@ -176,7 +176,7 @@ class _Controlled:
         self.turbo.lose()
 
     def serverClose(self, code: int | None = None) -> None:
-        """Close with a code of this package; Autobahn itself refuses 1009 and 1012."""
+        """Close with a code of this package; Autobahn itself refuses 1012."""
         if code in CODES:
             self.sendCloseFrame(code)
         else:
