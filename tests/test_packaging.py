@@ -123,7 +123,12 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
     assert metadata["Name"] == "django-turbo-streams"
     assert metadata["Version"] == turbo.__version__
     assert metadata["Requires-Python"] == ">=3.11"
-    assert metadata.get_all("Provides-Extra") == ["postgres", "rest", "uvicorn"]
+    assert metadata.get_all("Provides-Extra") == [
+        "jinja2",
+        "postgres",
+        "rest",
+        "uvicorn",
+    ]
     assert {
         str(Requirement(text))
         for text in metadata.get_all("Requires-Dist", [])

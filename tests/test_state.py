@@ -122,6 +122,7 @@ KEPT: dict[str, str] = {
     "connections.revocation:parse": "a revocation, for all connections",
     "delivery.names:stream_id": "digests of names",
     "observers.consumers:_takes_extra": "signatures of reply()",
+    "jinja2.extension:_own_engine": "an engine for projects without Django's",
     "observers.events.row_subscription:_handled": "the event that is handled",
     "observers.wire.requests:_parameters": "signatures of actions",
     "streams.emitter:_refresh": "the element of a refresh",

@@ -198,6 +198,7 @@ def test_the_top_level_is_what_its_page_lists() -> None:
         ("turbo.database", "outbox"),
         ("turbo.http", "http"),
         ("turbo.http.native", "http"),
+        ("turbo.jinja2", "tags"),
         ("turbo.observers", "observers"),
         ("turbo.pubsub", "pubsub"),
         ("turbo.shortcuts", "shortcuts"),

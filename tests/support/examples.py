@@ -28,7 +28,15 @@ from typing import Any
 
 from tests.support.documents import ROOT, Block, blocks
 
-LANGUAGES = ("python", "html", "html+django", "doctest")
+LANGUAGES = ("python", "html", "html+django", "html+jinja", "doctest")
+
+
+#: The engine of the guide on Jinja2.
+JINJA2 = {
+    "BACKEND": "django.template.backends.jinja2.Jinja2",
+    "APP_DIRS": True,
+    "OPTIONS": {"extensions": ["turbo.jinja2.TurboExtension"]},
+}
 
 
 def main() -> None:
@@ -50,6 +58,7 @@ def set_up() -> None:
     from django.test.utils import setup_test_environment
 
     settings.INSTALLED_APPS.append("turbo.database")
+    settings.TEMPLATES.append(JINJA2)
     django.setup()
     setup_test_environment()
     call_command("migrate", verbosity=0)
@@ -135,6 +144,11 @@ class Page:
                     TEMPLATES[name] = block.code
                 if not block.not_run and self._is_rendered(block):
                     self._rendered = self._render(template)
+            case "html+jinja", _:
+                jinja = compiled(block.code, "jinja2")
+                if self._is_rendered(block):
+                    names = dict(self._names)
+                    self._rendered = str(jinja.render(names, names["request"]))
             case "html", "sent":
                 sent, self._sent = self._sent, []
                 compare("\n".join(sent), block.code)
@@ -221,6 +235,7 @@ def namespace() -> dict[str, Any]:
         "client": client,
         "form": MessageForm(),
         "message": message,
+        "messages": [message],
         "request": request,
         "room": room,
         "user": user,
@@ -252,11 +267,12 @@ def run_tests(names: dict[str, Any]) -> None:
         raise AssertionError(f"{test}: {text}")
 
 
-def compiled(code: str) -> Any:
+def compiled(code: str, engine: str = "django") -> Any:
     """Return the template of a block."""
     from django.template import engines
 
-    return engines["django"].engine.from_string(code)
+    found = engines[engine]
+    return getattr(found, "engine", found).from_string(code)
 
 
 def squeezed(html: str) -> str:

@@ -10,7 +10,6 @@ from asgiref.sync import iscoroutinefunction
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import FieldDoesNotExist
 from django.template import TemplateDoesNotExist, TemplateSyntaxError
-from django.template.loader import get_template
 
 from turbo.checks.declarations import load_urls
 from turbo.checks.hooks import Replaced, check_hooks
@@ -20,6 +19,7 @@ from turbo.streams.conventions import INSERTS, parent_field, parent_stream_class
 from turbo.streams.model_streams import ModelStream, StreamDescriptor
 from turbo.streams.options import Options
 from turbo.streams.registry import stream_classes
+from turbo.streams.rendering import load
 from turbo.streams.stream import Stream
 
 __all__ = ["check_permissions", "check_streams"]
@@ -163,7 +163,7 @@ def _check_template(cls: type[ModelStream]) -> Iterator[CheckMessage]:
         return  # each child of the model has its own template
     name = str(cls.from_instance(cls.options.model()).get_broadcast_template())
     try:
-        get_template(name)
+        load(name)
     except (TemplateDoesNotExist, TemplateSyntaxError) as error:
         problem = f"{type(error).__name__}: {error}"
         yield Error(
