@@ -55,6 +55,8 @@ KEPT: dict[str, str] = {
     "runtime.forks:_fence": "the threads that a fork waits for",
     "runtime.loops:_expected": "whether a server is likely to run",
     "runtime.loops:_loop": "the loop that serves",
+    "runtime.tracing:tracer": "what follows messages, if telemetry is on",
+    "telemetry.latency:latency": "the histogram of the process",
     "runtime.threads:_pool": "the threads for code of the application",
     # What an event loop has one of; it goes with its loop.
     "bindings.clients.catch_up:_shared": "work that clients of a loop share",

@@ -22,6 +22,8 @@ from django.utils import timezone, translation
 from django.utils.html import conditional_escape
 from django.utils.safestring import SafeString
 
+from turbo.runtime import tracing
+
 __all__ = ["BackendTemplate", "Template", "render", "render_text"]
 
 
@@ -49,7 +51,11 @@ def render(
     """Return ``template`` rendered with the variables of ``context``."""
     values = _values(context)
     with _locale(request):
-        return SafeString(_render(template, values, request))
+        if tracing.tracer is None:
+            return SafeString(_render(template, values, request))
+        attributes = {"turbo.template": _label(template)}
+        with tracing.tracer.span("turbo.render", attributes):
+            return SafeString(_render(template, values, request))
 
 
 def render_text(text: Any, *, request: HttpRequest | None = None) -> SafeString:
@@ -78,6 +84,13 @@ def _render(
         return str(template.render(bound))
     html: str = _load(template).render(values, request)
     return html
+
+
+def _label(template: Template) -> str:
+    """Return the name of a template, for a trace."""
+    if isinstance(template, str | list | tuple):
+        return str(template)
+    return str(getattr(template, "name", None) or type(template).__name__)
 
 
 def _load(template: str | list[str] | tuple[str, ...] | BackendTemplate) -> Any:
