@@ -42,6 +42,8 @@ KEPT: dict[str, str] = {
     "delivery.broadcast:_lock": "owns the making of the publisher",
     "delivery.broadcast:_calls": "the order in which a thread called",
     "inspector.history:history": "what the inspector shows of this process",
+    "inspector.process_report:_begun": "since when the process counts",
+    "inspector.process_report:_word": "what tells processes from each other",
     "metrics:_gauges": "who can be asked for a number",
     "metrics:_lock": "owns the counters",
     "metrics:_values": "the counters of the process",
