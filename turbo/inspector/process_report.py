@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from turbo.delivery.hub import subscriber_of, subscribers
 from turbo.delivery.names import CONTROL, stream_id
+from turbo.delivery.unreadable import json_object
 from turbo.inspector.history import Incident, InspectorHistory
 from turbo.metrics import GAUGES, NAMES, counters
 from turbo.replay import get_replay
@@ -71,8 +72,8 @@ class ProcessReport:
     def read(cls, text: str | None) -> ProcessReport | None:
         """Return what :meth:`write` has written, or ``None`` for anything else."""
         try:
-            return cls._made(json.loads(text or ""))
-        except (ValueError, TypeError, KeyError):  # of another version
+            return cls._made(json_object(text))
+        except (AttributeError, KeyError, TypeError, ValueError):  # of another version
             return None
 
     @classmethod
