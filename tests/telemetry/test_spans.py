@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -173,6 +175,33 @@ def test_a_hook_that_fails_is_seen(exporter: Any) -> None:
     span: ReadableSpan = exporter.get_finished_spans()[0]
     assert span.status.is_ok is False
     assert [event.name for event in span.events] == ["exception"]
+
+
+class Failing:
+    """A span that fails at its end, as a processor of an application may."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *args: Any) -> None:
+        raise RuntimeError("nowhere to send it")
+
+
+@pytest.mark.parametrize("error", [None, ValueError("of the template")])
+def test_what_is_followed_goes_on_if_its_span_fails(
+    error: Exception | None, exporter: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracer = SpanTracer()
+    tracer._tracer = SimpleNamespace(  # type: ignore[assignment]
+        start_as_current_span=lambda *args, **kwargs: Failing()
+    )
+
+    expected = pytest.raises(ValueError, match="of the") if error else nullcontext()
+    with expected, tracer.span("turbo.render", {}):
+        if error is not None:
+            raise error
+
+    assert "A message could not be traced." in caplog.text
 
 
 class Broken:

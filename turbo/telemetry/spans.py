@@ -86,9 +86,14 @@ class SpanTracer:
     @contextmanager
     def span(self, name: str, attributes: Mapping[str, str]) -> Iterator[None]:
         """Follow what is done inside the block."""
-        with ExitStack() as stack:
-            self._enter(stack, name, attributes)
+        stack = ExitStack()
+        self._enter(stack, name, attributes)
+        try:
             yield
+        except BaseException as error:
+            self._leave(stack, error)
+            raise
+        self._leave(stack, None)
 
     @_guarded(None)
     def _enter(
@@ -97,6 +102,13 @@ class SpanTracer:
         stack.enter_context(
             self._tracer.start_as_current_span(name, attributes=attributes)
         )
+
+    @_guarded(None)
+    def _leave(self, stack: ExitStack, error: BaseException | None) -> None:
+        if error is None:
+            stack.close()
+        else:
+            stack.__exit__(type(error), error, error.__traceback__)
 
     def now(self) -> int:
         """Return the time in nanoseconds."""
