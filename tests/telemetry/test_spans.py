@@ -272,3 +272,22 @@ def test_a_header_that_is_none_begins_a_trace(exporter: Any) -> None:
 
     fanout.sent("sid", 1, 1, subscribers=2, is_held=False)
     assert one(of(exporter), "turbo.receive")["parent"] is None
+
+
+def test_a_clock_that_is_behind_counts_as_no_time(exporter: Any) -> None:
+    latency.clear()
+    message = pack([Envelope("sid", "k", 1, ("x",))])
+    later = time.time_ns() // 1_000 + 60_000_000
+    fanout = SpanTracer().received({**message, "t": [["sid", 1, "", later]]})
+    assert fanout is not None
+
+    fanout.sent("sid", 1, 1, subscribers=2, is_held=False)
+
+    assert (latency.read().total, latency.read().seconds) == (1, 0.0)
+
+
+def test_what_processes_tell_each_other_is_not_traced(exporter: Any) -> None:
+    turbo.revoke(stream=Announcements())
+    assert flush(PATIENCE)
+
+    assert of(exporter) == []

@@ -23,7 +23,7 @@ from channels.layers import get_channel_layer
 from turbo import metrics
 from turbo.changes.transaction import Outcome, open_transactions, wait
 from turbo.conf import get_settings
-from turbo.delivery.names import stream_id
+from turbo.delivery.names import CONTROL, stream_id
 from turbo.delivery.publisher_thread import PublisherThread
 from turbo.delivery.recorders import record
 from turbo.delivery.unnumbered import Unnumbered
@@ -78,7 +78,7 @@ def broadcast(
     transactions = open_transactions()
     since = (rendered or moment_if_waiting()) if transactions and targets else ""
     message = _message(name, data, targets, since)
-    if tracing.tracer is not None:
+    if tracing.tracer is not None and name != CONTROL:
         message = message._replace(trace=tracing.tracer.broadcast(name))
     if transactions:
         sent = _calls.keep_sent()

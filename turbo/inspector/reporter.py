@@ -45,7 +45,9 @@ class Reporter:
         self, loop: asyncio.AbstractEventLoop, drained: Callable[[], None]
     ) -> None:
         self._loop = loop
+        # Both belong to the loop.
         self._looked = asyncio.Event()
+        self._is_watched = False
 
     def waiting(self) -> int:
         """Return zero: nobody waits for a report."""
@@ -59,10 +61,10 @@ class Reporter:
         """Read the note until cancelled."""
         try:
             while True:
-                is_watched = await self._report_if_watched()
+                self._is_watched = await self._report_if_watched()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(
-                        REPORT_INTERVAL if is_watched else INTERVAL
+                        REPORT_INTERVAL if self._is_watched else INTERVAL
                     ):
                         await self._looked.wait()
                 self._looked.clear()
@@ -97,7 +99,7 @@ class Reporter:
 
     async def _look(self) -> list[ProcessReport]:
         await get_replay().forbid([NOTE], seconds=NOTED)
-        if not history.is_open:
+        if not self._is_watched:
             self._looked.set()
         oldest = log_time() - AGE * 1_000_000
         last: dict[str, ProcessReport] = {}
