@@ -21,7 +21,7 @@ from tests.support.servers import PATIENCE, Project
 from tests.testapp.models import Room
 from turbo import metrics
 from turbo.database.models import OutboxEntry
-from turbo.delivery.broadcast import shut_down
+from turbo.delivery.broadcast import flush, get_publisher, shut_down
 from turbo.delivery.names import sign
 from turbo.inspector import overview, process_report, reporter
 from turbo.inspector.history import Incident, InspectorHistory, history
@@ -310,6 +310,47 @@ def test_the_outbox_is_counted(staff: Client, production: Any) -> None:
 
     assert {"alias": "default", "waiting": "1", "set_aside": "2"} in found["outbox"]
     assert "Outbox" in found["columns"]
+
+
+def test_a_database_without_an_outbox_is_left_out(
+    make_project: Callable[..., Project],
+) -> None:
+    project = make_project(TURBO={"OUTBOX": True})
+    empty = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+    project.settings["DATABASES"]["empty"] = empty
+
+    found = project.shell(
+        "from turbo.inspector.overview import overview; "
+        "print(*(row['alias'] for row in overview()['outbox']))"
+    )
+
+    assert found == "default other"
+
+
+@pytest.mark.parametrize(
+    ("argv", "program"),
+    [
+        (["/srv/bin/gunicorn", "--token=secret"], "gunicorn"),
+        (["/lib/daphne/__main__.py", "-p", "8001"], "daphne"),
+        (["./manage.py", "turbo_relay", "--secret"], "manage.py turbo_relay"),
+        (["manage.py", "--secret"], "manage.py"),
+        (["x" * 5_000], "x" * process_report.LONGEST),
+        ([], ""),
+    ],
+)
+def test_a_program_is_named_without_its_arguments(
+    argv: list[str], program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", argv)
+
+    assert own_report(history).program == program
+
+
+def test_nobody_waits_for_reports(staff: Client, production: Any) -> None:
+    staff.get(PAGE)
+
+    assert flush(PATIENCE)
+    assert get_publisher().progress().is_done()
 
 
 async def _logged_in(http: httpx.AsyncClient, url: str) -> None:

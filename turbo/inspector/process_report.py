@@ -120,12 +120,13 @@ def own_report(history: InspectorHistory) -> ProcessReport:
 
 def _program() -> str:
     """Return the name of the program; its other arguments may be secret."""
-    path, *arguments = sys.argv or [""]
+    path, command = [*sys.argv, "", ""][:2]
     name = Path(path).name
     if name == "__main__.py":  # python -m daphne
         name = Path(path).parent.name
-    command = arguments[0] if name == "manage.py" and arguments else ""
-    return f"{name} {command}".strip()[:LONGEST] if command.isidentifier() else name
+    elif name == "manage.py" and command.isidentifier():
+        name = f"{name} {command}"
+    return name[:LONGEST]
 
 
 def _top_streams(history: InspectorHistory) -> list[StreamCount]:
