@@ -98,6 +98,7 @@ def test_wheel_contains_every_file_of_the_package(wheel: zipfile.ZipFile) -> Non
         "turbo/static/turbo/turbo-channels.min.js.map",
         "turbo/templates/turbo/head.html",
         "turbo/inspector/static/turbo/inspector/inspector.css",
+        "turbo/inspector/static/turbo/inspector/inspector.js",
         "turbo/inspector/templates/turbo/inspector/page.html",
     ],
 )
@@ -127,6 +128,7 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
         "jinja2",
         "postgres",
         "rest",
+        "telemetry",
         "uvicorn",
     ]
     assert {

@@ -42,6 +42,8 @@ KEPT: dict[str, str] = {
     "delivery.broadcast:_lock": "owns the making of the publisher",
     "delivery.broadcast:_calls": "the order in which a thread called",
     "inspector.history:history": "what the inspector shows of this process",
+    "inspector.process_report:_begun": "since when the process counts",
+    "inspector.process_report:_word": "what tells processes from each other",
     "metrics:_gauges": "who can be asked for a number",
     "metrics:_lock": "owns the counters",
     "metrics:_values": "the counters of the process",
@@ -55,6 +57,8 @@ KEPT: dict[str, str] = {
     "runtime.forks:_fence": "the threads that a fork waits for",
     "runtime.loops:_expected": "whether a server is likely to run",
     "runtime.loops:_loop": "the loop that serves",
+    "runtime.tracing:tracer": "what follows messages, if telemetry is on",
+    "telemetry.latency:latency": "the histogram of the process",
     "runtime.threads:_pool": "the threads for code of the application",
     # What an event loop has one of; it goes with its loop.
     "bindings.clients.catch_up:_shared": "work that clients of a loop share",

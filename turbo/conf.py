@@ -84,6 +84,8 @@ class Settings:
     refresh_interval: float = 0.5
     #: The longest time in seconds that a refresh waits for further ones.
     refresh_max_wait: float = 2.0
+    #: ``"staff"``: staff see names and counts of all processes in the inspector.
+    inspector: str | None = None
     #: Whether fixtures (``raw=True``) count as changes.
     announce_raw: bool = False
     #: The limits of one connection; see ``turbo.connections.limits``.

@@ -12,12 +12,14 @@ from typing import Any, assert_type
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import models
 from django.http import HttpRequest, HttpResponse
+from prometheus_client import CollectorRegistry
 
 import turbo
 from turbo.changes import ModelChange, Watch, watch
 from turbo.components import BroadcastComponent, UserBroadcastComponent
 from turbo.database import durable
 from turbo.exceptions import TurboError
+from turbo.telemetry.prometheus import TurboCollector
 
 
 class Room(models.Model):
@@ -144,6 +146,7 @@ def lasting(change: ModelChange) -> None:
 
 def looking_on() -> None:
     assert_type(turbo.counters(), dict[str, int])
+    CollectorRegistry().register(TurboCollector())
 
 
 def control(user: AbstractBaseUser, stream: RoomStream) -> None:

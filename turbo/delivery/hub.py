@@ -42,14 +42,14 @@ from turbo.delivery.protocol import PING
 from turbo.delivery.repair import Repairs
 from turbo.delivery.topic import Arrival, Subscriber, Topic, deliver, read
 from turbo.delivery.unreadable import Unreadable, drop, is_about_content
-from turbo.runtime import loops
+from turbo.runtime import loops, tracing
 from turbo.runtime.backoff import Backoff, OutageLog
 from turbo.runtime.beginnings import begin
 from turbo.runtime.failures import log_failure
 from turbo.runtime.loops import PerLoop
 from turbo.runtime.tasks import Tasks
 
-__all__ = ["Connection", "Hub", "get_hub", "subscribers"]
+__all__ = ["Connection", "Hub", "get_hub", "subscriber_of", "subscribers"]
 
 logger = logging.getLogger("turbo.hub")
 
@@ -113,6 +113,16 @@ class Hub:
         """Return how many subscribers each stream id has in this process."""
         topics = list(self._topics.items())  # the caller may be in another thread
         return {sid: len(topic.members) for sid, topic in topics}
+
+    def connections(self) -> int:
+        """Return the number of connections."""
+        return len(self._connections)
+
+    def subscriber_of(self, sid: str) -> Subscriber | None:
+        """Return one of the subscribers of a stream, if it has any."""
+        topic = self._topics.get(sid)
+        # A copy, because the caller may be in another thread.
+        return next(iter(list(topic.members)), None) if topic else None
 
     async def subscribe(
         self, subscriber: Subscriber, wanted: Sequence[tuple[str, str]]
@@ -240,9 +250,19 @@ class Hub:
         except Unreadable as problem:
             drop("on the channel layer", problem)
             return
+        tracer = tracing.tracer
+        fanout = None if tracer is None else tracer.received(message)
         for envelope in found:
             if (topic := self._topics.get(envelope.sid)) is not None:
                 self._repairs.take(topic, [envelope])
+                if fanout is not None:
+                    fanout.sent(
+                        envelope.sid,
+                        envelope.number,
+                        len(envelope.data),
+                        subscribers=len(topic.members),
+                        is_held=not topic.settled,
+                    )
             elif not are_for_all:  # it has just been left, or could not be left
                 self._leave(envelope.sid)
 
@@ -339,5 +359,12 @@ def subscribers() -> Counter[str]:
     return sum((Counter(hub.subscribers()) for hub in _hubs.values()), Counter())
 
 
+def subscriber_of(sid: str) -> Subscriber | None:
+    """Return one of the subscribers of a stream in this process, if it has any."""
+    found = (hub.subscriber_of(sid) for hub in _hubs.values())
+    return next((one for one in found if one is not None), None)
+
+
+metrics.gauge("connections", lambda: sum(map(Hub.connections, _hubs.values())))
 metrics.gauge("streams", lambda: len(subscribers()))
 metrics.gauge("subscribers", lambda: subscribers().total())

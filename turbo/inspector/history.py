@@ -70,10 +70,18 @@ class InspectorHistory:
         self._incidents: deque[Incident] = deque(maxlen=KEPT)
         self._names: deque[str] = deque(maxlen=NAMES_KEPT)
         self._looking = ExitStack()
+        self._is_open = False
+        self._has_contents = True
 
-    def open(self) -> None:
-        """Start recording."""
+    @property
+    def is_open(self) -> bool:
+        """Return whether it is being recorded."""
+        return self._is_open
+
+    def open(self, *, contents: bool = True) -> None:
+        """Start recording; without ``contents`` only names and incidents."""
         self.close()
+        self._is_open, self._has_contents = True, contents
         self._looking.enter_context(recording(self._note_broadcast))
         counted.connect(self._note_count)
         self._looking.callback(counted.disconnect, self._note_count)
@@ -81,6 +89,7 @@ class InspectorHistory:
     def close(self) -> None:
         """Stop recording, and delete all entries."""
         self._looking.close()
+        self._is_open = False
         with self._lock:
             for notes in (self._broadcasts, self._incidents, self._names):
                 notes.clear()
@@ -105,6 +114,8 @@ class InspectorHistory:
         if name == Inspection.label:
             return
         self._learn([name])
+        if not self._has_contents:
+            return
         short = data if len(data) <= LONGEST else f"{data[:LONGEST]}…"
         with self._lock:
             self._broadcasts.appendleft(Broadcast(name, short))
@@ -116,7 +127,8 @@ class InspectorHistory:
             incidents = self._incidents_of(name, value, **details)
             with self._lock:
                 self._incidents.extendleft(incidents)
-            Inspection.changed()
+            if self._has_contents:
+                Inspection.changed()
 
     def _incidents_of(
         self,

@@ -18,6 +18,7 @@ from django.core.checks import CheckMessage
 from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
 from turbo.replay.positions import Moment, parse
+from turbo.runtime.tracing import Trace
 
 __all__ = ["Append", "Appended", "Entry", "History", "ReplayLog", "RoutingLog"]
 
@@ -28,7 +29,7 @@ class Append(NamedTuple):
 
     ``key`` names what the message is about, with one name per line, ``writer`` who
     sends it, and ``moment`` when its state was read: these show whether another writer
-    was faster.
+    was faster. ``trace`` follows the message in this process and is not stored.
     """
 
     stream: str
@@ -36,6 +37,7 @@ class Append(NamedTuple):
     key: str = ""
     writer: str = ""
     moment: str = ""
+    trace: Trace | None = None
 
 
 class Appended(NamedTuple):

@@ -25,6 +25,8 @@ from django.utils import timezone, translation
 from django.utils.html import conditional_escape
 from django.utils.safestring import SafeString
 
+from turbo.runtime import tracing
+
 __all__ = ["BackendTemplate", "Template", "load", "render", "render_text"]
 
 
@@ -53,7 +55,11 @@ def render(
     """Return ``template`` rendered with the variables of ``context``."""
     values = _values(context)
     with _locale(request):
-        return SafeString(_render(template, values, request))
+        if tracing.tracer is None:
+            return SafeString(_render(template, values, request))
+        attributes = {"turbo.template": _label(template)}
+        with tracing.tracer.span("turbo.render", attributes):
+            return SafeString(_render(template, values, request))
 
 
 def render_text(text: Any, *, request: HttpRequest | None = None) -> SafeString:
@@ -124,6 +130,13 @@ def _exists(name: str) -> bool:
     except TemplateDoesNotExist:
         return False
     return True
+
+
+def _label(template: Template) -> str:
+    """Return the name of a template, for a trace."""
+    if isinstance(template, str | list | tuple):
+        return str(template)
+    return str(getattr(template, "name", None) or type(template).__name__)
 
 
 @contextmanager

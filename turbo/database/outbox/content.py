@@ -138,7 +138,7 @@ def _pack_change(records: Sequence[Record], rows: _Rows) -> Item | None:
 
 
 def _pack_message(waiting: WaitingBroadcast, is_of_several: bool) -> Item:
-    stream, data, key, writer, moment = waiting.message
+    stream, data, key, writer, moment, _ = waiting.message
     if is_of_several:  # nobody will know whether the others have committed
         return {"name": waiting.name, "message": [stream, None], "summary": None}
     return {

@@ -23,6 +23,7 @@ from turbo.database.outbox.content import (
 )
 from turbo.delivery.broadcast import send_stored
 from turbo.delivery.losses import tell_of_loss
+from turbo.runtime import tracing
 from turbo.runtime.context import report_scope
 
 __all__ = ["tell_all"]
@@ -49,6 +50,8 @@ def tell_all(
     failed: list[Item] = []
     first: BaseException | None = None
     items = iter(content.items)
+    if tracing.tracer is not None:
+        tracing.tracer.committed()  # the time of the commit is not known
     with report_scope():
         while portion := list(islice(items, PORTION)):
             for item, error in _tell_portion(portion, content, retried=retried):
