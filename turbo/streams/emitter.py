@@ -11,6 +11,7 @@ from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
+from turbo.delivery.audiences import Forms
 from turbo.exceptions import ContentError
 from turbo.runtime.context import request_id
 from turbo.runtime.threads import in_waiting_thread
@@ -99,20 +100,23 @@ class Elements(SafeString):
 
     ``targets`` are the ids that they overwrite. A ``summary`` can replace several
     similar broadcasts. ``rendered`` is the moment before they were rendered, if they
-    will wait.
+    will wait. ``forms`` are the elements of each audience if they differ; the text
+    itself is empty then.
     """
 
     targets: tuple[str, ...] = ()
     summary: SafeString | None = None
     rendered: str = ""
+    forms: Forms | None = None
 
     @classmethod
     def of(
         cls,
-        html: SafeString,
+        html: str,
         *targets: str,
         summary: SafeString | None = None,
         rendered: str = "",
+        forms: Forms | None = None,
     ) -> Self:
         """Return the elements in ``html``."""
         elements = cls(html)
@@ -122,6 +126,8 @@ class Elements(SafeString):
             elements.summary = summary
         if rendered:
             elements.rendered = rendered
+        if forms is not None:
+            elements.forms = forms
         return elements
 
     def followed_by(self, other: Elements) -> Elements:
@@ -146,8 +152,9 @@ class Emitter(Generic[R]):
         content, place = self._prepare(action, content, place)
         targets = place.overwritten_by(action)
         rendered = self._moment() if targets else ""
-        html = place.element(action, content.render())
-        return self._emit(Elements.of(html, *targets, rendered=rendered))
+        forms = self._forms(action, content, place)
+        html = "" if forms else place.element(action, content.render())
+        return self._emit(Elements.of(html, *targets, rendered=rendered, forms=forms))
 
     async def _aperform(self, action: str, content: Content, place: Place) -> R:
         if content.template is None:
@@ -176,6 +183,10 @@ class Emitter(Generic[R]):
         refresh = element("refresh", attributes=request | extra)
         summary = element("refresh", attributes=extra)
         return self._emit(Elements.of(refresh, summary=summary))
+
+    def _forms(self, action: str, content: Content, place: Place) -> Forms | None:
+        """Return an element for each audience, if there are several."""
+        return None
 
     def _moment(self) -> str:
         """Return the moment before a rendering, if the elements will wait."""

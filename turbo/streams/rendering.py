@@ -22,7 +22,7 @@ from django.utils import timezone, translation
 from django.utils.html import conditional_escape
 from django.utils.safestring import SafeString
 
-__all__ = ["BackendTemplate", "Template", "render", "render_text"]
+__all__ = ["BackendTemplate", "Template", "render", "render_text", "variables"]
 
 
 class BackendTemplate(Protocol):
@@ -47,7 +47,7 @@ def render(
     request: HttpRequest | None = None,
 ) -> SafeString:
     """Return ``template`` rendered with the variables of ``context``."""
-    values = _values(context)
+    values = variables(context)
     with _locale(request):
         return SafeString(_render(template, values, request))
 
@@ -58,7 +58,8 @@ def render_text(text: Any, *, request: HttpRequest | None = None) -> SafeString:
         return conditional_escape(text)
 
 
-def _values(context: Mapping[str, Any] | None) -> dict[str, Any]:
+def variables(context: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the variables of a context as a new dict."""
     if context is None:
         return {}
     if not isinstance(context, Mapping):
