@@ -134,7 +134,7 @@ class PageConnection(LiveConnection[PageSubscription]):
             arrivals = await self.hub.subscribe(
                 self,
                 [place for place, _ in places],
-                {item.subscription.sid: item.audience for item in allowed},
+                {i.subscription.sid: i.audience for i in allowed if i.audience},
             )
         except Exception as error:
             self._postpone([item.signed for item in asked], error)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from turbo.delivery.frame import Frame
-from turbo.delivery.marked import mark, unmark
+from turbo.delivery.marked import MARK, mark, unmark
 from turbo.delivery.protocol import message_frame
 
 __all__ = ["AudienceFrames", "Forms", "by_audience", "frames_of", "pack_forms"]
@@ -46,16 +46,13 @@ def by_audience(data: str) -> Mapping[str | None, str | None]:
     >>> by_audience("<b>"), by_audience(pack_forms({"member": "", "moderator": "<i>"}))
     ({None: '<b>'}, {'member': '', 'moderator': '<i>'})
     """
-    forms = _forms(data)
-    return {None: data} if forms is None else dict(forms.items())
+    return {None: data} if data[:1] != MARK else dict(_forms(data).items())
 
 
-def _forms(data: str) -> Forms | None:
+def _forms(data: str) -> Forms:
     """Return the forms in marked data; none if this process cannot read them."""
-    if (marked := unmark(data)) is None:
-        return None
-    kind, value = marked
-    return value if kind == KIND and isinstance(value, dict) else {}
+    kind, forms = unmark(data) or ("", None)
+    return forms if kind == KIND and isinstance(forms, dict) else {}
 
 
 class AudienceFrames:
@@ -86,7 +83,6 @@ class AudienceFrames:
 
 def frames_of(sid: str, position: str, data: str | None) -> Frame | AudienceFrames:
     """Return the frame of a message, or its frames if audiences get different ones."""
-    forms = None if data is None else _forms(data)
-    if forms is None:
+    if data is None or data[:1] != MARK:
         return Frame(message_frame(sid, position=position, data=data))
-    return AudienceFrames(sid, position, forms)
+    return AudienceFrames(sid, position, _forms(data))

@@ -23,7 +23,7 @@ from channels.layers import get_channel_layer
 from turbo import metrics
 from turbo.changes.transaction import Outcome, open_transactions, wait
 from turbo.conf import get_settings
-from turbo.delivery.marked import plain
+from turbo.delivery.marked import MARK, plain
 from turbo.delivery.names import stream_id
 from turbo.delivery.publisher_thread import PublisherThread
 from turbo.delivery.recorders import record
@@ -75,7 +75,8 @@ def broadcast(
     """
     if not isinstance(data, str):
         raise TypeError(f"A broadcast is a string, not {data!r}.")
-    data = plain(data)
+    if data[:1] == MARK:
+        data = plain(data)
     order = _calls.made = _calls.made + 1
     transactions = open_transactions()
     since = (rendered or moment_if_waiting()) if transactions and targets else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["Marked", "mark", "plain", "unmark"]
+__all__ = ["MARK", "Marked", "mark", "plain", "unmark"]
 
 MARK = "\x02"
 

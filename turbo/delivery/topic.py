@@ -138,7 +138,8 @@ async def encode(
         missed = []
         audience = audiences.get(sid, "")
         for entry in history.entries:
-            frame = _for(audience, _frames(sid, entry, epoch=history.epoch))
+            frames = frames_of(sid, f"{history.epoch}:{entry.number}", entry.data)
+            frame = _for(audience, frames)
             missed.append((entry.number, frame))
             size += frame.size
             if size > TURN:
@@ -146,10 +147,6 @@ async def encode(
                 size = 0
         encoded.append(missed)
     return encoded
-
-
-def _frames(sid: str, entry: Entry, *, epoch: str) -> Frame | AudienceFrames:
-    return frames_of(sid, f"{epoch}:{entry.number}", entry.data)
 
 
 def _for(audience: str, frames: Frame | AudienceFrames) -> Frame:
@@ -305,8 +302,7 @@ class Topic:
             self.epoch, self.number = history.epoch, history.tip
             self._ahead.clear()
             metrics.count("gaps", len(self.members), sid=self.sid)
-            gap = Entry(history.tip, None)
-            self._deliver(0, _frames(self.sid, gap, epoch=self.epoch))
+            self._deliver(0, frames_of(self.sid, self.position, None))
         return self.resume()
 
     def _extend(self, entries: Iterable[Entry]) -> int:
@@ -315,7 +311,8 @@ class Topic:
             if entry.number > self.number:
                 self.number = entry.number
                 extended += 1
-                frames = _frames(self.sid, entry, epoch=self.epoch or "")
+                place = f"{self.epoch}:{entry.number}"
+                frames = frames_of(self.sid, place, entry.data)
                 self._deliver(entry.number, frames)
         return extended
 

@@ -10,27 +10,21 @@ the others get an empty message, so that the numbers of the messages have no hol
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from turbo import metrics
-from turbo.delivery.audiences import Forms
 from turbo.delivery.broadcast import moment_if_waiting
 from turbo.exceptions import UnknownAudienceError
 from turbo.runtime.failures import log_failure
 from turbo.runtime.nobody import nobody
 from turbo.runtime.threads import answer_of, in_waiting_thread, outside_loop
-from turbo.streams.emitter import Content, Elements, Place
-from turbo.streams.rendering import variables
+from turbo.streams.emitter import Elements
 from turbo.streams.verbs import Verbs
 
 if TYPE_CHECKING:
     from turbo.streams.stream import Stream
 
-__all__ = ["SelectedAudiences", "audience_on_page", "declared", "forms_of"]
-
-logger = logging.getLogger("turbo.streams")
+__all__ = ["SelectedAudiences", "audience_on_page", "declared"]
 
 
 class SelectedAudiences(Verbs[None]):
@@ -42,7 +36,7 @@ class SelectedAudiences(Verbs[None]):
 
     def __init__(self, stream: Stream, audiences: Sequence[str]) -> None:
         self._stream = stream
-        self._audiences = [declared(stream, audience) for audience in audiences]
+        self.audiences = tuple(declared(stream, audience) for audience in audiences)
 
     def stream(self, frame: Any) -> None:
         """Broadcast rendered elements: ``stream(render_frame(…).append(…))``."""
@@ -51,8 +45,8 @@ class SelectedAudiences(Verbs[None]):
     def stream_raw(self, text: str) -> None:
         """Broadcast ``text``, which must be trusted ``<turbo-stream>`` HTML."""
         elements = text if isinstance(text, Elements) else Elements(text)
-        forms = elements.forms or dict.fromkeys(self._audiences, str(text))
-        nothing = dict.fromkeys(self._stream.options.audiences, "")
+        forms = elements.forms or dict.fromkeys(self.audiences, str(text))
+        nothing = dict.fromkeys(self._stream.audiences, "")
         self._stream.stream_raw(
             Elements.of(
                 "",
@@ -74,53 +68,17 @@ class SelectedAudiences(Verbs[None]):
     def _moment(self) -> str:
         return moment_if_waiting()
 
-    def _forms(self, action: str, content: Content, place: Place) -> Forms | None:
-        return forms_of(self._audiences, action, content, place)
-
     def _emit(self, elements: Elements) -> None:
         self.stream(elements)
 
     def __repr__(self) -> str:
-        names = ", ".join(map(repr, self._audiences))
+        names = ", ".join(map(repr, self.audiences))
         return f"<{self._stream!r} only {names}>"
-
-
-def forms_of(
-    audiences: Sequence[str], action: str, content: Content, place: Place
-) -> Forms | None:
-    """
-    Return an element for each audience, or ``None`` if they get the same one.
-
-    If the template fails for some of them, these get a gap; the exception is raised if
-    it fails for all.
-    """
-    if not audiences or content.template is None:
-        return None
-    values = variables(content.context)
-    forms: dict[str, str | None] = {}
-    failures: dict[str, Exception] = {}
-    for audience in audiences:
-        own = content._replace(context=values | {"audience": audience})
-        try:
-            forms[audience] = place.element(action, own.render())
-        except Exception as error:
-            forms[audience], failures[audience] = None, error
-    if len(failures) == len(forms):
-        raise failures[audiences[0]]
-    for audience, failure in failures.items():
-        metrics.count("failed")
-        logger.error(
-            "%r could not be rendered for the audience %r, whose pages get a gap.",
-            content.template,
-            audience,
-            exc_info=failure,
-        )
-    return forms
 
 
 def declared(stream: Stream, audience: object) -> str:
     """Return an audience that the stream declares, or raise an exception."""
-    known = stream.options.audiences
+    known = stream.audiences
     if isinstance(audience, str) and audience in known:
         return known[known.index(audience)]  # of a StrEnum, its plain value
     raise UnknownAudienceError(stream.label, audience, known)
@@ -133,7 +91,7 @@ def audience_on_page(stream: Stream, user: Any) -> str:
     It is ``""`` if the stream has none. So it is, with a line in the log, if
     ``get_audience()`` fails; the page's subscription is refused then.
     """
-    if not stream.options.audiences:
+    if not stream.audiences:
         return ""
     user = nobody() if user is None else user
 

@@ -17,14 +17,14 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, ClassVar
 
 from turbo.conf import get_settings
-from turbo.delivery.audiences import Forms, pack_forms
+from turbo.delivery.audiences import pack_forms
 from turbo.delivery.broadcast import broadcast, moment, moment_if_waiting
 from turbo.delivery.names import decode_args, encode_args, sign, stream_id
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.context import current_since
 from turbo.runtime.threads import in_waiting_thread
-from turbo.streams.audiences import SelectedAudiences, audience_on_page, forms_of
-from turbo.streams.emitter import Content, Elements, Place
+from turbo.streams.audiences import SelectedAudiences, audience_on_page
+from turbo.streams.emitter import Elements
 from turbo.streams.options import Options
 from turbo.streams.registry import label_of, register
 from turbo.streams.verbs import Verbs
@@ -50,7 +50,8 @@ class Stream(Verbs[None]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.options = Options.of(cls)
-        if cls.options.audiences and not cls.options.abstract:
+        cls.audiences = cls.options.audiences
+        if cls.audiences and not cls.options.abstract:
             cls._require_get_audience()
         if not cls.options.abstract:
             cls.label = label_of(cls, app_label=cls.options.app_label)
@@ -139,7 +140,7 @@ class Stream(Verbs[None]):
 
     def asks_about_user(self) -> bool:
         """Return whether this stream has to be asked about each user."""
-        return bool(self.options.audiences) or self.tests_user()
+        return bool(self.audiences) or self.tests_user()
 
     def only(self, audience: str, *others: str) -> SelectedAudiences:
         """
@@ -184,9 +185,6 @@ class Stream(Verbs[None]):
 
     def _moment(self) -> str:
         return moment_if_waiting()
-
-    def _forms(self, action: str, content: Content, place: Place) -> Forms | None:
-        return forms_of(self.options.audiences, action, content, place)
 
     def _emit(self, elements: Elements) -> None:
         self.stream(elements)
