@@ -64,7 +64,7 @@ class BaseComponent(Stream):
     ) -> SafeString:
         """Return the HTML for a new page; the template also gets its ``context``."""
         variables = {**self.get_context(), **(context or {})}
-        if self.audiences:
+        if self.options.audiences:
             user = getattr(request, "user", None)
             variables["audience"] = audience_on_page(self, user)
         return render(self._template(), variables, request=request)

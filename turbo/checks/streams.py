@@ -120,7 +120,7 @@ def _check_async(cls: type[Stream]) -> Iterator[CheckMessage]:
 
 
 def _check_audiences(cls: type[Stream]) -> Iterator[CheckMessage]:
-    if cls.get_audience is not Stream.get_audience and not cls.audiences:
+    if cls.get_audience is not Stream.get_audience and not cls.options.audiences:
         yield Error(
             f"{cls.label} has get_audience(), but no audiences, so all pages get the "
             f"same.",

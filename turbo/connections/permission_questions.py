@@ -142,7 +142,7 @@ def test_waits(stream: Tested) -> bool:
 
 
 def _has_audiences(stream: Tested) -> TypeGuard[Stream]:
-    return isinstance(stream, Stream) and bool(stream.audiences)
+    return isinstance(stream, Stream) and bool(stream.options.audiences)
 
 
 def _answer(stream: Tested, user: Any) -> Permission:

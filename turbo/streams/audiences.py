@@ -36,7 +36,7 @@ class SelectedAudiences(Verbs[None]):
 
     def __init__(self, stream: Stream, audiences: Sequence[str]) -> None:
         self._stream = stream
-        self.audiences = tuple(declared(stream, audience) for audience in audiences)
+        self._audiences = tuple(declared(stream, audience) for audience in audiences)
 
     def stream(self, frame: Any) -> None:
         """Broadcast rendered elements: ``stream(render_frame(…).append(…))``."""
@@ -45,8 +45,8 @@ class SelectedAudiences(Verbs[None]):
     def stream_raw(self, text: str) -> None:
         """Broadcast ``text``, which must be trusted ``<turbo-stream>`` HTML."""
         elements = text if isinstance(text, Elements) else Elements(text)
-        forms = elements.forms or dict.fromkeys(self.audiences, str(text))
-        nothing = dict.fromkeys(self._stream.audiences, "")
+        forms = elements.forms or dict.fromkeys(self._audiences, str(text))
+        nothing = dict.fromkeys(self._stream.options.audiences, "")
         self._stream.stream_raw(
             Elements.of(
                 "",
@@ -72,13 +72,13 @@ class SelectedAudiences(Verbs[None]):
         self.stream(elements)
 
     def __repr__(self) -> str:
-        names = ", ".join(map(repr, self.audiences))
+        names = ", ".join(map(repr, self._audiences))
         return f"<{self._stream!r} only {names}>"
 
 
 def declared(stream: Stream, audience: object) -> str:
     """Return an audience that the stream declares, or raise an exception."""
-    known = stream.audiences
+    known = stream.options.audiences
     if isinstance(audience, str) and audience in known:
         return known[known.index(audience)]  # of a StrEnum, its plain value
     raise UnknownAudienceError(stream.label, audience, known)
@@ -91,7 +91,7 @@ def audience_on_page(stream: Stream, user: Any) -> str:
     It is ``""`` if the stream has none. So it is, with a line in the log, if
     ``get_audience()`` fails; the page's subscription is refused then.
     """
-    if not stream.audiences:
+    if not stream.options.audiences:
         return ""
     user = nobody() if user is None else user
 

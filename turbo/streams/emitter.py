@@ -153,14 +153,14 @@ class Emitter(Generic[R]):
     """The base class of objects with verbs; subclasses define where elements go."""
 
     #: A template is rendered once for each of them, if there are any.
-    audiences: tuple[str, ...] = ()
+    _audiences: tuple[str, ...] = ()
 
     def _perform(self, action: str, content: Content, place: Place) -> R:
         content, place = self._prepare(action, content, place)
         targets = place.overwritten_by(action)
         rendered = self._moment() if targets else ""
-        if self.audiences and content.template is not None:
-            forms = _forms(self.audiences, action, content, place)
+        if self._audiences and content.template is not None:
+            forms = _forms(self._audiences, action, content, place)
             elements = Elements.of("", *targets, rendered=rendered, forms=forms)
             return self._emit(elements)
         html = place.element(action, content.render())

@@ -50,8 +50,8 @@ class Stream(Verbs[None]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.options = Options.of(cls)
-        cls.audiences = cls.options.audiences
-        if cls.audiences and not cls.options.abstract:
+        cls._audiences = cls.options.audiences
+        if cls._audiences and not cls.options.abstract:
             cls._require_get_audience()
         if not cls.options.abstract:
             cls.label = label_of(cls, app_label=cls.options.app_label)
@@ -134,13 +134,14 @@ class Stream(Verbs[None]):
         """
         Return the audience of ``Meta.audiences`` that ``user`` is in; may be async.
 
-        Called together with :meth:`user_passes_test`, and when a page is rendered.
+        Called together with :meth:`user_passes_test`, and when a page is rendered. See
+        :doc:`/reference/audiences`.
         """
         raise NotImplementedError
 
     def asks_about_user(self) -> bool:
         """Return whether this stream has to be asked about each user."""
-        return bool(self.audiences) or self.tests_user()
+        return bool(self._audiences) or self.tests_user()
 
     def only(self, audience: str, *others: str) -> SelectedAudiences:
         """
