@@ -221,6 +221,16 @@ async def test_a_recheck_gives_back_the_audience(ann: User) -> None:
                 data = await socket.messages()  # and no gap
 
 
+async def test_who_has_left_meanwhile_has_no_audience(ann: User) -> None:
+    stranger: Any = object()
+    async with Socket(ann) as socket:
+        await socket.subscribe(Forum(1).sign(ann))
+        hub, sid = get_hub(), Forum(1).stream_id
+
+        assert not hub.change_audience(stranger, sid, "member")
+        assert not hub.change_audience(stranger, "unknown", "member")
+
+
 async def test_a_page_of_a_class_that_had_no_audiences_gets_a_gap(ann: User) -> None:
     """The class has been deployed meanwhile."""
     signed = sign(Forum(1).stream_name, user=ann, since=get_replay().moment())
@@ -258,14 +268,22 @@ def doubtful(declaring: None) -> type[Doubtful]:
 
 
 @pytest.mark.parametrize("answer", [ZeroDivisionError(), "guest", "", None, 3])
+@pytest.mark.parametrize("is_async", [False, True])
 async def test_who_is_in_no_audience_is_refused(
     answer: Any,
+    is_async: bool,
     doubtful: type[Doubtful],
     bob: User,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     signed = doubtful(1).sign(bob)
     doubtful.answer = answer
+
+    async def get_audience(self: Any, user: Any) -> str:
+        return Doubtful.get_audience(self, user)
+
+    if is_async:
+        doubtful.get_audience = get_audience  # type: ignore[assignment]
     async with Socket(bob) as socket:
         for _ in range(3):
             [refused] = await socket.subscribe(signed)

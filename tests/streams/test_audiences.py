@@ -253,6 +253,11 @@ def test_audiences_need_a_method(declaring: None) -> None:
                 audiences = ("member", "moderator")
 
 
+def test_a_stream_without_audiences_has_no_answer() -> None:
+    with pytest.raises(NotImplementedError):
+        Announcements().get_audience(STAFF)
+
+
 def test_audiences_may_be_an_enumeration(
     declaring: None, sent: list[tuple[str, str]]
 ) -> None:

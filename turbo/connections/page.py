@@ -257,12 +257,12 @@ class PageConnection(LiveConnection[PageSubscription]):
 
     def _follow_audiences(self, kept: Iterable[tuple[PageSubscription, str]]) -> None:
         """Send what the visitor's audiences get now; outdated pages get a gap."""
-        outdated = set()
-        for item, audience in kept:
-            if item.signed in self._protocol.subscriptions:
-                self.hub.change_audience(self, item.sid, audience)
-                if audience != item.audience:
-                    outdated.add(item.sid)
+        outdated = {
+            item.sid
+            for item, audience in kept
+            if self.hub.change_audience(self, item.sid, audience)
+            and audience != item.audience
+        }
         for sid in outdated:
             metrics.count("gaps", sid=sid)
             # Without a position: all that the page shows may be wrong.

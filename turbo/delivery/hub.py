@@ -175,11 +175,17 @@ class Hub:
             if topic is not None and topic.members:
                 self._repairs.resume(topic)
 
-    def change_audience(self, subscriber: Subscriber, sid: str, audience: str) -> None:
-        """Send to a subscriber what this audience gets from now on."""
+    def change_audience(self, subscriber: Subscriber, sid: str, audience: str) -> bool:
+        """
+        Send to a subscriber what this audience gets from now on.
+
+        Return whether it is still subscribed.
+        """
         topic = self._topics.get(sid)
-        if topic is not None and subscriber in topic.members:
-            topic.members[subscriber] = audience
+        if topic is None or subscriber not in topic.members:
+            return False
+        topic.members[subscriber] = audience
+        return True
 
     def unsubscribe(self, subscriber: Subscriber, sids: Iterable[str]) -> None:
         """End a subscriber's subscriptions."""

@@ -134,8 +134,7 @@ class Stream(Verbs[None]):
         """
         Return the audience of ``Meta.audiences`` that ``user`` is in; may be async.
 
-        Called together with :meth:`user_passes_test`, and when a page is rendered. See
-        :doc:`/reference/audiences`.
+        Called together with :meth:`user_passes_test`, and when a page is rendered.
         """
         raise NotImplementedError
 
