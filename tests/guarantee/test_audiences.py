@@ -7,13 +7,15 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 
 from tests.guarantee.doors import log_in
-from tests.support.clients import LivePage
+from tests.support.clients import LivePage, signed_now
 from tests.support.full import IS_FULL, with_redis_or_postgres
+from tests.support.servers import PATIENCE
 from tests.testapp.streams import Forum
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_layer")]
@@ -101,3 +103,74 @@ async def test_a_mixed_run_with_cuts_and_a_restart_is_right_for_each(
     to_member, to_moderator = ("\n".join(page.frames) for page in pages)
     assert "secret" not in to_member
     assert "hint" not in to_moderator
+
+
+async def until(response: httpx.Response, text: str) -> str:
+    """Return all that an event stream sends until there is ``text``."""
+    received = ""
+    async for chunk in response.aiter_text():
+        received += chunk
+        if text in received:
+            return received
+    raise EOFError(received)
+
+
+@pytest.mark.parametrize("layer", ["redis"])
+async def test_a_former_moderator_gets_nothing_more_by_any_door(
+    layer: str, make_project: Callable[..., Any], daphne: Callable[..., Any]
+) -> None:
+    """With what was open, with the old name and position, and over the other door."""
+    server = await sync_to_async(daphne)(make_project(layer))
+    headers = await log_in(server, "ann")
+    async with httpx.AsyncClient(
+        base_url=server.url, timeout=PATIENCE, headers=headers
+    ) as http:
+        await http.get("/forum/appoint/ann/1/")
+        signed = await signed_now(Forum(1), ANN)
+        events = {"stream": signed, "since": ""}
+        page = Page(server.ws_url, signed, additional_headers=headers)
+        async with page, http.stream("GET", "/turbo/sse/", params=events) as stream:
+            both(1)
+            await page.until(lambda: len(page.data) == 1)
+            position = page._since[signed]
+            assert "secret-1" in await until(stream, "all-1")
+
+            await http.get("/forum/appoint/ann/0/")
+            await page.until(lambda: page.gaps == 1)
+            moderator(2)
+            both(3)
+            await page.until(lambda: len(page.data) == 3)
+            page.cut()
+            await page.until(lambda: page.subscribed == 2)
+            both(4)
+            await page.until(lambda: len(page.data) == 4)
+        assert [text(data) for data in page.data[1:]] == ["", "all-3", "all-4"]
+        assert page.gaps == 2
+
+        for last_id in ("", position):
+            sent = {"Last-Event-ID": last_id} if last_id else {}
+            async with http.stream(
+                "GET", "/turbo/sse/", params=events | {"since": position}, headers=sent
+            ) as stream:
+                both(5)
+                received = await until(stream, "all-5")
+            assert "secret" not in received
+            assert 'action="refresh"' in received
+
+
+@pytest.mark.parametrize("layer", ["redis"])
+async def test_a_member_gets_nothing_with_the_name_of_a_moderator(
+    layer: str, make_project: Callable[..., Any], daphne: Callable[..., Any]
+) -> None:
+    server = await sync_to_async(daphne)(make_project(layer))
+    headers = await log_in(server, "bob")
+    signed = await signed_now(Forum(1), ANN)
+    async with httpx.AsyncClient(
+        base_url=server.url, timeout=PATIENCE, headers=headers
+    ) as http:
+        answer = await http.get("/turbo/sse/", params={"stream": signed})
+    async with Page(server.ws_url, signed, additional_headers=headers) as page:
+        denied = page.denied
+
+    assert (answer.status_code, answer.text) == (403, "foreign")
+    assert denied == ["foreign"]
