@@ -186,7 +186,7 @@ class PageConnection(LiveConnection[PageSubscription]):
                 self._protocol.limits.streams,
             )
 
-    def _welcome(self, names: Iterable[Allowed], arrival: Arrival) -> None:
+    def _welcome(self, names: Sequence[Allowed], arrival: Arrival) -> None:
         """
         Answer for accepted names, and send what the page has missed.
 
@@ -194,8 +194,7 @@ class PageConnection(LiveConnection[PageSubscription]):
         would be closed, and would be sent the same again when it comes back. Pages that
         were rendered for another audience always get a gap.
         """
-        names = list(names)
-        if any(item.is_outdated for item in names):
+        if names[0].is_outdated:  # and so are the others
             arrival = replace(arrival, recovered=False, frames=())
             metrics.count("gaps", sid=arrival.sid)
         if arrival.frames and arrival.size > self._room():
@@ -319,9 +318,9 @@ def _by_place(
     groups: dict[tuple[str, type, bool], list[tuple[Allowed, str]]] = {}
     for item in allowed:
         place = bounded(since[item.subscription.signed], item.since)
-        if item.is_outdated:
+        if is_outdated := item.is_outdated:
             place = ""
-        key = item.subscription.sid, type(parse(place)), item.is_outdated
+        key = item.subscription.sid, type(parse(place)), is_outdated
         groups.setdefault(key, []).append((item, place))
     for (sid, *_), group in groups.items():
         places = {place for _, place in group}
