@@ -10,7 +10,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.core import signing
-from django.test import AsyncClient
+from django.test import AsyncClient, override_settings
 
 import turbo
 from tests.support.clients import Socket
@@ -24,6 +24,7 @@ from turbo.delivery.hub import get_hub
 from turbo.delivery.names import SALT, sign
 from turbo.replay import get_replay
 from turbo.replay.base import Append
+from turbo.replay.memory import MemoryReplay
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -154,6 +155,41 @@ async def test_a_page_for_another_audience_gets_a_gap_every_time(ann: User) -> N
 
         assert not answer["recovered"]
         assert texts(data) == ["after"]
+
+
+class Late(MemoryReplay):
+    """A memory log after whose next read something happens."""
+
+    after: ClassVar[Any] = None
+
+    async def read(self, requests: Any) -> Any:
+        found = await super().read(requests)
+        if (after := Late.after) is not None:
+            Late.after = None
+            await after()
+        return found
+
+
+@override_settings(TURBO={"REPLAY_BACKEND": f"{__name__}.Late"})
+async def test_what_comes_meanwhile_is_before_the_gap(ann: User, bob: User) -> None:
+    """Or the page would miss a number, and ask for it."""
+    signed = Forum(1).sign(ann)
+    await demote(ann)
+    async with Socket(bob) as other, Socket(ann) as socket:
+        await other.subscribe(Forum(1).sign(bob))
+
+        async def meanwhile() -> None:
+            post("meanwhile")
+            await other.messages()
+
+        Late.after = meanwhile
+        [answer] = await socket.subscribe(signed)
+        post("next")
+        message = await socket.receive()
+
+    assert not answer["recovered"]
+    numbers = [frame["position"].split(":")[1] for frame in (answer, message)]
+    assert numbers == ["1", "2"]
 
 
 async def test_so_does_one_that_says_where_it_was(ann: User) -> None:

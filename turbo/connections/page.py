@@ -195,7 +195,9 @@ class PageConnection(LiveConnection[PageSubscription]):
         were rendered for another audience always get a gap.
         """
         if names[0].is_outdated:  # and so are the others
-            arrival = replace(arrival, recovered=False, frames=())
+            arrival = replace(
+                arrival.as_gap(), position=arrival.end or arrival.position
+            )
             metrics.count("gaps", sid=arrival.sid)
         if arrival.frames and arrival.size > self._room():
             metrics.count("gaps", sid=arrival.sid)
