@@ -232,7 +232,7 @@ def test_streams_without_audiences_do_nothing_for_them() -> None:
 
     ours = {"AudienceFrames.of", "_forms", "by_audience", "mark", "plain", "unmark"}
     assert ours.isdisjoint(calls)
-    assert (calls["frames_of"], calls["loads"]) == (1, 0)
+    assert (calls["render"], calls["frames_of"]) == (1, 1)
 
 
 async def test_a_delivery_makes_no_task() -> None:
