@@ -35,6 +35,7 @@ from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
 from turbo.connections import permission_questions, permissions
 from turbo.connections.send_buffer import SendBuffer
+from turbo.delivery.audiences import pack_forms
 from turbo.delivery.broadcast import shut_down
 from turbo.delivery.envelope import Envelope
 from turbo.delivery.frame import Frame
@@ -201,6 +202,37 @@ async def test_a_message_is_encoded_once_for_all_subscribers() -> None:
 
     frames = {id(frame) for s in subscribers for frame in s.frames}
     assert (len(frames), [len(s.frames) for s in subscribers]) == (1, [1] * 50)
+
+
+async def test_a_message_for_audiences_is_encoded_once_for_each() -> None:
+    topic = Topic("z7r3")
+    subscribers = [Heard() for _ in range(50)]
+    for number, subscriber in enumerate(subscribers):
+        audience = ("member", "moderator")[number % 2]
+        topic.admit(subscriber, History("k3", 7), audience=audience)
+    topic.resume()
+
+    topic.take(
+        Envelope("z7r3", "k3", 8, (pack_forms({"member": "a", "moderator": "b"}),))
+    )
+
+    frames = {id(frame) for s in subscribers for frame in s.frames}
+    assert (len(frames), [len(s.frames) for s in subscribers]) == (2, [1] * 50)
+
+
+def test_streams_without_audiences_do_nothing_for_them() -> None:
+    """Neither their verbs nor their messages call a function of them."""
+    topic = Topic("z7r3")
+    topic.admit(Heard(), History("k3", 7))
+    topic.resume()
+
+    with counted_calls() as calls:
+        Announcements().append("testapp/hello.html", {"name": "Ann"}, id="list")
+        topic.take(Envelope("z7r3", "k3", 8, ("<b>",)))
+
+    ours = {"AudienceFrames.of", "_forms", "by_audience", "mark", "plain", "unmark"}
+    assert ours.isdisjoint(calls)
+    assert (calls["render"], calls["frames_of"]) == (1, 1)
 
 
 async def test_a_delivery_makes_no_task() -> None:

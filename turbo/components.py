@@ -21,6 +21,7 @@ from django.utils.safestring import SafeString
 
 from turbo.delivery.names import user_key
 from turbo.exceptions import ConfigurationError
+from turbo.streams.audiences import audience_on_page
 from turbo.streams.rendering import Template, render
 from turbo.streams.stream import Stream
 
@@ -63,6 +64,9 @@ class BaseComponent(Stream):
     ) -> SafeString:
         """Return the HTML for a new page; the template also gets its ``context``."""
         variables = {**self.get_context(), **(context or {})}
+        if self.options.audiences:
+            user = getattr(request, "user", None)
+            variables["audience"] = audience_on_page(self, user)
         return render(self._template(), variables, request=request)
 
     def _template(self) -> Template:

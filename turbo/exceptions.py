@@ -10,6 +10,7 @@ The exceptions of this library, as a tree.
     * :exc:`ContentError` (and ``TypeError``)
     * :exc:`NoActionError` (and ``ValueError``)
     * :exc:`UnknownStreamError` (and ``LookupError``)
+    * :exc:`UnknownAudienceError` (and ``ValueError``)
     * :exc:`NameRefused` (and ``ValueError``)
     * :exc:`FrameError` (and ``ValueError``)
 """
@@ -30,6 +31,7 @@ __all__ = [
     "NoActionError",
     "TargetError",
     "TurboError",
+    "UnknownAudienceError",
     "UnknownStreamError",
     "UnsavedInstanceError",
 ]
@@ -130,6 +132,23 @@ class UnknownStreamError(TurboError, LookupError):
     def __str__(self) -> str:
         known = ", ".join(self.known) or "none (does an app have a streams.py?)"
         return f"There is no stream {self.name!r}. Known streams: {known}."
+
+
+class UnknownAudienceError(TurboError, ValueError):
+    """A stream does not declare this audience."""
+
+    def __init__(self, label: str, audience: object, known: Iterable[str] = ()) -> None:
+        super().__init__(label, audience, tuple(known))
+        self.label = label
+        self.audience = audience
+        self.known = tuple(known)
+
+    def __str__(self) -> str:
+        known = ", ".join(map(repr, self.known)) or "none"
+        return (
+            f"{self.label} has no audience {self.audience!r}. Its Meta.audiences "
+            f"declares: {known}."
+        )
 
 
 class NameRefused(TurboError, ValueError):

@@ -92,6 +92,30 @@ def test_what_a_hook_returns_is_no_coroutine() -> None:
     ]
 
 
+def test_who_decides_on_audiences_declares_them() -> None:
+    """A subclass whose Meta does not inherit them would show all the same."""
+
+    class Base(turbo.Stream):
+        class Meta:
+            app_label = "tests"
+            audiences = ("member", "moderator")
+
+        async def get_audience(self, user: Any) -> str:
+            return "member"
+
+    class Told(Base):
+        class Meta:
+            app_label = "tests"
+
+    assert told() == [
+        (
+            "turbo.E024",
+            "tests:Told has get_audience(), but no audiences, so all pages get the "
+            "same.",
+        )
+    ]
+
+
 def test_inserts_by_is_one_of_four_verbs() -> None:
     declare(Card, broadcasts_to="board", inserts_by="replace")
 

@@ -165,6 +165,7 @@ def test_every_reason_of_a_denial_has_an_entry() -> None:
         | sources(r'deny\([\w.]+, reason="(\w+)"\)')
         | set(re.findall(r'(?:return|else) "(\w+)"', source("connections/permissions")))
         | sources(r'FORBIDDEN = "(\w+)"')
+        | sources(r'Permission\("(\w+)"\)')
     )
 
     assert set(re.findall(r"(?m)^``(\w+)`` ", table)) - {"reason"} == reasons

@@ -27,6 +27,7 @@ from tests.support.replay_backends import (
 )
 from tests.support.servers import DATABASES, Valkey
 from turbo.database.replay import DatabaseReplay
+from turbo.delivery.marked import mark
 from turbo.replay import Append, Appended, Entry, History, ReplayLog
 from turbo.replay.memory import MemoryReplay
 from turbo.replay.positions import Moment, bounded, parse
@@ -116,7 +117,15 @@ async def test_append_nothing_asks_nothing(log: ReplayLog) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", ["", "<b>ä€😀</b>", "a\x00b\r\n", "\ud800", "x" * 1_000_000]
+    "data",
+    [
+        "",
+        "<b>ä€😀</b>",
+        "a\x00b\r\n",
+        "\ud800",
+        "x" * 1_000_000,
+        mark("audiences", {"member": "<b>é", "moderator": None}),
+    ],
 )
 async def test_data_comes_back_unchanged(log: ReplayLog, data: str) -> None:
     """Any text survives, also what UTF-8 has no bytes for."""

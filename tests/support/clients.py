@@ -220,7 +220,8 @@ class LivePage(Staying):
                     self.doubled += 1
             case "gap":
                 self.gaps += 1
-                self._reach(frame, force=True)
+                if frame["position"]:
+                    self._reach(frame, force=True)
             case "denied":
                 self.denied.append(frame["reason"])
                 self._since.pop(frame["name"], None)

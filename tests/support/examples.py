@@ -6,8 +6,8 @@ other, in one namespace, in a process of its own. There are ``room``, ``message`
 ``user``, ``request`` and ``form``, and a ``client``, in which the user is logged in. A
 block called ``urls.py`` gives it URLs, templates are found by their caption, and test
 cases are run. Two kinds of HTML blocks are compared, ``…`` standing for anything: one
-of class ``sent`` with what was broadcast since the last one, and one of class
-``rendered`` with the template before it.
+of class ``sent`` with what was broadcast since the last one, after a comment if it is
+for one audience, and one of class ``rendered`` with the template before it.
 """
 
 from __future__ import annotations
@@ -128,8 +128,14 @@ class Page:
         return failures
 
     def _record(self, name: str, data: str) -> bool:
+        from turbo.delivery.audiences import by_audience
+
         if name != "turbo:control":
-            self._sent.append(data)
+            for audience, form in by_audience(data).items():
+                if audience and form:
+                    self._sent.append(f"<!-- to {audience} -->")
+                if form:
+                    self._sent.append(form)
         return False
 
     def _run(self, block: Block) -> None:

@@ -119,3 +119,13 @@ class Slow(Counter):
     def user_passes_test(self, user: Any) -> bool:
         time.sleep(0.02)
         return True
+
+
+class Forum(Counter):
+    """A stream whose moderators are the members of the staff."""
+
+    class Meta:
+        audiences = ("member", "moderator")
+
+    def get_audience(self, user: Any) -> str:
+        return "moderator" if user.is_staff else "member"

@@ -44,6 +44,29 @@ class RoomStream(turbo.ModelStream):
         self.remove(id=f"room-{room.pk}")
 
 
+class Forum(turbo.Stream):
+    class Meta:
+        audiences = ("member", "moderator")
+
+    def get_audience(self, user: AbstractBaseUser) -> str:
+        return "member"
+
+
+class AsyncForum(turbo.Stream):
+    class Meta:
+        audiences = ("member", "moderator")
+
+    async def get_audience(self, user: AbstractBaseUser) -> str:
+        return "member"
+
+
+async def audiences(user: AbstractBaseUser) -> None:
+    assert_type(Forum().get_audience(user), str)
+    Forum().only("member").append("room.html", {"room": 1}, id="rooms")
+    Forum().only("member", "moderator").stream_raw("<turbo-stream></turbo-stream>")
+    await Forum().only("member").aremove(id="room-1")
+
+
 class Numbered(turbo.Stream):
     def __init__(self, number: int) -> None:
         self.number = number

@@ -25,7 +25,7 @@ from turbo.streams.stream import Stream
 __all__ = ["check_permissions", "check_streams"]
 
 #: What a project may define in a stream, in a component and in a model stream.
-HOOKS = ("get_init_args", "get_init_kwargs", "user_passes_test")
+HOOKS = ("get_audience", "get_init_args", "get_init_kwargs", "user_passes_test")
 COMPONENT_HOOKS = ("get_context", "is_live", "template_name")
 MODEL_HOOKS = (
     "collection_passes_test",
@@ -38,7 +38,7 @@ MODEL_HOOKS = (
     "on_save",
 )
 #: The hooks that may be coroutines.
-ASYNC_HOOKS = ("collection_passes_test", "user_passes_test")
+ASYNC_HOOKS = ("collection_passes_test", "get_audience", "user_passes_test")
 #: Methods of turbo-django that have no effect here.
 REPLACED: Replaced = {
     "broadcastable_stream_name": "Set the name with get_init_args() and Meta.",
@@ -62,6 +62,7 @@ def check_streams(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     found = [message for cls in streams for check in checks for message in check(cls)]
     for cls in stream_classes():
         found += _check_async(cls)
+        found += _check_audiences(cls)
         found += check_hooks(cls, _hooks_of(cls), replaced=REPLACED)
     return found
 
@@ -116,6 +117,18 @@ def _check_async(cls: type[Stream]) -> Iterator[CheckMessage]:
                 obj=cls,
                 id="turbo.E023",
             )
+
+
+def _check_audiences(cls: type[Stream]) -> Iterator[CheckMessage]:
+    if cls.get_audience is not Stream.get_audience and not cls.options.audiences:
+        yield Error(
+            f"{cls.label} has get_audience(), but no audiences, so all pages get the "
+            f"same.",
+            hint="Declare them in Meta.audiences. A Meta inherits them only if it is "
+            "declared as class Meta(Base.Meta).",
+            obj=cls,
+            id="turbo.E024",
+        )
 
 
 def _check_parent(cls: type[ModelStream]) -> Iterator[CheckMessage]:

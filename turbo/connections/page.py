@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -33,6 +34,7 @@ from turbo.delivery.protocol import (
     Subscribe,
     Unsubscribe,
     Wanted,
+    message_frame,
 )
 from turbo.delivery.topic import Arrival
 from turbo.replay.positions import bounded, earliest, parse
@@ -124,11 +126,16 @@ class PageConnection(LiveConnection[PageSubscription]):
 
     async def _join(self, places: _Places, asked_in: int) -> Iterable[str]:
         """Subscribe to streams; return their names if a revocation came meanwhile."""
-        asked = [item.subscription for _, names in places for item in names]
+        allowed = [item for _, names in places for item in names]
+        asked = [item.subscription for item in allowed]
         if asked_in != self.revocations.generation:
             return [item.signed for item in asked]
         try:
-            arrivals = await self.hub.subscribe(self, [place for place, _ in places])
+            arrivals = await self.hub.subscribe(
+                self,
+                [place for place, _ in places],
+                {i.subscription.sid: i.audience for i in allowed if i.audience},
+            )
         except Exception as error:
             self._postpone([item.signed for item in asked], error)
             return ()
@@ -179,13 +186,19 @@ class PageConnection(LiveConnection[PageSubscription]):
                 self._protocol.limits.streams,
             )
 
-    def _welcome(self, names: Iterable[Allowed], arrival: Arrival) -> None:
+    def _welcome(self, names: Sequence[Allowed], arrival: Arrival) -> None:
         """
         Answer for accepted names, and send what the page has missed.
 
         If there is no room for that, send a gap. Otherwise a page that reads slowly
-        would be closed, and would be sent the same again when it comes back.
+        would be closed, and would be sent the same again when it comes back. Pages that
+        were rendered for another audience always get a gap.
         """
+        if names[0].is_outdated:  # and so are the others
+            arrival = replace(
+                arrival.as_gap(), position=arrival.end or arrival.position
+            )
+            metrics.count("gaps", sid=arrival.sid)
         if arrival.frames and arrival.size > self._room():
             metrics.count("gaps", sid=arrival.sid)
             arrival = arrival.as_gap()
@@ -233,13 +246,28 @@ class PageConnection(LiveConnection[PageSubscription]):
     ) -> Sequence[PageSubscription]:
         """Return subscriptions that the user may not keep, or whose object is gone."""
         streams = [from_name(item.name) for item in held]
-        reasons = await passes(streams, self.visitor)
+        answers = await passes(streams, self.visitor)
         noted = await self._noted(held) if self._has_missed_revocations else ()
-        return [
-            item
-            for item, why in zip(held, reasons, strict=True)
-            if why or item.signed in noted
-        ]
+        lost: list[tuple[PageSubscription, str]] = []
+        kept: list[tuple[PageSubscription, str]] = []
+        for item, answer in zip(held, answers, strict=True):
+            is_lost = answer.reason or item.signed in noted
+            (lost if is_lost else kept).append((item, answer.audience))
+        self._follow_audiences(kept)
+        return [item for item, _ in lost]
+
+    def _follow_audiences(self, kept: Iterable[tuple[PageSubscription, str]]) -> None:
+        """Send what the visitor's audiences get now; outdated pages get a gap."""
+        outdated = {
+            item.sid
+            for item, audience in kept
+            if self.hub.change_audience(self, item.sid, audience)
+            and audience != item.audience
+        }
+        for sid in outdated:
+            metrics.count("gaps", sid=sid)
+            # Without a position: all that the page shows may be wrong.
+            self._say([message_frame(sid, position="", data=None)])
 
     async def _noted(self, held: Sequence[PageSubscription]) -> Collection[str]:
         """Return the names that a lost revocation may have ended."""
@@ -286,14 +314,17 @@ def _by_place(
     Yield each stream with the names that mean it, and their earliest position.
 
     So a stream with several names is read and sent once. Moments and positions are
-    separate, because they cannot be compared.
+    separate, because they cannot be compared, and so are outdated names, for which
+    nothing is read.
     """
-    groups: dict[tuple[str, type], list[tuple[Allowed, str]]] = {}
+    groups: dict[tuple[str, type, bool], list[tuple[Allowed, str]]] = {}
     for item in allowed:
         place = bounded(since[item.subscription.signed], item.since)
-        key = item.subscription.sid, type(parse(place))
+        if is_outdated := item.is_outdated:
+            place = ""
+        key = item.subscription.sid, type(parse(place)), is_outdated
         groups.setdefault(key, []).append((item, place))
-    for (sid, _), group in groups.items():
+    for (sid, *_), group in groups.items():
         places = {place for _, place in group}
         first = earliest(places) if len(places) > 1 else places.pop()
         yield (sid, first), [item for item, _ in group]

@@ -20,12 +20,13 @@ from turbo import metrics
 from turbo.changes.transaction import Outcome, after_transactions
 from turbo.conf import get_settings
 from turbo.connections.permissions import forbidden_keys
-from turbo.connections.users import nobody, session_hash
+from turbo.connections.users import session_hash
 from turbo.connections.visitor import Visitor
 from turbo.delivery.broadcast import broadcast, get_publisher
 from turbo.delivery.hub import RECHECK
 from turbo.delivery.names import CONTROL, user_key
 from turbo.delivery.unreadable import json_object, require
+from turbo.runtime.nobody import nobody
 from turbo.runtime.tasks import Tasks
 from turbo.streams.registry import resolve
 

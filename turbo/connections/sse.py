@@ -199,13 +199,15 @@ class _Events:
 def _as_event(text: str) -> str | None:
     """Return a frame as an event; ``None`` ends the response."""
     frame: dict[str, Any] = json.loads(text)
+    # An empty id would make the browser forget its position.
+    position = frame.get("position") or None
     match frame["type"]:
         case "message":
-            return event(frame["data"], id=frame["position"])
+            return event(frame["data"], id=position)
         case "gap":
-            return event(_REFRESH, id=frame["position"])
+            return event(_REFRESH, id=position)
         case "subscribed" if not frame["recovered"]:
-            return event(_REFRESH, id=frame["position"])
+            return event(_REFRESH, id=position)
         case "denied":
             return None
         case _:

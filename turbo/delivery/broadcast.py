@@ -23,6 +23,7 @@ from channels.layers import get_channel_layer
 from turbo import metrics
 from turbo.changes.transaction import Outcome, open_transactions, wait
 from turbo.conf import get_settings
+from turbo.delivery.marked import MARK, plain
 from turbo.delivery.names import CONTROL, stream_id
 from turbo.delivery.publisher_thread import PublisherThread
 from turbo.delivery.recorders import record
@@ -74,6 +75,8 @@ def broadcast(
     """
     if not isinstance(data, str):
         raise TypeError(f"A broadcast is a string, not {data!r}.")
+    if data[:1] == MARK:
+        data = plain(data)
     order = _calls.made = _calls.made + 1
     transactions = open_transactions()
     since = (rendered or moment_if_waiting()) if transactions and targets else ""
@@ -144,6 +147,7 @@ def send_stored(name: str, message: Append, summary: str | None) -> None:
 
 def pass_on(name: str, data: str) -> None:
     """Send ``data`` to who shows the stream now, without a number or a transaction."""
+    data = plain(data)
     if record(name, data):
         get_publisher().pass_on(Unnumbered(stream_id(name), data))
 

@@ -40,7 +40,15 @@ from turbo.delivery.losses import loss_in, mark_loss
 from turbo.delivery.names import CONTROL, stream_id
 from turbo.delivery.protocol import PING
 from turbo.delivery.repair import Repairs
-from turbo.delivery.topic import Arrival, Subscriber, Topic, deliver, read
+from turbo.delivery.topic import (
+    NO_AUDIENCES,
+    Arrival,
+    Audiences,
+    Subscriber,
+    Topic,
+    deliver,
+    read,
+)
 from turbo.delivery.unreadable import Unreadable, drop, is_about_content
 from turbo.runtime import loops, tracing
 from turbo.runtime.backoff import Backoff, OutageLog
@@ -125,10 +133,15 @@ class Hub:
         return next(iter(list(topic.members)), None) if topic else None
 
     async def subscribe(
-        self, subscriber: Subscriber, wanted: Sequence[tuple[str, str]]
+        self,
+        subscriber: Subscriber,
+        wanted: Sequence[tuple[str, str]],
+        audiences: Audiences = NO_AUDIENCES,
     ) -> list[Arrival]:
         """
         Subscribe to ``(stream id, since)`` pairs, with one read of the log.
+
+        ``audiences`` are those of the subscriber, by stream id.
 
         Live messages directly follow those of the arrivals, so send the arrivals before
         you await anything else. If the layer or the log cannot be reached, its
@@ -139,9 +152,9 @@ class Hub:
             await self._groups.join([sid for sid, _ in wanted])
             if subscriber is not self:
                 await self.wait_until_listening()
-            histories = await read(wanted, self._groups.channel)
+            histories = await read(wanted, self._groups.channel, audiences)
             arrivals = [
-                topic.admit(subscriber, history, missed)
+                topic.admit(subscriber, history, missed, audiences.get(topic.sid, ""))
                 for topic, (history, missed) in zip(topics, histories, strict=True)
             ]
             held = {*self._held.get(subscriber, ()), *(sid for sid, _ in wanted)}
@@ -171,6 +184,18 @@ class Hub:
             topic = self._topics.get(arrival.sid)
             if topic is not None and topic.members:
                 self._repairs.resume(topic)
+
+    def change_audience(self, subscriber: Subscriber, sid: str, audience: str) -> bool:
+        """
+        Send to a subscriber what this audience gets from now on.
+
+        Return whether it is still subscribed.
+        """
+        topic = self._topics.get(sid)
+        if topic is None or subscriber not in topic.members:
+            return False
+        topic.members[subscriber] = audience
+        return True
 
     def unsubscribe(self, subscriber: Subscriber, sids: Iterable[str]) -> None:
         """End a subscriber's subscriptions."""

@@ -112,6 +112,8 @@ class PageSubscription:
     signed: str
     name: str
     sid: str
+    #: The audience for which the page was rendered, if the stream has audiences.
+    audience: str = ""
 
 
 def _frame(**fields: Any) -> str:

@@ -18,13 +18,14 @@ from typing import Any
 from django.core import signing
 
 from turbo.connections.permissions import Refusal
+from turbo.delivery.audiences import by_audience
 from turbo.delivery.names import CONTROL, SALT, stream_id
 from turbo.delivery.recorders import recording
 from turbo.inspector.streams import Inspection
 from turbo.metrics import NAMES, counted
 from turbo.runtime.forks import Lock
 
-__all__ = ["Broadcast", "Incident", "InspectorHistory", "history"]
+__all__ = ["Broadcast", "Incident", "InspectorHistory", "history", "shown"]
 
 #: The number of broadcasts to keep, and the number of incidents.
 KEPT = 50
@@ -116,6 +117,7 @@ class InspectorHistory:
         self._learn([name])
         if not self._has_contents:
             return
+        data = shown(data)
         short = data if len(data) <= LONGEST else f"{data[:LONGEST]}…"
         with self._lock:
             self._broadcasts.appendleft(Broadcast(name, short))
@@ -148,6 +150,14 @@ class InspectorHistory:
             for name in names:
                 if name not in self._names:
                     self._names.append(name)
+
+
+def shown(data: str) -> str:
+    """Return a message as text, with a line for each audience that gets its own."""
+    forms = by_audience(data)
+    if None in forms:
+        return data
+    return "\n".join(f"{audience}: {form}" for audience, form in forms.items() if form)
 
 
 def _read(refusal: Refusal) -> tuple[str, str]:

@@ -42,6 +42,7 @@ def _row(cls: type[Stream], subscribed: Mapping[str, int]) -> dict[str, Any]:
     return {
         "label": cls.label,
         "model": model._meta.label if model else "",
+        "audiences": ", ".join(cls.options.audiences),
         "permission": "tested" if cls.tests_user() else "public",
         "subscribers": sum(
             number

@@ -27,7 +27,14 @@ from django.utils.safestring import SafeString
 
 from turbo.runtime import tracing
 
-__all__ = ["BackendTemplate", "Template", "load", "render", "render_text"]
+__all__ = [
+    "BackendTemplate",
+    "Template",
+    "load",
+    "render",
+    "render_text",
+    "variables",
+]
 
 
 class BackendTemplate(Protocol):
@@ -53,7 +60,7 @@ def render(
     request: HttpRequest | None = None,
 ) -> SafeString:
     """Return ``template`` rendered with the variables of ``context``."""
-    values = _values(context)
+    values = variables(context)
     with _locale(request):
         if tracing.tracer is None:
             return SafeString(_render(template, values, request))
@@ -68,7 +75,8 @@ def render_text(text: Any, *, request: HttpRequest | None = None) -> SafeString:
         return conditional_escape(text)
 
 
-def _values(context: Mapping[str, Any] | None) -> dict[str, Any]:
+def variables(context: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the variables of a context as a new dict."""
     if context is None:
         return {}
     if not isinstance(context, Mapping):

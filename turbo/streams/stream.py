@@ -13,15 +13,17 @@ A stream is declared in an app's ``streams.py``; its name is ``"<app label>:<cla
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, ClassVar
 
 from turbo.conf import get_settings
+from turbo.delivery.audiences import pack_forms
 from turbo.delivery.broadcast import broadcast, moment, moment_if_waiting
 from turbo.delivery.names import decode_args, encode_args, sign, stream_id
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.context import current_since
 from turbo.runtime.threads import in_waiting_thread
+from turbo.streams.audiences import SelectedAudiences, audience_on_page
 from turbo.streams.emitter import Elements
 from turbo.streams.options import Options
 from turbo.streams.registry import label_of, register
@@ -48,9 +50,20 @@ class Stream(Verbs[None]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.options = Options.of(cls)
+        cls._audiences = cls.options.audiences
+        if cls._audiences and not cls.options.abstract:
+            cls._require_get_audience()
         if not cls.options.abstract:
             cls.label = label_of(cls, app_label=cls.options.app_label)
             register(cls)
+
+    @classmethod
+    def _require_get_audience(cls) -> None:
+        if cls.get_audience is Stream.get_audience:
+            raise ConfigurationError(
+                f"{cls.__module__}.{cls.__qualname__} has Meta.audiences, so it needs "
+                f"a method get_audience(self, user) that returns one of them."
+            )
 
     def get_init_args(self) -> Sequence[Any]:
         """Return the positional arguments with which to create this stream again."""
@@ -96,7 +109,8 @@ class Stream(Verbs[None]):
         replay log; the default is the beginning of the current request, or now.
         """
         since = since or current_since() or moment()
-        return sign(self.stream_name, user=user, since=since)
+        audience = audience_on_page(self, user)
+        return sign(self.stream_name, user=user, since=since, audience=audience)
 
     @property
     def stream_id(self) -> str:
@@ -116,6 +130,27 @@ class Stream(Verbs[None]):
         """Return whether this class has its own ``user_passes_test()``."""
         return cls.user_passes_test is not Stream.user_passes_test
 
+    def get_audience(self, user: Any) -> str | Awaitable[str]:
+        """
+        Return the audience of ``Meta.audiences`` that ``user`` is in; may be async.
+
+        Called together with :meth:`user_passes_test`, and when a page is rendered.
+        """
+        raise NotImplementedError
+
+    def asks_about_user(self) -> bool:
+        """Return whether this stream has to be asked about each user."""
+        return bool(self._audiences) or self.tests_user()
+
+    def only(self, audience: str, *others: str) -> SelectedAudiences:
+        """
+        Return the verbs for these audiences; the others get nothing.
+
+        ``stream.only("moderator").append("chat/report.html", {…}, id="reports")``.
+        Raises :exc:`~turbo.exceptions.UnknownAudienceError` if one is not declared.
+        """
+        return SelectedAudiences(self, [audience, *others])
+
     def stream(self, frame: Any) -> None:
         """
         Broadcast rendered elements: ``stream(render_frame(…).append(…))``.
@@ -131,9 +166,10 @@ class Stream(Verbs[None]):
         All broadcasts of the stream pass through this method.
         """
         elements = text if isinstance(text, Elements) else Elements(text)
+        forms = elements.forms
         broadcast(
             self.stream_name,
-            elements,
+            elements if forms is None else pack_forms(forms),
             targets=elements.targets,
             summary=elements.summary,
             rendered=elements.rendered,

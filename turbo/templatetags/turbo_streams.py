@@ -116,7 +116,7 @@ def _source(context: Context, item: Any, transport: str) -> SafeString:
     request = _request(context)
     since = _since(request)
     user = user_of(request)
-    if user_key(user) is not None:
+    if user_key(user) is not None or stream.options.audiences:
         keep_private(request)
         warn_in_fragment()
     signed = stream.sign(user, since=since)

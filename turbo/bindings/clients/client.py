@@ -266,8 +266,8 @@ class BindingClient(AdmittedConnection):
             return True
         # Shared with no other connection, because the test may look at the scope.
         asked = {f"turbo.bindings {id(self)}": self._consumer}
-        [reason] = (await ask(asked, self.visitor)).values()
-        return not reason
+        [answer] = (await ask(asked, self.visitor)).values()
+        return not answer.reason
 
     async def ended_with(
         self, stream: str, held: Sequence[AdmittedConnection]
