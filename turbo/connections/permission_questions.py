@@ -17,7 +17,6 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
-from contextvars import Context
 from typing import Any, Protocol
 
 from turbo.connections.visitor import Visitor
@@ -25,6 +24,7 @@ from turbo.delivery.names import user_key
 from turbo.runtime.failures import log_failure
 from turbo.runtime.forks import Lock, after_in_child
 from turbo.runtime.loops import PerLoop
+from turbo.runtime.namespaces import bare_context, is_used
 from turbo.runtime.tasks import detach
 from turbo.runtime.threads import answer_of, in_turns
 
@@ -84,7 +84,9 @@ class _Question:
     def begin(self) -> None:
         """Start the test of a coroutine function as a task."""
         work = self.aask()  # in an empty context, because it works for all callers
-        self._task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._task = asyncio.get_running_loop().create_task(
+            work, context=bare_context()
+        )
 
     def ask(self) -> None:
         """Call a synchronous test; for threads."""
@@ -120,8 +122,12 @@ class _Question:
 
 
 def test_waits(stream: Tested) -> bool:
-    """Return whether a stream's test is a coroutine function."""
-    return inspect.iscoroutinefunction(stream.user_passes_test)
+    """
+    Return whether a stream's test is a coroutine function, to be run in the loop.
+
+    With namespaces it runs in a thread that has entered one, for its queries.
+    """
+    return not is_used() and inspect.iscoroutinefunction(stream.user_passes_test)
 
 
 def _reason(stream: Tested, user: Any) -> str:
@@ -255,4 +261,4 @@ async def _ask_plain(questions: Sequence[_Question], owner: Hashable) -> None:
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
     # It goes on when its first caller is cancelled, because others may wait for it.
-    detach(work, context=Context())
+    detach(work, context=bare_context())

@@ -39,6 +39,7 @@ from turbo import metrics
 from turbo.connections.budgets import ConnectionBudget
 from turbo.connections.connection import whole
 from turbo.connections.inbox import NO_CODE, Inbox
+from turbo.connections.namespaces import in_its_namespace
 from turbo.connections.send_buffer import SendBuffer
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import CloseCode
@@ -149,7 +150,7 @@ def application(
     def serve(scope: Scope, receive: Receive, send: Send) -> Any:
         return WebSocket(scope, receive, send).serve(make)
 
-    return loops.websocket_application(serve, name)
+    return loops.websocket_application(in_its_namespace(serve), name)
 
 
 class WebSocket:

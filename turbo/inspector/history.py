@@ -23,6 +23,7 @@ from turbo.delivery.recorders import recording
 from turbo.inspector.streams import Inspection
 from turbo.metrics import NAMES, counted
 from turbo.runtime.forks import Lock
+from turbo.runtime.namespaces import split
 
 __all__ = ["Broadcast", "Incident", "InspectorHistory", "history"]
 
@@ -102,7 +103,7 @@ class InspectorHistory:
         return {stream_id(name): name for name in heard}
 
     def _note_broadcast(self, name: str, data: str) -> None:
-        if name == Inspection.label:
+        if split(name)[1] == Inspection.label:
             return
         self._learn([name])
         short = data if len(data) <= LONGEST else f"{data[:LONGEST]}…"

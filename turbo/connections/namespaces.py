@@ -1,0 +1,72 @@
+"""
+The namespace of a WebSocket, which is that of its handshake.
+
+No middleware of Django runs for a WebSocket, so ``TURBO["FIND_NAMESPACE"]`` tells from
+the ASGI scope, mostly from the name of the host, which tenant it is for. Everything
+that is done for the connection is then done in that namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, cast
+
+from channels.auth import AuthMiddlewareStack
+from channels.sessions import CookieMiddleware, SessionMiddleware
+
+from turbo import metrics
+from turbo.connections.users import session_user
+from turbo.delivery.names import user_key
+from turbo.runtime.namespaces import entered, find, is_used
+from turbo.runtime.threads import in_thread
+from turbo.typing import ASGIApplication, Receive, Scope, Send
+
+__all__ = ["authenticated", "in_its_namespace"]
+
+#: The key of the scope under which consumers find the namespace.
+KEY = "turbo.namespace"
+
+
+def in_its_namespace(application: ASGIApplication) -> ASGIApplication:
+    """Return an application that serves each connection in its namespace."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        namespace = scope.get(KEY)
+        if namespace is None:
+            namespace = await in_thread(find, scope)
+        if namespace is None:
+            metrics.count("refused")
+            await receive()
+            await send({"type": "websocket.close"})
+            return
+        with entered(namespace):
+            await application({**scope, KEY: namespace}, receive, send)
+
+    def choose(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        chosen = serve if is_used() else application
+        return chosen(scope, receive, send)
+
+    return choose
+
+
+def authenticated(application: ASGIApplication) -> ASGIApplication:
+    """
+    Return an application whose connections have a session and a user in their scope.
+
+    This is what ``AuthMiddlewareStack`` of Channels does, which looks for both outside
+    any namespace.
+    """
+    plain: Any = AuthMiddlewareStack(cast(Any, application))
+
+    async def with_user(scope: Scope, receive: Receive, send: Send) -> None:
+        user = session_user(scope["session"])
+        await in_thread(user_key, user)
+        await application({**scope, "user": user}, receive, send)
+
+    own = in_its_namespace(CookieMiddleware(SessionMiddleware(with_user)))
+
+    def choose(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        chosen = own if is_used() else plain
+        return chosen(scope, receive, send)
+
+    return choose
