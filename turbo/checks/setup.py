@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 
+from turbo.checks.namespaces import check_namespaces
 from turbo.conf import (
     Settings,
     get_settings,
@@ -39,7 +40,12 @@ def check_setup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         return [Error(str(error), hint="Correct the TURBO setting.", id="turbo.E009")]
     if not layer_config():
         return [_no_layer()]
-    return [*_check_layer(), *_check_server(), *check_replay()]
+    return [
+        *_check_layer(),
+        *_check_server(),
+        *check_replay(),
+        *check_namespaces(),
+    ]
 
 
 def check_reach(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
