@@ -27,26 +27,20 @@ __all__ = ["authenticated", "in_its_namespace"]
 KEY = "turbo.namespace"
 
 
-def in_its_namespace(application: ASGIApplication) -> ASGIApplication:
-    """Return an application that serves each connection in its namespace."""
-
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        namespace = scope.get(KEY)
-        if namespace is None:
-            namespace = await in_thread(find, scope)
-        if namespace is None:
-            metrics.count("refused")
-            await receive()
-            await send({"type": "websocket.close"})
-            return
-        with entered(namespace):
-            await application({**scope, KEY: namespace}, receive, send)
-
-    def choose(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        chosen = serve if is_used() else application
-        return chosen(scope, receive, send)
-
-    return choose
+async def in_its_namespace(
+    application: ASGIApplication, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Let an application serve a connection in its namespace, or refuse it."""
+    namespace = scope.get(KEY)
+    if namespace is None:
+        namespace = await in_thread(find, scope)
+    if namespace is None:
+        metrics.count("refused")
+        await receive()
+        await send({"type": "websocket.close"})
+        return
+    with entered(namespace):
+        await application({**scope, KEY: namespace}, receive, send)
 
 
 def authenticated(application: ASGIApplication) -> ASGIApplication:
@@ -56,17 +50,18 @@ def authenticated(application: ASGIApplication) -> ASGIApplication:
     This is what ``AuthMiddlewareStack`` of Channels does, which looks for both outside
     any namespace.
     """
-    plain: Any = AuthMiddlewareStack(cast(Any, application))
 
     async def with_user(scope: Scope, receive: Receive, send: Send) -> None:
         user = session_user(scope["session"])
         await in_thread(user_key, user)
         await application({**scope, "user": user}, receive, send)
 
-    own = in_its_namespace(CookieMiddleware(SessionMiddleware(with_user)))
+    plain: Any = AuthMiddlewareStack(cast(Any, application))
+    own: Any = CookieMiddleware(SessionMiddleware(cast(Any, with_user)))
 
     def choose(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        chosen = own if is_used() else plain
-        return chosen(scope, receive, send)
+        if is_used():
+            return in_its_namespace(own, scope, receive, send)
+        return cast("Awaitable[None]", plain(scope, receive, send))
 
     return choose

@@ -45,6 +45,7 @@ from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import CloseCode
 from turbo.runtime import loops
 from turbo.runtime.failures import log_failure
+from turbo.runtime.namespaces import is_used, of_task
 from turbo.typing import ASGIApplication, Message, Receive, Scope, Send
 
 __all__ = ["Endpoint", "Link", "SocketState", "WebSocket", "application"]
@@ -148,9 +149,11 @@ def application(
     """Return an ASGI application in which each connection has its own endpoint."""
 
     def serve(scope: Scope, receive: Receive, send: Send) -> Any:
+        if is_used() and of_task() is None:
+            return in_its_namespace(serve, scope, receive, send)
         return WebSocket(scope, receive, send).serve(make)
 
-    return loops.websocket_application(in_its_namespace(serve), name)
+    return loops.websocket_application(serve, name)
 
 
 class WebSocket:

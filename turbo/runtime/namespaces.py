@@ -151,12 +151,7 @@ def join(namespace: str, name: str) -> str:
 
 
 def split(name: str) -> tuple[str, str]:
-    """
-    Return the namespace of a stream's name, and the rest.
-
-    >>> split("acme/chat:RoomStream:1"), split('chat:Page:["a/b"]')
-    (('acme', 'chat:RoomStream:1'), ('', 'chat:Page:["a/b"]'))
-    """
+    """Return the namespace that :func:`join` put before a name, and the name."""
     namespace, separator, rest = name.partition(SEPARATOR)
     if not separator or ":" in namespace or not is_used():
         return "", name

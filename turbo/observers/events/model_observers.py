@@ -179,7 +179,7 @@ class ModelObserver(BaseObserver):
     ) -> list[ObservedEvent | Exception | None]:
         """Return the event in each message; rows are read once for all clients."""
         notices = [self._notice(content) for content in contents]
-        bodies: Sequence[Any]
+        bodies: Any
         if self.serializes and any(p and p.action != "delete" for p in notices):
             bodies = await database_sync_to_async(self._bodies)(notices)
         else:
