@@ -17,14 +17,19 @@ from channels.sessions import CookieMiddleware, SessionMiddleware
 from turbo import metrics
 from turbo.connections.users import session_user
 from turbo.delivery.names import user_key
-from turbo.runtime.namespaces import entered, find, is_used
+from turbo.runtime.namespaces import entered, find, is_used, of_task
 from turbo.runtime.threads import in_thread
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 
-__all__ = ["authenticated", "in_its_namespace"]
+__all__ = ["authenticated", "has_entered", "in_its_namespace"]
 
 #: The key of the scope under which consumers find the namespace.
 KEY = "turbo.namespace"
+
+
+def has_entered(scope: Scope) -> bool:
+    """Return whether this task has entered the namespace of a connection."""
+    return scope.get(KEY) is not None and scope[KEY] == of_task()
 
 
 async def in_its_namespace(
