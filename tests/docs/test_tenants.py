@@ -37,27 +37,48 @@ CELLAR = "testapp:RoomStream:2"
 class Site(Project):
     """A project that is made of the files of the how-to, with two tenants."""
 
+    #: Where the context manager is that enters a tenant, and who is no tenant.
+    enter = "from config.schemas import tenant"
+    nobody = ""
+
     @property
     def env(self) -> dict[str, str]:
         places = [str(self.directory), os.environ.get("PYTHONPATH", "")]
         return super().env | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
 
+    def code(self, name: str, code: str) -> str:
+        """Return code that enters a tenant first."""
+        enter = f"{self.enter}\nscope = tenant({name or self.nobody!r})"
+        return f"{enter}\nscope.__enter__()\n{IMPORTS}\n{code}"
+
     def in_tenant(self, name: str, code: str) -> str:
         """Run code in a tenant, in a process of its own."""
-        return self.shell(f"{ENTER.format(name)}\n{IMPORTS}\n{code}")
+        return self.shell(self.code(name, code))
 
-    def spawn(self, code: str) -> int:
+    def spawn(self, name: str, code: str) -> int:
         """Run code in a process that may be killed; return how it ended."""
+        code = f"import django\ndjango.setup()\n{self.code(name, code)}"
         done = subprocess.run(
-            [sys.executable, "-c", f"import django\ndjango.setup()\n{code}"],
-            cwd=ROOT,
-            env=self.env,
-            timeout=PATIENCE,
+            [sys.executable, "-c", code], cwd=ROOT, env=self.env, timeout=PATIENCE
         )
         return done.returncode
 
+    def make_tables(self) -> None:
+        """Make the tables of the tenants, and those that they share."""
+        self.migrate()
+        self.manage("migrate_tenants", "--run-syncdb", "-v", "0")
 
-ENTER = "from config.schemas import tenant\nscope = tenant({!r})\nscope.__enter__()"
+
+class DjangoTenantsSite(Site):
+    enter = "from django_tenants.utils import schema_context as tenant"
+    nobody = "public"
+
+    def make_tables(self) -> None:
+        self.manage("migrate_schemas", "--shared", "--run-syncdb", "-v", "0")
+        self.shell(CUSTOMERS.format(HOSTS))
+        self.manage("migrate_schemas", "--tenant", "--run-syncdb", "-v", "0")
+
+
 IMPORTS = """
 import turbo
 from django.contrib.auth import get_user_model
@@ -65,55 +86,121 @@ from django.db import connection, transaction
 from tests.testapp.models import Message, Room
 """
 
+#: The models that a project with django-tenants declares.
+MODELS = """
+from django_tenants.models import DomainMixin, TenantMixin
 
-def files(directory: Path) -> dict[str, Any]:
-    """Write the files of the page, and return its settings."""
+class Client(TenantMixin):
+    auto_create_schema = False
+
+class Domain(DomainMixin):
+    pass
+"""
+
+CUSTOMERS = """
+from customers.models import Client, Domain
+from django.db import connection
+for host, name in {}.items():
+    client = Client.objects.create(schema_name=name)
+    Domain.objects.create(domain=host, tenant=client, is_primary=True)
+    connection.cursor().execute(f"CREATE SCHEMA {{name}}")
+"""
+
+
+def write(path: Path, code: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (path.parent / "__init__.py").touch()
+    path.write_text(code)
+
+
+def files(directory: Path, module: str) -> dict[str, Any]:
+    """Write the files of the page, and return the settings that it shows."""
     values: dict[str, Any] = {}
     for block in blocks(PAGE, "python"):
-        if block.caption == "config/settings.py" and "config.schemas" in block.code:
+        if block.caption == "config/settings.py" and module in block.code:
             exec(block.code, values)
-        elif block.caption.endswith(("schemas.py", "migrate_tenants.py")):
-            path = directory / block.caption
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for parent in path.relative_to(directory).parents[:-1]:
-                (directory / parent / "__init__.py").touch()
-            path.write_text(block.code)
+        elif block.caption.endswith(".py") and "settings" not in block.caption:
+            write(directory / block.caption, block.code)
+    for place in ("chat", "chat/management"):
+        (directory / place / "__init__.py").touch()
+    return values
+
+
+def plain_settings(directory: Path) -> dict[str, Any]:
+    values = files(directory, "config.schemas")
     return {
         "TURBO": values["TURBO"],
         "DATABASE_ROUTERS": values["DATABASE_ROUTERS"],
-        "MIDDLEWARE": [*values["MIDDLEWARE"], *settings.MIDDLEWARE],
+        "MIDDLEWARE": values["MIDDLEWARE"],
         "TENANTS": HOSTS,
-        "ALLOWED_HOSTS": [".localhost"],
         "INSTALLED_APPS": [*settings.INSTALLED_APPS, "chat"],
     }
 
 
-def make_site(directory: Path, database: dict[str, Any]) -> Site:
-    site = Site(directory, files(directory) | {"DATABASES": {"default": database}})
+SHARED = ["django_tenants", "customers", "turbo", "turbo.database"]
+#: Both packages have a command migrate, and Django refuses that of one with
+#: makemigrations of the other.
+APART = ["pgtrigger"]
+
+
+def package_settings(directory: Path) -> dict[str, Any]:
+    values = files(directory, "schema_context")
+    write(directory / "customers/models.py", MODELS)
+    tenant_apps = [app for app in settings.INSTALLED_APPS if app not in SHARED + APART]
+    return {
+        "TURBO": values["TURBO"],
+        "MIDDLEWARE": values["MIDDLEWARE"],
+        "DATABASE_ROUTERS": ["django_tenants.routers.TenantSyncRouter"],
+        "TENANT_MODEL": "customers.Client",
+        "TENANT_DOMAIN_MODEL": "customers.Domain",
+        "SHARED_APPS": SHARED,
+        "TENANT_APPS": tenant_apps,
+        "INSTALLED_APPS": [*SHARED, *tenant_apps],
+    }
+
+
+def make_site(kind: str, directory: Path, database: dict[str, Any]) -> Site:
+    make = plain_settings if kind == "schemas" else package_settings
+    site = (Site if kind == "schemas" else DjangoTenantsSite)(
+        directory, make(directory)
+    )
+    if kind != "schemas":
+        database = database | {"ENGINE": "django_tenants.postgresql_backend"}
     site.settings["TURBO"] |= {"RECHECK_INTERVAL": 3_600}
-    site.settings["CHANNEL_LAYERS"] = {"default": channel_layer("postgres")}
+    site.settings["MIDDLEWARE"] += settings.MIDDLEWARE
+    site.settings |= {
+        "ALLOWED_HOSTS": [".localhost"],
+        "CHANNEL_LAYERS": {"default": channel_layer("postgres")},
+        "DATABASES": {"default": database},
+    }
     return site
 
 
-TEMPLATE = "tenants"
 SEED = "from django.core.management import call_command; call_command('seed')"
 
 
-@pytest.fixture(scope="module")
-def _two_tenants(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> None:
+@pytest.fixture(scope="module", params=["schemas", "django-tenants"])
+def kind(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres: Postgres,
+) -> str:
     """A database with two tenants, each with what every live server starts with."""
-    site = make_site(tmp_path_factory.mktemp("tenants"), postgres.create(TEMPLATE))
-    site.migrate()
-    site.manage("migrate_tenants", "--run-syncdb", "-v", "0")
+    kind: str = request.param
+    if kind == "django-tenants":
+        pytest.importorskip("django_tenants")
+    site = make_site(kind, tmp_path_factory.mktemp("tenants"), postgres.create(kind))
+    site.make_tables()
     for name in HOSTS.values():
         site.in_tenant(name, SEED)
+    return kind
 
 
 @pytest.fixture
-def site(_two_tenants: None, tmp_path: Path, postgres: Postgres) -> Site:
+def site(kind: str, tmp_path: Path, postgres: Postgres) -> Site:
     """The site with a copy of that database."""
-    name = f"{TEMPLATE}-{tmp_path.name}"
-    return make_site(tmp_path, postgres.create(name, template=TEMPLATE))
+    database = postgres.create(f"{kind}-{tmp_path.name}", template=kind)
+    return make_site(kind, tmp_path, database)
 
 
 def page(server: Daphne, host: str, name: str, **options: Any) -> LivePage:
@@ -261,10 +348,8 @@ async def test_what_waits_for_a_commit_keeps_its_tenant(
         assert sorted(found) == [("saved", name), ("verb", name)]
 
 
-KILLED = f"""
+KILLED = """
 import os, signal
-{ENTER.format("globex")}
-{IMPORTS}
 with transaction.atomic():
     transaction.on_commit(lambda: os.kill(os.getpid(), signal.SIGKILL))
     Message.objects.create(room_id=1, text="from the outbox")
@@ -282,7 +367,7 @@ async def test_the_outbox_tells_in_the_tenant_of_the_change(
         page(server, "acme.localhost", sign(f"acme/{LOBBY}")) as ours,
         page(server, "globex.localhost", sign(f"globex/{LOBBY}")) as theirs,
     ):
-        assert site.spawn(KILLED) == -signal.SIGKILL
+        assert site.spawn("globex", KILLED) == -signal.SIGKILL
         await theirs.until(lambda: bool(theirs.data))
         site.in_tenant("acme", "Message.objects.create(room_id=1, text='later')")
         await ours.until(lambda: bool(ours.data))
@@ -301,6 +386,8 @@ async def test_a_captured_change_is_told_in_the_tenant_of_its_table(
     site: Site, daphne: Callable[..., Daphne]
 ) -> None:
     """A save is told once, by its signal, and raw SQL by the trigger of the table."""
+    if isinstance(site, DjangoTenantsSite):
+        pytest.skip("django-pgtrigger and django-tenants exclude each other")
     apps = [*site.settings["INSTALLED_APPS"], "tests.project.capturing.CapturingConfig"]
     site.settings["INSTALLED_APPS"] = apps
     for name in HOSTS.values():
