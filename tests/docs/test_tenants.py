@@ -251,6 +251,29 @@ async def test_a_name_of_another_tenant_is_refused(
     assert "ERROR" not in server.log()
 
 
+async def test_an_asynchronous_view_and_an_event_stream_have_the_tenant(
+    site: Site, daphne: Callable[..., Daphne]
+) -> None:
+    server = daphne(site)
+    name = sign(f"acme/{LOBBY}")
+    host = {"host": "acme.localhost"}
+
+    async with (
+        httpx.AsyncClient(base_url=server.url, timeout=PATIENCE, headers=host) as http,
+        http.stream("GET", "/turbo/sse/", params={"stream": name}) as events,
+        page(server, "globex.localhost", sign(f"globex/{LOBBY}")) as theirs,
+    ):
+        assert events.status_code == 200
+        await http.get("/rooms/1/say/", params={"text": "for acme"})
+        async for line in events.aiter_lines():
+            if "for acme" in line:
+                break
+        site.in_tenant("globex", "Message.objects.create(room_id=1, text='for globex')")
+        await theirs.until(lambda: bool(theirs.data))
+
+    assert ["for globex" in data for data in theirs.data] == [True]
+
+
 async def test_a_host_of_no_tenant_is_refused(
     site: Site, daphne: Callable[..., Daphne]
 ) -> None:
