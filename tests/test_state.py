@@ -86,6 +86,7 @@ KEPT: dict[str, str] = {
     "runtime.context:_cause": "the change that is told of",
     "runtime.context:_request_id": "the request that refreshes",
     "runtime.context:_since": "where a request began to read",
+    "runtime.namespaces:_namespace": "the tenant that a task works for",
     "runtime.context:_suppressed": "turbo.suppress()",
     # What a thread carries along.
     "bindings.cache.following:_done": "what this thread has read lately",
@@ -129,6 +130,7 @@ KEPT: dict[str, str] = {
     "jinja2.extension:_own_engine": "an engine for projects without Django's",
     "observers.events.row_subscription:_handled": "the event that is handled",
     "observers.wire.requests:_parameters": "signatures of actions",
+    "runtime.namespaces:_load": "the functions of the settings, imported once",
     "streams.emitter:_refresh": "the element of a refresh",
     "streams.model_streams:_keywords": "signatures of hooks",
     "server.daphne:_controlled": "a class derived from another",

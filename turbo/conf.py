@@ -68,6 +68,12 @@ class Settings:
     replay_age: int = 300
     #: Prefix of every Redis key.
     replay_prefix: str = "turbo"
+    #: Function that returns the namespace of the moment, such as the tenant's name.
+    namespace: Any = None
+    #: Function that returns a context manager, which enters a namespace in a thread.
+    enter_namespace: Any = None
+    #: Function that returns the namespace of a WebSocket, from its ASGI scope.
+    find_namespace: Any = None
     #: Alias of the database for what ``turbo.database`` keeps there.
     database: str = "default"
     #: Whether the changes of all watched models outlive the process that made them.

@@ -10,6 +10,7 @@ The exceptions of this library, as a tree.
     * :exc:`ContentError` (and ``TypeError``)
     * :exc:`NoActionError` (and ``ValueError``)
     * :exc:`UnknownStreamError` (and ``LookupError``)
+        * :exc:`NamespaceError`
     * :exc:`UnknownAudienceError` (and ``ValueError``)
     * :exc:`NameRefused` (and ``ValueError``)
     * :exc:`FrameError` (and ``ValueError``)
@@ -28,6 +29,7 @@ __all__ = [
     "DecoratorError",
     "FrameError",
     "NameRefused",
+    "NamespaceError",
     "NoActionError",
     "TargetError",
     "TurboError",
@@ -151,12 +153,28 @@ class UnknownAudienceError(TurboError, ValueError):
         )
 
 
+class NamespaceError(UnknownStreamError):
+    """The name of a stream is one of another namespace."""
+
+    def __init__(self, name: str, namespace: str, current: str) -> None:
+        super().__init__(name)
+        self.namespace = namespace
+        self.current = current
+
+    def __str__(self) -> str:
+        return (
+            f"The stream {self.name!r} is one of the namespace {self.namespace!r}, and "
+            f"the namespace of the moment is {self.current!r}. Enter the other one "
+            f"first, or leave the namespace out of the name."
+        )
+
+
 class NameRefused(TurboError, ValueError):
     """
     A signed name is not accepted.
 
     ``reason`` is the word that the page receives: ``"forged"``, ``"expired"`` or
-    ``"foreign"`` (signed for another user).
+    ``"foreign"`` (signed for another user, or in another namespace).
     """
 
     def __init__(self, reason: str) -> None:

@@ -237,3 +237,27 @@ def test_what_cannot_be_read_is_left_to_the_other_checks(
     overrides: dict[str, Any],
 ) -> None:
     assert told_before_deployment(**overrides) == []
+
+
+TENANTS = {
+    "NAMESPACE": "tests.support.tenants.current_tenant",
+    "ENTER_NAMESPACE": "tests.support.tenants.tenant",
+    "FIND_NAMESPACE": "tests.support.tenants.tenant_of_scope",
+}
+
+
+@pytest.mark.usefixtures("with_daphne")
+@pytest.mark.parametrize(
+    ("turbo", "expected"),
+    [
+        ({}, []),
+        ({"NAMESPACE": "no.such.module"}, ["turbo.E070"]),
+        ({"FIND_NAMESPACE": 7}, ["turbo.E070"]),
+        ({"NAMESPACE": lambda: "a b"}, ["turbo.E070"]),
+        ({"NAMESPACE": lambda: 1 / 0}, ["turbo.E070"]),
+        ({"ENTER_NAMESPACE": None}, ["turbo.W071"]),
+        ({"ENTER_NAMESPACE": None, "FIND_NAMESPACE": None}, ["turbo.W071"]),
+    ],
+)
+def test_the_functions_for_tenants(turbo: dict[str, Any], expected: list[str]) -> None:
+    assert ids(TURBO=TENANTS | turbo) == expected

@@ -10,6 +10,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 
+from turbo.checks.namespaces import check_namespaces
 from turbo.conf import (
     Settings,
     get_settings,
@@ -40,8 +41,13 @@ def check_setup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         return [Error(str(error), hint="Correct the TURBO setting.", id="turbo.E009")]
     if not layer_config():
         return [_no_layer()]
-    own = [*_check_layer(), *_check_server(), *_check_inspector()]
-    return [*own, *check_replay()]
+    return [
+        *_check_layer(),
+        *_check_server(),
+        *_check_inspector(),
+        *check_replay(),
+        *check_namespaces(),
+    ]
 
 
 def check_reach(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:

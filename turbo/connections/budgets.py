@@ -22,6 +22,7 @@ from turbo import metrics
 from turbo.connections.limits import Held, Rate, get_limits
 from turbo.connections.users import is_pending, session_hash
 from turbo.delivery.names import user_key
+from turbo.runtime.namespaces import in_namespace
 from turbo.typing import Scope
 
 __all__ = ["ConnectionBudget", "accounts"]
@@ -130,6 +131,7 @@ class ConnectionBudget(_Account):
         if self._is_closed:
             return
         key = None if is_pending(user) else user_key(user)
+        key = key and in_namespace(key)
         kept = getattr(session, "session_key", None)
         name = f"user {key}" if key else kept and f"session {session_hash(kept)}"
         if name == (self._user and self._user.name):

@@ -19,7 +19,6 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
-from contextvars import Context
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from turbo.connections.visitor import Visitor
@@ -27,6 +26,7 @@ from turbo.delivery.names import user_key
 from turbo.runtime.failures import log_failure
 from turbo.runtime.forks import Lock, after_in_child
 from turbo.runtime.loops import PerLoop
+from turbo.runtime.namespaces import bare_context, is_used
 from turbo.runtime.tasks import detach
 from turbo.runtime.threads import answer_of, in_turns
 from turbo.streams.audiences import declared
@@ -101,7 +101,9 @@ class _Question:
     def begin(self) -> None:
         """Start the test of a coroutine function as a task."""
         work = self.aask()  # in an empty context, because it works for all callers
-        self._task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._task = asyncio.get_running_loop().create_task(
+            work, context=bare_context()
+        )
 
     def ask(self) -> None:
         """Call a synchronous test; for threads."""
@@ -133,7 +135,13 @@ class _Question:
 
 
 def test_waits(stream: Tested) -> bool:
-    """Return whether all that a stream is asked are coroutine functions."""
+    """
+    Return whether all that a stream is asked are coroutine functions, for the loop.
+
+    With namespaces they run in a thread that has entered one, for their queries.
+    """
+    if is_used():
+        return False
     if not _has_audiences(stream):
         return inspect.iscoroutinefunction(stream.user_passes_test)
     return inspect.iscoroutinefunction(stream.get_audience) and (
@@ -301,4 +309,4 @@ async def _ask_plain(questions: Sequence[_Question], owner: Hashable) -> None:
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
     # It goes on when its first caller is cancelled, because others may wait for it.
-    detach(work, context=Context())
+    detach(work, context=bare_context())

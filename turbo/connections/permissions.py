@@ -33,6 +33,7 @@ from turbo.replay import get_replay
 from turbo.replay.positions import Moment, parse
 from turbo.runtime.batching import MOST, batched, deduplicated, limited
 from turbo.runtime.failures import log_failure
+from turbo.runtime.namespaces import current, join, split
 from turbo.runtime.threads import in_thread
 from turbo.streams.model_streams import ModelStream
 from turbo.streams.registry import from_name
@@ -171,6 +172,8 @@ async def _look_up(
 def _read(signed: str) -> Refusal | tuple[Allowed, SignedName]:
     try:
         name = verify(signed)
+        if split(name.name)[0] != current():
+            return Refusal(signed, "foreign")
         stream = from_name(name.name)
         subscription = PageSubscription(
             signed, name.name, stream.stream_id, name.audience
@@ -187,7 +190,11 @@ def _read(signed: str) -> Refusal | tuple[Allowed, SignedName]:
 
 
 def forbidden_keys(name: str | None, user: str | None) -> list[str]:
-    """Return the keys of the revocations that apply to a stream name and a user."""
+    """
+    Return the keys of the revocations that apply to a stream name and a user.
+
+    Both are given as they are in their namespace.
+    """
     keys = [f"stream={name}"] if name else []
     if user:
         keys += [f"user={user}"]
@@ -212,9 +219,13 @@ async def _revocations(
     """
     if not names:
         return []
-    asking = user_key(user)
+    asking, here = user_key(user), current()
     lost = [LOST] if losses else []
-    keys = [forbidden_keys(n.name, n.user or asking) + lost for n in names]
+    keys = [
+        forbidden_keys(n.name, who and join(here, who)) + lost
+        for n in names
+        for who in [n.user or asking]
+    ]
     times = await deduplicated(keys, _forbidden_all)
     return [
         _revocation(name, group[: len(group) - len(lost)])

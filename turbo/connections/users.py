@@ -48,6 +48,7 @@ __all__ = [
     "reload_user",
     "scope_user",
     "session_hash",
+    "session_user",
     "with_visitor",
 ]
 
@@ -61,6 +62,11 @@ def with_visitor(scope: Scope) -> Scope:
         return scope
     session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
     return dict(scope, session=session, user=_Visitor(session))
+
+
+def session_user(session: Any) -> Any:
+    """Return the user of a session, looked up on first use."""
+    return _Visitor(session)
 
 
 class _Visitor(SimpleLazyObject):  # type: ignore[type-arg]

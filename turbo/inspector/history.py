@@ -24,6 +24,7 @@ from turbo.delivery.recorders import recording
 from turbo.inspector.streams import Inspection
 from turbo.metrics import NAMES, counted
 from turbo.runtime.forks import Lock
+from turbo.runtime.namespaces import split
 
 __all__ = ["Broadcast", "Incident", "InspectorHistory", "history", "shown"]
 
@@ -112,7 +113,7 @@ class InspectorHistory:
         return {stream_id(name): name for name in heard}
 
     def _note_broadcast(self, name: str, data: str) -> None:
-        if name == Inspection.label:
+        if split(name)[1] == Inspection.label:
             return
         self._learn([name])
         if not self._has_contents:

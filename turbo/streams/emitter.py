@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from asgiref.sync import sync_to_async
 from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
@@ -16,7 +15,7 @@ from turbo import metrics
 from turbo.delivery.audiences import Forms
 from turbo.exceptions import ContentError
 from turbo.runtime.context import request_id
-from turbo.runtime.threads import in_waiting_thread
+from turbo.runtime.threads import in_database_thread, in_waiting_thread
 from turbo.streams.html import (
     CONTENTLESS,
     OVERWRITING,
@@ -60,7 +59,7 @@ class Content(NamedTuple):
 
     async def arender(self) -> str | None:
         """Async version of render()."""
-        return await sync_to_async(self.render, thread_sensitive=True)()
+        return await in_database_thread(self.render)
 
 
 class Place(NamedTuple):
@@ -170,8 +169,7 @@ class Emitter(Generic[R]):
         if content.template is None:
             return await in_waiting_thread(self._perform, action, content, place)
         # Templates may run queries, which need the thread of the synchronous code.
-        perform = sync_to_async(self._perform, thread_sensitive=True)
-        return await perform(action, content, place)
+        return await in_database_thread(self._perform, action, content, place)
 
     def _prepare(
         self, action: str, content: Content, place: Place

@@ -28,6 +28,7 @@ from turbo.exceptions import ConfigurationError, UnsavedInstanceError
 from turbo.replay import get_replay
 from turbo.runtime import tracing
 from turbo.runtime.context import Cause, cause_scope, writer
+from turbo.runtime.namespaces import in_namespace
 from turbo.streams.conventions import ConventionalStream
 from turbo.streams.stream import Stream
 
@@ -266,7 +267,7 @@ def _keywords(hook: Any) -> tuple[bool, bool]:
 
 
 def _object_key(change: ModelChange) -> str:
-    return f"{change.model._meta.label}:{pk_to_name(change.pk)}"
+    return in_namespace(f"{change.model._meta.label}:{pk_to_name(change.pk)}")
 
 
 def _is_saved(pk: Any) -> bool:

@@ -22,6 +22,7 @@ from turbo.delivery.broadcast import broadcast, moment, moment_if_waiting
 from turbo.delivery.names import decode_args, encode_args, sign, stream_id
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.context import current_since
+from turbo.runtime.namespaces import in_namespace
 from turbo.runtime.threads import in_waiting_thread
 from turbo.streams.audiences import SelectedAudiences, audience_on_page
 from turbo.streams.emitter import Elements
@@ -85,9 +86,13 @@ class Stream(Verbs[None]):
 
     @property
     def stream_name(self) -> str:
-        """Return the name; all subscribers to one name get the same messages."""
+        """
+        Return the name; all subscribers to one name get the same messages.
+
+        It begins with the namespace of the moment, if there is one.
+        """
         args = self.args_text()
-        name = f"{self.label}:{args}" if args else self.label
+        name = in_namespace(f"{self.label}:{args}" if args else self.label)
         longest = get_settings().max_name_length
         if len(name) > longest:
             raise ConfigurationError(
