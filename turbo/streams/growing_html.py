@@ -91,6 +91,8 @@ data-state="writing" aria-live="polite" aria-busy="true">a &lt; b</div>'
     """
     if tag.lower() in _REFUSED:
         raise ValueError(f"A text cannot grow in <{tag}>: name another tag.")
+    if written is not None and written.form == "progress":
+        written = None
     content, own = "", state_of(written)
     if written is not None and written.form == "html":
         content = written.data

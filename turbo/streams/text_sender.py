@@ -35,6 +35,8 @@ INTERVAL = 0.05
 RENEWAL = 10.0
 #: The most texts that are put at once.
 BATCH = 100
+#: Attempts to begin a text: the end of the one before may be on its way.
+ATTEMPTS = 8
 #: Seconds that a page, or the beginning of a text, waits for what is stored.
 PATIENCE = 1.0
 
@@ -126,14 +128,17 @@ class TextSender:
                 async with asyncio.timeout_at(self._renewal()):
                     await self._wake.wait()
             self._wake.clear()
-            now = self._loop.time()
-            put_at = list(self._put_at.items())
-            renewing = [writer for writer, at in put_at if at + RENEWAL <= now]
-            due = list(dict.fromkeys([*list(self._behind), *renewing]))
-            for start in range(0, len(due), BATCH):
-                await self._send(due[start : start + BATCH])
+            await self._send_due()
             self._drained()
             await asyncio.sleep(INTERVAL)
+
+    async def _send_due(self) -> None:
+        now = self._loop.time()
+        put_at = list(self._put_at.items())
+        renewing = [writer for writer, at in put_at if at + RENEWAL <= now]
+        due = list(dict.fromkeys([*list(self._behind), *renewing]))
+        for start in range(0, len(due), BATCH):
+            await self._send(due[start : start + BATCH])
 
     def _renewal(self) -> float | None:
         """Return when the next lease has to be renewed, if there is any."""
@@ -185,16 +190,19 @@ class TextSender:
         self._behind.pop(writer, None)
 
     async def _claim(self, writer: TextWriter) -> bool:
-        put = writer.next_put()
-        try:
-            [stored] = await get_replay().texts.put([put])
-        except Exception as error:
-            self._outage.down(error)
-            raise
-        if stored.run:
-            self._take(writer, put, stored)
-            self._wake.set()
-        return bool(stored.run)
+        for attempt in range(ATTEMPTS):
+            await asyncio.sleep(INTERVAL if attempt else 0)
+            put = writer.next_put()
+            try:
+                [stored] = await get_replay().texts.put([put])
+            except Exception as error:
+                self._outage.down(error)
+                raise
+            if stored.run:
+                self._take(writer, put, stored)
+                self._wake.set()
+                return True
+        return False
 
     async def _read(self, place: TextPlace) -> Written | None:
         try:

@@ -33,6 +33,9 @@ const SILENCE = 35_000; // ms: a writer says every 10 s that it is there, for 30
 const PATIENCE = 5_000; // ms for an answer, and twice as long each time
 const REFRESH = 5_000; // ms between two refreshes of a page that cannot ask
 const PIECES = 1_000; // behind one hole
+const STYLE = // what only screen readers need; any rule of the page overrides it
+  `:where([${PROGRESS}] [role=status]) { position: absolute; inline-size: 1px; ` +
+  "block-size: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap }";
 const SOURCES = "turbo-channels-stream-source[signed-stream-name]";
 const EVENTS = "turbo-stream-source";
 
@@ -223,15 +226,15 @@ function append(element, text, at) {
 }
 
 /**
- * Append a part that begins at `start`, without what is known of it.
+ * Append a part that begins at `place`, without what is known of it.
  *
- * @type {(element: Element, text: string, start: number) => void}
+ * @type {(element: Element, text: string, place: number) => void}
  */
-function extend(element, text, start) {
+function extend(element, text, place) {
   const at = numberOf(element, "data-at");
   const characters = [...text];
-  const end = start + characters.length;
-  if (end > at) append(element, characters.slice(at - start).join(""), end);
+  const end = place + characters.length;
+  if (end > at) append(element, characters.slice(at - place).join(""), end);
 }
 
 /** @type {(element: Element, part: Part, isFinal: boolean) => void} */
@@ -343,6 +346,9 @@ function start({ StreamActions }) {
     for (const element of this.targetElements)
       if (element.matches(`[${PROGRESS}]`)) advance(element, partOf(this), this);
   };
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(STYLE);
+  document.adoptedStyleSheets.push(sheet);
   /** @type {(name: string, act: (detail: any) => void) => void} */
   const on = (name, act) =>
     addEventListener(name, (event) => act(/** @type {CustomEvent} */ (event).detail));
