@@ -51,7 +51,7 @@ function knownOf(element) {
   let found = known.get(element);
   if (!found) {
     const now = performance.now();
-    found = { heard: now, asked: 0, tries: 0, isDue: true, pieces: new Map() };
+    found = { heard: now, asked: 0, tries: 0, isDue: false, pieces: new Map() };
     known.set(element, found);
   }
   return found;
@@ -115,20 +115,24 @@ const isOpen = (element) => stateOf(element) !== "finished";
 
 // An element that appears asks once what it lacks; what is finished lacks nothing.
 function look() {
-  for (const element of document.querySelectorAll(GROWING))
-    if (isOpen(element) && !known.has(element) && nameOf(streamOf(element)))
-      ask(element);
+  for (const element of document.querySelectorAll(GROWING)) {
+    if (known.has(element)) drain(element);
+    else if (isOpen(element) && nameOf(streamOf(element))) begin(element);
+  }
+}
+
+/** @param {Element} element */
+function begin(element) {
+  Object.assign(knownOf(element), { tries: 0, isDue: true });
+  ask(element);
 }
 
 /** @param {Event} event */
 function connected({ target }) {
   const name = /** @type {Element} */ (target).getAttribute("signed-stream-name");
   const stream = client()?.streamOf(name);
-  for (const element of document.querySelectorAll(GROWING)) {
-    if (streamOf(element) !== stream || !isOpen(element)) continue;
-    Object.assign(knownOf(element), { tries: 0, isDue: true });
-    ask(element);
-  }
+  for (const element of document.querySelectorAll(GROWING))
+    if (streamOf(element) === stream && isOpen(element)) begin(element);
 }
 
 // Ask again where there was no answer, or nothing was heard for so long that the writer
@@ -237,6 +241,23 @@ function extend(element, text, place) {
   if (end > at) append(element, characters.slice(at - place).join(""), end);
 }
 
+/**
+ * Append the pieces that are not behind a hole any more.
+ *
+ * @param {Element} element
+ */
+function drain(element) {
+  const found = knownOf(element);
+  if (!found.pieces.size) return;
+  const pieces = [...found.pieces].sort(([one], [other]) => one - other);
+  for (const [place, piece] of pieces) {
+    if (place > numberOf(element, "data-at")) return;
+    extend(element, piece, place);
+    found.pieces.delete(place);
+  }
+  found.isDue = false;
+}
+
 /** @type {(element: Element, part: Part, isFinal: boolean) => void} */
 function grow(element, part, isFinal) {
   if (!hear(element, part) || stateOf(element) === "finished") return;
@@ -254,11 +275,7 @@ function grow(element, part, isFinal) {
     return repair(element);
   }
   extend(element, text, at);
-  for (const [place, piece] of [...pieces].sort(([one], [other]) => one - other)) {
-    if (place > numberOf(element, "data-at")) break;
-    extend(element, piece, place);
-    pieces.delete(place);
-  }
+  drain(element);
   setState(element, state);
   if (pieces.size) repair(element);
 }
