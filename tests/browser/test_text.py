@@ -12,7 +12,7 @@ from playwright.async_api import Page
 from tests.browser.scripted import SCRIPTS, Frame, Site, Socket
 from tests.browser.watching import connected, let_pass, turn_clock
 from tests.support.servers import PATIENCE
-from turbo.replay.texts import Written
+from turbo.replay.texts import StoredText
 from turbo.streams import growing_html
 
 pytestmark = pytest.mark.browser
@@ -22,13 +22,13 @@ RUN = 17
 
 
 def text(
-    written: Written | None = None, *, tag: str = "div", id: str = "answer"
+    written: StoredText | None = None, *, tag: str = "div", id: str = "answer"
 ) -> str:
     return growing_html.text_tag(id, "id-chat", written, tag=tag, attributes={})
 
 
-def writing(data: str, state: Any = "writing") -> Written:
-    return Written(RUN, len(data), state, "text", data)
+def writing(data: str, state: Any = "writing") -> StoredText:
+    return StoredText(RUN, len(data), state, "text", data)
 
 
 def part(data: str, at: int, *, run: int = RUN, state: Any = None) -> str:
@@ -357,7 +357,7 @@ async def test_a_refresh_takes_what_has_ended(site: Site, page: Page) -> None:
     show(site, text(writing("*abc*")), head=head)
     await page.goto(site.url())
     await connected(page)
-    end = Written(RUN, 5, "finished", "html", "<em>abc</em>")
+    end = StoredText(RUN, 5, "finished", "html", "<em>abc</em>")
     show(site, text(end) + "<i></i>", head=head)
 
     await site.publish("chat", '<turbo-stream action="refresh"></turbo-stream>')

@@ -94,7 +94,7 @@ async def test_a_text_that_has_ended_is_told_with_its_end() -> None:
         await socket.subscribe(name)
         element = await ask(socket, name, at=1)
 
-    assert (element.html, element.attributes["form"]) == ("<em>a</em>", "html")
+    assert (element.html, element.attributes["kind"]) == ("<em>a</em>", "html")
     assert (element.attributes["at"], element.attributes["state"]) == ("3", "finished")
 
 

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from tests.support.replay_backends import MakeLog
 from turbo.replay import ReplayLog
-from turbo.replay.texts import Form, Put, Stored, TextPlace, TextState, Written
+from turbo.replay.texts import Put, Stored, StoredText, TextKind, TextPlace, TextState
 
 ANSWER = TextPlace("z7r3l7mdrbvujpqa35bauqyha7", "answer-7")
 OTHER = TextPlace("z7r3l7mdrbvujpqa35bauqyha7", "answer-8")
@@ -33,18 +33,18 @@ async def put(
     at: int | None = None,
     run: int = 0,
     writer: str = "one",
-    form: Form = "text",
+    kind: TextKind = "text",
     state: TextState = "writing",
     place: TextPlace = ANSWER,
 ) -> Stored:
     """Put one part."""
     at = start + len(data) if at is None else at
-    part = Put(place, writer, run, start, data, at, form, state)
+    part = Put(place, writer, run, start, data, at, kind, state)
     [stored] = await log.texts.put([part])
     return stored
 
 
-async def read(log: ReplayLog, place: TextPlace = ANSWER) -> Written | None:
+async def read(log: ReplayLog, place: TextPlace = ANSWER) -> StoredText | None:
     [written] = await log.texts.read([place])
     return written
 
@@ -64,7 +64,9 @@ async def test_a_text_grows_by_its_parts(log: ReplayLog) -> None:
 
     assert first.run > 0
     assert (first.at, second) == (5, Stored(first.run, 12))
-    assert await read(log) == Written(first.run, 12, "writing", "text", "Hello, world")
+    assert await read(log) == StoredText(
+        first.run, 12, "writing", "text", "Hello, world"
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,32 +120,32 @@ async def test_an_end_is_the_end(log: ReplayLog, state: TextState) -> None:
     await put(log, "d", start=3, run=run, state=state)
 
     assert await put(log, "e", start=4, run=run) == Stored(run, 4)
-    assert await read(log) == Written(run, 4, state, "text", "abcd")
+    assert await read(log) == StoredText(run, 4, state, "text", "abcd")
 
 
 async def test_final_html_takes_the_place_of_the_text(log: ReplayLog) -> None:
     run = (await put(log, "*abc*")).run
 
     await put(
-        log, "<em>abc</em>", start=5, at=5, run=run, form="html", state="finished"
+        log, "<em>abc</em>", start=5, at=5, run=run, kind="html", state="finished"
     )
 
-    assert await read(log) == Written(run, 5, "finished", "html", "<em>abc</em>")
+    assert await read(log) == StoredText(run, 5, "finished", "html", "<em>abc</em>")
 
 
 async def test_the_last_state_of_a_progress_is_kept(log: ReplayLog) -> None:
-    run = (await put(log, "{1}", start=1, at=1, form="progress")).run
+    run = (await put(log, "{1}", start=1, at=1, kind="progress")).run
 
-    await put(log, "{2}", start=7, at=7, run=run, form="progress")
+    await put(log, "{2}", start=7, at=7, run=run, kind="progress")
 
-    assert await read(log) == Written(run, 7, "writing", "progress", "{2}")
+    assert await read(log) == StoredText(run, 7, "writing", "progress", "{2}")
 
 
 async def test_a_second_writer_is_refused(log: ReplayLog) -> None:
     run = (await put(log, "abc")).run
 
     assert await put(log, "", writer="two") == Stored(0, 0)
-    assert await read(log) == Written(run, 3, "writing", "text", "abc")
+    assert await read(log) == StoredText(run, 3, "writing", "text", "abc")
 
 
 @pytest.mark.parametrize("state", ["finished", "failed"])
@@ -156,7 +158,7 @@ async def test_a_text_that_ended_is_begun_anew(
     second = await put(log, "x", writer="two")
 
     assert second.run > first.run
-    assert await read(log) == Written(second.run, 1, "writing", "text", "x")
+    assert await read(log) == StoredText(second.run, 1, "writing", "text", "x")
     assert await put(log, "d", start=3, run=first.run) == Stored(0, 0)
 
 
@@ -177,7 +179,7 @@ async def test_a_writer_without_a_lease_has_fallen_silent(
     monkeypatch.setattr("turbo.database.log.texts.LASTING", 0)
     run = (await put(log, "abc")).run
 
-    assert await read(log) == Written(run, 3, "silent", "text", "abc")
+    assert await read(log) == StoredText(run, 3, "silent", "text", "abc")
     assert await put(log, "d", start=3, run=run) == Stored(run, 4)
     second = await put(log, "x", writer="two")
 
@@ -189,7 +191,7 @@ async def test_a_writer_whose_text_was_lost_puts_all_of_it(log: ReplayLog) -> No
     """The run stays, so the pages go on where they are."""
     assert await put(log, "def", start=3, run=17) == Stored(17, 0)
     assert await put(log, "abcdef", run=17) == Stored(17, 6)
-    assert await read(log) == Written(17, 6, "writing", "text", "abcdef")
+    assert await read(log) == StoredText(17, 6, "writing", "text", "abcdef")
 
 
 async def test_a_text_is_forgotten_after_its_age(make_log: MakeLog) -> None:

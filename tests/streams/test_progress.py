@@ -15,7 +15,7 @@ from tests.testapp.streams import Announcements
 from turbo.delivery.broadcast import flush, shut_down
 from turbo.exceptions import TextError
 from turbo.replay import get_replay
-from turbo.replay.texts import TextPlace, Written
+from turbo.replay.texts import StoredText, TextPlace
 from turbo.streams.progress import StreamProgress
 from turbo.testing import capture_broadcasts
 
@@ -30,7 +30,7 @@ def job(total: Any = None) -> StreamProgress:
     return Announcements().progress(id="job", total=total)
 
 
-def stored() -> Written:
+def stored() -> StoredText:
     """Return what the log has when all has been sent."""
     assert flush(PATIENCE)
     place = TextPlace(Announcements().stream_id, "job")

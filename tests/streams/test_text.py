@@ -21,7 +21,7 @@ from tests.testapp.streams import Announcements, Counter
 from turbo.delivery.broadcast import flush, shut_down
 from turbo.exceptions import TargetError, TextError
 from turbo.replay import get_replay
-from turbo.replay.texts import LONGEST, Put, Stored, TextPlace, Written
+from turbo.replay.texts import LONGEST, Put, Stored, StoredText, TextPlace
 from turbo.streams import text_sender
 from turbo.streams.growing import whole
 from turbo.streams.text import StreamText
@@ -39,7 +39,7 @@ def answer(id: object = "answer") -> StreamText:
     return Announcements().text(id=id)
 
 
-def stored(id: str = "answer") -> Written:
+def stored(id: str = "answer") -> StoredText:
     """Return what the log has when all has been sent."""
     assert flush(PATIENCE)
     place = TextPlace(Announcements().stream_id, id)
@@ -120,7 +120,7 @@ def test_html_takes_the_place_of_the_text() -> None:
         text.finish(html=f"<em>{text.text[1]}</em>")
 
     written = stored()
-    assert (written.form, written.data, written.at) == ("html", "<em>a</em>", 3)
+    assert (written.kind, written.data, written.at) == ("html", "<em>a</em>", 3)
 
 
 def test_an_exception_ends_it_as_failed() -> None:
@@ -258,7 +258,7 @@ def test_html_has_a_longest_length() -> None:
     with answer() as text, pytest.raises(TextError, match="too long"):
         text.finish(html="x" * (LONGEST + 1))
 
-    assert stored().form == "text"
+    assert stored().kind == "text"
 
 
 def test_html_is_a_string() -> None:

@@ -40,7 +40,7 @@ from turbo.delivery.protocol import (
 from turbo.delivery.topic import Arrival
 from turbo.replay import get_replay
 from turbo.replay.positions import bounded, earliest, parse
-from turbo.replay.texts import TextPlace, Written
+from turbo.replay.texts import StoredText, TextPlace
 from turbo.runtime.batching import batched
 from turbo.runtime.log_once import once_a_minute
 from turbo.streams import growing_html
@@ -307,7 +307,7 @@ class PageConnection(LiveConnection[PageSubscription]):
 
 
 @batched
-async def stored_text(places: list[TextPlace]) -> Sequence[Written | None]:
+async def stored_text(places: list[TextPlace]) -> Sequence[StoredText | None]:
     """Return what is stored of texts; many pages may ask for one text at once."""
     different = list(dict.fromkeys(places))
     found = await get_replay().texts.read(different)

@@ -7,7 +7,7 @@ A text has two keys, which have the hash tag of its stream::
                                        w  the writer
                                        a  how far it is stored
                                        s  its state
-                                       f  its form
+                                       k  its kind
                                        l  until when the writer holds its lease
     turbo:{z7r3…}:words:1f0c…  string  what is written
 
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from turbo.replay.hosts import Hosts
-from turbo.replay.texts import LEASE, Put, Stored, TextPlace, Texts, Written
+from turbo.replay.texts import LEASE, Put, Stored, StoredText, TextPlace, Texts
 from turbo.runtime.redis.aclients import ScriptCall
 from turbo.runtime.redis.script import Script
 
@@ -32,13 +32,13 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 """
 
-# KEYS: the text, its words. ARGV: writer, run, start, data, at, form, state, the
+# KEYS: the text, its words. ARGV: writer, run, start, data, at, kind, state, the
 # microseconds of a lease, the milliseconds to keep the text.
 # Returns the run (0 if another writer has the text), and how far it is stored.
 PUT = Script(
     _NOW
     + """
-local writer, run, data, form = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[6]
+local writer, run, data, kind = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[6]
 local held = redis.call('HMGET', KEYS[1], 'r', 'w', 'a', 's', 'l')
 local at, state = tonumber(held[3]), held[4]
 if held[2] ~= writer then
@@ -51,16 +51,16 @@ if held[2] ~= writer then
     end
     redis.call('DEL', KEYS[1], KEYS[2])
     redis.call('HSET', KEYS[1], 'r', string.format('%d', run), 'w', writer,
-        'a', 0, 's', 'writing', 'f', form)
+        'a', 0, 's', 'writing', 'k', kind)
     at, state = 0, 'writing'
 else
     run = tonumber(held[1])
 end
-local fits = form ~= 'text' or tonumber(ARGV[3]) == at
+local fits = kind ~= 'text' or tonumber(ARGV[3]) == at
 if state == 'writing' and fits then
-    redis.call(form == 'text' and 'APPEND' or 'SET', KEYS[2], data)
+    redis.call(kind == 'text' and 'APPEND' or 'SET', KEYS[2], data)
     at = tonumber(ARGV[5])
-    redis.call('HSET', KEYS[1], 'a', ARGV[5], 's', ARGV[7], 'f', form)
+    redis.call('HSET', KEYS[1], 'a', ARGV[5], 's', ARGV[7], 'k', kind)
 end
 redis.call('HSET', KEYS[1], 'l', string.format('%d', now + ARGV[8]))
 redis.call('PEXPIRE', KEYS[1], ARGV[9])
@@ -69,11 +69,11 @@ return {string.format('%d', run), at}
 """
 )
 
-# KEYS: the text, its words. Returns run, at, state, form, the words; or nothing.
+# KEYS: the text, its words. Returns run, at, state, kind, the words; or nothing.
 READ = Script(
     _NOW
     + """
-local held = redis.call('HMGET', KEYS[1], 'r', 'a', 's', 'f', 'l')
+local held = redis.call('HMGET', KEYS[1], 'r', 'a', 's', 'k', 'l')
 if not held[1] then
     return false
 end
@@ -98,7 +98,7 @@ class RedisTexts(Texts):
         replies = await self._hosts.ask([self._put_call(put) for put in puts])
         return [Stored(int(run), int(at)) for run, at in replies]
 
-    async def read(self, places: Sequence[TextPlace]) -> list[Written | None]:
+    async def read(self, places: Sequence[TextPlace]) -> list[StoredText | None]:
         """Return each text, with one round trip to each host."""
         replies = await self._hosts.ask([self._call(READ, place) for place in places])
         return [reply and _written(reply) for reply in replies]
@@ -113,7 +113,7 @@ class RedisTexts(Texts):
             put.start,
             put.data,
             put.at,
-            put.form,
+            put.kind,
             put.state,
             lease,
             self._age_ms,
@@ -126,6 +126,6 @@ class RedisTexts(Texts):
         return ScriptCall(self._hosts.index(place.stream), script, keys, args)
 
 
-def _written(reply: list[Any]) -> Written:
-    run, at, state, form, data = reply
-    return Written(int(run), int(at), state, form, cast(str, data))
+def _written(reply: list[Any]) -> StoredText:
+    run, at, state, kind, data = reply
+    return StoredText(int(run), int(at), state, kind, cast(str, data))

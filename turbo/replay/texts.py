@@ -21,14 +21,14 @@ from typing import Literal, NamedTuple, TypeAlias
 __all__ = [
     "LEASE",
     "LONGEST",
-    "Form",
     "MemoryTexts",
     "Put",
     "Stored",
+    "StoredText",
+    "TextKind",
     "TextPlace",
     "TextState",
     "Texts",
-    "Written",
 ]
 
 #: Seconds after which a writer that has put nothing counts as gone.
@@ -37,7 +37,7 @@ LEASE = 30.0
 LONGEST = 262_144
 
 #: What is kept: growing text, the final HTML, or the JSON of a progress.
-Form: TypeAlias = Literal["text", "html", "progress"]
+TextKind: TypeAlias = Literal["text", "html", "progress"]
 #: ``silent`` is a text whose writer has not renewed its lease.
 TextState: TypeAlias = Literal["writing", "finished", "failed", "silent"]
 
@@ -64,7 +64,7 @@ class Put(NamedTuple):
     start: int
     data: str
     at: int
-    form: Form = "text"
+    kind: TextKind = "text"
     state: TextState = "writing"
 
 
@@ -80,13 +80,13 @@ class Stored(NamedTuple):
     at: int
 
 
-class Written(NamedTuple):
+class StoredText(NamedTuple):
     """A text as it is stored."""
 
     run: int
     at: int
     state: TextState
-    form: Form
+    kind: TextKind
     data: str
 
 
@@ -104,7 +104,7 @@ class Texts(ABC):
         """Store parts of different texts, in one round trip."""
 
     @abstractmethod
-    async def read(self, places: Sequence[TextPlace]) -> list[Written | None]:
+    async def read(self, places: Sequence[TextPlace]) -> list[StoredText | None]:
         """Return each text, or ``None`` if there is none, in one round trip."""
 
 
@@ -114,7 +114,7 @@ class _Held:
     writer: str
     at: int
     state: TextState
-    form: Form
+    kind: TextKind
     parts: list[str]
     put: float  # time of the last put
 
@@ -144,7 +144,7 @@ class MemoryTexts(Texts):
         with self._lock:
             return [self._put(put, self._clock()) for put in puts]
 
-    async def read(self, places: Sequence[TextPlace]) -> list[Written | None]:
+    async def read(self, places: Sequence[TextPlace]) -> list[StoredText | None]:
         """Return each text; never waits."""
         with self._lock:
             return [self._read(place, self._clock()) for place in places]
@@ -156,7 +156,7 @@ class MemoryTexts(Texts):
                 return Stored(0, 0)
             last = held.run if held is not None else 0
             run = put.run or max(time.time_ns() // 1_000, last + 1)
-            held = _Held(run, put.writer, 0, "writing", put.form, [], now)
+            held = _Held(run, put.writer, 0, "writing", put.kind, [], now)
             self._held[put.place] = held
         if held.state == "writing":
             self._change(held, put)
@@ -167,22 +167,22 @@ class MemoryTexts(Texts):
         return Stored(held.run, held.at)
 
     def _change(self, held: _Held, put: Put) -> None:
-        if put.form != "text":
+        if put.kind != "text":
             held.parts = [put.data]
         elif put.start == held.at:
             held.parts.append(put.data)
         else:
             return
-        held.at, held.form, held.state = put.at, put.form, put.state
+        held.at, held.kind, held.state = put.at, put.kind, put.state
 
-    def _read(self, place: TextPlace, now: float) -> Written | None:
+    def _read(self, place: TextPlace, now: float) -> StoredText | None:
         held = self._find(place, now)
         if held is None:
             return None
         state = held.state
         if state == "writing" and not self._is_taken(held, now):
             state = "silent"
-        return Written(held.run, held.at, state, held.form, "".join(held.parts))
+        return StoredText(held.run, held.at, state, held.kind, "".join(held.parts))
 
     def _find(self, place: TextPlace, now: float) -> _Held | None:
         held = self._held.get(place)

@@ -184,4 +184,4 @@ def whole(text: str) -> str:
 
 def _element(put: Put, run: int) -> str:
     state = None if put.state == "writing" else put.state
-    return growing_html.element(put.place.id, run, put.start, put.form, state, put.data)
+    return growing_html.element(put.place.id, run, put.start, put.kind, state, put.data)

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.utils.safestring import SafeString
 
-from turbo.replay.texts import Form, TextState, Written
+from turbo.replay.texts import StoredText, TextKind, TextState
 from turbo.streams import html
 from turbo.streams.html import Attributes
 
@@ -35,7 +35,7 @@ _REFUSED = frozenset(["script", "style", "template", "title", "iframe", "noscrip
 
 
 def element(
-    id: str, run: int, at: int, form: Form, state: TextState | None, data: str
+    id: str, run: int, at: int, kind: TextKind, state: TextState | None, data: str
 ) -> SafeString:
     """
     Return the element that brings a part of a text to pages.
@@ -45,32 +45,32 @@ def element(
 <template>a &lt; b</template></turbo-stream>'
     >>> element("answer-7", 17, 125, "html", "finished", "<p>a &lt; b</p>")
     '<turbo-stream action="grow" target="answer-7" run="17" at="125" state="finished" \
-form="html"><template><p>a &lt; b</p></template></turbo-stream>'
+kind="html"><template><p>a &lt; b</p></template></turbo-stream>'
     >>> element("import-3", 17, 4, "progress", None, '{"value": 4, "total": 9}')
     '<turbo-stream action="progress" target="import-3" run="17" at="4" value="4" \
 total="9"></turbo-stream>'
     """
     attributes: dict[str, object] = {"run": run, "at": at, "state": state}
-    if form == "progress":
+    if kind == "progress":
         return html.element(
             "progress", target=id, attributes=attributes | json.loads(data)
         )
-    if form == "html":
-        attributes["form"] = "html"
-    content = data if form == "html" else _escaped(data)
+    if kind == "html":
+        attributes["kind"] = "html"
+    content = data if kind == "html" else _escaped(data)
     return html.element(
         "grow", target=id, content=content or None, attributes=attributes
     )
 
 
-def answer(id: str, written: Written, *, run: int, at: int) -> SafeString:
+def answer(id: str, written: StoredText, *, run: int, at: int) -> SafeString:
     """Return what a page lacks that has a text up to ``at``, or another run of it."""
-    if written.form != "text":
+    if written.kind != "text":
         found, data = written.at, written.data
     else:
         found = at if run == written.run and 0 <= at <= written.at else 0
         data = written.data[found:]
-    return element(id, written.run, found, written.form, written.state, data)
+    return element(id, written.run, found, written.kind, written.state, data)
 
 
 def unknown(id: str) -> SafeString:
@@ -79,22 +79,27 @@ def unknown(id: str) -> SafeString:
 
 
 def text_tag(
-    id: str, stream: str, written: Written | None, *, tag: str, attributes: Attributes
+    id: str,
+    stream: str,
+    written: StoredText | None,
+    *,
+    tag: str,
+    attributes: Attributes,
 ) -> SafeString:
     """
     Return the element in which a text grows, with what is written so far.
 
-    >>> written = Written(17, 5, "writing", "text", "a < b")
+    >>> written = StoredText(17, 5, "writing", "text", "a < b")
     >>> text_tag("answer-7", "z7r3", written, tag="div", attributes={})
     '<div id="answer-7" data-turbo-text="z7r3" data-run="17" data-at="5" \
 data-state="writing" aria-live="polite" aria-busy="true">a &lt; b</div>'
     """
     if tag.lower() in _REFUSED:
         raise ValueError(f"A text cannot grow in <{tag}>: name another tag.")
-    if written is not None and written.form == "progress":
+    if written is not None and written.kind == "progress":
         written = None
     content, own = "", state_of(written)
-    if written is not None and written.form == "html":
+    if written is not None and written.kind == "html":
         content = written.data
     elif written is not None:
         content = _escaped(written.data)
@@ -106,15 +111,15 @@ data-state="writing" aria-live="polite" aria-busy="true">a &lt; b</div>'
     return html.tag(tag, {**attributes, **place, **own, **live}, content)
 
 
-def progress_place(id: str, stream: str, written: Written | None) -> SafeString:
+def progress_place(id: str, stream: str, written: StoredText | None) -> SafeString:
     """Return the attributes of the element that shows a progress."""
     place = {"id": id, "data-turbo-progress": stream}
     return SafeString(html.attributes_text({**place, **state_of(written)}))
 
 
-def progress_values(written: Written | None) -> dict[str, Any]:
+def progress_values(written: StoredText | None) -> dict[str, Any]:
     """Return the value, total, note and percentage, as far as they are known."""
-    if written is None or written.form != "progress":
+    if written is None or written.kind != "progress":
         return {}
     values: dict[str, Any] = json.loads(written.data)
     if total := values["total"]:
@@ -122,7 +127,7 @@ def progress_values(written: Written | None) -> dict[str, Any]:
     return values
 
 
-def state_of(written: Written | None) -> dict[str, object]:
+def state_of(written: StoredText | None) -> dict[str, object]:
     """Return the attributes that say how far a text or a progress is."""
     if written is None:
         return {}

@@ -100,7 +100,7 @@ class StreamText(Growing):
         self._taken = count
         start, at = self._stored, len(self._joined)
         if state != "writing" and self._html is not None:
-            return self._put(at, self._html, at)._replace(form="html", state=state)
+            return self._put(at, self._html, at)._replace(kind="html", state=state)
         return self._put(start, self._joined[start:], at)._replace(state=state)
 
     def _end(self, state: TextState) -> None:
@@ -123,7 +123,7 @@ class StreamText(Growing):
     def _whole_end(self) -> Put:
         if self._html is not None:
             put = self._put(self._length, self._html, self._length)
-            return put._replace(form="html", state=self._state)
+            return put._replace(kind="html", state=self._state)
         return self._put(0, self.text, self._length)._replace(state=self._state)
 
     def _put(self, start: int, data: str, at: int) -> Put:

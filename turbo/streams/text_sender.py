@@ -21,7 +21,7 @@ from turbo.delivery.broadcast import get_publisher
 from turbo.delivery.unnumbered import Unnumbered
 from turbo.replay import get_replay
 from turbo.replay.base import Append
-from turbo.replay.texts import Put, Stored, TextPlace, Written
+from turbo.replay.texts import Put, Stored, StoredText, TextPlace
 from turbo.runtime.backoff import Backoff, OutageLog
 from turbo.runtime.queue import IsSent
 
@@ -94,7 +94,7 @@ class TextSender:
         """Store that a text begins; the answer is whether it may."""
         return asyncio.run_coroutine_threadsafe(self._claim(writer), self._loop)
 
-    def read(self, place: TextPlace) -> Future[Written | None]:
+    def read(self, place: TextPlace) -> Future[StoredText | None]:
         """Return what is stored of a text."""
         return asyncio.run_coroutine_threadsafe(self._read(place), self._loop)
 
@@ -204,7 +204,7 @@ class TextSender:
                 return True
         return False
 
-    async def _read(self, place: TextPlace) -> Written | None:
+    async def _read(self, place: TextPlace) -> StoredText | None:
         try:
             [written] = await get_replay().texts.read([place])
         except Exception as error:
@@ -219,7 +219,7 @@ def sender() -> TextSender:
     return get_publisher().queues.get(TextSender)
 
 
-def read_text(stream: str, id: str) -> Written | None:
+def read_text(stream: str, id: str) -> StoredText | None:
     """
     Return what is stored of a text, for a page that is being rendered.
 

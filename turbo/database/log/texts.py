@@ -12,14 +12,22 @@ from turbo.database.log.tables import LogTables, bytes_of, portions, text_of
 from turbo.database.models import LogText
 from turbo.database.server import delete, writing
 from turbo.database.thread import DatabaseThread
-from turbo.replay.texts import LEASE, Put, Stored, TextPlace, Texts, TextState, Written
+from turbo.replay.texts import (
+    LEASE,
+    Put,
+    Stored,
+    StoredText,
+    TextPlace,
+    Texts,
+    TextState,
+)
 
 __all__ = ["DatabaseTexts", "sweep_texts"]
 
 #: Microseconds for which a writer that has put something holds its lease.
 LASTING = round(LEASE * 1_000_000)
 #: What a put may change.
-COLUMNS = ("run", "writer", "at", "state", "form", "data", "lease", "until")
+COLUMNS = ("run", "writer", "at", "state", "kind", "data", "lease", "until")
 
 
 class DatabaseTexts(Texts):
@@ -37,7 +45,7 @@ class DatabaseTexts(Texts):
         """Store parts of texts."""
         return await self._thread.arun(self._put_all, puts) if puts else []
 
-    async def read(self, places: Sequence[TextPlace]) -> list[Written | None]:
+    async def read(self, places: Sequence[TextPlace]) -> list[StoredText | None]:
         """Return each text."""
         return await self._thread.arun(self._read_all, places) if places else []
 
@@ -81,10 +89,10 @@ class DatabaseTexts(Texts):
             last = row.run
         run = put.run or max(now, last + 1)
         return LogText(
-            key=key, run=run, writer=put.writer, state="writing", form=put.form
+            key=key, run=run, writer=put.writer, state="writing", kind=put.kind
         )
 
-    def _read_all(self, places: Sequence[TextPlace]) -> list[Written | None]:
+    def _read_all(self, places: Sequence[TextPlace]) -> list[StoredText | None]:
         keys = [self._key(place) for place in places]
         now = self._tables.server().now
         rows = texts(self._tables).filter(until__gt=now)
@@ -111,17 +119,17 @@ def sweep_texts(tables: LogTables) -> None:
 
 
 def _change(row: LogText, put: Put) -> None:
-    fits = put.form != "text" or put.start == row.at
+    fits = put.kind != "text" or put.start == row.at
     if row.state != "writing" or not fits:
         return
-    before = bytes(row.data) if put.form == "text" else b""
+    before = bytes(row.data) if put.kind == "text" else b""
     row.data = before + bytes_of(put.data)
-    row.at, row.form, row.state = put.at, put.form, put.state
+    row.at, row.kind, row.state = put.at, put.kind, put.state
 
 
-def _written(row: LogText, now: int) -> Written:
+def _written(row: LogText, now: int) -> StoredText:
     state = cast(TextState, row.state)
     if state == "writing" and row.lease <= now:
         state = "silent"
-    form = cast(Literal["text", "html", "progress"], row.form)
-    return Written(row.run, row.at, state, form, text_of(row.data))
+    kind = cast(Literal["text", "html", "progress"], row.kind)
+    return StoredText(row.run, row.at, state, kind, text_of(row.data))

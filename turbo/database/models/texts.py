@@ -17,7 +17,7 @@ class LogText(models.Model):
     #: How far it is stored.
     at = models.BigIntegerField(default=0)
     state = models.CharField(max_length=8)
-    form = models.CharField(max_length=8)
+    kind = models.CharField(max_length=8)
     data = models.BinaryField(default=b"")
     #: Until when the writer holds its lease.
     lease = models.BigIntegerField()

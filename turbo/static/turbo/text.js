@@ -354,7 +354,7 @@ function start({ StreamActions }) {
   /** @this {any} */
   StreamActions.grow = function () {
     const part = partOf(this);
-    const isFinal = this.getAttribute("form") === "html";
+    const isFinal = this.getAttribute("kind") === "html";
     for (const element of this.targetElements)
       if (element.matches(GROWING)) grow(element, part, isFinal);
   };
