@@ -108,7 +108,8 @@ data-state="writing" aria-live="polite" aria-busy="true">a &lt; b</div>'
     place = {"id": id, "data-turbo-text": stream}
     busy = "true" if written is not None and written.state == "writing" else None
     live = {"aria-live": "polite", "aria-busy": busy}
-    return html.tag(tag, {**attributes, **place, **own, **live}, content)
+    own = place | own
+    return html.tag(tag, {**own, **live, **attributes, **own}, content)
 
 
 def progress_place(id: str, stream: str, written: StoredText | None) -> SafeString:
