@@ -532,6 +532,23 @@ async def test_a_progress_that_appears_asks(site: Site, page: Page) -> None:
     assert questions(socket)[0]["id"] == "job"
 
 
+async def test_a_page_that_shows_no_text_is_left_alone(site: Site, page: Page) -> None:
+    """It shows the stream, and has not loaded the module."""
+    lines: list[str] = []
+    page.on("console", lambda message: lines.append(message.text))
+    site.show("/", "chat")
+    await page.goto(site.url())
+    await connected(page)
+    socket = await site.socket()
+
+    await pass_on(socket, part("a", 0))
+    await pass_on(socket, progress(1, 2, 1))
+    await site.publish("chat", part("", 1, state="finished"), "last")
+    await page.wait_for_selector("#chat li")
+
+    assert lines == []
+
+
 async def test_escaped_markup_is_text(site: Site, page: Page) -> None:
     """Whatever a model answers, nothing of it runs."""
     evil = "</template></turbo-stream><img src=x onerror=alert(1)><script>0</script>"

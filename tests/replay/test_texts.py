@@ -170,6 +170,23 @@ async def test_of_many_that_begin_at_once_one_writes(log: ReplayLog) -> None:
     assert len([stored for stored in begun if stored.run]) == 1
 
 
+async def test_of_many_processes_that_begin_at_once_one_writes(
+    make_log: MakeLog, log: ReplayLog
+) -> None:
+    if not log.supports_processes:
+        pytest.skip("a log of one process")
+    logs = [make_log() for _ in range(4)]
+
+    for number in range(20):
+        place = TextPlace(ANSWER.stream, f"answer-{number}")
+        begun = await asyncio.gather(
+            *(put(log, "", writer=f"{n}", place=place) for n, log in enumerate(logs))
+        )
+        assert len([stored for stored in begun if stored.run]) == 1
+    for other in logs:
+        await other.aclose()
+
+
 async def test_a_writer_without_a_lease_has_fallen_silent(
     log: ReplayLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,22 @@ def test_a_note_is_a_string_and_short() -> None:
         assert progress.note == "x" * 999 + "…"
 
 
+def count_rows(number: int) -> None:
+    with job(total=number) as progress:
+        for _ in range(number):
+            progress.advance()
+
+
+def test_a_progress_is_counted_in_a_task_of_django(settings: Any) -> None:
+    tasks = pytest.importorskip("django.tasks", reason="Django 5.2 has no tasks")
+    backend = {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"}
+    settings.TASKS = {"default": backend}
+
+    tasks.task(count_rows).enqueue(9)
+
+    assert (stored().state, shown()["value"]) == ("finished", 9)
+
+
 async def test_a_progress_is_counted_in_async_code() -> None:
     async with Announcements().progress(id="job", total=9) as progress:
         await progress.aadvance(2, note="Rake")

@@ -55,6 +55,10 @@ if held[2] ~= writer then
     at, state = 0, 'writing'
 else
     run = tonumber(held[1])
+    if at > 0 and redis.call('EXISTS', KEYS[2]) == 0 then
+        at = 0  -- a server that lacks memory has taken them away
+        redis.call('HSET', KEYS[1], 'a', 0)
+    end
 end
 local fits = kind ~= 'text' or tonumber(ARGV[3]) == at
 if state == 'writing' and fits then
@@ -81,7 +85,11 @@ local state = held[3]
 if state == 'writing' and tonumber(held[5]) <= now then
     state = 'silent'
 end
-return {held[1], held[2], state, held[4], redis.call('GET', KEYS[2]) or ''}
+local words = redis.call('GET', KEYS[2])
+if not words and tonumber(held[2]) > 0 then
+    return false
+end
+return {held[1], held[2], state, held[4], words or ''}
 """
 )
 

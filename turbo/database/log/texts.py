@@ -53,13 +53,12 @@ class DatabaseTexts(Texts):
         keys = [self._key(put.place) for put in puts]
         rows = texts(self._tables)
         with writing(self._tables.alias):
+            held = self._lock(keys)
             now = self._tables.server().now
-            found = rows.filter(key__in=keys).order_by("key").select_for_update()
-            held = {row.key: row for row in found}
             stored = []
             changed = []
             for key, put in zip(keys, puts, strict=True):
-                row = self._opened(held.get(key), key, put, now)
+                row = self._opened(held[key], key, put, now)
                 if row is None:
                     stored.append(Stored(0, 0))
                     continue
@@ -76,12 +75,21 @@ class DatabaseTexts(Texts):
             )
         return stored
 
-    def _opened(
-        self, row: LogText | None, key: str, put: Put, now: int
-    ) -> LogText | None:
+    def _lock(self, keys: Sequence[str]) -> dict[str, LogText]:
+        """Lock the rows, which are made first: two writers may begin at once."""
+        rows = texts(self._tables)
+        wanted = rows.filter(key__in=keys).order_by("key").select_for_update()
+        held = {row.key: row for row in wanted}
+        if missing := [key for key in keys if key not in held]:
+            new = [LogText(key=key, run=0, lease=0, until=0) for key in missing]
+            rows.bulk_create(new, ignore_conflicts=True)
+            held = {row.key: row for row in wanted.all()}
+        return held
+
+    def _opened(self, row: LogText, key: str, put: Put, now: int) -> LogText | None:
         """Return the row of the writer, or ``None`` if it is another writer's."""
         last = 0
-        if row is not None and row.until > now:
+        if row.until > now:
             if row.writer == put.writer:
                 return row
             if put.run or (row.state == "writing" and row.lease > now):

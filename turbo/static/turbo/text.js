@@ -23,6 +23,7 @@
  * @typedef {{ run: number, at: number, state: string | null, content: DocumentFragment }} Part
  */
 
+const STARTED = Symbol.for("turbo-channels-text");
 const TEXT = "data-turbo-text";
 const PROGRESS = "data-turbo-progress";
 const GROWING = `[${TEXT}], [${PROGRESS}]`;
@@ -384,7 +385,9 @@ function start({ StreamActions }) {
 if (globalThis.customElements)
   customElements.whenDefined("turbo-stream").then(() => {
     const { Turbo } = /** @type {any} */ (window);
-    if (!Turbo.StreamActions.grow) start(Turbo);
+    if (STARTED in Turbo) return;
+    Turbo[STARTED] = true;
+    start(Turbo);
   });
 
 export {};
