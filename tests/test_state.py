@@ -62,6 +62,7 @@ KEPT: dict[str, str] = {
     "runtime.threads:_pool": "the threads for code of the application",
     # What an event loop has one of; it goes with its loop.
     "bindings.clients.catch_up:_shared": "work that clients of a loop share",
+    "connections.page:stored_text": "questions asked at once",
     "connections.permissions:_forbidden_all": "questions asked at once",
     "connections.permissions:_look_up": "so many look-ups at once",
     "connections.permissions:_visit_database": "questions asked at once",

@@ -66,6 +66,8 @@ class Settings:
     replay_length: int = 100
     #: Seconds for which a message is kept.
     replay_age: int = 300
+    #: Seconds for which growing text is kept after the last write.
+    text_age: int = 3_600
     #: Prefix of every Redis key.
     replay_prefix: str = "turbo"
     #: Function that returns the namespace of the moment, such as the tenant's name.

@@ -9,6 +9,7 @@ The exceptions of this library, as a tree.
     * :exc:`ActionError` (and ``ValueError``)
     * :exc:`ContentError` (and ``TypeError``)
     * :exc:`NoActionError` (and ``ValueError``)
+    * :exc:`TextError` (and ``RuntimeError``)
     * :exc:`UnknownStreamError` (and ``LookupError``)
         * :exc:`NamespaceError`
     * :exc:`UnknownAudienceError` (and ``ValueError``)
@@ -32,6 +33,7 @@ __all__ = [
     "NamespaceError",
     "NoActionError",
     "TargetError",
+    "TextError",
     "TurboError",
     "UnknownAudienceError",
     "UnknownStreamError",
@@ -121,6 +123,42 @@ class NoActionError(TurboError, ValueError):
             "This content has no action yet. Call a verb first: append(), replace(), "
             "update() and so on."
         )
+
+
+class TextError(TurboError, RuntimeError):
+    """
+    A growing text or a progress cannot be written in this way, or not now.
+
+    ``reason`` is ``"taken"`` (another writer has the id), ``"lost"`` (another writer
+    has begun it anew meanwhile), ``"begun"``, ``"not begun"``, ``"ended"``,
+    ``"of another process"`` or ``"too long"``.
+    """
+
+    def __init__(self, id: str, reason: str, detail: str = "") -> None:
+        super().__init__(id, reason, detail)
+        self.id = id
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return _TEXT_ERRORS[self.reason].format(id=self.id, detail=self.detail)
+
+
+_TEXT_ERRORS = {
+    "taken": (
+        "Another writer is writing {id!r}. Use another id, or wait until it has ended; "
+        "one that was killed is given up after 30 seconds."
+    ),
+    "lost": "{id!r} cannot be written any more: {detail}.",
+    "begun": "{id!r} has begun already. Make another object to write it anew.",
+    "not begun": "{id!r} has not begun. Write it in a with block, or call start().",
+    "ended": "{id!r} has ended. Make another object to write it anew.",
+    "of another process": (
+        "{id!r} was begun by another process, which was forked. Begin it where it is "
+        "written."
+    ),
+    "too long": "{id!r} would become too long: {detail}.",
+}
 
 
 class UnknownStreamError(TurboError, LookupError):

@@ -14,6 +14,7 @@ urlpatterns = [
     path("rooms/<int:pk>/", views.room),
     path("rooms/<int:pk>/say/", views.say),
     path("rooms/<int:pk>/act/<str:how>/", views.act),
+    path("text/", views.text),
     path("boards/", include(boards)),
     path("forum/", include(forums)),
     path("turbo/", include("turbo.urls")),

@@ -68,6 +68,12 @@ async def room(request: HttpRequest, pk: int) -> HttpResponse:
     return await sync_to_async(render)(request, "testapp/room.html", context)
 
 
+def text(request: HttpRequest) -> HttpResponse:
+    """Show a growing text and a progress."""
+    context = {"transport": request.GET.get("transport", "websocket")}
+    return render(request, "testapp/text.html", context)
+
+
 async def say(request: HttpRequest, pk: int) -> HttpResponse:
     """Save a message, and answer with its key."""
     message = await Message.objects.acreate(room_id=pk, text=request.GET["text"])

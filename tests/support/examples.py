@@ -119,7 +119,7 @@ class Page:
         from turbo.delivery.recorders import recording
 
         failures = []
-        with recording(self._record), redirect_stdout(io.StringIO()):
+        with recording(self._record, sends=False), redirect_stdout(io.StringIO()):
             for block in self._blocks:
                 try:
                     self._run(block)

@@ -19,6 +19,8 @@ from turbo.changes import ModelChange, Watch, watch
 from turbo.components import BroadcastComponent, UserBroadcastComponent
 from turbo.database import durable
 from turbo.exceptions import TurboError
+from turbo.streams.progress import StreamProgress
+from turbo.streams.text import StreamText
 from turbo.telemetry.prometheus import TurboCollector
 
 
@@ -165,6 +167,26 @@ def watching() -> None:
 def lasting(change: ModelChange) -> None:
     durable(Room)
     assert_type(change.retried, bool)
+
+
+def growing(stream: RoomStream) -> None:
+    with stream.text(id="answer") as answer:
+        assert_type(answer, StreamText)
+        answer.write("chunk")
+        assert_type(answer.text, str)
+        answer.finish(html="<p>chunk</p>")
+    with stream.progress(id="job", total=9) as progress:
+        assert_type(progress, StreamProgress)
+        progress.advance(note="Rake")
+        progress.set(4, total=12.5)
+
+
+async def agrowing(stream: RoomStream) -> None:
+    async with stream.text(id="answer") as answer:
+        await answer.awrite("chunk")
+        await answer.afinish()
+    async with stream.progress(id="job") as progress:
+        await progress.aadvance(2)
 
 
 def looking_on() -> None:

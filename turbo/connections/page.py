@@ -27,18 +27,24 @@ from turbo.connections.permissions import (
 )
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import (
+    LIMITED,
     Limits,
     PageProtocol,
     PageSubscription,
     Pinged,
     Subscribe,
+    TextWanted,
     Unsubscribe,
     Wanted,
     message_frame,
 )
 from turbo.delivery.topic import Arrival
+from turbo.replay import get_replay
 from turbo.replay.positions import bounded, earliest, parse
+from turbo.replay.texts import StoredText, TextPlace
+from turbo.runtime.batching import batched
 from turbo.runtime.log_once import once_a_minute
+from turbo.streams import growing_html
 from turbo.streams.registry import from_name
 from turbo.typing import Scope
 
@@ -83,6 +89,8 @@ class PageConnection(LiveConnection[PageSubscription]):
                 async with self.revocations.lock:
                     self._leave(ended)
                     self._say(frames)
+            case TextWanted(subscription, id, run, at):
+                await self._answer_text(subscription, id, run=run, at=at)
             case Pinged(frame):
                 self._say([frame])
             case refused:
@@ -118,6 +126,30 @@ class PageConnection(LiveConnection[PageSubscription]):
             some = self._affordable(places[start : start + STREAMS])
             again.update(await self._join(some, asked_in))
         return again
+
+    async def _answer_text(
+        self, subscription: PageSubscription, id: str, *, run: int, at: int
+    ) -> None:
+        """Send what the page lacks of a text; a page without an answer asks again."""
+        if not self.budget.can_spend("replay_bytes"):
+            self._say([LIMITED])
+            return
+        try:
+            written = await stored_text(TextPlace(subscription.sid, id))
+        except Exception as error:
+            logger.info("A growing text has to wait: %s", error)
+            return
+        if self._protocol.subscriptions.get(subscription.signed) is not subscription:
+            return  # it ended meanwhile
+        answer = (
+            growing_html.unknown(id)
+            if written is None
+            else growing_html.answer(id, written, run=run, at=at)
+        )
+        frame = Frame(message_frame(subscription.sid, position="", data=answer))
+        if frame.size <= self._room():
+            self.budget.charge("replay_bytes", frame.size)
+            self.deliver(frame)
 
     def apply_revocation(self, revocation: str | None) -> None:
         """Apply a revocation of the control stream."""
@@ -299,6 +331,15 @@ class PageConnection(LiveConnection[PageSubscription]):
     def _say(self, frames: Iterable[str]) -> None:
         for frame in frames:
             self.deliver(Frame(frame))
+
+
+@batched
+async def stored_text(places: list[TextPlace]) -> Sequence[StoredText | None]:
+    """Return what is stored of texts; many pages may ask for one text at once."""
+    different = list(dict.fromkeys(places))
+    found = await get_replay().texts.read(different)
+    written = dict(zip(different, found, strict=True))
+    return [written[place] for place in places]
 
 
 @lru_cache(maxsize=1)

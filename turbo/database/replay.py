@@ -11,6 +11,7 @@ from turbo.database.log.appending import LogAppender, Message
 from turbo.database.log.keys import Keys, sweep
 from turbo.database.log.reading import LogReader
 from turbo.database.log.tables import LogTables
+from turbo.database.log.texts import DatabaseTexts, sweep_texts
 from turbo.database.server import Server
 from turbo.database.thread import DatabaseThread
 from turbo.replay.attempts import Attempts
@@ -50,6 +51,7 @@ class DatabaseReplay(RoutingLog):
         length: int = 100,
         age: float = 300.0,
         memory: float = DAY,
+        text_age: float = 3_600.0,
         monotonic: Callable[[], int] = monotonic,
     ) -> None:
         super().__init__(length=length, age=age)
@@ -69,6 +71,9 @@ class DatabaseReplay(RoutingLog):
         self._appender = LogAppender(self._tables)
         self._reader = LogReader(self._tables)
         self._keys = Keys(self._tables)
+        self.texts = DatabaseTexts(
+            self._thread, self._tables, prefix=prefix, age=text_age
+        )
 
     @classmethod
     def options(cls) -> dict[str, Any]:
@@ -78,6 +83,7 @@ class DatabaseReplay(RoutingLog):
             "alias": settings.database,
             "prefix": settings.replay_prefix,
             "memory": settings.signed_name_max_age,
+            "text_age": settings.text_age,
         }
 
     def moment(self) -> str:
@@ -151,6 +157,7 @@ class DatabaseReplay(RoutingLog):
         if self._monotonic() - self._swept > SWEEP:
             self._swept = self._monotonic()
             await self._thread.arun(sweep, self._tables)
+            await self._thread.arun(sweep_texts, self._tables)
 
     async def claim(self, key: str, *, seconds: float) -> float:
         """Take ``key`` among all processes."""

@@ -8,7 +8,7 @@ socket, so WebSocket and SSE, tests and fuzzers use the same code.
 The frames, all JSON objects with a ``type``:
 
 =================  ==================================================================
-from the client    ``subscribe`` ``unsubscribe`` ``ping``
+from the client    ``subscribe`` ``unsubscribe`` ``text`` ``ping``
 from the server    ``subscribed`` ``message`` ``gap`` ``unsubscribed`` ``denied``
                    ``retry`` ``error`` ``ping`` ``pong``
 =================  ==================================================================
@@ -35,6 +35,7 @@ __all__ = [
     "Pinged",
     "Refused",
     "Subscribe",
+    "TextWanted",
     "Unsubscribe",
     "Wanted",
     "message_frame",
@@ -89,6 +90,16 @@ class Unsubscribe:
 
 
 @dataclass(frozen=True, slots=True)
+class TextWanted:
+    """The client asks what it lacks of a growing text, of which it has ``at``."""
+
+    subscription: PageSubscription
+    id: str
+    run: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pinged:
     """The client sent a ping; answer with ``frame``."""
 
@@ -102,7 +113,7 @@ class Refused:
     frame: str
 
 
-PageEvent: TypeAlias = Subscribe | Unsubscribe | Pinged | Refused
+PageEvent: TypeAlias = Subscribe | Unsubscribe | TextWanted | Pinged | Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +141,10 @@ _PONG = _frame(type="pong")
 LIMITED = _frame(
     type="error", reason="limit", detail="Frames come faster than is allowed."
 )
+
+
+#: Characters of the id of a growing text.
+_ID_CHARS = 255
 
 
 def message_frame(sid: str, *, position: str, data: str | None) -> str:
@@ -206,13 +221,15 @@ class PageProtocol:
                 return Subscribe(self._wanted(frame.get("streams")))
             case "unsubscribe":
                 return self._unsubscribe(frame.get("streams"))
+            case "text":
+                return self._text(frame)
             case "ping":
                 return Pinged(_PONG)
             case unknown:
                 raise FrameError(
                     "unknown_type",
-                    f"type is {_shown(unknown)}, not 'subscribe', 'unsubscribe' or "
-                    f"'ping'.",
+                    f"type is {_shown(unknown)}, not 'subscribe', 'unsubscribe', "
+                    f"'text' or 'ping'.",
                 )
 
     def _wanted(self, streams: Any) -> tuple[Wanted, ...]:
@@ -238,6 +255,17 @@ class PageProtocol:
         )
         frames = tuple(_frame(type="unsubscribed", name=name) for name in names)
         return Unsubscribe(ended, frames)
+
+    def _text(self, frame: dict[str, Any]) -> TextWanted:
+        name, id = self._require_name(frame.get("name")), frame.get("id")
+        if not isinstance(id, str) or not 0 < len(id) <= _ID_CHARS:
+            raise FrameError("invalid", f"'id' is a string of 1 to {_ID_CHARS}.")
+        run, at = frame.get("run") or 0, frame.get("at") or 0
+        if type(run) is not int or type(at) is not int:
+            raise FrameError("invalid", "'run' and 'at' are whole numbers.")
+        if (held := self.subscriptions.get(name)) is None:
+            raise FrameError("not_subscribed", "'name' is one that is subscribed to.")
+        return TextWanted(held, id, run, at)
 
     def _require_list(self, streams: Any) -> None:
         if not isinstance(streams, list) or not streams:

@@ -18,6 +18,7 @@ from django.core.checks import CheckMessage
 from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
 from turbo.replay.positions import Moment, parse
+from turbo.replay.texts import Texts
 from turbo.runtime.tracing import Trace
 
 __all__ = ["Append", "Appended", "Entry", "History", "ReplayLog", "RoutingLog"]
@@ -95,6 +96,9 @@ class ReplayLog(ABC):
     supports_processes: ClassVar[bool]
     #: Whether subscribers can get what they missed.
     supports_replay: ClassVar[bool] = True
+
+    #: The growing texts that are kept beside the messages.
+    texts: Texts
 
     def __init__(self, *, length: int = 100, age: float = 300.0) -> None:
         if length < 1 or age <= 0:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from turbo.conf import get_settings
 from turbo.replay.base import ReplayLog
+from turbo.replay.texts import MemoryTexts
 from turbo.runtime.forks import Lock
 
 __all__ = ["ExpiringKeys", "LocalReplay"]
@@ -24,11 +27,18 @@ class LocalReplay(ReplayLog):
         *,
         length: int,
         age: float,
+        text_age: float = 3_600.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(length=length, age=age)
+        self.texts = MemoryTexts(age=text_age, clock=clock)
         self._forbidden = ExpiringKeys(clock=clock)
         self._claims = ExpiringKeys(clock=clock)
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Return the keyword arguments from the settings."""
+        return super().options() | {"text_age": get_settings().text_age}
 
     async def sync_clock(self) -> None:
         """Do nothing: there is no clock but this process's."""

@@ -20,6 +20,7 @@ from turbo.replay.base import Append, Appended, Entry, History, RoutingLog
 from turbo.replay.clocks import monotonic
 from turbo.replay.hosts import Hosts
 from turbo.replay.positions import Moment, Position, parse
+from turbo.replay.redis_texts import RedisTexts
 from turbo.replay.words import Words
 from turbo.runtime.redis.aclients import ScriptCall
 from turbo.runtime.redis.cluster import cluster_nodes
@@ -52,6 +53,7 @@ class RedisReplay(RoutingLog):
         length: int = 100,
         age: float = 300.0,
         memory: float = DAY,
+        text_age: float = 3_600.0,
         monotonic: Callable[[], int] = monotonic,
     ) -> None:
         super().__init__(length=length, age=age)
@@ -66,6 +68,7 @@ class RedisReplay(RoutingLog):
         self._meta_ms = self._age_ms + round(max(memory, DAY) * 1_000)
         self._attempts = Attempts()
         self._words = Words()  # for epochs that begin
+        self.texts = RedisTexts(self._hosts, age=text_age)
 
     @classmethod
     def options(cls) -> dict[str, Any]:
@@ -84,6 +87,7 @@ class RedisReplay(RoutingLog):
             "hosts": hosts,
             "prefix": settings.replay_prefix,
             "memory": settings.signed_name_max_age,
+            "text_age": settings.text_age,
         }
 
     @property

@@ -29,6 +29,7 @@ __all__ = [
     "OVERWRITING",
     "TARGETED",
     "Attributes",
+    "attributes_text",
     "dom_id",
     "element",
     "event_source",
@@ -90,7 +91,7 @@ def element(
         for name in attributes:
             if str(name).lower() in _OWN_ATTRIBUTES:
                 raise ActionError(name, "attribute")
-        opening = f"{opening[:-1]}{_attributes(attributes)}>"
+        opening = f"{opening[:-1]}{attributes_text(attributes)}>"
     inner = "" if content is None else f"<template>{content}</template>"
     return SafeString(f"{opening}{inner}</turbo-stream>")
 
@@ -107,7 +108,7 @@ def _opening(action: str, target: str | None, targets: str | None) -> str:
         raise TargetError(action, ("id", "selector"))
     if "" in given.values() or (not given and action in TARGETED):
         raise TargetError(action)
-    return f"<turbo-stream{_attributes({'action': action, **given})}>"
+    return f"<turbo-stream{attributes_text({'action': action, **given})}>"
 
 
 def tag(name: str, attributes: Attributes, content: str = "") -> SafeString:
@@ -117,10 +118,11 @@ def tag(name: str, attributes: Attributes, content: str = "") -> SafeString:
     >>> tag("turbo-frame", {"id": 'a"b', "disabled": True, "src": None})
     '<turbo-frame id="a&quot;b" disabled></turbo-frame>'
     """
-    return mark_safe(f"<{name}{_attributes(attributes)}>{content}</{name}>")
+    return mark_safe(f"<{name}{attributes_text(attributes)}>{content}</{name}>")
 
 
-def _attributes(attributes: Attributes) -> str:
+def attributes_text(attributes: Attributes) -> str:
+    """Return attributes for a tag, each with a space before it."""
     parts = []
     for name, value in attributes.items():
         if not _is_name(name) or name.lower().startswith("on"):
@@ -187,7 +189,7 @@ def meta(name: str, content: str) -> SafeString:
     >>> meta("turbo-cache-control", "no-cache")
     '<meta name="turbo-cache-control" content="no-cache">'
     """
-    return mark_safe(f"<meta{_attributes({'name': name, 'content': content})}>")
+    return mark_safe(f"<meta{attributes_text({'name': name, 'content': content})}>")
 
 
 def dom_id(record: Any, prefix: str | None = None) -> str:

@@ -27,7 +27,9 @@ from turbo.runtime.threads import in_waiting_thread
 from turbo.streams.audiences import SelectedAudiences, audience_on_page
 from turbo.streams.emitter import Elements
 from turbo.streams.options import Options
+from turbo.streams.progress import StreamProgress
 from turbo.streams.registry import label_of, register
+from turbo.streams.text import StreamText
 from turbo.streams.verbs import Verbs
 
 __all__ = ["Stream"]
@@ -179,6 +181,27 @@ class Stream(Verbs[None]):
             summary=elements.summary,
             rendered=elements.rendered,
         )
+
+    def text(self, *, id: object) -> StreamText:
+        """
+        Return a text that grows on the pages while it is written.
+
+        ``with room.stream.text(id="answer-7") as answer: answer.write("Hello")``; the
+        pages show it where ``{% turbo_text room "answer-7" %}`` stands.
+        """
+        return StreamText(self.stream_name, id)
+
+    def progress(
+        self, *, id: object, total: int | float | None = None
+    ) -> StreamProgress:
+        """
+        Return the progress of a job.
+
+        ``with job.stream.progress(id="import", total=9) as progress:
+        progress.advance()``; the pages show it where
+        ``{% turbo_progress job "import" %}`` stands.
+        """
+        return StreamProgress(self.stream_name, id, total=total)
 
     async def astream(self, frame: Any) -> None:
         """Async version of stream()."""

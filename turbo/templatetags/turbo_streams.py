@@ -30,9 +30,10 @@ from turbo.http.client_files import client_file
 from turbo.http.page_start import since_of
 from turbo.http.page_user import user_of
 from turbo.runtime.context import current_since
-from turbo.streams import html
+from turbo.streams import growing_html, html
 from turbo.streams.registry import resolve, stream_class
 from turbo.streams.stream import Stream
+from turbo.streams.text_sender import read_text
 
 __all__ = ["register"]
 
@@ -183,6 +184,61 @@ def turbo_component(
         # The subscription inside is bound to the user of this request.
         "request": request,
     }
+
+
+@register.simple_tag(takes_context=True)
+def turbo_text(
+    context: Context, stream: Any, id: Any, *, tag: str = "div", **attributes: Any
+) -> SafeString:
+    """
+    Show a text that grows, with what has been written so far.
+
+    ``{% turbo_text room "answer-7" %}`` renders, for a page that subscribes to the
+    room::
+
+        <script type="module" src="/static/turbo/text.min.js"></script>
+        <div id="answer-7" data-turbo-text="z7r3…" data-run="17" data-at="5"
+          data-state="writing" aria-live="polite" aria-busy="true">Hello</div>
+
+    ``tag="span"`` names another element; other arguments become attributes.
+    """
+    found, id = _growing("turbo_text", stream, id)
+    return _module(context, "text.js") + growing_html.text_tag(
+        id,
+        found.stream_id,
+        read_text(found.stream_id, id),
+        tag=tag,
+        attributes=_hyphenated(attributes),
+    )
+
+
+@register.inclusion_tag("turbo/components/progress.html", takes_context=True)
+def turbo_progress(
+    context: Context, stream: Any, id: Any, *, label: Any = None
+) -> dict[str, Any]:
+    """
+    Show the progress of a job, with what is known of it.
+
+    ``{% turbo_progress job "import-3" label="Import" %}`` renders the template
+    ``turbo/components/progress.html``, which you can override.
+    """
+    found, id = _growing("turbo_progress", stream, id)
+    written = read_text(found.stream_id, id)
+    return {
+        "module": _module(context, "text.js"),
+        "id": id,
+        "label": label,
+        "place": growing_html.progress_place(id, found.stream_id, written),
+        **growing_html.progress_values(written),
+    }
+
+
+def _growing(tag: str, stream: Any, id: Any) -> tuple[Stream, str]:
+    """Return the stream and the id of something that grows."""
+    try:
+        return resolve(stream), _dom_id(id)
+    except UnknownStreamError as error:
+        raise TemplateSyntaxError(f"{tag}: {error}") from error
 
 
 def _stream_class(tag: str, name: str) -> type[Stream]:
@@ -366,6 +422,7 @@ def _module(context: Context, name: str) -> SafeString:
     return html.tag("script", attributes)
 
 
-_examine("turbo_subscribe", takes_none=False)
+for _tag in ("turbo_subscribe", "turbo_text", "turbo_progress"):
+    _examine(_tag, takes_none=False)
 for _tag in ("dom_id", "turbo_component", "turbo_frame", "turbo_stream"):
     _examine(_tag)

@@ -56,7 +56,7 @@ class BroadcastCapture:
 
     def __enter__(self) -> list[StreamElement]:
         self._hooks = PendingHooks()
-        self._stack.enter_context(recording(self._record))
+        self._stack.enter_context(recording(self._record, sends=self._deliver))
         self._stack.enter_context(_errors_into(self.errors))
         return self.elements
 

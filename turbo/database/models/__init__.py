@@ -17,6 +17,7 @@ from turbo.database.models.layer import LayerMessage, LayerTip
 from turbo.database.models.log import LogBatch, LogKey, LogMessage, LogStream, LogWord
 from turbo.database.models.outbox import OutboxEntry
 from turbo.database.models.store import StoreChange, StoreRow, StoreSlot
+from turbo.database.models.texts import LogText
 
 __all__ = [
     "ALL",
@@ -27,6 +28,7 @@ __all__ = [
     "LogKey",
     "LogMessage",
     "LogStream",
+    "LogText",
     "LogWord",
     "OutboxEntry",
     "StoreChange",
@@ -43,6 +45,7 @@ ALL = (
     LogKey,
     LogMessage,
     LogStream,
+    LogText,
     LogWord,
     OutboxEntry,
     StoreChange,
