@@ -201,7 +201,8 @@ def _as_event(text: str) -> str | None:
     frame: dict[str, Any] = json.loads(text)
     match frame["type"]:
         case "message":
-            return event(frame["data"], id=frame["position"])
+            # Without a number it is not stored, and the browser resumes as before.
+            return event(frame["data"], id=frame["position"] or None)
         case "gap":
             return event(_REFRESH, id=frame["position"])
         case "subscribed" if not frame["recovered"]:

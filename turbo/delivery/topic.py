@@ -17,6 +17,7 @@ from typing import Protocol, TypeAlias
 from turbo import metrics
 from turbo.delivery.envelope import Envelope
 from turbo.delivery.frame import Frame
+from turbo.delivery.marked import unmark
 from turbo.delivery.protocol import message_frame
 from turbo.delivery.unreadable import Unreadable, drop
 from turbo.replay import get_replay
@@ -209,7 +210,7 @@ class Topic:
             return False
         if not envelope.number:
             for data in envelope.data:
-                self._deliver(0, Frame(message_frame(self.sid, position="", data=data)))
+                self._pass_on(data)
             return False
         if envelope.epoch != self.epoch or envelope.number > self.number + 1:
             self.backlog = [envelope]
@@ -298,6 +299,17 @@ class Topic:
                 frame = _frame(self.sid, entry, epoch=self.epoch or "")
                 self._deliver(entry.number, frame)
         return extended
+
+    def _pass_on(self, data: str | None) -> None:
+        """Deliver an unnumbered message; a whisper goes to all but who whispers."""
+        match unmark(data):
+            case ["whisper", [str(sender), str(data)]]:
+                members = [m for m in self.members if getattr(m, "id", "") != sender]
+                frame = Frame(message_frame(self.sid, position="", data=data))
+                deliver(frame, members)
+                metrics.count("delivered", len(members))
+            case _:
+                self._deliver(0, Frame(message_frame(self.sid, position="", data=data)))
 
     def _deliver(self, number: int, frame: Frame) -> None:
         if self.claims:

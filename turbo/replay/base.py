@@ -17,6 +17,7 @@ from django.core.checks import CheckMessage
 
 from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
+from turbo.replay.leases import Leases
 from turbo.replay.positions import Moment, parse
 
 __all__ = ["Append", "Appended", "Entry", "History", "ReplayLog", "RoutingLog"]
@@ -168,6 +169,14 @@ class ReplayLog(ABC):
         If a message of a stream was overtaken and no gap marker has followed, append
         one: the process that should do so may have been killed.
         """
+
+    @property
+    def leases(self) -> Leases:
+        """Where processes note who is present in a stream."""
+        raise ConfigurationError(
+            f"{type(self).__name__} does not keep who is present, which the option "
+            f"Meta.presence of a stream needs: give it the property 'leases'."
+        )
 
     @abstractmethod
     async def sync_clock(self) -> None:

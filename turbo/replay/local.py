@@ -1,7 +1,7 @@
 """
 The base class of logs that share nothing with other processes.
 
-Their claims and revocations are values that this process keeps for some seconds.
+Their claims, revocations and leases are known to this process only.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
 from turbo.replay.base import ReplayLog
+from turbo.replay.leases import Leases, MemoryLeases
 from turbo.runtime.forks import Lock
 
 __all__ = ["ExpiringKeys", "LocalReplay"]
@@ -29,6 +30,12 @@ class LocalReplay(ReplayLog):
         super().__init__(length=length, age=age)
         self._forbidden = ExpiringKeys(clock=clock)
         self._claims = ExpiringKeys(clock=clock)
+        self._leases = MemoryLeases(clock=clock)
+
+    @property
+    def leases(self) -> Leases:
+        """Where this process notes who is present in a stream."""
+        return self._leases
 
     async def sync_clock(self) -> None:
         """Do nothing: there is no clock but this process's."""

@@ -19,7 +19,9 @@ from turbo.replay.attempts import Attempt, Attempts
 from turbo.replay.base import Append, Appended, Entry, History, RoutingLog
 from turbo.replay.clocks import monotonic
 from turbo.replay.hosts import Hosts
+from turbo.replay.leases import Leases
 from turbo.replay.positions import Moment, Position, parse
+from turbo.replay.redis_leases import RedisLeases
 from turbo.replay.words import Words
 from turbo.runtime.redis.aclients import ScriptCall
 from turbo.runtime.redis.cluster import cluster_nodes
@@ -66,6 +68,7 @@ class RedisReplay(RoutingLog):
         self._meta_ms = self._age_ms + round(max(memory, DAY) * 1_000)
         self._attempts = Attempts()
         self._words = Words()  # for epochs that begin
+        self._leases = RedisLeases(self._hosts)
 
     @classmethod
     def options(cls) -> dict[str, Any]:
@@ -85,6 +88,11 @@ class RedisReplay(RoutingLog):
             "prefix": settings.replay_prefix,
             "memory": settings.signed_name_max_age,
         }
+
+    @property
+    def leases(self) -> Leases:
+        """Where all processes note who is present in a stream."""
+        return self._leases
 
     @property
     def sees_failovers(self) -> bool:

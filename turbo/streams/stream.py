@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from asgiref.sync import sync_to_async
+
 from turbo.conf import get_settings
 from turbo.delivery.broadcast import broadcast, moment, moment_if_waiting
 from turbo.delivery.names import decode_args, encode_args, sign, stream_id
@@ -24,6 +26,7 @@ from turbo.runtime.context import current_since
 from turbo.runtime.threads import in_waiting_thread
 from turbo.streams.emitter import Elements
 from turbo.streams.options import Options
+from turbo.streams.present import akeys_of, keys_of, users_of
 from turbo.streams.registry import label_of, register
 from turbo.streams.verbs import Verbs
 
@@ -110,6 +113,19 @@ class Stream(Verbs[None]):
         Called at each subscription, and again every ``RECHECK_INTERVAL`` seconds.
         """
         return True
+
+    def present_users(self) -> Sequence[Any]:
+        """
+        Return the users whose pages show this stream, in the order of joining.
+
+        This needs ``Meta.presence = True``. The users come with one query.
+        """
+        return users_of(keys_of(self))
+
+    async def apresent_users(self) -> Sequence[Any]:
+        """Async version of present_users()."""
+        keys = await akeys_of(self)
+        return await sync_to_async(users_of, thread_sensitive=True)(keys)
 
     @classmethod
     def tests_user(cls) -> bool:
