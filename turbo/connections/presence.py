@@ -16,7 +16,7 @@ joined and who has left::
         def on_leave(self, user):
             self.remove(id=dom_id(user))
 
-A user whose last page has gone has ``GRACE`` seconds to come back, as with a reload.
+A user whose last page has gone has a few seconds to come back, as with a reload.
 The leases of a process that was killed end by themselves, and another process tells of
 it. See :mod:`turbo.replay.leases` for how each change is told once, and in order.
 """
@@ -27,11 +27,12 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field
 
+from turbo.conf import get_settings
 from turbo.connections.presence_hooks import tell
 from turbo.replay import get_replay
 from turbo.replay.leases import Change, Known, Lease, Look
@@ -44,10 +45,6 @@ __all__ = ["Present", "appear"]
 
 logger = logging.getLogger("turbo.presence")
 
-#: Seconds for which a lease lasts, and after which it is renewed.
-LASTING, RENEWAL = 60.0, 20.0
-#: Seconds in which a user may come back.
-GRACE = 5.0
 #: Seconds between two looks at what the other processes have noted.
 INTERVAL = 1.0
 
@@ -72,7 +69,8 @@ class Present:
 
     def lease(self, now: float) -> Lease:
         """Return the lease that is to be held from now on."""
-        seconds = LASTING if self.pages else GRACE
+        settings = get_settings()
+        seconds = settings.presence_expiry if self.pages else settings.presence_grace
         return Lease(
             self.stream, self.member, seconds, now - self.since, is_kept=self.is_held
         )
@@ -145,30 +143,31 @@ class _Keeper:
         """Return whether anybody is present in any stream of any process."""
         leases, now = get_replay().leases, time.monotonic()
         look = await self._look()
-        is_due = now - self._renewed >= RENEWAL
+        is_due = now - self._renewed >= get_settings().presence_expiry / 3
         if is_due or look.is_lost or (look.is_quiet and not self._was_quiet):
             self._noted |= dict.fromkeys(self._present.values())
             self._renewed = now
         self._was_quiet = look.is_quiet
         noted = list(self._noted)
         if noted:
-            held = [present.lease(now) for present in noted]
-            if not await leases.hold(self._holder, held):
+            pages = [present.pages for present in noted]
+            wanted = [present.lease(now) for present in noted]
+            if not await leases.hold(self._holder, wanted):
                 self._wake.set()  # look again, because data were lost meanwhile
                 return True
-            self._held(noted, held)
+            for present, count in zip(noted, pages, strict=True):
+                self._is_held(present, count)
             look = await self._look()
         return look.is_used
 
-    def _held(self, noted: Sequence[Present], held: Sequence[Lease]) -> None:
-        """Note which leases are held; some may have changed since."""
-        for present, lease in zip(noted, held, strict=True):
-            present.is_held = True
-            is_same = (lease.seconds == LASTING) == (present.pages > 0)
-            if is_same:
-                self._noted.pop(present, None)
-            if is_same and not present.pages:
-                self._present.pop((present.stream, present.member), None)
+    def _is_held(self, present: Present, pages: int) -> None:
+        """Note that the lease is held that was right for a number of pages."""
+        present.is_held = True
+        if bool(pages) != bool(present.pages):
+            return  # it has changed since
+        self._noted.pop(present, None)
+        if not pages:
+            self._present.pop((present.stream, present.member), None)
 
     async def _look(self) -> Look:
         """Settle what was told, and tell what is new."""

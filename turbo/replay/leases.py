@@ -9,12 +9,12 @@ left.
 Each joining and leaving is one *change*, which exactly one process takes and tells the
 application. It says so with :meth:`Leases.settle`; meanwhile nobody takes the next
 change of that member, so all are told in their order. If the process does not say so
-within ``TELLING`` seconds, another one takes the same change.
+within a minute, another one takes the same change.
 
 All times are those of the clock where the leases are kept. While nobody can look there,
-the leases end although their holders live. So if nobody has looked for ``GAP`` seconds,
-or if data were lost, there are no changes for ``QUIET`` seconds, in which all holders
-renew their leases.
+the leases end although their holders live. So if nobody has looked for some
+seconds, or if data were lost, it is *quiet* for a time: there are no changes, and all
+holders renew their leases.
 """
 
 from __future__ import annotations
@@ -28,10 +28,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 __all__ = [
-    "GAP",
     "MOST",
-    "QUIET",
-    "TELLING",
     "Change",
     "Known",
     "Lease",
@@ -39,20 +36,27 @@ __all__ = [
     "Look",
     "Member",
     "MemoryLeases",
+    "Times",
     "Watch",
 ]
 
-#: Microseconds after which another process tells of a change.
-TELLING = 60_000_000
-#: Microseconds without a look, after which holders may not have renewed their leases.
-GAP = 5_000_000
-#: Microseconds in which all holders renew their leases.
-QUIET = 15_000_000
 #: The most changes that are taken at once.
 MOST = 100
 
 #: What a holder knows of the data, by the place where they are.
 Known: TypeAlias = MutableMapping[int, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Times in microseconds."""
+
+    #: After which another process tells of a change.
+    telling: int = 60_000_000
+    #: Without a look, after which holders may not have renewed their leases.
+    gap: int = 5_000_000
+    #: In which all holders renew their leases.
+    quiet: int = 15_000_000
 
 
 class Lease(NamedTuple):
@@ -100,6 +104,9 @@ class Leases(ABC):
     The coroutines may be awaited on any event loop. They raise the exceptions of the
     network, and may be repeated after that.
     """
+
+    #: Tests have shorter ones.
+    times = Times()
 
     @abstractmethod
     async def look(self, known: Known) -> Look:
@@ -155,7 +162,7 @@ class Member:
         self.holders[holder] = until
         self.until = max(self.holders.values())
 
-    def take(self, now: int) -> bool | None:
+    def take(self, now: int, times: Times) -> bool | None:
         """Return whether the member has joined or left, or ``None`` for neither."""
         if self.busy > now:
             return None
@@ -163,7 +170,7 @@ class Member:
         is_present = self.until > now
         if is_present == self.is_told:
             return None
-        self.busy = now + TELLING
+        self.busy = now + times.telling
         return is_present
 
     def settle(self, has_joined: bool, token: int, now: int) -> None:
@@ -185,7 +192,9 @@ class Watch:
     seen: int = 0
     quiet: int = 0
 
-    def look(self, known: str, run: str, now: int, *, is_used: bool) -> bool:
+    def look(
+        self, known: str, run: str, now: int, times: Times, *, is_used: bool
+    ) -> bool:
         """
         Note that somebody looks; return whether that one's leases may be lost.
 
@@ -193,13 +202,13 @@ class Watch:
         """
         if not self.word or self.run != run:
             if self.word or known:
-                self.quiet = now + QUIET
+                self.quiet = now + times.quiet
             self.word, self.run, self.begun = secrets.token_hex(8), run, now
         is_lost = known not in ("", self.word)
         if is_lost:
-            self.quiet = max(self.quiet, self.begun + QUIET)
-        if is_used and self.seen and now - self.seen > GAP:
-            self.quiet = now + QUIET
+            self.quiet = max(self.quiet, self.begun + times.quiet)
+        if is_used and self.seen and now - self.seen > times.gap:
+            self.quiet = now + times.quiet
         self.seen = now
         return is_lost
 
@@ -217,11 +226,12 @@ class MemoryLeases(Leases):
         """Take the next changes; never waits."""
         with self._lock:
             now, watch = self._now(), self._watch
-            lost = watch.look(known.get(0, ""), "", now, is_used=bool(self._streams))
+            word, is_used = known.get(0, ""), bool(self._streams)
+            is_lost = watch.look(word, "", now, self.times, is_used=is_used)
             known[0] = watch.word
             is_quiet = now < watch.quiet
             changes = () if is_quiet else tuple(self._take(now))
-            return Look(lost, is_quiet, bool(self._streams), changes)
+            return Look(is_lost, is_quiet, bool(self._streams), changes)
 
     async def hold(self, holder: str, leases: Sequence[Lease]) -> bool:
         """Hold leases; never waits."""
@@ -265,7 +275,7 @@ class MemoryLeases(Leases):
             for name, member in list(members.items()):
                 if member.due > now:
                     continue
-                has_joined = member.take(now)
+                has_joined = member.take(now, self.times)
                 if has_joined is not None:
                     changes.append(Change(stream, name, has_joined, member.busy))
                 self._forget(stream, name, now)

@@ -14,7 +14,6 @@ of a script have one hash tag.
 
 from __future__ import annotations
 
-from turbo.replay.leases import GAP, QUIET, TELLING
 from turbo.replay.lua import TIME
 from turbo.runtime.redis import script
 from turbo.runtime.redis.script import Script
@@ -22,35 +21,36 @@ from turbo.runtime.redis.script import Script
 __all__ = ["HOLD", "LOOK", "MEMBERS", "SETTLE", "TAKE"]
 
 # KEYS: watch, due. ARGV: a word if a new one is needed; the word that the caller knew;
-# the most members to return; milliseconds to keep the keys.
+# the most members to return; milliseconds to keep the keys; the times gap and quiet.
 # Returns the word, whether the caller's leases may be lost, whether it is quiet,
 # whether anybody holds a lease, then the members whose time has come.
 LOOK = Script(
     script.SERVER
     + TIME
-    + f"""
+    + """
 local run, now = server(), microseconds()
+local gap, lasting = tonumber(ARGV[5]), tonumber(ARGV[6])
 local held = redis.call('HMGET', KEYS[1], 'w', 'r', 'b', 's', 'q')
 local word, begun = held[1], tonumber(held[3]) or now
 local seen, quiet = tonumber(held[4]) or now, tonumber(held[5]) or 0
 local known, is_lost = ARGV[2], 0
 if not word or held[2] ~= run then
     if word or known ~= '' then
-        quiet = now + {QUIET}
+        quiet = now + lasting
     end
     word, begun = ARGV[1], now
 end
 if known ~= '' and known ~= word then
-    is_lost, quiet = 1, math.max(quiet, begun + {QUIET})
+    is_lost, quiet = 1, math.max(quiet, begun + lasting)
 end
 local is_used = redis.call('EXISTS', KEYS[2])
-if is_used == 1 and now - seen > {GAP} then
-    quiet = now + {QUIET}
+if is_used == 1 and now - seen > gap then
+    quiet = now + lasting
 end
 redis.call('HSET', KEYS[1], 'w', word, 'r', run, 'b', exactly(begun),
     's', exactly(now), 'q', exactly(quiet))
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-local reply = {{word, is_lost, now < quiet and 1 or 0, is_used}}
+local reply = {word, is_lost, now < quiet and 1 or 0, is_used}
 if now >= quiet then
     local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', exactly(now),
         'LIMIT', 0, ARGV[3])
@@ -107,8 +107,8 @@ end
 )
 
 # KEYS: watch, due, then what is present in each stream. ARGV: milliseconds to keep the
-# keys; the holder; as JSON, each stream with its leases: member, microseconds, age, and
-# whether it was held before. Returns whether they are held.
+# keys; as JSON, each stream with its leases: member, microseconds, age, and whether it
+# was held before; the holder. Returns whether they are held.
 HOLD = Script(
     _MEMBERS
     + """
@@ -117,7 +117,7 @@ if not held[1] then
     return 0
 end
 local is_quiet = now < (tonumber(held[2]) or 0)
-for place, share in ipairs(cjson.decode(ARGV[3])) do
+for place, share in ipairs(cjson.decode(ARGV[2])) do
     local key = KEYS[2 + place]
     for order, lease in ipairs(share[2]) do
         local name, lasting, age, is_kept = unpack(lease)
@@ -126,7 +126,7 @@ for place, share in ipairs(cjson.decode(ARGV[3])) do
             member = {since = now - age + order, told = is_kept and is_quiet,
                 busy = 0, holders = {}}
         end
-        member.holders[ARGV[2]] = now + lasting
+        member.holders[ARGV[3]] = now + lasting
         member.till = 0
         for holder, over in pairs(member.holders) do
             if over <= now then
@@ -142,12 +142,13 @@ return 1
 )
 
 # KEYS: due, then what is present in each stream. ARGV: milliseconds to keep the keys;
-# as JSON, each stream with the members whose time has come. Returns, as JSON, the
-# changes: the place of the stream, the member, whether it has joined, and the token.
+# as JSON, each stream with the members whose time has come; the time telling. Returns,
+# as JSON, the changes: the place of the stream, the member, whether it has joined, and
+# the token.
 TAKE = Script(
     _MEMBERS
-    + f"""
-local changes = {{}}
+    + """
+local changes = {}
 for place, share in ipairs(cjson.decode(ARGV[2])) do
     local key = KEYS[1 + place]
     for _, name in ipairs(share[2]) do
@@ -158,8 +159,8 @@ for place, share in ipairs(cjson.decode(ARGV[2])) do
             local is_present = member.till > now
             member.busy = 0
             if is_present ~= member.told then
-                member.busy = now + {TELLING}
-                table.insert(changes, {{place, name, is_present, exactly(member.busy)}})
+                member.busy = now + tonumber(ARGV[3])
+                table.insert(changes, {place, name, is_present, exactly(member.busy)})
             end
             save(key, KEYS[1], share[1], name, member, ARGV[1])
         end

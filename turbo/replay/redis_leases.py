@@ -80,7 +80,8 @@ class RedisLeases(Leases):
 
     async def _take(self, due: Iterable[tuple[str, str]]) -> list[Change]:
         parts = list(self._shares(due))
-        calls = [self._call(lua.TAKE, host, shares) for host, shares in parts]
+        telling = self.times.telling
+        calls = [self._call(lua.TAKE, host, some, telling) for host, some in parts]
         replies = await self._hosts.ask(calls) if calls else []
         return [
             Change(shares[place - 1][0], member, has_joined, int(token))
@@ -105,15 +106,18 @@ class RedisLeases(Leases):
 
     def _look_call(self, host: int, known: str) -> ScriptCall:
         keys = self._hosts.part_key(host, "watch"), self._hosts.part_key(host, "due")
-        args = (self._words.new(), known, MOST, KEEP)
+        times = self.times.gap, self.times.quiet
+        args = (self._words.new(), known, MOST, KEEP, *times)
         return ScriptCall(host, lua.LOOK, keys, args)
 
-    def _call(self, script: Any, host: int, shares: list[Share], *args: str) -> Any:
+    def _call(
+        self, script: Any, host: int, shares: list[Share], *args: str | int
+    ) -> Any:
         keys = [self._hosts.part_key(host, "due"), *(self._key(s) for s, _ in shares)]
         if script is lua.HOLD:
             keys.insert(0, self._hosts.part_key(host, "watch"))
         text = json.dumps(shares, ensure_ascii=False, separators=(",", ":"))
-        return ScriptCall(host, script, tuple(keys), (KEEP, *args, text))
+        return ScriptCall(host, script, tuple(keys), (KEEP, text, *args))
 
     def _key(self, stream: str) -> str:
         return f"{self._hosts.name(stream)}:present"

@@ -64,7 +64,9 @@ class DatabaseLeases(Leases):
         row = self._watches().first()
         is_used, due = self._rows().exists(), self._due(server.now).exists()
         watch = _watch(row)
-        is_lost = watch.look(known, _run(server), server.now, is_used=is_used)
+        is_lost = watch.look(
+            known, _run(server), server.now, self.times, is_used=is_used
+        )
         is_quiet = server.now < watch.quiet
         if row is None or not _is_noted(row, watch) or (due and not is_quiet):
             return self._take(known)
@@ -83,7 +85,7 @@ class DatabaseLeases(Leases):
                 )
                 members = {row: _member(row) for row in rows[:MOST]}
                 for row, member in members.items():
-                    has_joined = member.take(now)
+                    has_joined = member.take(now, self.times)
                     if has_joined is not None:
                         stream = row.sid.removeprefix(f"{self._prefix}:")
                         change = Change(stream, row.member, has_joined, member.busy)
@@ -104,7 +106,9 @@ class DatabaseLeases(Leases):
         row = self._watches().select_for_update().get()
         watch = _watch(row)
         is_used = self._rows().exists()
-        is_lost = watch.look(known, _run(server), server.now, is_used=is_used)
+        is_lost = watch.look(
+            known, _run(server), server.now, self.times, is_used=is_used
+        )
         for name in ("word", "run", "begun", "seen", "quiet"):
             setattr(row, name, getattr(watch, name))
         row.save(using=self._tables.alias)
