@@ -48,13 +48,25 @@ async def told(leases: Leases) -> list[tuple[str, str, bool]]:
     return sorted(tuple(change[:3]) for change in look.changes)
 
 
-async def next_change(leases: Leases, known: Known | None = None) -> Change:
-    """Wait for a change that comes with time."""
-    known = {} if known is None else known
-    while not (changes := (await leases.look(known)).changes):
+async def look_on(leases: Leases, until: Callable[[Look], bool]) -> Look:
+    """Look until there is something that comes with time."""
+    while True:
+        if until(look := await leases.look({})):
+            return look
         await asyncio.sleep(0.01)
-    [change] = changes
+
+
+async def next_change(leases: Leases) -> Change:
+    """Wait for the next change."""
+    [change] = (await look_on(leases, lambda look: bool(look.changes))).changes
     return change
+
+
+async def told_next(leases: Leases) -> Look:
+    """Wait for the next change, and settle it."""
+    look = await look_on(leases, lambda look: bool(look.changes))
+    await leases.settle(look.changes)
+    return look
 
 
 # --- Joining and leaving
@@ -193,11 +205,11 @@ async def test_it_says_whether_anybody_is_present(leases: Leases) -> None:
     assert not (await leases.look({})).is_used
 
     await leases.hold("one", [lease("ann", seconds=SHORT)])
-    assert (await leases.look({})).is_used
-    while (look := await leases.look({})).is_used:
-        await leases.settle(look.changes)
-        await asyncio.sleep(0.01)
+    joined, left = [await told_next(leases) for _ in range(2)]
 
+    assert joined.is_used
+    assert left.is_used
+    assert not (await leases.look({})).is_used
     assert await leases.members([ROOM]) == [[]]
 
 
@@ -225,8 +237,8 @@ async def test_nobody_has_left_while_nobody_could_look(leases: Leases) -> None:
     known: Known = {}
     await leases.hold("one", [lease("ann", seconds=SHORT), lease("bob")])
     await leases.settle((await leases.look(known)).changes)
-    while await leases.members([ROOM]) != [["bob"]]:  # nobody looks meanwhile
-        await asyncio.sleep(0.01)
+    while await leases.members([ROOM]) != [["bob"]]:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)  # nobody looks meanwhile
 
     leases.times = Times(gap=1_000, quiet=300_000)
     assert (await leases.look(known)).is_quiet
@@ -263,7 +275,8 @@ async def test_after_a_loss_of_data_only_who_is_new_joins(losing: Any) -> None:
     assert await leases.hold("one", [lease("carl"), *kept])
     changes = (await until_over(leases, known)).changes
 
-    assert look.is_lost and look.is_quiet
+    assert look.is_lost
+    assert look.is_quiet
     assert {change[1:3] for change in changes} == {("bob", False), ("carl", True)}
     assert await leases.members([ROOM]) == [["ann", "carl"]]
     await log.aclose()
@@ -281,7 +294,7 @@ async def test_another_process_finds_the_loss_later(losing: Any) -> None:
     third = await leases.look(one)
 
     assert [first.is_lost, second.is_lost, third.is_lost] == [True, True, False]
-    assert first.is_quiet and second.is_quiet and third.is_quiet
+    assert [first.is_quiet, second.is_quiet, third.is_quiet] == [True, True, True]
     await log.aclose()
 
 

@@ -16,6 +16,7 @@ from tests.testapp.models import (
     UuidItem,
 )
 from turbo import ModelStream, Stream
+from turbo.streams.html import dom_id
 
 
 class RoomStream(ModelStream):
@@ -119,3 +120,31 @@ class Slow(Counter):
     def user_passes_test(self, user: Any) -> bool:
         time.sleep(0.02)
         return True
+
+
+class Cafe(Counter):
+    """A stream whose pages whisper; only ann tells secrets."""
+
+    class Meta:
+        whispers = ("typing", "secret", "broken")
+
+    def on_whisper(self, name: str, data: Any, user: Any) -> bool:
+        if name == "broken":
+            raise ValueError("This is for a test.")
+        return name != "secret" or user.username == "ann"
+
+
+class Lounge(Counter):
+    """A stream that knows who is there, and tells those whose pages show it."""
+
+    class Meta:
+        presence = True
+
+    def user_passes_test(self, user: Any) -> bool:
+        return bool(user.username != "eve")
+
+    def on_join(self, user: Any) -> None:
+        self.append(text=user.username, id="people")
+
+    async def on_leave(self, user: Any) -> None:
+        await self.aremove(id=dom_id(user))

@@ -126,18 +126,21 @@ class _Keeper:
     async def _run(self) -> None:
         """Look, renew and tell until nobody is present any more."""
         is_used = True
-        while is_used or self._present or self._told:
-            self._wake.clear()
-            try:
-                is_used = await self._round()
-            except Exception as error:
-                self._outage.down(error)
-                self._was_quiet = False  # all are renewed when this is over
-            else:
-                self._outage.up()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL):
-                    await self._wake.wait()
+        try:
+            while is_used or self._present or self._told:
+                self._wake.clear()
+                try:
+                    is_used = await self._round()
+                except Exception as error:
+                    self._outage.down(error)
+                    self._was_quiet = False  # all are renewed when this is over
+                else:
+                    self._outage.up()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(INTERVAL):
+                        await self._wake.wait()
+        finally:
+            _keepers.forget()
 
     async def _round(self) -> bool:
         """Return whether anybody is present in any stream of any process."""
