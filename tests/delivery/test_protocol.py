@@ -133,7 +133,7 @@ BAD = [
     (
         "{}",
         "unknown_type",
-        "type is None, not 'subscribe', 'unsubscribe' or 'ping'.",
+        "type is None, not 'subscribe', 'unsubscribe', 'whisper' or 'ping'.",
     ),
     (
         frame(type="sub" * 100),

@@ -169,7 +169,7 @@ async def test_who_came_and_went_untold_is_not_told(leases: Leases) -> None:
 
 async def test_what_a_killed_process_has_taken_is_taken_again(log: ReplayLog) -> None:
     leases = log.leases
-    leases.times = Times(telling=100_000)
+    leases.times = Times(tell_again=100_000)
     await leases.hold("one", [lease("ann")])
     first = await next_change(leases)
 

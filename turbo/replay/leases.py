@@ -20,12 +20,13 @@ holders renew their leases.
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
+
+from turbo.runtime.forks import Lock
 
 __all__ = [
     "MOST",
@@ -34,10 +35,10 @@ __all__ = [
     "Lease",
     "Leases",
     "Look",
+    "Looking",
     "Member",
     "MemoryLeases",
     "Times",
-    "Watch",
 ]
 
 #: The most changes that are taken at once.
@@ -52,7 +53,7 @@ class Times:
     """Times in microseconds."""
 
     #: After which another process tells of a change.
-    telling: int = 60_000_000
+    tell_again: int = 60_000_000
     #: Without a look, after which holders may not have renewed their leases.
     gap: int = 5_000_000
     #: In which all holders renew their leases.
@@ -170,7 +171,7 @@ class Member:
         is_present = self.until > now
         if is_present == self.is_told:
             return None
-        self.busy = now + times.telling
+        self.busy = now + times.tell_again
         return is_present
 
     def settle(self, has_joined: bool, token: int, now: int) -> None:
@@ -183,7 +184,7 @@ class Member:
 
 
 @dataclass(slots=True)
-class Watch:
+class Looking:
     """Since when somebody looks, and until when there are no changes."""
 
     word: str = ""
@@ -218,8 +219,8 @@ class MemoryLeases(Leases):
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()  # owns the fields below
-        self._watch = Watch()
+        self._lock = Lock()  # owns the fields below
+        self._watch = Looking()
         self._streams: dict[str, dict[str, Member]] = {}
 
     async def look(self, known: Known) -> Look:

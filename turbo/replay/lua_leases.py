@@ -142,9 +142,9 @@ return 1
 )
 
 # KEYS: due, then what is present in each stream. ARGV: milliseconds to keep the keys;
-# as JSON, each stream with the members whose time has come; the time telling. Returns,
-# as JSON, the changes: the place of the stream, the member, whether it has joined, and
-# the token.
+# as JSON, each stream with the members whose time has come; microseconds after which
+# another process tells. Returns, as JSON, the changes: the place of the stream, the
+# member, whether it has joined, and the token.
 TAKE = Script(
     _MEMBERS
     + """

@@ -80,8 +80,8 @@ class RedisLeases(Leases):
 
     async def _take(self, due: Iterable[tuple[str, str]]) -> list[Change]:
         parts = list(self._shares(due))
-        telling = self.times.telling
-        calls = [self._call(lua.TAKE, host, some, telling) for host, some in parts]
+        tell_again = self.times.tell_again
+        calls = [self._call(lua.TAKE, host, some, tell_again) for host, some in parts]
         replies = await self._hosts.ask(calls) if calls else []
         return [
             Change(shares[place - 1][0], member, has_joined, int(token))

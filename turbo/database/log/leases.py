@@ -19,8 +19,8 @@ from turbo.replay.leases import (
     Lease,
     Leases,
     Look,
+    Looking,
     Member,
-    Watch,
 )
 
 __all__ = ["DatabaseLeases", "sweep_leases"]
@@ -94,7 +94,7 @@ class DatabaseLeases(Leases):
             look = Look(is_lost, is_quiet, self._rows().exists(), tuple(changes))
         return watch.word, look
 
-    def _note(self, known: str) -> tuple[Watch, bool, int]:
+    def _note(self, known: str) -> tuple[Looking, bool, int]:
         """Note that somebody looks; return also whether leases may be lost."""
         objects = LeaseWatch.objects.using(self._tables.alias)
         server = self._tables.server()
@@ -220,13 +220,13 @@ def _member(row: LeaseMember) -> Member:
     return Member(row.since, row.until, row.is_told, row.busy, holders)
 
 
-def _watch(row: LeaseWatch | None) -> Watch:
+def _watch(row: LeaseWatch | None) -> Looking:
     if row is None:
-        return Watch()
-    return Watch(row.word, row.run, row.begun, row.seen, row.quiet)
+        return Looking()
+    return Looking(row.word, row.run, row.begun, row.seen, row.quiet)
 
 
-def _is_noted(row: LeaseWatch, watch: Watch) -> bool:
+def _is_noted(row: LeaseWatch, watch: Looking) -> bool:
     """Return whether the table says nearly the same."""
     same = (row.word, row.run, row.quiet) == (watch.word, watch.run, watch.quiet)
     return same and watch.seen - row.seen < SPELL
