@@ -139,7 +139,7 @@ BAD = [
         frame(type="sub" * 100),
         "unknown_type",
         "type is 'subsubsubsubsubsubsubsubsubsubsubsub..., not 'subscribe', "
-        "'unsubscribe' or 'ping'.",
+        "'unsubscribe', 'whisper' or 'ping'.",
     ),
     (frame(type="subscribe"), "invalid", "'streams' is a list that is not empty."),
     (
