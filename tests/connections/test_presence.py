@@ -77,8 +77,8 @@ async def told() -> Any:
 
 def joined(user: User) -> str:
     return (
-        f'<turbo-stream action="append" target="people"><template>{user.username}'
-        f"</template></turbo-stream>"
+        f'<turbo-stream action="append" target="people"><template>'
+        f'<li id="user_{user.pk}">{user.username}</li></template></turbo-stream>'
     )
 
 

@@ -14,6 +14,7 @@ urlpatterns = [
     path("rooms/<int:pk>/", views.room),
     path("rooms/<int:pk>/say/", views.say),
     path("rooms/<int:pk>/act/<str:how>/", views.act),
+    path("lounge/<str:transport>/", views.lounge),
     path("boards/", include(boards)),
     path("turbo/", include("turbo.urls")),
     path("__turbo__/", include("turbo.inspector.urls")),

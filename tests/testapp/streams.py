@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from django.utils.html import format_html
+
 from tests.testapp.models import (
     Board,
     Card,
@@ -144,7 +146,8 @@ class Lounge(Counter):
         return bool(user.username != "eve")
 
     def on_join(self, user: Any) -> None:
-        self.append(text=user.username, id="people")
+        html = format_html('<li id="{}">{}</li>', dom_id(user), user.username)
+        self.append(html=html, id="people")
 
     async def on_leave(self, user: Any) -> None:
         await self.aremove(id=dom_id(user))
