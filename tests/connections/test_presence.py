@@ -23,6 +23,8 @@ from turbo.delivery.names import CONTROL
 from turbo.delivery.recorders import recording
 from turbo.exceptions import ConfigurationError
 from turbo.replay import get_replay
+from turbo.replay.leases import Lease
+from turbo.streams.present import member_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -283,3 +285,58 @@ async def test_who_logs_out_has_left(told: Told, ann: User, settings: Any) -> No
         await sync_to_async(revoke_session)("s1")
 
         assert await told.until(2) == [joined(ann), left(ann)]
+
+
+async def test_who_comes_and_goes_all_the_time_joins_once(
+    told: Told, ann: User
+) -> None:
+    with override_settings(TURBO={"PRESENCE_GRACE": 3.0}):
+        for _ in range(30):
+            async with Socket(ann) as socket:
+                await socket.subscribe(ROOM.sign(ann))
+        await told.until(1)
+
+        assert await told.until(2) == [joined(ann), left(ann)]
+
+
+async def test_what_cannot_be_read_does_not_stop_the_others(
+    told: Told, ann: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another version may have noted it, or a stream that is gone."""
+    leases = get_replay().leases
+    gone = member_of("testapp:Gone", str(ann.pk))
+    strange = [Lease(ROOM.stream_id, name, 3_600.0) for name in ("?", gone)]
+    await leases.hold("another", strange)
+
+    async with Socket(ann) as socket:
+        await socket.subscribe(ROOM.sign(ann))
+        assert await told.until(1) == [joined(ann)]
+    await told.until(2)
+
+    assert "It cannot be read who has joined or left." in caplog.text
+
+
+async def test_nobody_is_told_of_a_room_that_was_deleted(
+    told: Told, ann: User, declare: Callable[..., Any]
+) -> None:
+    """Its hooks could not load it; who is there leaves without a word."""
+    asked: list[int] = []
+    stream = declare(
+        "Deleted",
+        Room,
+        attribute="deleted_stream",
+        presence=True,
+        on_join=lambda self, user: self.append(text=self.instance.name, id="rooms"),
+        on_leave=lambda self, user: asked.append(user.pk),
+    )
+    room = await Room.objects.acreate(name="Lobby")
+    async with Socket(ann) as socket:
+        await socket.subscribe(stream(room.pk).sign(ann))
+        await told.until(1)
+        await Room.objects.filter(pk=room.pk).adelete()
+    task = _keepers.get()._task
+    assert task is not None
+    async with asyncio.timeout(PATIENCE):
+        await task
+
+    assert asked == []

@@ -7,6 +7,7 @@ bytes may wait for it now. The transport closes the connection.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -110,6 +111,11 @@ class PageConnection(LiveConnection[PageSubscription]):
 
     async def _whisper(self, whisper: Whisper) -> None:
         subscription = whisper.subscription
+        if self.visitor.is_stale:
+            # A revocation has come, which a task of its own applies.
+            await asyncio.sleep(0)
+            async with self.revocations.lock:
+                pass
         try:
             signal = await whisper_element(whisper, self.visitor)
         except FrameError as error:

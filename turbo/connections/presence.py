@@ -47,6 +47,8 @@ logger = logging.getLogger("turbo.presence")
 
 #: Seconds between two looks at what the other processes have noted.
 INTERVAL = 1.0
+#: The fewest seconds between them, however often somebody comes and goes.
+PAUSE = 0.02
 
 
 @dataclass(slots=True, eq=False)
@@ -94,7 +96,7 @@ class _Keeper:
         self._was_quiet = False
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._telling = Tasks()
+        self._hooks = Tasks()
         #: Changes that were told, which the others do not know yet.
         self._told: list[Change] = []
         self._outage = OutageLog(
@@ -136,6 +138,7 @@ class _Keeper:
                     self._was_quiet = False  # all are renewed when this is over
                 else:
                     self._outage.up()
+                await asyncio.sleep(PAUSE)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(INTERVAL):
                         await self._wake.wait()
@@ -180,7 +183,8 @@ class _Keeper:
             del self._told[: len(told)]
         look = await leases.look(self._known)
         if look.changes:
-            self._telling.run(self._tell(look.changes))
+            self._hooks.run(self._tell(look.changes))
+            self._wake.set()  # there may be more
         return look
 
     async def _tell(self, changes: Iterable[Change]) -> None:

@@ -27,7 +27,11 @@ async def tell(changes: Iterable[Change]) -> AsyncIterator[Sequence[Change]]:
     """
     by_name: dict[str, list[tuple[str, Change]]] = {}
     for change in changes:
-        user, name = read_member(change.member)
+        try:
+            user, name = read_member(change.member)
+        except ValueError as error:
+            log_failure("It cannot be read who has joined or left.", error)
+            user, name = "", ""
         by_name.setdefault(name, []).append((user, change))
     for name, group in by_name.items():
         try:

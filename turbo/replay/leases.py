@@ -76,7 +76,11 @@ class Lease(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A member has joined a stream, or left it; ``token`` is for :meth:`settle`."""
+    """
+    A member has joined a stream, or left it.
+
+    The ``token`` is for :meth:`Leases.settle`.
+    """
 
     stream: str
     member: str
