@@ -30,8 +30,8 @@ ENTRIES = (
     "bindings.js",
     "status.js",
     "text.js",
+    "whispers.js",
 )
-
 
 #: The package.json and its lock, and the script that minifies.
 TOOLS = "bundle"

@@ -40,6 +40,7 @@ from turbo.delivery.broadcast import shut_down
 from turbo.delivery.envelope import Envelope
 from turbo.delivery.frame import Frame
 from turbo.delivery.topic import Topic
+from turbo.replay import get_replay
 from turbo.replay.base import History
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -439,3 +440,36 @@ async def test_a_broadcast_opens_no_connection_and_waits_for_none() -> None:
         await sync_to_async(Announcements().append)(text="x", id="list")
 
         await sync_to_async(shut_down)(0)
+
+
+def test_a_whisper_writes_nothing_and_asks_no_database(
+    layer: type[Counting], declaring: None
+) -> None:
+    """It crosses the layer once, however many hear it, and the log stays as it is."""
+
+    class Quiet(turbo.Stream):
+        class Meta:
+            app_label = "tests"
+            whispers = ("typing",)
+
+    ann, place = User.objects.create(username="ann"), (Quiet().stream_id, "")
+    name = Quiet().sign(ann)
+
+    async def whisper() -> None:
+        async with Socket(ann) as one, Socket(ann) as two, Socket(ann) as three:
+            for socket in (one, two, three):
+                await socket.subscribe(name)
+            before = await get_replay().read([place]), layer.sends
+            visits.reset_mock()
+
+            await one.send(type="whisper", name=name, whisper="typing", data={})
+            assert await two.messages() == await three.messages()
+
+            after = await get_replay().read([place]), layer.sends
+            assert after == (before[0], before[1] + 1)
+            assert visits.call_count == 0
+
+    visit = DatabaseSyncToAsync.thread_handler
+    with patch.object(DatabaseSyncToAsync, "thread_handler", autospec=True) as visits:
+        visits.side_effect = visit
+        async_to_sync(whisper)()

@@ -68,6 +68,7 @@ KEPT: dict[str, str] = {
     "connections.permissions:_visit_database": "questions asked at once",
     "connections.permission_questions:_open": "tests that run, to be shared",
     "connections.connection:_made": "connections, to be stopped on a failure",
+    "connections.presence:_keepers": "the leases of a loop, while used",
     "connections.users:_reload": "users loaded at once",
     "delivery.hub:_hubs": "the hub of a loop",
     "delivery.throttle:_claim": "turns claimed at once",

@@ -86,6 +86,10 @@ class Settings:
     publish_queue: int = 10_000
     #: Seconds that a process waits at its end for unsent broadcasts.
     flush_timeout: float = 5.0
+    #: Seconds in which a user whose last page has gone may come back to a stream.
+    presence_grace: float = 5.0
+    #: Seconds after which the users of a process that was killed count as gone.
+    presence_expiry: float = 60.0
     #: Seconds between two pings of an idle connection.
     heartbeat: float = 25.0
     #: Seconds between two page refreshes of one stream.

@@ -162,6 +162,8 @@ FRAMES = [
         message_frame("s", position="e:2", data=None),
         f"id: e:2\ndata: {REFRESH}\n\n",
     ),
+    # It is not stored, and an empty id would let the browser forget its place.
+    (message_frame("s", position="", data="<b>"), "data: <b>\n\n"),
     ('{"type":"ping"}', ": ping\n\n"),
     ('{"type":"denied","reason":"revoked"}', None),
     (

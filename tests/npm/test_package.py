@@ -79,7 +79,7 @@ def test_every_export_is_there_with_its_types(packed: Path) -> None:
     exports = PACKAGE["exports"].copy()
     del exports["./package.json"]
 
-    names = ("bindings", "observers", "socket", "status", "text")
+    names = ("bindings", "observers", "socket", "status", "text", "whispers")
     assert exports.keys() == {".", *(f"./{name}" for name in names)}
     # Tools that know no exports read these two.
     old = {"default": PACKAGE["main"], "types": PACKAGE["types"]}

@@ -15,6 +15,7 @@ urlpatterns = [
     path("rooms/<int:pk>/say/", views.say),
     path("rooms/<int:pk>/act/<str:how>/", views.act),
     path("text/", views.text),
+    path("lounge/<str:transport>/", views.lounge),
     path("boards/", include(boards)),
     path("forum/", include(forums)),
     path("turbo/", include("turbo.urls")),

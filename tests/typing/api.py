@@ -194,6 +194,26 @@ def looking_on() -> None:
     CollectorRegistry().register(TurboCollector())
 
 
+class Lounge(turbo.Stream):
+    class Meta:
+        presence = True
+        whispers = ("typing",)
+
+    def on_join(self, user: AbstractBaseUser) -> None:
+        self.append(text=str(user), id="people")
+
+    async def on_leave(self, user: AbstractBaseUser) -> None:
+        await self.aremove(id=f"user_{user.pk}")
+
+    def on_whisper(self, name: str, data: Any, user: AbstractBaseUser) -> bool:
+        return user.is_authenticated
+
+
+async def presence(stream: Lounge) -> None:
+    assert_type(stream.present_users(), Sequence[Any])
+    assert_type(await stream.apresent_users(), Sequence[Any])
+
+
 def control(user: AbstractBaseUser, stream: RoomStream) -> None:
     try:
         turbo.revoke(user=user)

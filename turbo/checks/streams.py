@@ -13,6 +13,7 @@ from django.template import TemplateDoesNotExist, TemplateSyntaxError
 
 from turbo.checks.declarations import load_urls
 from turbo.checks.hooks import Replaced, check_hooks
+from turbo.checks.presence import PRESENCE_HOOKS, check_presence
 from turbo.components import BaseComponent
 from turbo.exceptions import ConfigurationError
 from turbo.streams.conventions import INSERTS, parent_field, parent_stream_class
@@ -25,7 +26,13 @@ from turbo.streams.stream import Stream
 __all__ = ["check_permissions", "check_streams"]
 
 #: What a project may define in a stream, in a component and in a model stream.
-HOOKS = ("get_audience", "get_init_args", "get_init_kwargs", "user_passes_test")
+HOOKS = (
+    "get_audience",
+    "get_init_args",
+    "get_init_kwargs",
+    "user_passes_test",
+    *PRESENCE_HOOKS,
+)
 COMPONENT_HOOKS = ("get_context", "is_live", "template_name")
 MODEL_HOOKS = (
     "collection_passes_test",
@@ -38,7 +45,12 @@ MODEL_HOOKS = (
     "on_save",
 )
 #: The hooks that may be coroutines.
-ASYNC_HOOKS = ("collection_passes_test", "get_audience", "user_passes_test")
+ASYNC_HOOKS = (
+    "collection_passes_test",
+    "get_audience",
+    "user_passes_test",
+    *PRESENCE_HOOKS,
+)
 #: Methods of turbo-django that have no effect here.
 REPLACED: Replaced = {
     "broadcastable_stream_name": "Set the name with get_init_args() and Meta.",
@@ -63,6 +75,7 @@ def check_streams(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     for cls in stream_classes():
         found += _check_async(cls)
         found += _check_audiences(cls)
+        found += check_presence(cls)
         found += check_hooks(cls, _hooks_of(cls), replaced=REPLACED)
     return found
 

@@ -7,7 +7,9 @@ bytes may wait for it now. The transport closes the connection.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -25,7 +27,11 @@ from turbo.connections.permissions import (
     passes,
     revoked,
 )
+from turbo.connections.presence import Present, appear
+from turbo.connections.whispers import whisper_element
+from turbo.delivery.broadcast import pass_on
 from turbo.delivery.frame import Frame
+from turbo.delivery.names import user_key
 from turbo.delivery.protocol import (
     LIMITED,
     Limits,
@@ -36,9 +42,12 @@ from turbo.delivery.protocol import (
     TextWanted,
     Unsubscribe,
     Wanted,
+    Whisper,
+    error_frame,
     message_frame,
 )
 from turbo.delivery.topic import Arrival
+from turbo.exceptions import FrameError
 from turbo.replay import get_replay
 from turbo.replay.positions import bounded, earliest, parse
 from turbo.replay.texts import StoredText, TextPlace
@@ -64,7 +73,14 @@ _Places: TypeAlias = list[tuple[_Place, list[Allowed]]]
 class PageConnection(LiveConnection[PageSubscription]):
     """The server's side of one connection."""
 
-    __slots__ = ("_has_missed_revocations", "_protocol", "_room", "deliver")
+    __slots__ = (
+        "_has_missed_revocations",
+        "_present",
+        "_protocol",
+        "_room",
+        "deliver",
+        "id",
+    )
 
     def __init__(
         self, scope: Scope, emit: Callable[[Frame], None], room: Callable[[], int]
@@ -78,6 +94,10 @@ class PageConnection(LiveConnection[PageSubscription]):
             )
         )
         self._has_missed_revocations = False
+        #: It tells the hub who does not get a whisper, once there is one.
+        self.id = ""
+        #: Where the user is present, by stream id.
+        self._present: dict[str, Present] | None = None
         super().__init__(scope)
 
     async def receive(self, text: str | None) -> None:
@@ -91,11 +111,30 @@ class PageConnection(LiveConnection[PageSubscription]):
                     self._say(frames)
             case TextWanted(subscription, id, run, at):
                 await self._answer_text(subscription, id, run=run, at=at)
+            case Whisper() as whisper:
+                await self._whisper(whisper)
             case Pinged(frame):
                 self._say([frame])
             case refused:
                 metrics.count("bad_frames")
                 self._say([refused.frame])
+
+    async def _whisper(self, whisper: Whisper) -> None:
+        subscription = whisper.subscription
+        if self.visitor.is_stale:
+            # A revocation has come, which a task of its own applies.
+            await asyncio.sleep(0)
+            async with self.revocations.lock:
+                pass
+        try:
+            signal = await whisper_element(whisper, self.visitor)
+        except FrameError as error:
+            metrics.count("bad_frames")
+            self._say([error_frame(error.reason, error.detail)])
+            return
+        if self._held([subscription.signed]):  # still
+            self.id = self.id or secrets.token_hex(8)
+            pass_on(subscription.name, signal, sender=self.id)
 
     async def subscribe(self, wanted: Sequence[Wanted]) -> None:
         """Subscribe to the ``wanted`` streams that the user may see, and answer."""
@@ -245,6 +284,8 @@ class PageConnection(LiveConnection[PageSubscription]):
         for frame in arrival.frames:
             self.deliver(frame)
         self.visitor.budget.charge("replay_bytes", arrival.size)
+        if names[0].stream.options.presence:
+            self._appear(names)
 
     def _refuse(self, refusals: Iterable[Refusal]) -> None:
         refusals = list(refusals)
@@ -324,9 +365,31 @@ class PageConnection(LiveConnection[PageSubscription]):
 
     def _leave(self, ended: Iterable[PageSubscription]) -> None:
         """Leave the streams of ``ended`` that no other name of this page means."""
-        self.hub.unsubscribe(
-            self, [item.sid for item in ended if not self._protocol.holds(item.sid)]
-        )
+        left = [item.sid for item in ended if not self._protocol.holds(item.sid)]
+        self.hub.unsubscribe(self, left)
+        if self._present is not None:
+            self._disappear(left)
+
+    def _appear(self, names: Sequence[Allowed]) -> None:
+        """Note that the user is present in a stream."""
+        held, user = names[0].subscription, user_key(self.visitor.user)
+        if self._present is None:
+            self._present = {}
+        if user is not None and held.sid not in self._present:
+            self._present[held.sid] = appear(held.sid, held.name, user)
+
+    def _disappear(self, sids: Iterable[str]) -> None:
+        """Note that the user is not present in streams any more."""
+        assert self._present is not None
+        for sid in sids:
+            if (present := self._present.pop(sid, None)) is not None:
+                present.end()
+
+    async def stop(self) -> None:
+        """Leave the hub and release everything."""
+        if self._present is not None:
+            self._disappear(list(self._present))
+        await super().stop()
 
     def _say(self, frames: Iterable[str]) -> None:
         for frame in frames:

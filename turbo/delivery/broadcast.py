@@ -23,7 +23,7 @@ from channels.layers import get_channel_layer
 from turbo import metrics
 from turbo.changes.transaction import Outcome, open_transactions, wait
 from turbo.conf import get_settings
-from turbo.delivery.marked import MARK, plain
+from turbo.delivery.marked import MARK, mark, plain
 from turbo.delivery.names import CONTROL, stream_id
 from turbo.delivery.publisher_thread import PublisherThread
 from turbo.delivery.recorders import record
@@ -95,6 +95,7 @@ def _message(name: str, data: str, targets: Sequence[str], since: str) -> Append
         data.encode()
     except UnicodeEncodeError:  # a lone surrogate, which no socket can send
         data = data.encode(errors="replace").decode()
+    data = plain(data)
     sid, keys = stream_id(name), [f"#{target}" for target in targets]
     if cause := context.cause():
         key = "\n".join([cause.key, *keys])
@@ -145,10 +146,15 @@ def send_stored(name: str, message: Append, summary: str | None) -> None:
         get_publisher().put(message, summary=summary)
 
 
-def pass_on(name: str, data: str) -> None:
-    """Send ``data`` to who shows the stream now, without a number or a transaction."""
+def pass_on(name: str, data: str, *, sender: str = "") -> None:
+    """
+    Send ``data`` to who shows the stream now, without a number or a transaction.
+
+    The ``sender`` is the id of a connection that does not get it.
+    """
     data = plain(data)
     if record(name, data):
+        data = mark("whisper", [sender, data]) if sender else data
         get_publisher().pass_on(Unnumbered(stream_id(name), data))
 
 

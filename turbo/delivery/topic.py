@@ -19,6 +19,8 @@ from turbo import metrics
 from turbo.delivery.audiences import AudienceFrames, frames_of
 from turbo.delivery.envelope import Envelope
 from turbo.delivery.frame import Frame
+from turbo.delivery.marked import unmark
+from turbo.delivery.protocol import message_frame
 from turbo.delivery.unreadable import Unreadable, drop
 from turbo.replay import get_replay
 from turbo.replay.base import Entry, History, RoutingLog
@@ -221,7 +223,7 @@ class Topic:
             return False
         if not envelope.number:
             for data in envelope.data:
-                self._deliver(0, frames_of(self.sid, "", data))
+                self._pass_on(data)
             return False
         if envelope.epoch != self.epoch or envelope.number > self.number + 1:
             self.backlog = [envelope]
@@ -315,6 +317,17 @@ class Topic:
                 frames = frames_of(self.sid, place, entry.data)
                 self._deliver(entry.number, frames)
         return extended
+
+    def _pass_on(self, data: str | None) -> None:
+        """Deliver an unnumbered message; a whisper goes to all but who whispers."""
+        match unmark(data or ""):
+            case ["whisper", [str(sender), str(data)]]:
+                members = [m for m in self.members if getattr(m, "id", "") != sender]
+                frame = Frame(message_frame(self.sid, position="", data=data))
+                deliver(frame, members)
+                metrics.count("delivered", len(members))
+            case _:
+                self._deliver(0, frames_of(self.sid, "", data))
 
     def _deliver(self, number: int, frames: Frame | AudienceFrames) -> None:
         if self.claims:

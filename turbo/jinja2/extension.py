@@ -156,13 +156,18 @@ FUNCTIONS = MappingProxyType(
             _plain(tags.turbo_exempts_page_from_cache),
             _plain(tags.turbo_exempts_page_from_preview),
             _plain(tags.turbo_page_requires_reload),
+            _plain(tags.turbo_present),
             _plain(tags.turbo_refreshes_with),
             _plain(tags.turbo_static),
             _with_context(
                 tags.turbo_component,
                 template="turbo/components/broadcast_component.html",
             ),
+            _with_context(
+                tags.turbo_progress, template="turbo/components/progress.html"
+            ),
             _with_context(tags.turbo_subscribe),
+            _with_context(tags.turbo_text),
             _block(tags.turbo_frame),
             _block(tags.turbo_stream),
             _template("turbo_head", "turbo/head.html"),

@@ -17,6 +17,7 @@ from django.core.checks import CheckMessage
 
 from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
+from turbo.replay.leases import Leases
 from turbo.replay.positions import Moment, parse
 from turbo.replay.texts import Texts
 from turbo.runtime.tracing import Trace
@@ -97,9 +98,6 @@ class ReplayLog(ABC):
     #: Whether subscribers can get what they missed.
     supports_replay: ClassVar[bool] = True
 
-    #: The growing texts that are kept beside the messages.
-    texts: Texts
-
     def __init__(self, *, length: int = 100, age: float = 300.0) -> None:
         if length < 1 or age <= 0:
             raise ConfigurationError(
@@ -174,6 +172,22 @@ class ReplayLog(ABC):
         If a message of a stream was overtaken and no gap marker has followed, append
         one: the process that should do so may have been killed.
         """
+
+    @property
+    def texts(self) -> Texts:
+        """Where growing texts are kept beside the messages."""
+        raise ConfigurationError(
+            f"{type(self).__name__} does not keep growing texts, which text() and "
+            f"progress() of a stream need: give it the property 'texts'."
+        )
+
+    @property
+    def leases(self) -> Leases:
+        """Where processes note who is present in a stream."""
+        raise ConfigurationError(
+            f"{type(self).__name__} does not keep who is present, which the option "
+            f"Meta.presence of a stream needs: give it the property 'leases'."
+        )
 
     @abstractmethod
     async def sync_clock(self) -> None:

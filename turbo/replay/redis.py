@@ -19,8 +19,11 @@ from turbo.replay.attempts import Attempt, Attempts
 from turbo.replay.base import Append, Appended, Entry, History, RoutingLog
 from turbo.replay.clocks import monotonic
 from turbo.replay.hosts import Hosts
+from turbo.replay.leases import Leases
 from turbo.replay.positions import Moment, Position, parse
+from turbo.replay.redis_leases import RedisLeases
 from turbo.replay.redis_texts import RedisTexts
+from turbo.replay.texts import Texts
 from turbo.replay.words import Words
 from turbo.runtime.redis.aclients import ScriptCall
 from turbo.runtime.redis.cluster import cluster_nodes
@@ -68,7 +71,8 @@ class RedisReplay(RoutingLog):
         self._meta_ms = self._age_ms + round(max(memory, DAY) * 1_000)
         self._attempts = Attempts()
         self._words = Words()  # for epochs that begin
-        self.texts = RedisTexts(self._hosts, age=text_age)
+        self._texts = RedisTexts(self._hosts, age=text_age)
+        self._leases = RedisLeases(self._hosts)
 
     @classmethod
     def options(cls) -> dict[str, Any]:
@@ -89,6 +93,16 @@ class RedisReplay(RoutingLog):
             "memory": settings.signed_name_max_age,
             "text_age": settings.text_age,
         }
+
+    @property
+    def texts(self) -> Texts:
+        """Where growing texts are kept beside the messages."""
+        return self._texts
+
+    @property
+    def leases(self) -> Leases:
+        """Where all processes note who is present in a stream."""
+        return self._leases
 
     @property
     def sees_failovers(self) -> bool:

@@ -159,19 +159,25 @@ def turbo_frame(
     return tag("turbo-frame", own | dict(attributes or {}), content)
 
 
-def source(signed_name: str, since: str) -> SafeString:
+def source(signed_name: str, since: str, stream_id: str | None = None) -> SafeString:
     """
     Return the element that subscribes a page to a stream over the WebSocket.
+
+    With the ``stream_id``, the whispers of the stream find the element.
 
     >>> source("WyJjIl0:1w:x", "@17")
     '<turbo-channels-stream-source signed-stream-name="WyJjIl0:1w:x" since="@17">\
 </turbo-channels-stream-source>'
     """
-    attributes = {"signed-stream-name": signed_name, "since": since}
+    attributes = {
+        "signed-stream-name": signed_name,
+        "since": since,
+        "stream-id": stream_id,
+    }
     return tag("turbo-channels-stream-source", attributes)
 
 
-def event_source(src: str) -> SafeString:
+def event_source(src: str, stream_id: str | None = None) -> SafeString:
     """
     Return Turbo's own element that subscribes a page to server-sent events.
 
@@ -179,7 +185,7 @@ def event_source(src: str) -> SafeString:
     '<turbo-stream-source src="/turbo/sse/?stream=x&amp;since=%4017">\
 </turbo-stream-source>'
     """
-    return tag("turbo-stream-source", {"src": src})
+    return tag("turbo-stream-source", {"src": src, "stream-id": stream_id})
 
 
 def meta(name: str, content: str) -> SafeString:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -43,6 +44,10 @@ class Options:
     target: str | None = None
     #: How new objects are added for ``broadcasts_to``.
     inserts_by: str = "append"
+    #: Whether it is kept whose pages show the stream.
+    presence: bool = False
+    #: The names of the signals that pages may pass on to each other.
+    whispers: Sequence[str] = ()
 
     @classmethod
     def of(cls, stream_class: type) -> Options:

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import Any, ClassVar
 
+from asgiref.sync import sync_to_async
+
 from turbo.conf import get_settings
 from turbo.delivery.audiences import pack_forms
 from turbo.delivery.broadcast import broadcast, moment, moment_if_waiting
@@ -27,6 +29,7 @@ from turbo.runtime.threads import in_waiting_thread
 from turbo.streams.audiences import SelectedAudiences, audience_on_page
 from turbo.streams.emitter import Elements
 from turbo.streams.options import Options
+from turbo.streams.present import akeys_of, keys_of, users_of
 from turbo.streams.progress import StreamProgress
 from turbo.streams.registry import label_of, register
 from turbo.streams.text import StreamText
@@ -131,6 +134,19 @@ class Stream(Verbs[None]):
         Called at each subscription, and again every ``RECHECK_INTERVAL`` seconds.
         """
         return True
+
+    def present_users(self) -> Sequence[Any]:
+        """
+        Return the users whose pages show this stream, in the order of joining.
+
+        This needs ``Meta.presence = True``. The users come with one query.
+        """
+        return users_of(keys_of(self))
+
+    async def apresent_users(self) -> Sequence[Any]:
+        """Async version of present_users()."""
+        keys = await akeys_of(self)
+        return await sync_to_async(users_of, thread_sensitive=True)(keys)
 
     @classmethod
     def tests_user(cls) -> bool:

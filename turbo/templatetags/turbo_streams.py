@@ -6,6 +6,7 @@ Write attributes with underscores for hyphens: ``data_turbo_action="advance"``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -122,10 +123,13 @@ def _source(context: Context, item: Any, transport: str) -> SafeString:
         warn_in_fragment()
     signed = stream.sign(user, since=since)
     expect_client(request, signed)
+    whispers = stream.options.whispers
+    sid = stream.stream_id if whispers else None
+    script = _module(context, "whispers.js") if whispers else SafeString("")
     if transport == "websocket":
-        return html.source(signed, since)
+        return html.source(signed, since, sid) + script
     query = urlencode({"stream": signed, "since": since})
-    return html.event_source(f"{_event_stream_path()}?{query}")
+    return html.event_source(f"{_event_stream_path()}?{query}", sid) + script
 
 
 def _request(context: Context) -> HttpRequest | None:
@@ -153,6 +157,20 @@ def _choose(option: str, value: object, allowed: tuple[str, ...]) -> None:
         raise TemplateSyntaxError(
             f"{option}={value!r} is not one of {', '.join(map(repr, allowed))}."
         )
+
+
+@register.simple_tag
+def turbo_present(stream: Any) -> Sequence[Any]:
+    """
+    Return the users whose pages show a stream with ``Meta.presence = True``.
+
+    ``{% turbo_present room as people %}`` takes what ``turbo_subscribe`` takes. The
+    users are in the order of joining, and come with one query.
+    """
+    try:
+        return resolve(stream).present_users()
+    except UnknownStreamError as error:
+        raise TemplateSyntaxError(f"turbo_present: {error}") from error
 
 
 @register.inclusion_tag("turbo/components/broadcast_component.html", takes_context=True)
@@ -422,7 +440,7 @@ def _module(context: Context, name: str) -> SafeString:
     return html.tag("script", attributes)
 
 
-for _tag in ("turbo_subscribe", "turbo_text", "turbo_progress"):
+for _tag in ("turbo_subscribe", "turbo_text", "turbo_progress", "turbo_present"):
     _examine(_tag, takes_none=False)
 for _tag in ("dom_id", "turbo_component", "turbo_frame", "turbo_stream"):
     _examine(_tag)

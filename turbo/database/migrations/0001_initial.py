@@ -37,6 +37,37 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="LeaseMember",
+            fields=[
+                (
+                    "key",
+                    models.CharField(max_length=64, primary_key=True, serialize=False),
+                ),
+                ("sid", models.CharField(db_index=True, max_length=191)),
+                ("member", models.TextField()),
+                ("since", models.BigIntegerField()),
+                ("until", models.BigIntegerField()),
+                ("is_told", models.BooleanField(default=False)),
+                ("busy", models.BigIntegerField(default=0)),
+                ("holders", models.TextField(default="{}")),
+                ("due", models.BigIntegerField(db_index=True)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="LeaseWatch",
+            fields=[
+                (
+                    "prefix",
+                    models.CharField(max_length=150, primary_key=True, serialize=False),
+                ),
+                ("word", models.CharField(max_length=32)),
+                ("run", models.CharField(max_length=191)),
+                ("begun", models.BigIntegerField()),
+                ("seen", models.BigIntegerField()),
+                ("quiet", models.BigIntegerField()),
+            ],
+        ),
+        migrations.CreateModel(
             name="LogBatch",
             fields=[
                 (

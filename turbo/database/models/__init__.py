@@ -14,6 +14,7 @@ if not apps.is_installed("turbo.database"):
 
 from turbo.database.models.captured import CapturedStatement
 from turbo.database.models.layer import LayerMessage, LayerTip
+from turbo.database.models.leases import LeaseMember, LeaseWatch
 from turbo.database.models.log import LogBatch, LogKey, LogMessage, LogStream, LogWord
 from turbo.database.models.outbox import OutboxEntry
 from turbo.database.models.store import StoreChange, StoreRow, StoreSlot
@@ -24,6 +25,8 @@ __all__ = [
     "CapturedStatement",
     "LayerMessage",
     "LayerTip",
+    "LeaseMember",
+    "LeaseWatch",
     "LogBatch",
     "LogKey",
     "LogMessage",
@@ -41,6 +44,8 @@ ALL = (
     CapturedStatement,
     LayerMessage,
     LayerTip,
+    LeaseMember,
+    LeaseWatch,
     LogBatch,
     LogKey,
     LogMessage,
