@@ -69,6 +69,7 @@ KEPT: dict[str, str] = {
     "connections.permission_questions:_open": "tests that run, to be shared",
     "connections.connection:_made": "connections, to be stopped on a failure",
     "connections.presence:_keepers": "the leases of a loop, while used",
+    "connections.whispers:_waiting": "whispers of a loop, for a moment",
     "connections.users:_reload": "users loaded at once",
     "delivery.hub:_hubs": "the hub of a loop",
     "delivery.throttle:_claim": "turns claimed at once",

@@ -28,8 +28,7 @@ from turbo.connections.permissions import (
     revoked,
 )
 from turbo.connections.presence import Present, appear
-from turbo.connections.whispers import whisper_element
-from turbo.delivery.broadcast import pass_on
+from turbo.connections.whispers import pass_on_whisper, whisper_element
 from turbo.delivery.frame import Frame
 from turbo.delivery.names import user_key
 from turbo.delivery.protocol import (
@@ -134,7 +133,7 @@ class PageConnection(LiveConnection[PageSubscription]):
             return
         if self._held([subscription.signed]):  # still
             self.id = self.id or secrets.token_hex(8)
-            pass_on(subscription.name, signal, sender=self.id)
+            pass_on_whisper(subscription.name, signal, self.id)
 
     async def subscribe(self, wanted: Sequence[Wanted]) -> None:
         """Subscribe to the ``wanted`` streams that the user may see, and answer."""
