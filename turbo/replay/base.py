@@ -18,7 +18,7 @@ from django.core.checks import CheckMessage
 from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
 from turbo.replay.positions import Moment, parse
-from turbo.replay.texts import Texts
+from turbo.replay.texts import NoTexts, Texts
 
 __all__ = ["Append", "Appended", "Entry", "History", "ReplayLog", "RoutingLog"]
 
@@ -96,7 +96,7 @@ class ReplayLog(ABC):
     supports_replay: ClassVar[bool] = True
 
     #: The growing texts that are kept beside the messages.
-    texts: Texts
+    texts: Texts = NoTexts()
 
     def __init__(self, *, length: int = 100, age: float = 300.0) -> None:
         if length < 1 or age <= 0:
