@@ -21,7 +21,7 @@ from tests.testapp.streams import Announcements, Counter
 from turbo.delivery.broadcast import flush, shut_down
 from turbo.exceptions import TargetError, TextError
 from turbo.replay import get_replay
-from turbo.replay.texts import LONGEST, Put, Stored, StoredText, TextPlace
+from turbo.replay.texts import LONGEST, NoTexts, Put, Stored, StoredText, TextPlace
 from turbo.streams import text_sender
 from turbo.streams.growing import whole
 from turbo.streams.text import StreamText
@@ -323,13 +323,13 @@ def test_a_writer_whose_text_was_begun_anew_is_told(
         second.write("b")
         first.write("a")
         assert flush(PATIENCE)
-        with pytest.raises(TextError, match="begun it anew"):
+        with pytest.raises(TextError, match="another writer has it now"):
             first.write("a")
-        with pytest.raises(TextError, match="begun it anew"):
+        with pytest.raises(TextError, match="another writer has it now"):
             first.finish()
 
     assert stored().data == "b"
-    assert "anew" in caplog.text
+    assert "Another writer has the text" in caplog.text
 
 
 def test_it_ends_once() -> None:
@@ -373,6 +373,28 @@ def test_a_forked_process_does_not_write_on() -> None:
     text.finish()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_process_that_is_forked_in_the_block_leaves_it_to_its_parent() -> None:
+    """The child goes through the end of the block as well."""
+
+    def work() -> int:
+        with answer() as text:
+            text.write("a")
+            child = os.fork()
+            if not child:
+                raise SystemExit
+            return child
+
+    try:
+        child = work()
+    except BaseException as error:
+        os._exit(0 if isinstance(error, SystemExit) else 1)
+    _, status = os.waitpid(child, 0)
+
+    assert status == 0
+    assert (stored().state, stored().data) == ("finished", "a")
+
+
 @pytest.mark.django_db(transaction=True)
 def test_it_does_not_wait_for_a_transaction() -> None:
     """Nor is it taken back: an answer is true whether or not something is saved."""
@@ -414,6 +436,42 @@ async def test_a_second_async_writer_is_refused() -> None:
         await text.afinish(html="<p>a</p>")
         with pytest.raises(TextError, match="has ended"):
             await text.afail()
+
+
+async def test_a_beginning_that_is_cancelled_leaves_no_writer_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = get_replay().texts
+    put = texts.put
+    has_put, may_go_on = threading.Event(), asyncio.Event()
+
+    async def slow(puts: Any) -> Any:
+        stored = await put(puts)
+        has_put.set()
+        if not may_go_on.is_set():
+            await asyncio.Event().wait()
+        return stored
+
+    monkeypatch.setattr(text_sender, "PATIENCE", PATIENCE)
+    texts.put = slow  # type: ignore[method-assign]
+    task = asyncio.ensure_future(Announcements().text(id="answer").astart())
+    await asyncio.to_thread(has_put.wait, PATIENCE)
+    may_go_on.set()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert (await asyncio.to_thread(stored)).state == "failed"
+
+
+def test_a_log_without_texts_says_what_it_lacks(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    get_replay().texts = NoTexts()
+    with answer() as text:
+        text.write("a")
+
+    assert flush(PATIENCE)
+    assert "keeps no growing texts" in caplog.text
 
 
 # --- A log that is away

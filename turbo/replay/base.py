@@ -19,7 +19,7 @@ from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
 from turbo.replay.leases import Leases
 from turbo.replay.positions import Moment, parse
-from turbo.replay.texts import Texts
+from turbo.replay.texts import NoTexts, Texts
 from turbo.runtime.tracing import Trace
 
 __all__ = ["Append", "Appended", "Entry", "History", "ReplayLog", "RoutingLog"]
@@ -176,10 +176,7 @@ class ReplayLog(ABC):
     @property
     def texts(self) -> Texts:
         """Where growing texts are kept beside the messages."""
-        raise ConfigurationError(
-            f"{type(self).__name__} does not keep growing texts, which text() and "
-            f"progress() of a stream need: give it the property 'texts'."
-        )
+        return NoTexts()
 
     @property
     def leases(self) -> Leases:

@@ -18,10 +18,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
+from turbo.exceptions import ConfigurationError
+
 __all__ = [
     "LEASE",
     "LONGEST",
     "MemoryTexts",
+    "NoTexts",
     "Put",
     "Stored",
     "StoredText",
@@ -108,6 +111,24 @@ class Texts(ABC):
         """Return each text, or ``None`` if there is none, in one round trip."""
 
 
+class NoTexts(Texts):
+    """What a log has that keeps no texts, such as one of a project's own."""
+
+    async def put(self, puts: Sequence[Put]) -> list[Stored]:
+        """Raise an error that says what to do."""
+        raise ConfigurationError(NONE)
+
+    async def read(self, places: Sequence[TextPlace]) -> list[StoredText | None]:
+        """Raise an error that says what to do."""
+        raise ConfigurationError(NONE)
+
+
+NONE = (
+    "The replay log of TURBO['REPLAY_BACKEND'] keeps no growing texts: give it an "
+    "attribute `texts`, an object of a subclass of turbo.replay.texts.Texts."
+)
+
+
 @dataclass(slots=True)
 class _Held:
     run: int
@@ -130,7 +151,7 @@ class MemoryTexts(Texts):
         self,
         *,
         age: float,
-        limit: int = 1_000,
+        limit: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._age = age

@@ -76,6 +76,9 @@ class Growing(TextWriter):
                 may_begin = await asyncio.wait_for(claim, patience)
             except Exception:
                 may_begin = True
+            except asyncio.CancelledError:
+                self._end("failed")  # it may have begun
+                raise
             self._require(may_begin)
         return self
 
@@ -97,7 +100,8 @@ class Growing(TextWriter):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._state != "writing" or (exc is not None and self._lost):
+        is_elsewhere = self._process != os.getpid()  # in a fork inside the block
+        if self._state != "writing" or is_elsewhere or (exc and self._lost):
             return
         self._require_writing()
         self._end("finished" if exc is None else "failed")

@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 from turbo.delivery.broadcast import get_publisher
 from turbo.delivery.unnumbered import Unnumbered
+from turbo.exceptions import ConfigurationError
 from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.replay.texts import Put, Stored, StoredText, TextPlace
@@ -154,7 +155,7 @@ class TextSender:
             answers = await Backoff(free=1).until_done(
                 lambda: get_replay().texts.put(puts),
                 outage=self._outage,
-                fatal=(TypeError, ValueError),
+                fatal=(TypeError, ValueError, ConfigurationError),
             )
         except Exception:
             logger.exception("%d growing texts could not be stored.", len(puts))
@@ -167,8 +168,8 @@ class TextSender:
 
     def _take(self, writer: TextWriter, put: Put, stored: Stored) -> None:
         if not stored.run:
-            writer.give_up("another writer has begun it anew")
-            logger.warning("Another writer has begun the text %r anew.", put.place.id)
+            writer.give_up("another writer has it now")
+            logger.warning("Another writer has the text %r now.", put.place.id)
             self._forget(writer)
             return
         self._put_at[writer] = self._loop.time()
