@@ -233,13 +233,13 @@ def test_whispers_are_names(whispers: Any) -> None:
     declare(Tag, whispers=whispers)
 
     text = f"tests:Told.Meta.whispers is {whispers!r}, not a list of names."
-    assert told() == [("turbo.E024", text)]
+    assert told() == [("turbo.E027", text)]
 
 
 def test_presence_is_true_or_false() -> None:
     declare(Tag, presence="yes")
 
-    assert told() == [("turbo.E025", "tests:Told.Meta.presence is 'yes'.")]
+    assert told() == [("turbo.E028", "tests:Told.Meta.presence is 'yes'.")]
 
 
 def test_hooks_need_their_option() -> None:

@@ -28,14 +28,14 @@ def check_presence(cls: type[Stream]) -> Iterator[CheckMessage]:
             f"{cls.label}.Meta.whispers is {options.whispers!r}, not a list of names.",
             hint='Write a tuple of texts: whispers = ("typing",).',
             obj=cls,
-            id="turbo.E024",
+            id="turbo.E027",
         )
     if options.presence not in (True, False):
         yield Error(
             f"{cls.label}.Meta.presence is {options.presence!r}.",
             hint="Set it to True or False.",
             obj=cls,
-            id="turbo.E025",
+            id="turbo.E028",
         )
     for hook, option in PRESENCE_HOOKS.items():
         if hasattr(cls, hook) and not getattr(options, option):

@@ -95,7 +95,6 @@ def _message(name: str, data: str, targets: Sequence[str], since: str) -> Append
         data.encode()
     except UnicodeEncodeError:  # a lone surrogate, which no socket can send
         data = data.encode(errors="replace").decode()
-    data = plain(data)
     sid, keys = stream_id(name), [f"#{target}" for target in targets]
     if cause := context.cause():
         key = "\n".join([cause.key, *keys])
