@@ -26,7 +26,7 @@ export default defineConfig([
     },
   },
   {
-    files: ["turbo/static/**", "sample_chat/**"],
+    files: ["turbo/**/static/**", "sample_chat/**"],
     languageOptions: { globals: globals.browser },
   },
   {

@@ -23,7 +23,15 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 STATIC = Path("turbo", "static", "turbo")
 #: What pages load, each minified into one file; those that are there.
-ENTRIES = ("turbo.js", "turbo-channels.js", "observers.js", "bindings.js", "status.js")
+ENTRIES = (
+    "turbo.js",
+    "turbo-channels.js",
+    "observers.js",
+    "bindings.js",
+    "status.js",
+    "text.js",
+    "whispers.js",
+)
 
 #: The package.json and its lock, and the script that minifies.
 TOOLS = "bundle"

@@ -33,6 +33,7 @@ from benchmarks.systems import (
     Skipped,
     System,
 )
+from benchmarks.whispers import whispers
 
 
 def main() -> None:
@@ -88,6 +89,7 @@ def _further(redis: Redis, only: str) -> Iterator[str]:
             "commit to last": lambda: commit_to_last(redis.url, Path(name)),
             "storm": lambda: storm(redis.url),
             "rooms": lambda: rooms(redis),
+            "whispers": lambda: whispers(redis),
         }
         for title, take in measurements.items():
             if only in title:

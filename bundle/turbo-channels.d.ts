@@ -2,6 +2,7 @@
 
 import type { State } from "../types/connection.js";
 import type { Handle } from "../types/turbo-channels.js";
+import type { Whispered } from "../types/whispers.js";
 
 export * from "../types/turbo-channels.js";
 
@@ -16,6 +17,7 @@ interface StreamEvents {
     "turbo-stream:disconnected": CustomEvent<StreamDetail>;
     "turbo-stream:gap": CustomEvent<StreamDetail>;
     "turbo-stream:denied": CustomEvent<StreamDetail>;
+    "turbo-stream:whisper": CustomEvent<Whispered>;
 }
 
 interface PageEvents extends StreamEvents {

@@ -48,6 +48,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"turbo\.streams\.rendering\.BackendTemplate"),
     ("py:.*", r"turbo\.connections\.websocket\.WebSocket"),
     ("py:.*", r"turbo\.replay\.positions\.Moment"),
+    ("py:.*", r"(turbo\.runtime\.tracing\.)?Trace"),
     ("py:.*", r"turbo\.shortcuts\.(SafeHtml|Streaming)"),
 ]
 

@@ -252,9 +252,10 @@ def test_importing_turbo_loads_no_redis_no_daphne_and_no_rest_framework() -> Non
 
 
 #: What only extras bring, and Daphne's and Channels' other requirements do not.
-EXTRAS = ["rest_framework", "uvicorn", "websockets"]
+EXTRAS = ["jinja2", "rest_framework", "uvicorn", "websockets"]
 #: What needs one of them, beside the observers.
 LEFT_OUT = ["bindings.overrides", "bindings.viewsets", "server.uvicorn"]
+LEFT_OUT += ["jinja2", "jinja2.extension"]
 APPS = ["daphne", "turbo", "turbo.bindings", "turbo.database", "turbo.inspector"]
 APPS += ["turbo.pubsub"]
 

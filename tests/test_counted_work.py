@@ -35,10 +35,12 @@ from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
 from turbo.connections import permission_questions, permissions
 from turbo.connections.send_buffer import SendBuffer
+from turbo.delivery.audiences import pack_forms
 from turbo.delivery.broadcast import shut_down
 from turbo.delivery.envelope import Envelope
 from turbo.delivery.frame import Frame
 from turbo.delivery.topic import Topic
+from turbo.replay import get_replay
 from turbo.replay.base import History
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -201,6 +203,37 @@ async def test_a_message_is_encoded_once_for_all_subscribers() -> None:
 
     frames = {id(frame) for s in subscribers for frame in s.frames}
     assert (len(frames), [len(s.frames) for s in subscribers]) == (1, [1] * 50)
+
+
+async def test_a_message_for_audiences_is_encoded_once_for_each() -> None:
+    topic = Topic("z7r3")
+    subscribers = [Heard() for _ in range(50)]
+    for number, subscriber in enumerate(subscribers):
+        audience = ("member", "moderator")[number % 2]
+        topic.admit(subscriber, History("k3", 7), audience=audience)
+    topic.resume()
+
+    topic.take(
+        Envelope("z7r3", "k3", 8, (pack_forms({"member": "a", "moderator": "b"}),))
+    )
+
+    frames = {id(frame) for s in subscribers for frame in s.frames}
+    assert (len(frames), [len(s.frames) for s in subscribers]) == (2, [1] * 50)
+
+
+def test_streams_without_audiences_do_nothing_for_them() -> None:
+    """Neither their verbs nor their messages call a function of them."""
+    topic = Topic("z7r3")
+    topic.admit(Heard(), History("k3", 7))
+    topic.resume()
+
+    with counted_calls() as calls:
+        Announcements().append("testapp/hello.html", {"name": "Ann"}, id="list")
+        topic.take(Envelope("z7r3", "k3", 8, ("<b>",)))
+
+    ours = {"AudienceFrames.of", "_forms", "by_audience", "mark", "plain", "unmark"}
+    assert ours.isdisjoint(calls)
+    assert (calls["render"], calls["frames_of"]) == (1, 1)
 
 
 async def test_a_delivery_makes_no_task() -> None:
@@ -407,3 +440,36 @@ async def test_a_broadcast_opens_no_connection_and_waits_for_none() -> None:
         await sync_to_async(Announcements().append)(text="x", id="list")
 
         await sync_to_async(shut_down)(0)
+
+
+def test_a_whisper_writes_nothing_and_asks_no_database(
+    layer: type[Counting], declaring: None
+) -> None:
+    """It crosses the layer once, however many hear it, and the log stays as it is."""
+
+    class Quiet(turbo.Stream):
+        class Meta:
+            app_label = "tests"
+            whispers = ("typing",)
+
+    ann, place = User.objects.create(username="ann"), (Quiet().stream_id, "")
+    name = Quiet().sign(ann)
+
+    async def whisper() -> None:
+        async with Socket(ann) as one, Socket(ann) as two, Socket(ann) as three:
+            for socket in (one, two, three):
+                await socket.subscribe(name)
+            before = await get_replay().read([place]), layer.sends
+            visits.reset_mock()
+
+            await one.send(type="whisper", name=name, whisper="typing", data={})
+            assert await two.messages() == await three.messages()
+
+            after = await get_replay().read([place]), layer.sends
+            assert after == (before[0], before[1] + 1)
+            assert visits.call_count == 0
+
+    visit = DatabaseSyncToAsync.thread_handler
+    with patch.object(DatabaseSyncToAsync, "thread_handler", autospec=True) as visits:
+        visits.side_effect = visit
+        async_to_sync(whisper)()

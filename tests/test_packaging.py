@@ -98,6 +98,7 @@ def test_wheel_contains_every_file_of_the_package(wheel: zipfile.ZipFile) -> Non
         "turbo/static/turbo/turbo-channels.min.js.map",
         "turbo/templates/turbo/head.html",
         "turbo/inspector/static/turbo/inspector/inspector.css",
+        "turbo/inspector/static/turbo/inspector/inspector.js",
         "turbo/inspector/templates/turbo/inspector/page.html",
     ],
 )
@@ -123,7 +124,13 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
     assert metadata["Name"] == "django-turbo-streams"
     assert metadata["Version"] == turbo.__version__
     assert metadata["Requires-Python"] == ">=3.11"
-    assert metadata.get_all("Provides-Extra") == ["postgres", "rest", "uvicorn"]
+    assert metadata.get_all("Provides-Extra") == [
+        "jinja2",
+        "postgres",
+        "rest",
+        "telemetry",
+        "uvicorn",
+    ]
     assert {
         str(Requirement(text))
         for text in metadata.get_all("Requires-Dist", [])

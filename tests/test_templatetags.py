@@ -21,6 +21,7 @@ from django.urls import include, path
 
 import turbo
 from tests.testapp.models import Room
+from tests.testapp.streams import Cafe
 from turbo.exceptions import ActionError, TargetError, UnsavedInstanceError
 from turbo.middleware import TurboDetails
 from turbo.runtime.context import set_since
@@ -93,6 +94,26 @@ def test_subscribe_takes_whatever_means_a_stream(
     html = page("{% turbo_subscribe it %}", it=value)
 
     assert html == source(stream.sign())
+
+
+@pytest.mark.usefixtures("stamp")
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+def test_a_stream_with_whispers_has_its_id_and_the_script(transport: str) -> None:
+    """Other streams have neither; the script has the nonce of the page."""
+    cafe = Cafe(1)
+
+    html = page(
+        "{% turbo_subscribe cafe transport=transport %}",
+        cafe=cafe,
+        transport=transport,
+        csp_nonce="n1",
+    )
+
+    element, script = html.split("<script")
+    assert f' stream-id="{cafe.stream_id}">' in element
+    assert script == (
+        ' type="module" src="/static/turbo/whispers.min.js" nonce="n1"></script>'
+    )
 
 
 @pytest.mark.usefixtures("stamp")

@@ -18,12 +18,12 @@ import logging
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, cast
 
-from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 from django.urls import URLPattern, re_path
 from django.utils.module_loading import import_string
 
+from turbo.connections.namespaces import authenticated
 from turbo.connections.origin import OriginValidator
 from turbo.http.addresses import prefix_of, without_prefix
 from turbo.routing import NAME, get_websocket_urlpatterns
@@ -56,7 +56,8 @@ def get_application(
     routes: list[Any] = [*get_websocket_urlpatterns()]
     if websocket_urlpatterns:
         _warn_of_shadowed(websocket_urlpatterns, "/" + str(routes[0].pattern))
-        further: Any = AuthMiddlewareStack(URLRouter(list(websocket_urlpatterns)))
+        router: Any = URLRouter(list(websocket_urlpatterns))
+        further: Any = authenticated(router)
         routes.append(re_path("", further))
     nowhere: Any = _refuse
     routes.append(re_path("", nowhere))

@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
-from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from turbo.delivery.names import user_key
 from turbo.exceptions import ConfigurationError
+from turbo.runtime.threads import in_database_thread
+from turbo.streams.audiences import audience_on_page
 from turbo.streams.rendering import Template, render
 from turbo.streams.stream import Stream
 
@@ -53,7 +54,7 @@ class BaseComponent(Stream):
         self, context: Mapping[str, Any] | None = None, **values: Any
     ) -> None:
         """Async version of render()."""
-        await sync_to_async(self.render)(context, **values)
+        await in_database_thread(self.render, context, **values)
 
     def initial_render(
         self,
@@ -63,6 +64,9 @@ class BaseComponent(Stream):
     ) -> SafeString:
         """Return the HTML for a new page; the template also gets its ``context``."""
         variables = {**self.get_context(), **(context or {})}
+        if self.options.audiences:
+            user = getattr(request, "user", None)
+            variables["audience"] = audience_on_page(self, user)
         return render(self._template(), variables, request=request)
 
     def _template(self) -> Template:

@@ -66,8 +66,16 @@ class Settings:
     replay_length: int = 100
     #: Seconds for which a message is kept.
     replay_age: int = 300
+    #: Seconds for which growing text is kept after the last write.
+    text_age: int = 3_600
     #: Prefix of every Redis key.
     replay_prefix: str = "turbo"
+    #: Function that returns the namespace of the moment, such as the tenant's name.
+    namespace: Any = None
+    #: Function that returns a context manager, which enters a namespace in a thread.
+    enter_namespace: Any = None
+    #: Function that returns the namespace of a WebSocket, from its ASGI scope.
+    find_namespace: Any = None
     #: Alias of the database for what ``turbo.database`` keeps there.
     database: str = "default"
     #: Whether the changes of all watched models outlive the process that made them.
@@ -78,12 +86,18 @@ class Settings:
     publish_queue: int = 10_000
     #: Seconds that a process waits at its end for unsent broadcasts.
     flush_timeout: float = 5.0
+    #: Seconds in which a user whose last page has gone may come back to a stream.
+    presence_grace: float = 5.0
+    #: Seconds after which the users of a process that was killed count as gone.
+    presence_expiry: float = 60.0
     #: Seconds between two pings of an idle connection.
     heartbeat: float = 25.0
     #: Seconds between two page refreshes of one stream.
     refresh_interval: float = 0.5
     #: The longest time in seconds that a refresh waits for further ones.
     refresh_max_wait: float = 2.0
+    #: ``"staff"``: staff see names and counts of all processes in the inspector.
+    inspector: str | None = None
     #: Whether fixtures (``raw=True``) count as changes.
     announce_raw: bool = False
     #: The limits of one connection; see ``turbo.connections.limits``.

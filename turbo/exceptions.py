@@ -9,7 +9,10 @@ The exceptions of this library, as a tree.
     * :exc:`ActionError` (and ``ValueError``)
     * :exc:`ContentError` (and ``TypeError``)
     * :exc:`NoActionError` (and ``ValueError``)
+    * :exc:`TextError` (and ``RuntimeError``)
     * :exc:`UnknownStreamError` (and ``LookupError``)
+        * :exc:`NamespaceError`
+    * :exc:`UnknownAudienceError` (and ``ValueError``)
     * :exc:`NameRefused` (and ``ValueError``)
     * :exc:`FrameError` (and ``ValueError``)
 """
@@ -27,9 +30,12 @@ __all__ = [
     "DecoratorError",
     "FrameError",
     "NameRefused",
+    "NamespaceError",
     "NoActionError",
     "TargetError",
+    "TextError",
     "TurboError",
+    "UnknownAudienceError",
     "UnknownStreamError",
     "UnsavedInstanceError",
 ]
@@ -119,6 +125,42 @@ class NoActionError(TurboError, ValueError):
         )
 
 
+class TextError(TurboError, RuntimeError):
+    """
+    A growing text or a progress cannot be written in this way, or not now.
+
+    ``reason`` is ``"taken"`` (another writer has the id), ``"lost"`` (another writer
+    has begun it anew meanwhile), ``"begun"``, ``"not begun"``, ``"ended"``,
+    ``"of another process"`` or ``"too long"``.
+    """
+
+    def __init__(self, id: str, reason: str, detail: str = "") -> None:
+        super().__init__(id, reason, detail)
+        self.id = id
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return _TEXT_ERRORS[self.reason].format(id=self.id, detail=self.detail)
+
+
+_TEXT_ERRORS = {
+    "taken": (
+        "Another writer is writing {id!r}. Use another id, or wait until it has ended; "
+        "one that was killed is given up after 30 seconds."
+    ),
+    "lost": "{id!r} cannot be written any more: {detail}.",
+    "begun": "{id!r} has begun already. Make another object to write it anew.",
+    "not begun": "{id!r} has not begun. Write it in a with block, or call start().",
+    "ended": "{id!r} has ended. Make another object to write it anew.",
+    "of another process": (
+        "{id!r} was begun by another process, which was forked. Begin it where it is "
+        "written."
+    ),
+    "too long": "{id!r} would become too long: {detail}.",
+}
+
+
 class UnknownStreamError(TurboError, LookupError):
     """No ``streams.py`` declares a stream with this name."""
 
@@ -132,12 +174,45 @@ class UnknownStreamError(TurboError, LookupError):
         return f"There is no stream {self.name!r}. Known streams: {known}."
 
 
+class UnknownAudienceError(TurboError, ValueError):
+    """A stream does not declare this audience."""
+
+    def __init__(self, label: str, audience: object, known: Iterable[str] = ()) -> None:
+        super().__init__(label, audience, tuple(known))
+        self.label = label
+        self.audience = audience
+        self.known = tuple(known)
+
+    def __str__(self) -> str:
+        known = ", ".join(map(repr, self.known)) or "none"
+        return (
+            f"{self.label} has no audience {self.audience!r}. Its Meta.audiences "
+            f"declares: {known}."
+        )
+
+
+class NamespaceError(UnknownStreamError):
+    """The name of a stream is one of another namespace."""
+
+    def __init__(self, name: str, namespace: str, current: str) -> None:
+        super().__init__(name)
+        self.namespace = namespace
+        self.current = current
+
+    def __str__(self) -> str:
+        return (
+            f"The stream {self.name!r} is one of the namespace {self.namespace!r}, and "
+            f"the namespace of the moment is {self.current!r}. Enter the other one "
+            f"first, or leave the namespace out of the name."
+        )
+
+
 class NameRefused(TurboError, ValueError):
     """
     A signed name is not accepted.
 
     ``reason`` is the word that the page receives: ``"forged"``, ``"expired"`` or
-    ``"foreign"`` (signed for another user).
+    ``"foreign"`` (signed for another user, or in another namespace).
     """
 
     def __init__(self, reason: str) -> None:

@@ -47,6 +47,8 @@ NAMES = {
 #: The gauges and their meanings.
 GAUGES = {
     "queue": "broadcasts that wait to be published",
+    "outbox": "transactions of this process in the outbox",
+    "connections": "clients that are connected to this process",
     "subscribers": "subscriptions that this process serves",
     "streams": "streams with subscriptions in this process",
 }
@@ -83,8 +85,8 @@ def counters() -> dict[str, int]:
     """
     Return all counters and gauges of this process.
 
-    The gauges are ``queue`` (broadcasts that wait to be published), and the
-    ``subscribers`` and ``streams`` that this process serves.
+    The gauges are ``queue`` (broadcasts that wait to be published), ``outbox``, and the
+    ``connections``, ``subscribers`` and ``streams`` that this process serves.
     """
     with _lock:
         values = dict(_values)

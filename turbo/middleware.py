@@ -18,6 +18,8 @@ from turbo.http.forms import accepts_streams
 from turbo.http.native import is_native
 from turbo.http.page_start import since_of
 from turbo.runtime.context import request_scope, set_since
+from turbo.runtime.namespaces import entered
+from turbo.runtime.threads import current_in_thread
 
 __all__ = ["TurboDetails", "TurboMiddleware"]
 
@@ -112,7 +114,8 @@ class TurboMiddleware:
     It notes the position of the streams before the view reads any data, for the page to
     send when it subscribes. It also adds the request's id to page refreshes that are
     sent during the request, so that the page which caused them does not refresh. Put it
-    before any middleware that reads from the database.
+    before any middleware that reads from the database, but after the one that finds the
+    tenant, if there is one: an asynchronous view gets its namespace from here.
     """
 
     sync_capable = True
@@ -135,7 +138,8 @@ class TurboMiddleware:
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         details = self._begin(request, since_of(request) or await _amoment())
-        with request_scope(_request_id(request)):
+        namespace = await current_in_thread()
+        with request_scope(_request_id(request)), entered(namespace):
             response = await self.get_response(request)
         return details.patch_headers(response)
 

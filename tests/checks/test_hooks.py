@@ -9,6 +9,7 @@ import pytest
 import turbo
 from tests.testapp.models import Tag
 from turbo.checks.hooks import check_hooks
+from turbo.checks.presence import PRESENCE_HOOKS
 from turbo.checks.streams import (
     COMPONENT_HOOKS,
     HOOKS,
@@ -148,4 +149,5 @@ def test_streams_of_all_kinds_are_checked() -> None:
 @pytest.mark.parametrize("hook", ALL)
 def test_every_hook_is_one(hook: str) -> None:
     bases = [turbo.ModelStream, BroadcastComponent]
-    assert hook in ("on_save", "on_delete") or any(hasattr(b, hook) for b in bases)
+    undefined = ("on_save", "on_delete", *PRESENCE_HOOKS)
+    assert hook in undefined or any(hasattr(b, hook) for b in bases)

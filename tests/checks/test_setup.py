@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.test import override_settings
 
 from tests.checks.conftest import ListApps
 from tests.support.documents import DOCS, blocks
-from tests.support.servers import channel_layer
+from tests.support.servers import Project, channel_layer
 from turbo.checks.setup import check_reach, check_setup
 from turbo.checks.streams import check_permissions, check_streams
 
@@ -45,6 +46,20 @@ def test_a_good_project_hears_nothing() -> None:
     assert ids() == []
 
 
+def test_an_inspector_that_is_not_installed(
+    make_project: Callable[..., Project],
+) -> None:
+    apps = [app for app in settings.INSTALLED_APPS if app != "turbo.inspector"]
+    project = make_project(INSTALLED_APPS=apps, TURBO={"INSPECTOR": "staff"})
+
+    found = project.shell(
+        "from turbo.checks.setup import check_setup; "
+        "print([message.id for message in check_setup()])"
+    )
+
+    assert "turbo.W026" in found
+
+
 @pytest.mark.usefixtures("with_daphne")
 def test_tests_run_in_one_process() -> None:
     """Although the test runner turns ``DEBUG`` off."""
@@ -61,6 +76,8 @@ def test_tests_run_in_one_process() -> None:
         ({"ASGI_APPLICATION": None}, ["turbo.W004"]),
         ({"TURBO": {"MAX_STREMS": 3}}, ["turbo.E009"]),
         ({"TURBO": {"REPLAY_LENGTH": 0}}, ["turbo.W020"]),
+        ({"TURBO": {"INSPECTOR": "staff"}}, []),
+        ({"TURBO": {"INSPECTOR": "all"}}, ["turbo.E025"]),
         (
             {
                 "CHANNEL_LAYERS": {
@@ -220,3 +237,27 @@ def test_what_cannot_be_read_is_left_to_the_other_checks(
     overrides: dict[str, Any],
 ) -> None:
     assert told_before_deployment(**overrides) == []
+
+
+TENANTS = {
+    "NAMESPACE": "tests.support.tenants.current_tenant",
+    "ENTER_NAMESPACE": "tests.support.tenants.tenant",
+    "FIND_NAMESPACE": "tests.support.tenants.tenant_of_scope",
+}
+
+
+@pytest.mark.usefixtures("with_daphne")
+@pytest.mark.parametrize(
+    ("turbo", "expected"),
+    [
+        ({}, []),
+        ({"NAMESPACE": "no.such.module"}, ["turbo.E070"]),
+        ({"FIND_NAMESPACE": 7}, ["turbo.E070"]),
+        ({"NAMESPACE": lambda: "a b"}, ["turbo.E070"]),
+        ({"NAMESPACE": lambda: 1 / 0}, ["turbo.E070"]),
+        ({"ENTER_NAMESPACE": None}, ["turbo.W071"]),
+        ({"ENTER_NAMESPACE": None, "FIND_NAMESPACE": None}, ["turbo.W071"]),
+    ],
+)
+def test_the_functions_for_tenants(turbo: dict[str, Any], expected: list[str]) -> None:
+    assert ids(TURBO=TENANTS | turbo) == expected

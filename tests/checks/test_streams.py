@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import models
+from django.test import modify_settings
 from django.test.utils import isolate_apps
 
 import turbo
@@ -89,6 +90,30 @@ def test_what_a_hook_returns_is_no_coroutine() -> None:
 
     assert told() == [
         ("turbo.E023", "tests:Told.get_context() is a coroutine, so it is not run.")
+    ]
+
+
+def test_who_decides_on_audiences_declares_them() -> None:
+    """A subclass whose Meta does not inherit them would show all the same."""
+
+    class Base(turbo.Stream):
+        class Meta:
+            app_label = "tests"
+            audiences = ("member", "moderator")
+
+        async def get_audience(self, user: Any) -> str:
+            return "member"
+
+    class Told(Base):
+        class Meta:
+            app_label = "tests"
+
+    assert told() == [
+        (
+            "turbo.E024",
+            "tests:Told has get_audience(), but no audiences, so all pages get the "
+            "same.",
+        )
     ]
 
 
@@ -200,3 +225,44 @@ def test_streams_that_everybody_may_see_are_told_before_deployment() -> None:
     assert "testapp:MessageStream" in told
     assert "testapp:RoomStream" not in told
     assert "testapp:Announcements" not in told
+
+
+@pytest.mark.parametrize("whispers", ["typing", 7, ("typing", 7), [""]])
+def test_whispers_are_names(whispers: Any) -> None:
+    """A text would be a list of its letters."""
+    declare(Tag, whispers=whispers)
+
+    text = f"tests:Told.Meta.whispers is {whispers!r}, not a list of names."
+    assert told() == [("turbo.E027", text)]
+
+
+def test_presence_is_true_or_false() -> None:
+    declare(Tag, presence="yes")
+
+    assert told() == [("turbo.E028", "tests:Told.Meta.presence is 'yes'.")]
+
+
+def test_hooks_need_their_option() -> None:
+    class Hooked(turbo.Stream):
+        class Meta:
+            app_label = "tests"
+
+        def on_join(self, user: Any) -> None: ...
+
+        async def on_whisper(self, name: str, data: Any, user: Any) -> None: ...
+
+    never = "is never called, because the class has no Meta"
+    assert told() == [
+        ("turbo.W024", f"tests:Hooked.on_join() {never}.presence."),
+        ("turbo.W024", f"tests:Hooked.on_whisper() {never}.whispers."),
+    ]
+
+
+def test_presence_needs_users() -> None:
+    declare(Tag, presence=True)
+
+    with modify_settings(INSTALLED_APPS={"remove": "django.contrib.auth"}):
+        found = told()
+
+    text = "tests:Told has Meta.presence, but nobody can log in, so nobody is present."
+    assert ("turbo.W025", text) in found

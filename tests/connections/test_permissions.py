@@ -21,7 +21,12 @@ from tests.support.servers import PATIENCE, wait_until
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Counter, RoomStream
 from turbo import metrics
-from turbo.connections.permission_questions import QUICK, ask, ask_quickly
+from turbo.connections.permission_questions import (
+    QUICK,
+    Permission,
+    ask,
+    ask_quickly,
+)
 from turbo.connections.permissions import (
     Allowed,
     Refusal,
@@ -151,8 +156,8 @@ async def test_whoever_comes_with_a_name_for_everybody_is_looked_up() -> None:
 
 async def test_streams_that_everybody_may_see_cost_no_visit_to_the_database() -> None:
     assert await passes([Announcements(), Counter(1)], visitor(AnonymousUser())) == [
-        "",
-        "",
+        Permission(),
+        Permission(),
     ]
 
 
@@ -162,8 +167,8 @@ async def test_the_test_may_be_a_coroutine(declare: Any) -> None:
 
     stream = declare(only_staff)
 
-    assert await passes([stream], visitor(User(is_staff=True))) == [""]
-    assert await passes([stream], visitor(User())) == ["forbidden"]
+    assert await passes([stream], visitor(User(is_staff=True))) == [Permission()]
+    assert await passes([stream], visitor(User())) == [Permission("forbidden")]
 
 
 async def test_a_coroutine_finds_a_user_who_was_looked_up(declare: Any) -> None:
@@ -203,7 +208,9 @@ async def test_a_test_that_fails_refuses_and_is_logged(
     def broken(self: Any, user: Any) -> bool:
         raise ZeroDivisionError
 
-    assert await passes([declare(broken)], visitor(AnonymousUser())) == ["forbidden"]
+    assert await passes([declare(broken)], visitor(AnonymousUser())) == [
+        Permission("forbidden")
+    ]
     assert "user_passes_test() failed; the subscription is refused" in caplog.text
 
 
@@ -213,7 +220,9 @@ async def test_an_async_test_that_fails_refuses_and_is_logged(
     async def broken(self: Any, user: Any) -> bool:
         raise ZeroDivisionError
 
-    assert await passes([declare(broken)], visitor(AnonymousUser())) == ["forbidden"]
+    assert await passes([declare(broken)], visitor(AnonymousUser())) == [
+        Permission("forbidden")
+    ]
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -221,7 +230,9 @@ async def test_an_async_test_that_is_cancelled_refuses(declare: Any) -> None:
     async def cancelled(self: Any, user: Any) -> bool:
         raise asyncio.CancelledError
 
-    assert await passes([declare(cancelled)], visitor(AnonymousUser())) == ["forbidden"]
+    assert await passes([declare(cancelled)], visitor(AnonymousUser())) == [
+        Permission("forbidden")
+    ]
 
 
 @pytest.mark.parametrize("passed", [True, False])
@@ -235,7 +246,9 @@ async def test_a_coroutine_behind_a_plain_function_is_awaited(
         return test(self, user)
 
     expected = "" if passed else "forbidden"
-    assert await passes([declare(decorated)], visitor(AnonymousUser())) == [expected]
+    assert await passes([declare(decorated)], visitor(AnonymousUser())) == [
+        Permission(expected)
+    ]
 
 
 async def test_a_class_with_one_slow_test_is_asked_apart_for_a_while(
@@ -246,9 +259,9 @@ async def test_a_class_with_one_slow_test_is_asked_apart_for_a_while(
         return True
 
     stream = declare(user_passes_test)
-    assert ask_quickly(stream, User()) == ""
+    assert ask_quickly(stream, User()) == Permission()
     assert ask_quickly(stream, User(is_staff=True)) is None
-    assert await passes([stream], visitor(User(is_staff=True))) == [""]
+    assert await passes([stream], visitor(User(is_staff=True))) == [Permission()]
     assert ask_quickly(stream, User(is_staff=True)) is None
 
 
@@ -299,8 +312,8 @@ async def test_what_nobody_waits_for_any_more_is_not_asked(slow: type[Slow]) -> 
     await asyncio.gather(left, return_exceptions=True)
     slow.go.set()
 
-    assert await first == {"first": ""}
-    assert await ask({"third": slow()}, asker) == {"third": ""}
+    assert await first == {"first": Permission()}
+    assert await ask({"third": slow()}, asker) == {"third": Permission()}
     assert len(slow.asked) == 2
 
 

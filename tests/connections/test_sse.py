@@ -157,10 +157,13 @@ def test_only_get_is_answered() -> None:
 
 FRAMES = [
     (message_frame("s", position="e:1", data="<b>"), "id: e:1\ndata: <b>\n\n"),
+    (message_frame("s", position="", data="<b>"), "data: <b>\n\n"),
     (
         message_frame("s", position="e:2", data=None),
         f"id: e:2\ndata: {REFRESH}\n\n",
     ),
+    # It is not stored, and an empty id would let the browser forget its place.
+    (message_frame("s", position="", data="<b>"), "data: <b>\n\n"),
     ('{"type":"ping"}', ": ping\n\n"),
     ('{"type":"denied","reason":"revoked"}', None),
     (

@@ -21,10 +21,12 @@ from tests.database.relays import at_once
 from tests.support.listening import Listen
 from tests.support.servers import PATIENCE
 from tests.testapp.models import CompositeItem, Message, Room, Sheet, UuidItem
+from tests.testapp.streams import Forum
 from turbo import metrics, suppress
 from turbo.changes import ModelChange, watch
 from turbo.database.models import OutboxEntry
 from turbo.database.outbox import relay, tracking, writing
+from turbo.delivery.audiences import by_audience
 from turbo.delivery.broadcast import broadcast
 from turbo.runtime.beginnings import begin, when_begun
 
@@ -196,6 +198,26 @@ def test_messages_that_waited_are_sent_in_order_with_the_hooks(
         ("tests:A", "hook two"),
         ("tests:A", "three"),
     ]
+
+
+def test_a_verb_for_audiences_that_waited_is_sent_as_it_was(
+    everything: Outbox, sent: Sent
+) -> None:
+    everything.die()
+    with transaction.atomic():
+        Room.objects.create(name="a")
+        context = {"text": "é", "note": "Delete"}
+        Forum(1).append("testapp/post.html", context, id="posts")
+        Forum(1).only("moderator").remove(id="post_1")
+    before = list(sent)
+    sent.clear()
+
+    everything.tell()
+
+    assert sent == before
+    assert [sorted(by_audience(data)) for _, data in sent] == [
+        ["member", "moderator"]
+    ] * 2
 
 
 def test_what_a_living_process_has_is_left_alone(

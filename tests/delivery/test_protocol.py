@@ -133,13 +133,13 @@ BAD = [
     (
         "{}",
         "unknown_type",
-        "type is None, not 'subscribe', 'unsubscribe' or 'ping'.",
+        "type is None, not 'subscribe', 'unsubscribe', 'text', 'whisper' or 'ping'.",
     ),
     (
         frame(type="sub" * 100),
         "unknown_type",
         "type is 'subsubsubsubsubsubsubsubsubsubsubsub..., not 'subscribe', "
-        "'unsubscribe' or 'ping'.",
+        "'unsubscribe', 'text', 'whisper' or 'ping'.",
     ),
     (frame(type="subscribe"), "invalid", "'streams' is a list that is not empty."),
     (

@@ -44,6 +44,9 @@ def block(caption: str, page: str = "deployment") -> Block:
 class Site:
     """Two servers and nginx, with their sockets in a directory of this test."""
 
+    #: The page with the file for nginx.
+    nginx_page = "deployment"
+
     def __init__(self, directory: Path, page: str, redis_url: str) -> None:
         self.directory = directory
         self.page = page
@@ -106,7 +109,7 @@ class Site:
 
     def start_nginx(self) -> None:
         certificate(self.directory)
-        site = block("/etc/nginx/sites-enabled/chat").code
+        site = block("/etc/nginx/sites-enabled/chat", self.nginx_page).code
         for old, new in {
             "/run/chat": str(self.directory),
             "/etc/ssl": str(self.directory),

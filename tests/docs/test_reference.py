@@ -165,6 +165,7 @@ def test_every_reason_of_a_denial_has_an_entry() -> None:
         | sources(r'deny\([\w.]+, reason="(\w+)"\)')
         | set(re.findall(r'(?:return|else) "(\w+)"', source("connections/permissions")))
         | sources(r'FORBIDDEN = "(\w+)"')
+        | sources(r'Permission\("(\w+)"\)')
     )
 
     assert set(re.findall(r"(?m)^``(\w+)`` ", table)) - {"reason"} == reasons
@@ -172,8 +173,9 @@ def test_every_reason_of_a_denial_has_an_entry() -> None:
 
 def test_every_reason_of_an_error_has_an_entry() -> None:
     table = read("protocol").partition("Reasons of ``error``")[2]
-    raised = r'FrameError\(\s*"(\w+)"|type="error", reason="(\w+)"'
-    text = source("delivery/client_json") + source("delivery/protocol")
+    raised = r'FrameError\(\s*"(\w+)"|error_frame\("(\w+)"'
+    modules = ("delivery/client_json", "delivery/protocol", "connections/whispers")
+    text = "".join(map(source, modules))
     reasons = {a or b for a, b in re.findall(raised, text)}
 
     assert set(re.findall(r"(?m)^``(\w+)`` ", table)) - {"reason"} == reasons
@@ -198,6 +200,7 @@ def test_the_top_level_is_what_its_page_lists() -> None:
         ("turbo.database", "outbox"),
         ("turbo.http", "http"),
         ("turbo.http.native", "http"),
+        ("turbo.jinja2", "tags"),
         ("turbo.observers", "observers"),
         ("turbo.pubsub", "pubsub"),
         ("turbo.shortcuts", "shortcuts"),

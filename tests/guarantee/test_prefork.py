@@ -109,3 +109,19 @@ async def test_celery_with_forked_workers(
 
     assert heard(page, "from the parent") == 1
     assert page.gaps == 0
+
+
+async def test_celery_shows_how_far_it_is(
+    project: Project, page: LivePage, valkey: Valkey
+) -> None:
+    """The sender of the texts runs in the worker, not in its parent."""
+    broker = f"{valkey.url.rpartition('/')[0]}/1"
+    app = Celery("tests", broker=broker)
+    with celery(project, broker, "--max-tasks-per-child", "1"):
+        for _ in range(2):
+            app.send_task("tests.project.tasks.count", [1_000])
+            ends = heard(page, 'state="finished"') + 1
+            await page.until(lambda n=ends: heard(page, 'state="finished"') == n)
+
+    assert heard(page, 'value="1000" total="1000" note="Row 999"') == 2
+    assert heard(page, 'action="progress"') == 2, "only the ends have numbers"

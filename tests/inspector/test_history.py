@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 
 import turbo
 from tests.support.clients import Socket
+from tests.testapp.streams import Forum
 from turbo import metrics
 from turbo.delivery.hub import subscribers
 from turbo.delivery.names import sign, stream_id
@@ -42,6 +43,21 @@ def test_broadcasts_newest_first(opened: InspectorHistory) -> None:
             '<turbo-stream action="append" target="list">'
             "<template>&lt;one&gt;</template></turbo-stream>",
         ),
+    ]
+
+
+def test_a_message_for_audiences_has_a_line_for_each(opened: InspectorHistory) -> None:
+    context = {"text": "Hi", "note": "Delete"}
+    Forum(1).append("testapp/post.html", context, id="posts")
+    Forum(1).only("moderator").remove(id="post_1")
+
+    removed, added = opened.broadcasts()
+    assert removed.data == (
+        'moderator: <turbo-stream action="remove" target="post_1"></turbo-stream>'
+    )
+    assert [line.partition(":")[0] for line in added.data.splitlines()[::2]] == [
+        "member",
+        "moderator",
     ]
 
 

@@ -25,6 +25,7 @@ def test_streams_with_model_and_permission(staff: Client, developing: Any) -> No
     assert {
         "label": "testapp:RoomStream",
         "model": "testapp.Room",
+        "audiences": "",
         "permission": "tested",
         "subscribers": 0,
     } in page.context["streams"]

@@ -79,7 +79,8 @@ def test_every_export_is_there_with_its_types(packed: Path) -> None:
     exports = PACKAGE["exports"].copy()
     del exports["./package.json"]
 
-    assert exports.keys() == {".", "./bindings", "./observers", "./socket", "./status"}
+    names = ("bindings", "observers", "socket", "status", "text", "whispers")
+    assert exports.keys() == {".", *(f"./{name}" for name in names)}
     # Tools that know no exports read these two.
     old = {"default": PACKAGE["main"], "types": PACKAGE["types"]}
     assert exports["."] == old
@@ -108,6 +109,7 @@ import { TurboChannels } from "django-turbo-streams";
 import { connect, Refusal } from "django-turbo-streams/observers";
 import { BoundList } from "django-turbo-streams/bindings";
 import "django-turbo-streams/status";
+import "django-turbo-streams/text";
 
 const state: "idle" | "connecting" | "connected" | "disconnected" | "offline" |
   "denied" | "stale" = TurboChannels.state;

@@ -24,6 +24,14 @@ turbo.flush(60)
 
 
 @app.task
+def count(number: int) -> None:
+    """Show how far it is."""
+    with Announcements().progress(id="job", total=number) as progress:
+        for row in range(number):
+            progress.advance(note=f"Row {row}")
+
+
+@app.task
 def say(text: str) -> None:
     """Save a message, which is broadcast after the commit."""
     Message.objects.create(room_id=1, text=text)

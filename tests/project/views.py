@@ -14,6 +14,7 @@ from django.shortcuts import render
 
 import turbo
 from tests.testapp.models import Message, Room
+from tests.testapp.streams import Cafe, Lounge
 
 
 def health(request: HttpRequest) -> HttpResponse:
@@ -66,6 +67,18 @@ async def room(request: HttpRequest, pk: int) -> HttpResponse:
     user = await request.auser()
     context = {"room": room, "messages": messages, "user": user}
     return await sync_to_async(render)(request, "testapp/room.html", context)
+
+
+def text(request: HttpRequest) -> HttpResponse:
+    """Show a growing text and a progress."""
+    context = {"transport": request.GET.get("transport", "websocket")}
+    return render(request, "testapp/text.html", context)
+
+
+def lounge(request: HttpRequest, transport: str) -> HttpResponse:
+    """Show who is there, and who is typing."""
+    context = {"lounge": Lounge(1), "cafe": Cafe(1), "transport": transport}
+    return render(request, "testapp/lounge.html", context)
 
 
 async def say(request: HttpRequest, pk: int) -> HttpResponse:

@@ -4,87 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from functools import partial
 from itertools import chain
-from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from tests.support.replay_backends import (
-    ClusterNode,
     MakeLog,
-    RedisServer,
     moment_after,
     position,
     read_one,
-    redis_log,
     send,
     texts,
     until_lost,
 )
-from tests.support.servers import DATABASES, Valkey
-from turbo.database.replay import DatabaseReplay
+from turbo.delivery.marked import mark
 from turbo.replay import Append, Appended, Entry, History, ReplayLog
-from turbo.replay.memory import MemoryReplay
 from turbo.replay.positions import Moment, bounded, parse
-from turbo.replay.redis import RedisReplay
 
 ROOM = "z7r3l7mdrbvujpqa35bauqyha7"
 HALL = "a2k6onl3x4ykqyjvmcyyt7hb4e"
-
-BACKENDS = [
-    "memory",
-    "valkey",
-    pytest.param("redis", marks=pytest.mark.processes),
-    pytest.param("cluster", marks=pytest.mark.processes),
-    "sqlite",
-    pytest.param("postgres", marks=pytest.mark.processes),
-]
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """The servers that the tests of this module have asked for, by backend."""
-    running: dict[str, Any] = {}
-    yield running
-    for server in running.values():
-        server.kill()
-
-
-def _memory_log(**options: Any) -> ReplayLog:
-    return MemoryReplay(**options)
-
-
-@pytest.fixture(params=BACKENDS)
-def make_log(
-    request: pytest.FixtureRequest,
-    servers: dict[str, Any],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> MakeLog:
-    """Make a log: ``make_log(length=3)``."""
-    backend = request.param
-    if backend == "memory":
-        return _memory_log
-    if backend in DATABASES:
-        request.getfixturevalue(f"{backend}_tables")
-        return partial(DatabaseReplay, alias=backend)
-    if backend == "redis" and not RedisServer.program:
-        pytest.skip("no redis-server on this machine")
-    classes = {"valkey": Valkey, "redis": RedisServer, "cluster": ClusterNode}
-    if backend not in servers:
-        servers[backend] = classes[backend](tmp_path_factory.mktemp(backend))
-        servers[backend].start()
-    servers[backend].flush()
-
-    def make(**options: Any) -> ReplayLog:
-        if backend == "cluster":
-            return RedisReplay(hosts=[servers[backend].host], **options)
-        return redis_log(servers[backend], **options)
-
-    return make
 
 
 @pytest_asyncio.fixture
@@ -116,7 +57,15 @@ async def test_append_nothing_asks_nothing(log: ReplayLog) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", ["", "<b>ä€😀</b>", "a\x00b\r\n", "\ud800", "x" * 1_000_000]
+    "data",
+    [
+        "",
+        "<b>ä€😀</b>",
+        "a\x00b\r\n",
+        "\ud800",
+        "x" * 1_000_000,
+        mark("audiences", {"member": "<b>é", "moderator": None}),
+    ],
 )
 async def test_data_comes_back_unchanged(log: ReplayLog, data: str) -> None:
     """Any text survives, also what UTF-8 has no bytes for."""

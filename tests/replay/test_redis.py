@@ -32,6 +32,7 @@ from turbo.replay import Append, Appended, History
 from turbo.replay.attempts import FAILED
 from turbo.replay.clock import LIFETIME
 from turbo.replay.redis import RedisReplay
+from turbo.replay.texts import Put, Stored, TextPlace
 from turbo.runtime.redis import aclients
 from turbo.runtime.redis.aclients import Clients, ScriptCall
 from turbo.runtime.redis.options import connection_options
@@ -89,6 +90,20 @@ async def test_keys_of_a_stream_share_a_slot_and_expire(
     assert 299_000 < ages.pop(f"turbo:{{{ROOM}}}:log") <= 300_000
     assert sorted(key.rpartition(":")[2] for key in ages) == ["claim", "forbid"]
     assert all(0 < age <= 7_000 for age in ages.values())
+
+
+async def test_a_text_whose_words_were_evicted_is_unknown(
+    log: RedisReplay, valkey: Valkey
+) -> None:
+    """A server that lacks memory may take any key; the writer puts all of it again."""
+    place = TextPlace(ROOM, "answer")
+    [stored] = await log.texts.put([Put(place, "one", 0, 0, "abc", 3)])
+    with valkey.client() as client:
+        client.delete(*client.keys("turbo:*:words:*"))
+
+    assert await log.texts.read([place]) == [None]
+    put = Put(place, "one", stored.run, 3, "d", 4)
+    assert await log.texts.put([put]) == [Stored(stored.run, 0)]
 
 
 async def test_prefix_separates_logs(log: RedisReplay, valkey: Valkey) -> None:

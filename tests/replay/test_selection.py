@@ -73,6 +73,7 @@ def test_get_replay_uses_the_layers_hosts(settings: Any) -> None:
     settings.TURBO = {"REPLAY_PREFIX": "site", "SIGNED_NAME_MAX_AGE": 60}
 
     assert RedisReplay.options() == {
+        "text_age": 3_600,
         "hosts": [("127.0.0.1", 6390)],
         "prefix": "site",
         "length": 100,

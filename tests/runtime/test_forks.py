@@ -32,6 +32,7 @@ LEFT_BEHIND = {
     "delivery.publisher_thread": "another publisher",
     "pubsub.changes": "other objects",
     "replay.memory": "another log",
+    "replay.texts": "another log",
     "runtime.queue": "another publisher",
 }
 

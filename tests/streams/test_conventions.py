@@ -16,6 +16,7 @@ import turbo
 from tests.support.listening import rolled_back
 from tests.testapp.models import Board, Card, Pin, Room, UuidItem
 from tests.testapp.streams import Announcements, BoardStream, CardStream
+from turbo.connections.permission_questions import Permission
 from turbo.connections.permissions import passes
 from turbo.connections.visitor import Visitor
 from turbo.exceptions import ConfigurationError
@@ -596,7 +597,9 @@ async def test_everybody_may_hear_of_the_collection_unless_the_class_says_who() 
 
     assert not collection.tests_user()
     assert collection.user_passes_test(AnonymousUser())
-    assert await passes([collection], Visitor({"user": AnonymousUser()})) == [""]
+    assert await passes([collection], Visitor({"user": AnonymousUser()})) == [
+        Permission()
+    ]
 
 
 @pytest.mark.usefixtures("declaring")
@@ -625,8 +628,8 @@ async def test_the_class_says_who_may_hear_of_the_collection() -> None:
 
     assert [collection.tests_user() for collection in collections] == [True, True]
     assert await passes(collections, Visitor({"user": AnonymousUser()})) == [
-        "forbidden",
-        "forbidden",
+        Permission("forbidden"),
+        Permission("forbidden"),
     ]
 
 

@@ -170,6 +170,7 @@ class LivePage(Staying):
         self._names: dict[str, str] = {}
         self._reached: dict[str, tuple[str, int]] = {}
         self.data: list[str] = []
+        self.unnumbered: list[str] = []
         self.denied: list[str] = []
         self.codes: list[int | None] = []
         self.gaps = 0
@@ -213,6 +214,8 @@ class LivePage(Staying):
                 self.subscribed += 1
                 self.gaps += not frame["recovered"]
                 self._reach(frame, force=True)
+            case "message" if not frame["position"]:
+                self.unnumbered.append(frame["data"])
             case "message":
                 if self._reach(frame):
                     self.data.append(frame["data"])
@@ -220,7 +223,8 @@ class LivePage(Staying):
                     self.doubled += 1
             case "gap":
                 self.gaps += 1
-                self._reach(frame, force=True)
+                if frame["position"]:
+                    self._reach(frame, force=True)
             case "denied":
                 self.denied.append(frame["reason"])
                 self._since.pop(frame["name"], None)

@@ -22,6 +22,8 @@ def declare() -> Iterator[Callable[..., Any]]:
 
     def make(name: str, model: Any, *, attribute: str = "stream", **body: Any) -> Any:
         options = {"model": model, "attribute": attribute, "app_label": "tests"}
+        if body.pop("presence", False):
+            options["presence"] = True
         meta = type("Meta", (), options)
         cls = type(turbo.ModelStream)(
             name, (turbo.ModelStream,), {"Meta": meta, **body}

@@ -6,8 +6,8 @@ other, in one namespace, in a process of its own. There are ``room``, ``message`
 ``user``, ``request`` and ``form``, and a ``client``, in which the user is logged in. A
 block called ``urls.py`` gives it URLs, templates are found by their caption, and test
 cases are run. Two kinds of HTML blocks are compared, ``…`` standing for anything: one
-of class ``sent`` with what was broadcast since the last one, and one of class
-``rendered`` with the template before it.
+of class ``sent`` with what was broadcast since the last one, after a comment if it is
+for one audience, and one of class ``rendered`` with the template before it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,15 @@ from typing import Any
 
 from tests.support.documents import ROOT, Block, blocks
 
-LANGUAGES = ("python", "html", "html+django", "doctest")
+LANGUAGES = ("python", "html", "html+django", "html+jinja", "doctest")
+
+
+#: The engine of the guide on Jinja2.
+JINJA2 = {
+    "BACKEND": "django.template.backends.jinja2.Jinja2",
+    "APP_DIRS": True,
+    "OPTIONS": {"extensions": ["turbo.jinja2.TurboExtension"]},
+}
 
 
 def main() -> None:
@@ -50,6 +58,7 @@ def set_up() -> None:
     from django.test.utils import setup_test_environment
 
     settings.INSTALLED_APPS.append("turbo.database")
+    settings.TEMPLATES.append(JINJA2)
     django.setup()
     setup_test_environment()
     call_command("migrate", verbosity=0)
@@ -110,7 +119,7 @@ class Page:
         from turbo.delivery.recorders import recording
 
         failures = []
-        with recording(self._record), redirect_stdout(io.StringIO()):
+        with recording(self._record, sends=False), redirect_stdout(io.StringIO()):
             for block in self._blocks:
                 try:
                     self._run(block)
@@ -119,8 +128,14 @@ class Page:
         return failures
 
     def _record(self, name: str, data: str) -> bool:
+        from turbo.delivery.audiences import by_audience
+
         if name != "turbo:control":
-            self._sent.append(data)
+            for audience, form in by_audience(data).items():
+                if audience and form:
+                    self._sent.append(f"<!-- to {audience} -->")
+                if form:
+                    self._sent.append(form)
         return False
 
     def _run(self, block: Block) -> None:
@@ -135,6 +150,11 @@ class Page:
                     TEMPLATES[name] = block.code
                 if not block.not_run and self._is_rendered(block):
                     self._rendered = self._render(template)
+            case "html+jinja", _:
+                jinja = compiled(block.code, "jinja2")
+                if self._is_rendered(block):
+                    names = dict(self._names)
+                    self._rendered = str(jinja.render(names, names["request"]))
             case "html", "sent":
                 sent, self._sent = self._sent, []
                 compare("\n".join(sent), block.code)
@@ -221,6 +241,7 @@ def namespace() -> dict[str, Any]:
         "client": client,
         "form": MessageForm(),
         "message": message,
+        "messages": [message],
         "request": request,
         "room": room,
         "user": user,
@@ -252,11 +273,12 @@ def run_tests(names: dict[str, Any]) -> None:
         raise AssertionError(f"{test}: {text}")
 
 
-def compiled(code: str) -> Any:
+def compiled(code: str, engine: str = "django") -> Any:
     """Return the template of a block."""
     from django.template import engines
 
-    return engines["django"].engine.from_string(code)
+    found = engines[engine]
+    return getattr(found, "engine", found).from_string(code)
 
 
 def squeezed(html: str) -> str:

@@ -22,7 +22,15 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("connections", "consumers"),
     ("http", "shortcuts", "middleware", "templatetags"),
     ("routing", "urls", "asgi", "checks", "server", "apps", "management"),
-    ("observers", "bindings", "pubsub", "testing", "inspector"),
+    (
+        "observers",
+        "bindings",
+        "pubsub",
+        "testing",
+        "inspector",
+        "jinja2",
+        "telemetry",
+    ),
     ("database",),
 )
 

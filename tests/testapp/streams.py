@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from django.utils.html import format_html
+
 from tests.testapp.models import (
     Board,
     Card,
@@ -16,6 +18,7 @@ from tests.testapp.models import (
     UuidItem,
 )
 from turbo import ModelStream, Stream
+from turbo.streams.html import dom_id
 
 
 class RoomStream(ModelStream):
@@ -119,3 +122,42 @@ class Slow(Counter):
     def user_passes_test(self, user: Any) -> bool:
         time.sleep(0.02)
         return True
+
+
+class Forum(Counter):
+    """A stream whose moderators are the members of the staff."""
+
+    class Meta:
+        audiences = ("member", "moderator")
+
+    def get_audience(self, user: Any) -> str:
+        return "moderator" if user.is_staff else "member"
+
+
+class Cafe(Counter):
+    """A stream whose pages whisper; only ann tells secrets."""
+
+    class Meta:
+        whispers = ("typing", "secret", "broken")
+
+    def on_whisper(self, name: str, data: Any, user: Any) -> bool:
+        if name == "broken":
+            raise ValueError("This is for a test.")
+        return name != "secret" or user.username == "ann"
+
+
+class Lounge(Counter):
+    """A stream that knows who is there, and tells those whose pages show it."""
+
+    class Meta:
+        presence = True
+
+    def user_passes_test(self, user: Any) -> bool:
+        return bool(user.username != "eve")
+
+    def on_join(self, user: Any) -> None:
+        html = format_html('<li id="{}">{}</li>', dom_id(user), user.username)
+        self.append(html=html, id="people")
+
+    async def on_leave(self, user: Any) -> None:
+        await self.aremove(id=dom_id(user))

@@ -19,7 +19,7 @@ import turbo.testing
 from tests.support.listening import rolled_back
 from tests.support.servers import ROOT
 from tests.testapp.models import Board, Card, Room
-from tests.testapp.streams import Announcements, BoardStream
+from tests.testapp.streams import Announcements, BoardStream, Forum
 from turbo.delivery.recorders import recording
 from turbo.exceptions import UnknownStreamError
 from turbo.shortcuts import TurboResponse, remove_frame, render_frame_string
@@ -140,6 +140,46 @@ def test_a_message_of_several_elements_is_several() -> None:
         Announcements().stream(remove_frame(id="a").remove(id="b"))
 
     assert [element.target for element in sent] == ["a", "b"]
+
+
+def post(note: str = "Delete") -> None:
+    context = {"text": "Hi", "note": note}
+    Forum(1).append("testapp/post.html", context, id="posts")
+
+
+def test_an_element_knows_its_audience() -> None:
+    with capture_broadcasts() as sent:
+        post()
+        Forum(1).only("moderator").remove(id="a")
+        Forum(1).remove(id="b")
+
+    assert [(element.action, element.audience) for element in sent] == [
+        ("append", "member"),
+        ("append", "moderator"),
+        ("remove", "moderator"),
+        ("remove", None),
+    ]
+
+
+def test_what_one_audience_gets_is_what_is_for_it_and_for_all() -> None:
+    with assert_broadcasts(Forum(1), audience="member", count=2):
+        post()
+        Forum(1).only("moderator").remove(id="a")
+        Forum(1).remove(id="b")
+
+
+def test_the_report_says_for_whom_each_was() -> None:
+    with (
+        pytest.raises(AssertionError) as raised,
+        assert_broadcasts(Forum(1), audience="member", action="remove"),
+    ):
+        Forum(1).only("moderator").remove(id="a")
+
+    assert str(raised.value) == (
+        "Expected an element with action='remove', audience='member' for "
+        "'testapp:Forum:[1]', but got 0.\nSent meanwhile:\n  testapp:Forum:[1]  "
+        '<turbo-stream action="remove" target="a"></turbo-stream>  (for moderator)'
+    )
 
 
 def test_what_is_captured_goes_nowhere_unless_told_to() -> None:

@@ -12,12 +12,16 @@ from typing import Any, assert_type
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import models
 from django.http import HttpRequest, HttpResponse
+from prometheus_client import CollectorRegistry
 
 import turbo
 from turbo.changes import ModelChange, Watch, watch
 from turbo.components import BroadcastComponent, UserBroadcastComponent
 from turbo.database import durable
 from turbo.exceptions import TurboError
+from turbo.streams.progress import StreamProgress
+from turbo.streams.text import StreamText
+from turbo.telemetry.prometheus import TurboCollector
 
 
 class Room(models.Model):
@@ -40,6 +44,29 @@ class RoomStream(turbo.ModelStream):
 
     def on_delete(self, room: Room, *args: Any, **kwargs: Any) -> None:
         self.remove(id=f"room-{room.pk}")
+
+
+class Forum(turbo.Stream):
+    class Meta:
+        audiences = ("member", "moderator")
+
+    def get_audience(self, user: AbstractBaseUser) -> str:
+        return "member"
+
+
+class AsyncForum(turbo.Stream):
+    class Meta:
+        audiences = ("member", "moderator")
+
+    async def get_audience(self, user: AbstractBaseUser) -> str:
+        return "member"
+
+
+async def audiences(user: AbstractBaseUser) -> None:
+    assert_type(Forum().get_audience(user), str)
+    Forum().only("member").append("room.html", {"room": 1}, id="rooms")
+    Forum().only("member", "moderator").stream_raw("<turbo-stream></turbo-stream>")
+    await Forum().only("member").aremove(id="room-1")
 
 
 class Numbered(turbo.Stream):
@@ -142,8 +169,49 @@ def lasting(change: ModelChange) -> None:
     assert_type(change.retried, bool)
 
 
+def growing(stream: RoomStream) -> None:
+    with stream.text(id="answer") as answer:
+        assert_type(answer, StreamText)
+        answer.write("chunk")
+        assert_type(answer.text, str)
+        answer.finish(html="<p>chunk</p>")
+    with stream.progress(id="job", total=9) as progress:
+        assert_type(progress, StreamProgress)
+        progress.advance(note="Rake")
+        progress.set(4, total=12.5)
+
+
+async def agrowing(stream: RoomStream) -> None:
+    async with stream.text(id="answer") as answer:
+        await answer.awrite("chunk")
+        await answer.afinish()
+    async with stream.progress(id="job") as progress:
+        await progress.aadvance(2)
+
+
 def looking_on() -> None:
     assert_type(turbo.counters(), dict[str, int])
+    CollectorRegistry().register(TurboCollector())
+
+
+class Lounge(turbo.Stream):
+    class Meta:
+        presence = True
+        whispers = ("typing",)
+
+    def on_join(self, user: AbstractBaseUser) -> None:
+        self.append(text=str(user), id="people")
+
+    async def on_leave(self, user: AbstractBaseUser) -> None:
+        await self.aremove(id=f"user_{user.pk}")
+
+    def on_whisper(self, name: str, data: Any, user: AbstractBaseUser) -> bool:
+        return user.is_authenticated
+
+
+async def presence(stream: Lounge) -> None:
+    assert_type(stream.present_users(), Sequence[Any])
+    assert_type(await stream.apresent_users(), Sequence[Any])
 
 
 def control(user: AbstractBaseUser, stream: RoomStream) -> None:

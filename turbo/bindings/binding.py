@@ -6,7 +6,6 @@ import datetime
 from collections.abc import Callable
 from typing import Any
 
-from channels.db import database_sync_to_async
 from django.core.exceptions import ValidationError
 
 from turbo.bindings.cache import reading
@@ -17,6 +16,7 @@ from turbo.bindings.cache.registry import register
 from turbo.bindings.cache.snapshot import Snapshot
 from turbo.bindings.store import Applied, State, Store
 from turbo.changes.rows import pk_text
+from turbo.runtime.threads import database_sync_to_async
 
 __all__ = ["Binding"]
 
@@ -133,7 +133,7 @@ class Binding(Declaration):
 
     async def aall(self) -> dict[Any, Any]:
         """Async version of all()."""
-        return await database_sync_to_async(self.all)()  # type: ignore[no-any-return]
+        return await database_sync_to_async(self.all)()
 
     async def aget(self, pk: Any, default: Any = None) -> Any:
         """Async version of get()."""
@@ -141,15 +141,15 @@ class Binding(Declaration):
 
     async def akeys(self) -> list[Any]:
         """Async version of keys()."""
-        return await database_sync_to_async(self.keys)()  # type: ignore[no-any-return]
+        return await database_sync_to_async(self.keys)()
 
     async def asnapshot(self) -> Snapshot:
         """Async version of snapshot()."""
-        return await database_sync_to_async(self.snapshot)()  # type: ignore[no-any-return]
+        return await database_sync_to_async(self.snapshot)()
 
     async def arefresh(self) -> int:
         """Async version of refresh()."""
-        return await database_sync_to_async(self.refresh)()  # type: ignore[no-any-return]
+        return await database_sync_to_async(self.refresh)()
 
     async def abump(self) -> None:
         """Async version of bump()."""

@@ -19,6 +19,7 @@ from turbo.changes.records import Before, Record
 from turbo.changes.transaction import enter, in_transaction
 from turbo.changes.watchlist import Target
 from turbo.runtime.context import suppressed
+from turbo.runtime.namespaces import current
 from turbo.typing import ChangeAction
 
 __all__ = [
@@ -90,6 +91,7 @@ def record(
             marks=marks,
             before=before,
             writes=writes,
+            namespace=current(),
         ),
     )
 
@@ -112,6 +114,7 @@ def _unheard(
         marks={},
         before=None,
         writes=writes,
+        namespace=current(),
     )
 
 

@@ -14,13 +14,15 @@ from django.db.models import Model
 
 from turbo.changes.change import ModelChange, image
 from turbo.changes.watchlist import Watch, watchlist
+from turbo.runtime.namespaces import entered
 from turbo.typing import ChangeAction
 
 __all__ = ["Before", "Key", "Record", "Summary", "report", "summarize"]
 
 logger = logging.getLogger(__name__)
 
-Key: TypeAlias = tuple[type[Model], Any]
+#: A model, a primary key, and the namespace.
+Key: TypeAlias = tuple[type[Model], Any, str]
 
 
 class Before(dict[Watch, Any]):
@@ -60,6 +62,8 @@ class Record:
     before: Before | None
     #: The rows of captured tables that were written.
     writes: tuple[tuple[str, str], ...] = ()
+    #: The namespace in which it was written.
+    namespace: str = ""
     #: The key that all records of one object share.
     key: Key = field(init=False)
     #: What waits together with it, while it waits.
@@ -68,7 +72,7 @@ class Record:
     earlier: Record | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.key = self.model, self.pk
+        self.key = self.model, self.pk, self.namespace
 
 
 class _Reports(threading.local):
@@ -94,11 +98,12 @@ def report(records: Sequence[Record]) -> None:
     waiting = _reports.of.setdefault(row, deque())
     waiting.extend((watch, records) for watch in _watches(records))
     failure: BaseException | None = None
-    while waiting:
-        try:
-            _tell(*waiting.popleft())
-        except BaseException as error:
-            failure = failure or error
+    with entered(records[0].namespace):
+        while waiting:
+            try:
+                _tell(*waiting.popleft())
+            except BaseException as error:
+                failure = failure or error
     _reports.of.pop(row, None)
     if failure is not None:
         raise failure

@@ -28,6 +28,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from turbo.changes.records import Key, Record, report
+from turbo.runtime import tracing
 from turbo.runtime.context import is_immediate, report_scope
 
 __all__ = [
@@ -266,6 +267,8 @@ def enter(connection: BaseDatabaseWrapper, record: Record) -> None:
     journal = _journal(connection)
     # A hook changes an object of which later hooks have yet to report a change.
     waiting = journal.take(record.key) if journal and journal.is_committed else []
+    if tracing.tracer is not None:
+        tracing.tracer.committed()
     with report_scope():
         report([*waiting, record])
 
@@ -402,6 +405,8 @@ def _committed(connection: BaseDatabaseWrapper) -> None:
     if journal is None or journal.is_committed:
         return
     journal.is_committed = True
+    if tracing.tracer is not None:
+        tracing.tracer.committed()
     if journal.written is not None:
         journal.written.committed()
     if journal.by_hand:

@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 
+from turbo.checks.namespaces import check_namespaces
 from turbo.conf import (
     Settings,
     get_settings,
@@ -39,7 +41,13 @@ def check_setup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         return [Error(str(error), hint="Correct the TURBO setting.", id="turbo.E009")]
     if not layer_config():
         return [_no_layer()]
-    return [*_check_layer(), *_check_server(), *check_replay()]
+    return [
+        *_check_layer(),
+        *_check_server(),
+        *_check_inspector(),
+        *check_replay(),
+        *check_namespaces(),
+    ]
 
 
 def check_reach(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -153,6 +161,22 @@ def _check_timeouts(hosts: Sequence[Any]) -> Iterator[CheckMessage]:
         )
 
 
+def _check_inspector() -> Iterator[CheckMessage]:
+    given = get_settings().inspector
+    if given not in (None, "staff"):
+        yield Error(
+            f"TURBO['INSPECTOR'] is {given!r}, so nobody may see the inspector.",
+            hint='Set it to "staff", or leave it out.',
+            id="turbo.E025",
+        )
+    elif given and not apps.is_installed("turbo.inspector"):
+        yield Warning(
+            "TURBO['INSPECTOR'] is set, and the inspector is not installed.",
+            hint='Add "turbo.inspector" to INSTALLED_APPS.',
+            id="turbo.W026",
+        )
+
+
 def _check_server() -> Iterator[CheckMessage]:
     if not getattr(settings, "ASGI_APPLICATION", None):
         yield Warning(
@@ -160,15 +184,15 @@ def _check_server() -> Iterator[CheckMessage]:
             hint='Set it to "<project>.asgi.application".',
             id="turbo.W004",
         )
-    apps = list(settings.INSTALLED_APPS)
+    installed = list(settings.INSTALLED_APPS)
     static = "django.contrib.staticfiles"
-    if "daphne" not in apps:
+    if "daphne" not in installed:
         yield Warning(
             "daphne is not in INSTALLED_APPS, so runserver serves no WebSockets.",
             hint='Add "daphne" before "django.contrib.staticfiles".',
             id="turbo.W003",
         )
-    elif static in apps and apps.index("daphne") > apps.index(static):
+    elif static in installed and installed.index("daphne") > installed.index(static):
         yield Warning(
             "daphne comes after django.contrib.staticfiles in INSTALLED_APPS, so "
             "runserver serves no WebSockets.",

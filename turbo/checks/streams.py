@@ -10,22 +10,29 @@ from asgiref.sync import iscoroutinefunction
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import FieldDoesNotExist
 from django.template import TemplateDoesNotExist, TemplateSyntaxError
-from django.template.loader import get_template
 
 from turbo.checks.declarations import load_urls
 from turbo.checks.hooks import Replaced, check_hooks
+from turbo.checks.presence import PRESENCE_HOOKS, check_presence
 from turbo.components import BaseComponent
 from turbo.exceptions import ConfigurationError
 from turbo.streams.conventions import INSERTS, parent_field, parent_stream_class
 from turbo.streams.model_streams import ModelStream, StreamDescriptor
 from turbo.streams.options import Options
 from turbo.streams.registry import stream_classes
+from turbo.streams.rendering import load
 from turbo.streams.stream import Stream
 
 __all__ = ["check_permissions", "check_streams"]
 
 #: What a project may define in a stream, in a component and in a model stream.
-HOOKS = ("get_init_args", "get_init_kwargs", "user_passes_test")
+HOOKS = (
+    "get_audience",
+    "get_init_args",
+    "get_init_kwargs",
+    "user_passes_test",
+    *PRESENCE_HOOKS,
+)
 COMPONENT_HOOKS = ("get_context", "is_live", "template_name")
 MODEL_HOOKS = (
     "collection_passes_test",
@@ -38,7 +45,12 @@ MODEL_HOOKS = (
     "on_save",
 )
 #: The hooks that may be coroutines.
-ASYNC_HOOKS = ("collection_passes_test", "user_passes_test")
+ASYNC_HOOKS = (
+    "collection_passes_test",
+    "get_audience",
+    "user_passes_test",
+    *PRESENCE_HOOKS,
+)
 #: Methods of turbo-django that have no effect here.
 REPLACED: Replaced = {
     "broadcastable_stream_name": "Set the name with get_init_args() and Meta.",
@@ -62,6 +74,8 @@ def check_streams(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     found = [message for cls in streams for check in checks for message in check(cls)]
     for cls in stream_classes():
         found += _check_async(cls)
+        found += _check_audiences(cls)
+        found += check_presence(cls)
         found += check_hooks(cls, _hooks_of(cls), replaced=REPLACED)
     return found
 
@@ -118,6 +132,18 @@ def _check_async(cls: type[Stream]) -> Iterator[CheckMessage]:
             )
 
 
+def _check_audiences(cls: type[Stream]) -> Iterator[CheckMessage]:
+    if cls.get_audience is not Stream.get_audience and not cls.options.audiences:
+        yield Error(
+            f"{cls.label} has get_audience(), but no audiences, so all pages get the "
+            f"same.",
+            hint="Declare them in Meta.audiences. A Meta inherits them only if it is "
+            "declared as class Meta(Base.Meta).",
+            obj=cls,
+            id="turbo.E024",
+        )
+
+
 def _check_parent(cls: type[ModelStream]) -> Iterator[CheckMessage]:
     model, name = cls.options.model, cls.options.broadcasts_to
     if not name or cls.finds_streams_itself():
@@ -163,7 +189,7 @@ def _check_template(cls: type[ModelStream]) -> Iterator[CheckMessage]:
         return  # each child of the model has its own template
     name = str(cls.from_instance(cls.options.model()).get_broadcast_template())
     try:
-        get_template(name)
+        load(name)
     except (TemplateDoesNotExist, TemplateSyntaxError) as error:
         problem = f"{type(error).__name__}: {error}"
         yield Error(

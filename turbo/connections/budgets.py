@@ -1,9 +1,9 @@
 """
 Budgets of each connection, and of each user over all connections.
 
-Frames, names, tests and replayed bytes have a rate: a number of them is allowed in a
-minute, all at once or spread over it. List views, keys, detached actions and
-subscriptions are held: a number of them is allowed at one time.
+Frames, names, tests, replayed bytes and whispers have a rate: a number of them is
+allowed in a minute, all at once or spread over it. List views, keys, detached actions
+and subscriptions are held: a number of them is allowed at one time.
 
 A visitor who is not logged in is counted by session. Without a session, only the
 connection is counted, so nobody can use up the budget of others. Each process counts
@@ -22,6 +22,7 @@ from turbo import metrics
 from turbo.connections.limits import Held, Rate, get_limits
 from turbo.connections.users import is_pending, session_hash
 from turbo.delivery.names import user_key
+from turbo.runtime.namespaces import in_namespace
 from turbo.typing import Scope
 
 __all__ = ["ConnectionBudget", "accounts"]
@@ -47,12 +48,14 @@ class _Account:
         "tests",
         "told",
         "waiting",
+        "whispers",
     )
 
     def __init__(self, section: str) -> None:
         self.section = section
         # The times at which each allowance will be complete again.
         self.frames = self.names = self.tests = self.replay_bytes = 0.0
+        self.whispers = 0.0
         # The amounts that are held.
         self.actions = self.keys = self.lists = self.subscriptions = self.waiting = 0
         #: When the client was last told about each limit.
@@ -130,6 +133,7 @@ class ConnectionBudget(_Account):
         if self._is_closed:
             return
         key = None if is_pending(user) else user_key(user)
+        key = key and in_namespace(key)
         kept = getattr(session, "session_key", None)
         name = f"user {key}" if key else kept and f"session {session_hash(kept)}"
         if name == (self._user and self._user.name):

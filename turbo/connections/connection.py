@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Literal, TypeVar
@@ -18,6 +18,7 @@ from turbo.connections.revocation import Owner, RevocationHandler
 from turbo.connections.visitor import Visitor
 from turbo.delivery.frame import Frame
 from turbo.delivery.hub import get_hub
+from turbo.runtime.namespaces import entered
 from turbo.runtime.tasks import Tasks, detach
 from turbo.typing import Scope
 
@@ -99,6 +100,11 @@ class AdmittedConnection(LiveConnection["AdmittedConnection"]):
     def __init__(self, scope: Scope) -> None:
         super().__init__(scope)
         self.tasks = Tasks()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start a task of this connection, also if the hub is the caller."""
+        with entered(self.visitor.namespace):
+            self.tasks.run(work)
 
     async def stop(self) -> None:
         """Leave the hub and cancel all tasks."""

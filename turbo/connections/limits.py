@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 #: Limits per minute.
-Rate: TypeAlias = Literal["frames", "names", "tests", "replay_bytes"]
+Rate: TypeAlias = Literal["frames", "names", "tests", "replay_bytes", "whispers"]
 #: Limits of what is held at one time.
 Held: TypeAlias = Literal["actions", "keys", "lists", "subscriptions", "waiting"]
 
@@ -36,6 +36,8 @@ class ConnectionLimits:
     tests: int | None = 600
     #: Bytes sent from the replay log, per minute.
     replay_bytes: int | None = 16_777_216
+    #: Whispers, per minute.
+    whispers: int | None = 600
     #: Running detached actions.
     actions: int | None = 20
     #: Rows that list views remember.
@@ -56,6 +58,7 @@ class UserLimits(ConnectionLimits):
     names: int | None = 5_000
     tests: int | None = 2_000
     replay_bytes: int | None = 67_108_864
+    whispers: int | None = 1_200
     actions: int | None = 60
     keys: int | None = 100_000
     lists: int | None = 60

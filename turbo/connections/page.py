@@ -7,8 +7,11 @@ bytes may wait for it now. The transport closes the connection.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -24,19 +27,32 @@ from turbo.connections.permissions import (
     passes,
     revoked,
 )
+from turbo.connections.presence import Present, appear
+from turbo.connections.whispers import pass_on_whisper, whisper_element
 from turbo.delivery.frame import Frame
+from turbo.delivery.names import user_key
 from turbo.delivery.protocol import (
+    LIMITED,
     Limits,
     PageProtocol,
     PageSubscription,
     Pinged,
     Subscribe,
+    TextWanted,
     Unsubscribe,
     Wanted,
+    Whisper,
+    error_frame,
+    message_frame,
 )
 from turbo.delivery.topic import Arrival
+from turbo.exceptions import FrameError
+from turbo.replay import get_replay
 from turbo.replay.positions import bounded, earliest, parse
+from turbo.replay.texts import StoredText, TextPlace
+from turbo.runtime.batching import batched
 from turbo.runtime.log_once import once_a_minute
+from turbo.streams import growing_html
 from turbo.streams.registry import from_name
 from turbo.typing import Scope
 
@@ -56,7 +72,14 @@ _Places: TypeAlias = list[tuple[_Place, list[Allowed]]]
 class PageConnection(LiveConnection[PageSubscription]):
     """The server's side of one connection."""
 
-    __slots__ = ("_has_missed_revocations", "_protocol", "_room", "deliver")
+    __slots__ = (
+        "_has_missed_revocations",
+        "_present",
+        "_protocol",
+        "_room",
+        "deliver",
+        "id",
+    )
 
     def __init__(
         self, scope: Scope, emit: Callable[[Frame], None], room: Callable[[], int]
@@ -70,6 +93,10 @@ class PageConnection(LiveConnection[PageSubscription]):
             )
         )
         self._has_missed_revocations = False
+        #: It tells the hub who does not get a whisper, once there is one.
+        self.id = ""
+        #: Where the user is present, by stream id.
+        self._present: dict[str, Present] | None = None
         super().__init__(scope)
 
     async def receive(self, text: str | None) -> None:
@@ -81,11 +108,32 @@ class PageConnection(LiveConnection[PageSubscription]):
                 async with self.revocations.lock:
                     self._leave(ended)
                     self._say(frames)
+            case TextWanted(subscription, id, run, at):
+                await self._answer_text(subscription, id, run=run, at=at)
+            case Whisper() as whisper:
+                await self._whisper(whisper)
             case Pinged(frame):
                 self._say([frame])
             case refused:
                 metrics.count("bad_frames")
                 self._say([refused.frame])
+
+    async def _whisper(self, whisper: Whisper) -> None:
+        subscription = whisper.subscription
+        if self.visitor.is_stale:
+            # A revocation has come, which a task of its own applies.
+            await asyncio.sleep(0)
+            async with self.revocations.lock:
+                pass
+        try:
+            signal = await whisper_element(whisper, self.visitor)
+        except FrameError as error:
+            metrics.count("bad_frames")
+            self._say([error_frame(error.reason, error.detail)])
+            return
+        if self._held([subscription.signed]):  # still
+            self.id = self.id or secrets.token_hex(8)
+            pass_on_whisper(subscription.name, signal, self.id)
 
     async def subscribe(self, wanted: Sequence[Wanted]) -> None:
         """Subscribe to the ``wanted`` streams that the user may see, and answer."""
@@ -117,6 +165,30 @@ class PageConnection(LiveConnection[PageSubscription]):
             again.update(await self._join(some, asked_in))
         return again
 
+    async def _answer_text(
+        self, subscription: PageSubscription, id: str, *, run: int, at: int
+    ) -> None:
+        """Send what the page lacks of a text; a page without an answer asks again."""
+        if not self.budget.can_spend("replay_bytes"):
+            self._say([LIMITED])
+            return
+        try:
+            written = await stored_text(TextPlace(subscription.sid, id))
+        except Exception as error:
+            logger.info("A growing text has to wait: %s", error)
+            return
+        if self._protocol.subscriptions.get(subscription.signed) is not subscription:
+            return  # it ended meanwhile
+        answer = (
+            growing_html.unknown(id)
+            if written is None
+            else growing_html.answer(id, written, run=run, at=at)
+        )
+        frame = Frame(message_frame(subscription.sid, position="", data=answer))
+        if frame.size <= self._room():
+            self.budget.charge("replay_bytes", frame.size)
+            self.deliver(frame)
+
     def apply_revocation(self, revocation: str | None) -> None:
         """Apply a revocation of the control stream."""
         self._has_missed_revocations |= revocation is None
@@ -124,11 +196,16 @@ class PageConnection(LiveConnection[PageSubscription]):
 
     async def _join(self, places: _Places, asked_in: int) -> Iterable[str]:
         """Subscribe to streams; return their names if a revocation came meanwhile."""
-        asked = [item.subscription for _, names in places for item in names]
+        allowed = [item for _, names in places for item in names]
+        asked = [item.subscription for item in allowed]
         if asked_in != self.revocations.generation:
             return [item.signed for item in asked]
         try:
-            arrivals = await self.hub.subscribe(self, [place for place, _ in places])
+            arrivals = await self.hub.subscribe(
+                self,
+                [place for place, _ in places],
+                {i.subscription.sid: i.audience for i in allowed if i.audience},
+            )
         except Exception as error:
             self._postpone([item.signed for item in asked], error)
             return ()
@@ -179,13 +256,19 @@ class PageConnection(LiveConnection[PageSubscription]):
                 self._protocol.limits.streams,
             )
 
-    def _welcome(self, names: Iterable[Allowed], arrival: Arrival) -> None:
+    def _welcome(self, names: Sequence[Allowed], arrival: Arrival) -> None:
         """
         Answer for accepted names, and send what the page has missed.
 
         If there is no room for that, send a gap. Otherwise a page that reads slowly
-        would be closed, and would be sent the same again when it comes back.
+        would be closed, and would be sent the same again when it comes back. Pages that
+        were rendered for another audience always get a gap.
         """
+        if names[0].is_outdated:  # and so are the others
+            arrival = replace(
+                arrival.as_gap(), position=arrival.end or arrival.position
+            )
+            metrics.count("gaps", sid=arrival.sid)
         if arrival.frames and arrival.size > self._room():
             metrics.count("gaps", sid=arrival.sid)
             arrival = arrival.as_gap()
@@ -200,6 +283,8 @@ class PageConnection(LiveConnection[PageSubscription]):
         for frame in arrival.frames:
             self.deliver(frame)
         self.visitor.budget.charge("replay_bytes", arrival.size)
+        if names[0].stream.options.presence:
+            self._appear(names)
 
     def _refuse(self, refusals: Iterable[Refusal]) -> None:
         refusals = list(refusals)
@@ -233,13 +318,28 @@ class PageConnection(LiveConnection[PageSubscription]):
     ) -> Sequence[PageSubscription]:
         """Return subscriptions that the user may not keep, or whose object is gone."""
         streams = [from_name(item.name) for item in held]
-        reasons = await passes(streams, self.visitor)
+        answers = await passes(streams, self.visitor)
         noted = await self._noted(held) if self._has_missed_revocations else ()
-        return [
-            item
-            for item, why in zip(held, reasons, strict=True)
-            if why or item.signed in noted
-        ]
+        lost: list[tuple[PageSubscription, str]] = []
+        kept: list[tuple[PageSubscription, str]] = []
+        for item, answer in zip(held, answers, strict=True):
+            is_lost = answer.reason or item.signed in noted
+            (lost if is_lost else kept).append((item, answer.audience))
+        self._follow_audiences(kept)
+        return [item for item, _ in lost]
+
+    def _follow_audiences(self, kept: Iterable[tuple[PageSubscription, str]]) -> None:
+        """Send what the visitor's audiences get now; outdated pages get a gap."""
+        outdated = {
+            item.sid
+            for item, audience in kept
+            if self.hub.change_audience(self, item.sid, audience)
+            and audience != item.audience
+        }
+        for sid in outdated:
+            metrics.count("gaps", sid=sid)
+            # Without a position: all that the page shows may be wrong.
+            self._say([message_frame(sid, position="", data=None)])
 
     async def _noted(self, held: Sequence[PageSubscription]) -> Collection[str]:
         """Return the names that a lost revocation may have ended."""
@@ -264,13 +364,44 @@ class PageConnection(LiveConnection[PageSubscription]):
 
     def _leave(self, ended: Iterable[PageSubscription]) -> None:
         """Leave the streams of ``ended`` that no other name of this page means."""
-        self.hub.unsubscribe(
-            self, [item.sid for item in ended if not self._protocol.holds(item.sid)]
-        )
+        left = [item.sid for item in ended if not self._protocol.holds(item.sid)]
+        self.hub.unsubscribe(self, left)
+        if self._present is not None:
+            self._disappear(left)
+
+    def _appear(self, names: Sequence[Allowed]) -> None:
+        """Note that the user is present in a stream."""
+        held, user = names[0].subscription, user_key(self.visitor.user)
+        if self._present is None:
+            self._present = {}
+        if user is not None and held.sid not in self._present:
+            self._present[held.sid] = appear(held.sid, held.name, user)
+
+    def _disappear(self, sids: Iterable[str]) -> None:
+        """Note that the user is not present in streams any more."""
+        assert self._present is not None
+        for sid in sids:
+            if (present := self._present.pop(sid, None)) is not None:
+                present.end()
+
+    async def stop(self) -> None:
+        """Leave the hub and release everything."""
+        if self._present is not None:
+            self._disappear(list(self._present))
+        await super().stop()
 
     def _say(self, frames: Iterable[str]) -> None:
         for frame in frames:
             self.deliver(Frame(frame))
+
+
+@batched
+async def stored_text(places: list[TextPlace]) -> Sequence[StoredText | None]:
+    """Return what is stored of texts; many pages may ask for one text at once."""
+    different = list(dict.fromkeys(places))
+    found = await get_replay().texts.read(different)
+    written = dict(zip(different, found, strict=True))
+    return [written[place] for place in places]
 
 
 @lru_cache(maxsize=1)
@@ -286,14 +417,17 @@ def _by_place(
     Yield each stream with the names that mean it, and their earliest position.
 
     So a stream with several names is read and sent once. Moments and positions are
-    separate, because they cannot be compared.
+    separate, because they cannot be compared, and so are outdated names, for which
+    nothing is read.
     """
-    groups: dict[tuple[str, type], list[tuple[Allowed, str]]] = {}
+    groups: dict[tuple[str, type, bool], list[tuple[Allowed, str]]] = {}
     for item in allowed:
         place = bounded(since[item.subscription.signed], item.since)
-        key = item.subscription.sid, type(parse(place))
+        if is_outdated := item.is_outdated:
+            place = ""
+        key = item.subscription.sid, type(parse(place)), is_outdated
         groups.setdefault(key, []).append((item, place))
-    for (sid, _), group in groups.items():
+    for (sid, *_), group in groups.items():
         places = {place for _, place in group}
         first = earliest(places) if len(places) > 1 else places.pop()
         yield (sid, first), [item for item, _ in group]

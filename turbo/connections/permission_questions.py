@@ -1,6 +1,8 @@
 """
 Calls of ``user_passes_test()``, one at a time for each visitor and stream, in turns.
 
+If the stream has audiences, ``get_audience()`` is called together with it.
+
 Callers that ask the same question before its test has begun share the answer. A caller
 that asks while the test runs waits for the next test, because something may have
 changed meanwhile. So no test runs twice at the same time, and no answer is older than
@@ -17,21 +19,34 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
-from contextvars import Context
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from turbo.connections.visitor import Visitor
 from turbo.delivery.names import user_key
 from turbo.runtime.failures import log_failure
 from turbo.runtime.forks import Lock, after_in_child
 from turbo.runtime.loops import PerLoop
+from turbo.runtime.namespaces import bare_context, is_used
 from turbo.runtime.tasks import detach
 from turbo.runtime.threads import answer_of, in_turns
+from turbo.streams.audiences import declared
+from turbo.streams.stream import Stream
 
-__all__ = ["ask", "ask_quickly"]
+__all__ = ["Permission", "ask", "ask_quickly"]
 
 #: The reason for a page that may not see a stream.
 FORBIDDEN = "forbidden"
+
+
+class Permission(NamedTuple):
+    """
+    Why a visitor may not see a stream, and their audience.
+
+    The reason is ``""`` if they may. The audience is ``""`` if the stream has none.
+    """
+
+    reason: str = ""
+    audience: str = ""
 
 
 class Tested(Protocol):
@@ -46,10 +61,12 @@ class _Question:
 
     def __init__(self, stream: Tested, user: Any, before: _Question | None) -> None:
         self.has_begun = False
-        self.answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[Permission] = (
+            asyncio.get_running_loop().create_future()
+        )
         self._stream, self._user = stream, user
         self._before = before  # the same question, whose test runs now
-        self._answer = FORBIDDEN
+        self._answer = Permission(FORBIDDEN)
         self._waiting = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -66,7 +83,7 @@ class _Question:
             self._stream, self._user = stream, user
             return True
 
-    def join(self) -> asyncio.Future[str]:
+    def join(self) -> asyncio.Future[Permission]:
         """Return the answer; it may be cancelled without effect on other callers."""
         self._waiting += 1
         return asyncio.shield(self.answer)
@@ -84,13 +101,15 @@ class _Question:
     def begin(self) -> None:
         """Start the test of a coroutine function as a task."""
         work = self.aask()  # in an empty context, because it works for all callers
-        self._task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._task = asyncio.get_running_loop().create_task(
+            work, context=bare_context()
+        )
 
     def ask(self) -> None:
         """Call a synchronous test; for threads."""
         stream, user = self._begin()
         begun = time.monotonic()
-        self._answer = _reason(stream, user)
+        self._answer = _answer(stream, user)
         _note_cost(stream, time.monotonic() - begun)
 
     async def aask(self) -> None:
@@ -100,11 +119,7 @@ class _Question:
                 await asyncio.wait([self._before.answer], timeout=PATIENCE)
                 self._before = None
             stream, user = self._begin()
-            try:
-                passed = await stream.user_passes_test(user)
-                self._answer = "" if passed else FORBIDDEN
-            except Exception as error:
-                self._answer = _failed(stream, error)
+            self._answer = await _aanswer(stream, user)
         finally:
             self.tell()
 
@@ -120,24 +135,67 @@ class _Question:
 
 
 def test_waits(stream: Tested) -> bool:
-    """Return whether a stream's test is a coroutine function."""
-    return inspect.iscoroutinefunction(stream.user_passes_test)
+    """
+    Return whether all that a stream is asked are coroutine functions, for the loop.
+
+    With namespaces they run in a thread that has entered one, for their queries.
+    """
+    if is_used():
+        return False
+    if not _has_audiences(stream):
+        return inspect.iscoroutinefunction(stream.user_passes_test)
+    return inspect.iscoroutinefunction(stream.get_audience) and (
+        not stream.tests_user() or inspect.iscoroutinefunction(stream.user_passes_test)
+    )
 
 
-def _reason(stream: Tested, user: Any) -> str:
+def _has_audiences(stream: Tested) -> TypeGuard[Stream]:
+    return isinstance(stream, Stream) and bool(stream.options.audiences)
+
+
+def _answer(stream: Tested, user: Any) -> Permission:
     try:
-        return "" if answer_of(stream.user_passes_test(user)) else FORBIDDEN
+        passed = answer_of(stream.user_passes_test(user))
     except Exception as error:
-        return _failed(stream, error)
+        return _failed(stream, "user_passes_test", error)
+    if not passed:
+        return Permission(FORBIDDEN)
+    if not _has_audiences(stream):
+        return Permission()
+    try:
+        return Permission("", declared(stream, answer_of(stream.get_audience(user))))
+    except Exception as error:
+        return _failed(stream, "get_audience", error)
 
 
-def _failed(stream: Tested, error: Exception) -> str:
+async def _aanswer(stream: Tested, user: Any) -> Permission:
+    """Async version of _answer()."""
+    try:
+        passed = await _awaited(stream.user_passes_test(user))
+    except Exception as error:
+        return _failed(stream, "user_passes_test", error)
+    if not passed:
+        return Permission(FORBIDDEN)
+    if not _has_audiences(stream):
+        return Permission()
+    try:
+        return Permission(
+            "", declared(stream, await _awaited(stream.get_audience(user)))
+        )
+    except Exception as error:
+        return _failed(stream, "get_audience", error)
+
+
+async def _awaited(asked: Any) -> Any:
+    return await asked if inspect.isawaitable(asked) else asked
+
+
+def _failed(stream: Tested, method: str, error: Exception) -> Permission:
     log_failure(
-        f"{type(stream).__qualname__}.user_passes_test() failed; the subscription is "
-        f"refused.",
+        f"{type(stream).__qualname__}.{method}() failed; the subscription is refused.",
         error,
     )
-    return FORBIDDEN
+    return Permission(FORBIDDEN)
 
 
 #: Seconds after which a test that hangs no longer delays the same question.
@@ -162,12 +220,8 @@ def _after_fork() -> None:
     _begun.clear()
 
 
-async def ask(streams: Mapping[str, Tested], visitor: Visitor) -> dict[str, str]:
-    """
-    Return, by name, the reason why ``visitor`` may not see each of ``streams``.
-
-    The reason is ``""`` if the visitor may see the stream.
-    """
+async def ask(streams: Mapping[str, Tested], visitor: Visitor) -> dict[str, Permission]:
+    """Return, by name, whether ``visitor`` may see each of ``streams``."""
     new: list[_Question] = []
     asked = {name: _question(name, streams[name], visitor, new) for name in streams}
     plain = [question for question in new if not question.waits]
@@ -184,9 +238,9 @@ async def ask(streams: Mapping[str, Tested], visitor: Visitor) -> dict[str, str]
     return dict(zip(asked, answers, strict=True))
 
 
-def ask_quickly(stream: Tested, user: Any) -> str | None:
+def ask_quickly(stream: Tested, user: Any) -> Permission | None:
     """
-    Return why ``user`` may not see ``stream``, or ``""`` if they may; for threads.
+    Return whether ``user`` may see ``stream``; for threads.
 
     Return ``None`` if the test may take long and has to run separately.
     """
@@ -202,7 +256,7 @@ def ask_quickly(stream: Tested, user: Any) -> str | None:
     key = cls, threading.get_ident()
     _begun[key] = begun
     try:
-        return _reason(stream, user)
+        return _answer(stream, user)
     finally:
         del _begun[key]
         _note_cost(stream, time.monotonic() - begun)
@@ -226,7 +280,7 @@ def _question(
     made = known[key] = _Question(stream, visitor.user, before=question)
     new.append(made)
 
-    def close(_: asyncio.Future[str]) -> None:
+    def close(_: asyncio.Future[Permission]) -> None:
         if known.get(key) is made:
             del known[key]
 
@@ -255,4 +309,4 @@ async def _ask_plain(questions: Sequence[_Question], owner: Hashable) -> None:
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
     # It goes on when its first caller is cancelled, because others may wait for it.
-    detach(work, context=Context())
+    detach(work, context=bare_context())

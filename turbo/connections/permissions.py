@@ -13,12 +13,16 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from turbo import metrics
 from turbo.changes.captured import is_used
-from turbo.connections.permission_questions import ask, ask_quickly
+from turbo.connections.permission_questions import (
+    Permission,
+    ask,
+    ask_quickly,
+)
 from turbo.connections.users import is_pending, load_sessions, load_users
 from turbo.connections.visitor import Visitor
 from turbo.delivery.losses import LOST
@@ -29,6 +33,7 @@ from turbo.replay import get_replay
 from turbo.replay.positions import Moment, parse
 from turbo.runtime.batching import MOST, batched, deduplicated, limited
 from turbo.runtime.failures import log_failure
+from turbo.runtime.namespaces import current, join, split
 from turbo.runtime.threads import in_thread
 from turbo.streams.model_streams import ModelStream
 from turbo.streams.registry import from_name
@@ -52,11 +57,22 @@ TESTING = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """An accepted name, its stream, and the moment since which it may be seen."""
+    """
+    An accepted name, its stream, and the moment since which it may be seen.
+
+    ``audience`` is the visitor's present one. If the page was rendered for another, it
+    is out of date.
+    """
 
     subscription: PageSubscription
     stream: Stream
     since: str
+    audience: str = ""
+
+    @property
+    def is_outdated(self) -> bool:
+        """Return whether the page was rendered for another audience."""
+        return self.audience != self.subscription.audience
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,58 +119,65 @@ async def _decide(signed_names: Sequence[str], visitor: Visitor) -> list[Decisio
     claims = [item for item in read if not isinstance(item, Refusal)]
     # Names of one stream share the stream object, which may have loaded its instance.
     streams = {allowed.subscription.name: allowed.stream for allowed, _ in claims}
-    tested = sum(stream.tests_user() for stream in streams.values())
+    tested = sum(stream.asks_about_user() for stream in streams.values())
     if tested and not visitor.budget.spend("tests", tested):
         return [
             i if isinstance(i, Refusal) else _over_limit(i[0].subscription.signed)
             for i in read
         ]
-    reasons = await _look_up([name for _, name in claims], streams, visitor)
+    found = await _look_up([name for _, name in claims], streams, visitor)
     apart = {
         name.name: streams[name.name]
-        for (_, name), reason in zip(claims, reasons, strict=True)
-        if reason is None
+        for (_, name), answer in zip(claims, found, strict=True)
+        if answer is None
     }
     answers = await ask(apart, visitor)
     decided = iter(
-        _decision(allowed, answers[name.name] if reason is None else reason)
-        for (allowed, name), reason in zip(claims, reasons, strict=True)
+        _decision(allowed, answers[name.name] if answer is None else answer)
+        for (allowed, name), answer in zip(claims, found, strict=True)
     )
     return [item if isinstance(item, Refusal) else next(decided) for item in read]
 
 
-def _decision(allowed: Allowed, reason: str) -> Decision:
-    return Refusal(allowed.subscription.signed, reason) if reason else allowed
+def _decision(allowed: Allowed, answer: Permission) -> Decision:
+    if answer.reason:
+        return Refusal(allowed.subscription.signed, answer.reason)
+    return replace(allowed, audience=answer.audience) if answer.audience else allowed
 
 
 # Limited, because a thousand pages may reconnect at once, and their data is large.
 @limited(2 * MOST)
 async def _look_up(
     names: Sequence[SignedName], streams: dict[str, Stream], visitor: Visitor
-) -> list[str | None]:
+) -> list[Permission | None]:
     """
-    Return for each name why it is refused, or ``""``.
+    Return the answer for each name.
 
     ``None`` means that its test has to run separately.
     """
-    found = await _reasons(_Page(streams, visitor, names))
+    found = await _answers(_Page(streams, visitor, names))
     await visitor.look_up()
-    reasons = [
-        found[name.name] if name.is_for(visitor.user) else "foreign" for name in names
+    foreign = Permission("foreign")
+    answers = [
+        found[name.name] if name.is_for(visitor.user) else foreign for name in names
     ]
     for place, reason in enumerate(
         await _revocations(names, visitor.user, losses=is_used())
     ):
-        if reason and reasons[place] != "foreign":
-            reasons[place] = reason
-    return reasons
+        if reason and answers[place] != foreign:
+            answers[place] = Permission(reason)
+    return answers
 
 
 def _read(signed: str) -> Refusal | tuple[Allowed, SignedName]:
     try:
         name = verify(signed)
+        if split(name.name)[0] != current():
+            return Refusal(signed, "foreign")
         stream = from_name(name.name)
-        subscription = PageSubscription(signed, name.name, stream.stream_id)
+        subscription = PageSubscription(
+            signed, name.name, stream.stream_id, name.audience
+        )
         return Allowed(subscription, stream, name.since), name
     except NameRefused as error:
         return Refusal(signed, error.reason)
@@ -167,7 +190,11 @@ def _read(signed: str) -> Refusal | tuple[Allowed, SignedName]:
 
 
 def forbidden_keys(name: str | None, user: str | None) -> list[str]:
-    """Return the keys of the revocations that apply to a stream name and a user."""
+    """
+    Return the keys of the revocations that apply to a stream name and a user.
+
+    Both are given as they are in their namespace.
+    """
     keys = [f"stream={name}"] if name else []
     if user:
         keys += [f"user={user}"]
@@ -192,9 +219,13 @@ async def _revocations(
     """
     if not names:
         return []
-    asking = user_key(user)
+    asking, here = user_key(user), current()
     lost = [LOST] if losses else []
-    keys = [forbidden_keys(n.name, n.user or asking) + lost for n in names]
+    keys = [
+        forbidden_keys(n.name, who and join(here, who)) + lost
+        for n in names
+        for who in [n.user or asking]
+    ]
     times = await deduplicated(keys, _forbidden_all)
     return [
         _revocation(name, group[: len(group) - len(lost)])
@@ -225,14 +256,14 @@ async def revoked(signed_names: Sequence[str], visitor: Visitor) -> set[str]:
     }
 
 
-async def passes(streams: Sequence[Stream], visitor: Visitor) -> list[str]:
-    """Return for each stream why the visitor may not see it, or ``""`` if they may."""
+async def passes(streams: Sequence[Stream], visitor: Visitor) -> list[Permission]:
+    """Return for each stream whether the visitor may see it, and as which audience."""
     by_name = {stream.stream_name: stream for stream in streams}
-    found = await _reasons(_Page(by_name, visitor))
-    apart = {name: by_name[name] for name, why in found.items() if why is None}
+    found = await _answers(_Page(by_name, visitor))
+    apart = {name: by_name[name] for name, answer in found.items() if answer is None}
     answers = await ask(apart, visitor)
     return [
-        answers.get(stream.stream_name) or found[stream.stream_name] or ""
+        answers.get(stream.stream_name) or found[stream.stream_name] or Permission()
         for stream in streams
     ]
 
@@ -250,7 +281,7 @@ class _Page:
         return bool(self.streams) and (
             is_pending(self.visitor.user)
             or any(isinstance(s, ModelStream) for s in self.streams.values())
-            or any(stream.tests_user() for stream in self.streams.values())
+            or any(stream.asks_about_user() for stream in self.streams.values())
         )
 
     def wanted(self) -> dict[str, Stream]:
@@ -261,26 +292,25 @@ class _Page:
         return {name: s for name, s in self.streams.items() if name in theirs}
 
 
-#: Why a page may not see its streams, by name: ``""`` if it may, ``None`` if a test
-#: still has to run.
-_Reasons: TypeAlias = dict[str, str | None]
+#: Whether a page may see its streams, by name: ``None`` if a test still has to run.
+_Answers: TypeAlias = dict[str, Permission | None]
 
 
-async def _reasons(page: _Page) -> _Reasons:
+async def _answers(page: _Page) -> _Answers:
     if not page.asks_database():
-        return dict.fromkeys(page.streams, "")
-    reasons = await _visit_database(page)
-    if isinstance(reasons, Exception):
-        raise reasons
-    return reasons
+        return dict.fromkeys(page.streams, Permission())
+    answers = await _visit_database(page)
+    if isinstance(answers, Exception):
+        raise answers
+    return answers
 
 
 @batched
-async def _visit_database(pages: list[_Page]) -> list[_Reasons | Exception]:
+async def _visit_database(pages: list[_Page]) -> list[_Answers | Exception]:
     return await in_thread(_visit, pages)
 
 
-def _visit(pages: list[_Page]) -> list[_Reasons | Exception]:
+def _visit(pages: list[_Page]) -> list[_Answers | Exception]:
     """Load objects for all pages together, but decide separately to confine errors."""
     # If these fail, each page loads what is missing.
     with suppress(Exception):
@@ -289,13 +319,13 @@ def _visit(pages: list[_Page]) -> list[_Reasons | Exception]:
         load_users(users)
     with suppress(Exception):
         _load_instances(stream for page in pages for stream in page.wanted().values())
-    answers: list[_Reasons | Exception] = []
+    answers: list[_Answers | Exception] = []
     end = time.monotonic() + TESTING
     for page in pages:
         try:
             user = page.visitor.user
             answers.append(
-                {name: _reason(s, user, end) for name, s in page.wanted().items()}
+                {name: _answer(s, user, end) for name, s in page.wanted().items()}
             )
         except Exception as error:
             answers.append(error)
@@ -312,9 +342,9 @@ def _load_instances(streams: Iterable[Stream]) -> None:
         cls.load(group)
 
 
-def _reason(stream: Stream, user: Any, end: float) -> str | None:
+def _answer(stream: Stream, user: Any, end: float) -> Permission | None:
     if isinstance(stream, ModelStream) and not stream.exists():
-        return "gone"
-    if not stream.tests_user():
-        return ""
+        return Permission("gone")
+    if not stream.asks_about_user():
+        return Permission()
     return ask_quickly(stream, user) if time.monotonic() < end else None

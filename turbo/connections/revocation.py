@@ -20,12 +20,14 @@ from turbo import metrics
 from turbo.changes.transaction import Outcome, after_transactions
 from turbo.conf import get_settings
 from turbo.connections.permissions import forbidden_keys
-from turbo.connections.users import nobody, session_hash
+from turbo.connections.users import session_hash
 from turbo.connections.visitor import Visitor
 from turbo.delivery.broadcast import broadcast, get_publisher
 from turbo.delivery.hub import RECHECK
 from turbo.delivery.names import CONTROL, user_key
 from turbo.delivery.unreadable import json_object, require
+from turbo.runtime.namespaces import entered, in_namespace, join
+from turbo.runtime.nobody import nobody
 from turbo.runtime.tasks import Tasks
 from turbo.streams.registry import resolve
 
@@ -51,7 +53,7 @@ class Revocation:
 
     It applies to subscriptions that match ``user``, ``session`` and ``stream``; an
     empty value matches all. With ``recheck``, the connections only check their
-    permissions again.
+    permissions again. The user and the stream are given as they are in their namespace.
     """
 
     user: str = ""
@@ -80,7 +82,8 @@ class Revocation:
             return False
         if not self.user or visitor.is_pending:
             return True
-        return self.user == user_key(visitor.user)
+        key = user_key(visitor.user)
+        return key is not None and self.user == join(visitor.namespace, key)
 
     def send(self) -> None:
         """Send the revocation to all processes."""
@@ -149,11 +152,13 @@ class RevocationHandler(Generic[H]):
             self._visitor.become(nobody())
         # While nobody has looked up the user, there are no subscriptions to end.
         if not self._visitor.is_pending or self.lock.locked():
-            if self.lock.locked() and not (
-                revocation.recheck or self._visitor.is_pending
-            ):
-                self._tasks.run(self._end(revocation))  # a test may take long
-            self._tasks.run(self._carry_out(revocation))
+            with entered(self._visitor.namespace):  # the caller is the hub
+                self._run(revocation)
+
+    def _run(self, revocation: Revocation) -> None:
+        if self.lock.locked() and not (revocation.recheck or self._visitor.is_pending):
+            self._tasks.run(self._end(revocation))  # a test may take long
+        self._tasks.run(self._carry_out(revocation))
 
     async def stop(self) -> None:
         """Stop applying revocations, because the connection ends."""
@@ -201,6 +206,7 @@ def revoke(user: Any = None, stream: Any = None) -> None:
     key = user_key(user) if user is not None else None
     if user is not None and key is None:
         raise ValueError("revoke() needs a user who can log in, not an anonymous one.")
+    key = key and in_namespace(key)
     name = resolve(stream).stream_name if stream is not None else None
     noted = forbidden_keys(name, key)[-1]
     revocation = Revocation(user=key or "", stream=name or "")
@@ -225,4 +231,4 @@ def revoke_session(session_key: str | None) -> None:
 def recheck(user: Any) -> None:
     """Check again whether ``user`` may see the streams of their subscriptions."""
     if (key := user_key(user)) is not None:
-        Revocation(user=key, recheck=True).send()
+        Revocation(user=in_namespace(key), recheck=True).send()

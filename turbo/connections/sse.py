@@ -31,7 +31,9 @@ from turbo.connections.sse_text import comment, event, retry
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import Wanted
 from turbo.runtime import loops
+from turbo.runtime.namespaces import entered
 from turbo.runtime.tasks import Tasks
+from turbo.runtime.threads import current_in_thread
 from turbo.streams.html import element
 
 __all__ = ["event_stream"]
@@ -53,6 +55,11 @@ async def event_stream(request: HttpRequest) -> HttpResponseBase:
     """
     if getattr(request, "scope", None) is None:
         return HttpResponse("Event streams need an ASGI server.", status=501)
+    with entered(await current_in_thread()):
+        return await _answer(request)
+
+
+async def _answer(request: HttpRequest) -> HttpResponseBase:
     signed = request.GET.get("stream", "")
     since = request.headers.get("Last-Event-ID") or request.GET.get("since", "")
     events = _Events()
@@ -199,13 +206,15 @@ class _Events:
 def _as_event(text: str) -> str | None:
     """Return a frame as an event; ``None`` ends the response."""
     frame: dict[str, Any] = json.loads(text)
+    # An empty id would make the browser forget its position.
+    position = frame.get("position") or None
     match frame["type"]:
         case "message":
-            return event(frame["data"], id=frame["position"])
+            return event(frame["data"], id=position)
         case "gap":
-            return event(_REFRESH, id=frame["position"])
+            return event(_REFRESH, id=position)
         case "subscribed" if not frame["recovered"]:
-            return event(_REFRESH, id=frame["position"])
+            return event(_REFRESH, id=position)
         case "denied":
             return None
         case _:

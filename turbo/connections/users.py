@@ -36,6 +36,7 @@ from django.utils.functional import SimpleLazyObject, empty
 
 from turbo.delivery.names import user_key
 from turbo.runtime.batching import batched
+from turbo.runtime.nobody import nobody
 from turbo.runtime.threads import in_thread
 from turbo.typing import Scope
 
@@ -44,10 +45,10 @@ __all__ = [
     "is_pending",
     "load_sessions",
     "load_users",
-    "nobody",
     "reload_user",
     "scope_user",
     "session_hash",
+    "session_user",
     "with_visitor",
 ]
 
@@ -61,6 +62,11 @@ def with_visitor(scope: Scope) -> Scope:
         return scope
     session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
     return dict(scope, session=session, user=_Visitor(session))
+
+
+def session_user(session: Any) -> Any:
+    """Return the user of a session, looked up on first use."""
+    return _Visitor(session)
 
 
 class _Visitor(SimpleLazyObject):  # type: ignore[type-arg]
@@ -222,28 +228,6 @@ def _fingerprint(user: Any) -> str:
     """Return a hash that changes with the password."""
     get_hash = getattr(user, "get_session_auth_hash", None)
     return str(get_hash()) if get_hash else ""
-
-
-def nobody() -> Any:
-    """Return an anonymous user."""
-    if not apps.is_installed("django.contrib.auth"):
-        return _Anonymous()  # Django's own cannot be imported
-    # asgi.py imports this module before Django is set up and models can be imported.
-    from django.contrib.auth.models import AnonymousUser
-
-    return AnonymousUser()
-
-
-class _Anonymous:
-    """Everybody, on a site that has no users."""
-
-    pk = id = None
-    username = ""
-    is_authenticated = is_active = is_staff = is_superuser = False
-    is_anonymous = True
-
-    def __str__(self) -> str:
-        return "AnonymousUser"
 
 
 def _unread(session: Any) -> Any:

@@ -19,6 +19,7 @@ from turbo.connections.users import (
     session_hash,
 )
 from turbo.delivery.names import user_key
+from turbo.runtime.namespaces import current
 from turbo.runtime.threads import in_thread
 from turbo.typing import Scope
 
@@ -26,11 +27,12 @@ __all__ = ["Visitor"]
 
 
 class Visitor:
-    """The user and session of one connection."""
+    """The user, the session and the namespace of one connection."""
 
-    __slots__ = ("budget", "is_stale", "session", "user")
+    __slots__ = ("budget", "is_stale", "namespace", "session", "user")
 
     def __init__(self, scope: Scope) -> None:
+        self.namespace = current()
         self.session = scope.get("session")
         self.user = scope_user(scope)
         self.budget = ConnectionBudget(scope)
@@ -46,7 +48,7 @@ class Visitor:
     def key(self) -> Hashable:
         """Return a key; visitors with the same key get the same answers."""
         session = getattr(self.session, "session_key", None)
-        return user_key(self.user), session or id(self.budget)
+        return self.namespace, user_key(self.user), session or id(self.budget)
 
     @property
     def session_hash(self) -> str:

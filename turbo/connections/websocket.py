@@ -39,11 +39,13 @@ from turbo import metrics
 from turbo.connections.budgets import ConnectionBudget
 from turbo.connections.connection import whole
 from turbo.connections.inbox import NO_CODE, Inbox
+from turbo.connections.namespaces import has_entered, in_its_namespace
 from turbo.connections.send_buffer import SendBuffer
 from turbo.delivery.frame import Frame
 from turbo.delivery.protocol import CloseCode
 from turbo.runtime import loops
 from turbo.runtime.failures import log_failure
+from turbo.runtime.namespaces import is_used
 from turbo.typing import ASGIApplication, Message, Receive, Scope, Send
 
 __all__ = ["Endpoint", "Link", "SocketState", "WebSocket", "application"]
@@ -147,6 +149,8 @@ def application(
     """Return an ASGI application in which each connection has its own endpoint."""
 
     def serve(scope: Scope, receive: Receive, send: Send) -> Any:
+        if is_used() and not has_entered(scope):
+            return in_its_namespace(serve, scope, receive, send)
         return WebSocket(scope, receive, send).serve(make)
 
     return loops.websocket_application(serve, name)

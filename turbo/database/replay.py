@@ -9,15 +9,19 @@ from typing import Any, TypeVar
 from turbo.conf import get_settings
 from turbo.database.log.appending import LogAppender, Message
 from turbo.database.log.keys import Keys, sweep
+from turbo.database.log.leases import DatabaseLeases, sweep_leases
 from turbo.database.log.reading import LogReader
 from turbo.database.log.tables import LogTables
+from turbo.database.log.texts import DatabaseTexts, sweep_texts
 from turbo.database.server import Server
 from turbo.database.thread import DatabaseThread
 from turbo.replay.attempts import Attempts
 from turbo.replay.base import Append, Appended, History, RoutingLog
 from turbo.replay.clock import Reading
 from turbo.replay.clocks import Clocks, monotonic
+from turbo.replay.leases import Leases
 from turbo.replay.positions import parse
+from turbo.replay.texts import Texts
 from turbo.replay.words import Words
 
 __all__ = ["DatabaseReplay"]
@@ -50,6 +54,7 @@ class DatabaseReplay(RoutingLog):
         length: int = 100,
         age: float = 300.0,
         memory: float = DAY,
+        text_age: float = 3_600.0,
         monotonic: Callable[[], int] = monotonic,
     ) -> None:
         super().__init__(length=length, age=age)
@@ -69,6 +74,10 @@ class DatabaseReplay(RoutingLog):
         self._appender = LogAppender(self._tables)
         self._reader = LogReader(self._tables)
         self._keys = Keys(self._tables)
+        self._texts = DatabaseTexts(
+            self._thread, self._tables, prefix=prefix, age=text_age
+        )
+        self._leases = DatabaseLeases(self._tables, self._thread, prefix)
 
     @classmethod
     def options(cls) -> dict[str, Any]:
@@ -78,7 +87,18 @@ class DatabaseReplay(RoutingLog):
             "alias": settings.database,
             "prefix": settings.replay_prefix,
             "memory": settings.signed_name_max_age,
+            "text_age": settings.text_age,
         }
+
+    @property
+    def texts(self) -> Texts:
+        """Where growing texts are kept beside the messages."""
+        return self._texts
+
+    @property
+    def leases(self) -> Leases:
+        """Where all processes note who is present in a stream."""
+        return self._leases
 
     def moment(self) -> str:
         """Return an estimated time that the clock of the database has passed."""
@@ -151,6 +171,8 @@ class DatabaseReplay(RoutingLog):
         if self._monotonic() - self._swept > SWEEP:
             self._swept = self._monotonic()
             await self._thread.arun(sweep, self._tables)
+            await self._thread.arun(sweep_texts, self._tables)
+            await self._thread.arun(sweep_leases, self._tables)
 
     async def claim(self, key: str, *, seconds: float) -> float:
         """Take ``key`` among all processes."""

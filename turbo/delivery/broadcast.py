@@ -23,13 +23,14 @@ from channels.layers import get_channel_layer
 from turbo import metrics
 from turbo.changes.transaction import Outcome, open_transactions, wait
 from turbo.conf import get_settings
-from turbo.delivery.names import stream_id
+from turbo.delivery.marked import MARK, mark, plain
+from turbo.delivery.names import CONTROL, stream_id
 from turbo.delivery.publisher_thread import PublisherThread
 from turbo.delivery.recorders import record
 from turbo.delivery.unnumbered import Unnumbered
 from turbo.replay import get_replay
 from turbo.replay.base import Append
-from turbo.runtime import context
+from turbo.runtime import context, tracing
 from turbo.runtime.beginnings import begin
 from turbo.runtime.endings import before_end, remaining
 from turbo.runtime.forks import Lock, after_in_child
@@ -74,10 +75,14 @@ def broadcast(
     """
     if not isinstance(data, str):
         raise TypeError(f"A broadcast is a string, not {data!r}.")
+    if data[:1] == MARK:
+        data = plain(data)
     order = _calls.made = _calls.made + 1
     transactions = open_transactions()
     since = (rendered or moment_if_waiting()) if transactions and targets else ""
     message = _message(name, data, targets, since)
+    if tracing.tracer is not None and name != CONTROL:
+        message = message._replace(trace=tracing.tracer.broadcast(name))
     if transactions:
         sent = _calls.keep_sent()
         wait(transactions, WaitingBroadcast(name, message, summary, order, sent))
@@ -127,7 +132,10 @@ class WaitingBroadcast:
                 # Something that this thread rendered later has gone out before it.
                 message = message._replace(writer=f"{message.writer}:{self.order}")
             _send(self.name, message, self.summary, self.order)
-        elif outcome == "partly committed":
+            return
+        if message.trace is not None:
+            message.trace.drop()
+        if outcome == "partly committed":
             get_publisher().put(Append(message.stream, None))
 
 
@@ -137,9 +145,15 @@ def send_stored(name: str, message: Append, summary: str | None) -> None:
         get_publisher().put(message, summary=summary)
 
 
-def pass_on(name: str, data: str) -> None:
-    """Send ``data`` to who shows the stream now, without a number or a transaction."""
+def pass_on(name: str, data: str, *, sender: str = "") -> None:
+    """
+    Send ``data`` to who shows the stream now, without a number or a transaction.
+
+    The ``sender`` is the id of a connection that does not get it.
+    """
+    data = plain(data)
     if record(name, data):
+        data = mark("whisper", [sender, data]) if sender else data
         get_publisher().pass_on(Unnumbered(stream_id(name), data))
 
 
@@ -148,6 +162,8 @@ def _send(name: str, message: Append, summary: str | None, order: int) -> None:
     assert data is not None, "a gap is sent by the publisher"
     if not record(name, data):
         return
+    if message.trace is not None:
+        message.trace.commit()
     if (sent := _calls.sent()) is not None:
         for key in _names(message):
             sent[key] = max(order, sent.get(key, 0))

@@ -40,16 +40,24 @@ from turbo.delivery.losses import loss_in, mark_loss
 from turbo.delivery.names import CONTROL, stream_id
 from turbo.delivery.protocol import PING
 from turbo.delivery.repair import Repairs
-from turbo.delivery.topic import Arrival, Subscriber, Topic, deliver, read
+from turbo.delivery.topic import (
+    NO_AUDIENCES,
+    Arrival,
+    Audiences,
+    Subscriber,
+    Topic,
+    deliver,
+    read,
+)
 from turbo.delivery.unreadable import Unreadable, drop, is_about_content
-from turbo.runtime import loops
+from turbo.runtime import loops, tracing
 from turbo.runtime.backoff import Backoff, OutageLog
 from turbo.runtime.beginnings import begin
 from turbo.runtime.failures import log_failure
 from turbo.runtime.loops import PerLoop
 from turbo.runtime.tasks import Tasks
 
-__all__ = ["Connection", "Hub", "get_hub", "subscribers"]
+__all__ = ["Connection", "Hub", "get_hub", "subscriber_of", "subscribers"]
 
 logger = logging.getLogger("turbo.hub")
 
@@ -114,11 +122,26 @@ class Hub:
         topics = list(self._topics.items())  # the caller may be in another thread
         return {sid: len(topic.members) for sid, topic in topics}
 
+    def connections(self) -> int:
+        """Return the number of connections."""
+        return len(self._connections)
+
+    def subscriber_of(self, sid: str) -> Subscriber | None:
+        """Return one of the subscribers of a stream, if it has any."""
+        topic = self._topics.get(sid)
+        # A copy, because the caller may be in another thread.
+        return next(iter(list(topic.members)), None) if topic else None
+
     async def subscribe(
-        self, subscriber: Subscriber, wanted: Sequence[tuple[str, str]]
+        self,
+        subscriber: Subscriber,
+        wanted: Sequence[tuple[str, str]],
+        audiences: Audiences = NO_AUDIENCES,
     ) -> list[Arrival]:
         """
         Subscribe to ``(stream id, since)`` pairs, with one read of the log.
+
+        ``audiences`` are those of the subscriber, by stream id.
 
         Live messages directly follow those of the arrivals, so send the arrivals before
         you await anything else. If the layer or the log cannot be reached, its
@@ -129,9 +152,9 @@ class Hub:
             await self._groups.join([sid for sid, _ in wanted])
             if subscriber is not self:
                 await self.wait_until_listening()
-            histories = await read(wanted, self._groups.channel)
+            histories = await read(wanted, self._groups.channel, audiences)
             arrivals = [
-                topic.admit(subscriber, history, missed)
+                topic.admit(subscriber, history, missed, audiences.get(topic.sid, ""))
                 for topic, (history, missed) in zip(topics, histories, strict=True)
             ]
             held = {*self._held.get(subscriber, ()), *(sid for sid, _ in wanted)}
@@ -161,6 +184,18 @@ class Hub:
             topic = self._topics.get(arrival.sid)
             if topic is not None and topic.members:
                 self._repairs.resume(topic)
+
+    def change_audience(self, subscriber: Subscriber, sid: str, audience: str) -> bool:
+        """
+        Send to a subscriber what this audience gets from now on.
+
+        Return whether it is still subscribed.
+        """
+        topic = self._topics.get(sid)
+        if topic is None or subscriber not in topic.members:
+            return False
+        topic.members[subscriber] = audience
+        return True
 
     def unsubscribe(self, subscriber: Subscriber, sids: Iterable[str]) -> None:
         """End a subscriber's subscriptions."""
@@ -240,9 +275,19 @@ class Hub:
         except Unreadable as problem:
             drop("on the channel layer", problem)
             return
+        tracer = tracing.tracer
+        fanout = None if tracer is None else tracer.received(message)
         for envelope in found:
             if (topic := self._topics.get(envelope.sid)) is not None:
                 self._repairs.take(topic, [envelope])
+                if fanout is not None:
+                    fanout.sent(
+                        envelope.sid,
+                        envelope.number,
+                        len(envelope.data),
+                        subscribers=len(topic.members),
+                        is_held=not topic.settled,
+                    )
             elif not are_for_all:  # it has just been left, or could not be left
                 self._leave(envelope.sid)
 
@@ -339,5 +384,12 @@ def subscribers() -> Counter[str]:
     return sum((Counter(hub.subscribers()) for hub in _hubs.values()), Counter())
 
 
+def subscriber_of(sid: str) -> Subscriber | None:
+    """Return one of the subscribers of a stream in this process, if it has any."""
+    found = (hub.subscriber_of(sid) for hub in _hubs.values())
+    return next((one for one in found if one is not None), None)
+
+
+metrics.gauge("connections", lambda: sum(map(Hub.connections, _hubs.values())))
 metrics.gauge("streams", lambda: len(subscribers()))
 metrics.gauge("subscribers", lambda: subscribers().total())

@@ -5,7 +5,8 @@ The *name* is ``"<app label>:<class>"``, with the arguments of the stream after 
 second colon: ``"chat:Announcements"``, ``"chat:RoomStream:1"``. The *stream id* is a
 hash of the name that every channel layer accepts in a group's name. The *signed name*
 holds the name, the user for whom it was made, and the moment at which the request for
-the page began: no earlier messages are replayed to the page.
+the page began: no earlier messages are replayed to the page. If the stream has
+audiences, it also holds the one for which the page was rendered.
 """
 
 from __future__ import annotations
@@ -50,12 +51,13 @@ class SignedName:
     The content of a verified name: the stream, the user and the moment.
 
     ``since`` is a moment of the replay log; any other value means that the moment was
-    not known.
+    not known. ``audience`` is empty for a stream without audiences.
     """
 
     name: str
     user: str | None
     since: str
+    audience: str = ""
 
     def is_for(self, user: Any) -> bool:
         """Return whether ``user`` may use it; names without user are for everybody."""
@@ -86,9 +88,10 @@ def user_key(user: Any) -> str | None:
     return str(user.pk)
 
 
-def sign(name: str, *, user: Any = None, since: str = "") -> str:
+def sign(name: str, *, user: Any = None, since: str = "", audience: str = "") -> str:
     """Return ``name`` signed for ``user``, for use on a page."""
-    return signing.dumps([name, user_key(user), since], salt=SALT)
+    payload = [name, user_key(user), since, *([audience] if audience else [])]
+    return signing.dumps(payload, salt=SALT)
 
 
 def verify(signed: str) -> SignedName:
@@ -106,10 +109,9 @@ def verify(signed: str) -> SignedName:
         raise NameRefused("expired") from error
     except (signing.BadSignature, ValueError) as error:
         raise NameRefused("forged") from error
-    if len(payload) != 3:
+    if len(payload) not in (3, 4):
         raise NameRefused("expired")
-    name, user, since = payload
-    return SignedName(name=name, user=user, since=since)
+    return SignedName(*payload)
 
 
 def encode_args(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ socket, so WebSocket and SSE, tests and fuzzers use the same code.
 The frames, all JSON objects with a ``type``:
 
 =================  ==================================================================
-from the client    ``subscribe`` ``unsubscribe`` ``ping``
+from the client    ``subscribe`` ``unsubscribe`` ``text`` ``whisper`` ``ping``
 from the server    ``subscribed`` ``message`` ``gap`` ``unsubscribed`` ``denied``
                    ``retry`` ``error`` ``ping`` ``pong``
 =================  ==================================================================
@@ -35,10 +35,16 @@ __all__ = [
     "Pinged",
     "Refused",
     "Subscribe",
+    "TextWanted",
     "Unsubscribe",
     "Wanted",
+    "Whisper",
+    "error_frame",
     "message_frame",
 ]
+
+#: The most bytes of a whisper's data, as JSON.
+WHISPER_BYTES = 1_024
 
 
 class CloseCode(IntEnum):
@@ -89,6 +95,16 @@ class Unsubscribe:
 
 
 @dataclass(frozen=True, slots=True)
+class TextWanted:
+    """The client asks what it lacks of a growing text, of which it has ``at``."""
+
+    subscription: PageSubscription
+    id: str
+    run: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pinged:
     """The client sent a ping; answer with ``frame``."""
 
@@ -102,7 +118,16 @@ class Refused:
     frame: str
 
 
-PageEvent: TypeAlias = Subscribe | Unsubscribe | Pinged | Refused
+@dataclass(frozen=True, slots=True)
+class Whisper:
+    """The client passes ``data``, a JSON text, on to the other pages of a stream."""
+
+    subscription: PageSubscription
+    name: str
+    data: str
+
+
+PageEvent: TypeAlias = Subscribe | Unsubscribe | TextWanted | Whisper | Pinged | Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +137,8 @@ class PageSubscription:
     signed: str
     name: str
     sid: str
+    #: The audience for which the page was rendered, if the stream has audiences.
+    audience: str = ""
 
 
 def _frame(**fields: Any) -> str:
@@ -122,12 +149,19 @@ def _frame(**fields: Any) -> str:
 _quote = json.JSONEncoder(ensure_ascii=False).encode
 
 
+def error_frame(reason: str, detail: str) -> str:
+    """Return the frame that says what was wrong with a client's frame."""
+    return _frame(type="error", reason=reason, detail=detail)
+
+
 PING = _frame(type="ping")
 _PONG = _frame(type="pong")
 #: The frame for a client whose frames are read more slowly from now on.
-LIMITED = _frame(
-    type="error", reason="limit", detail="Frames come faster than is allowed."
-)
+LIMITED = error_frame("limit", "Frames come faster than is allowed.")
+
+
+#: Characters of the id of a growing text.
+_ID_CHARS = 255
 
 
 def message_frame(sid: str, *, position: str, data: str | None) -> str:
@@ -166,9 +200,7 @@ class PageProtocol:
         try:
             return self._parse(text)
         except FrameError as error:
-            return Refused(
-                _frame(type="error", reason=error.reason, detail=error.detail)
-            )
+            return Refused(error_frame(error.reason, error.detail))
 
     def accept(
         self, subscription: PageSubscription, *, position: str, recovered: bool
@@ -204,13 +236,17 @@ class PageProtocol:
                 return Subscribe(self._wanted(frame.get("streams")))
             case "unsubscribe":
                 return self._unsubscribe(frame.get("streams"))
+            case "text":
+                return self._text(frame)
+            case "whisper":
+                return self._whisper(frame)
             case "ping":
                 return Pinged(_PONG)
             case unknown:
                 raise FrameError(
                     "unknown_type",
-                    f"type is {_shown(unknown)}, not 'subscribe', 'unsubscribe' or "
-                    f"'ping'.",
+                    f"type is {_shown(unknown)}, not 'subscribe', 'unsubscribe', "
+                    f"'text', 'whisper' or 'ping'.",
                 )
 
     def _wanted(self, streams: Any) -> tuple[Wanted, ...]:
@@ -237,6 +273,27 @@ class PageProtocol:
         frames = tuple(_frame(type="unsubscribed", name=name) for name in names)
         return Unsubscribe(ended, frames)
 
+    def _text(self, frame: dict[str, Any]) -> TextWanted:
+        name, id = self._require_name(frame.get("name")), frame.get("id")
+        if not isinstance(id, str) or not 0 < len(id) <= _ID_CHARS:
+            raise FrameError("invalid", f"'id' is a string of 1 to {_ID_CHARS}.")
+        run, at = frame.get("run") or 0, frame.get("at") or 0
+        if type(run) is not int or type(at) is not int:
+            raise FrameError("invalid", "'run' and 'at' are whole numbers.")
+        if (held := self.subscriptions.get(name)) is None:
+            raise FrameError("not_subscribed", "'name' is one that is subscribed to.")
+        return TextWanted(held, id, run, at)
+
+    def _whisper(self, frame: dict[str, Any]) -> Whisper:
+        signed = self._require_name(frame.get("name"))
+        subscription = self.subscriptions.get(signed)
+        if subscription is None:
+            raise FrameError("not_subscribed", "Whisper to streams that you follow.")
+        name = frame.get("whisper")
+        if not isinstance(name, str):
+            raise FrameError("invalid", "'whisper' is a string.")
+        return Whisper(subscription, name, _whispered(frame.get("data")))
+
     def _require_list(self, streams: Any) -> None:
         if not isinstance(streams, list) or not streams:
             raise FrameError("invalid", "'streams' is a list that is not empty.")
@@ -253,6 +310,20 @@ class PageProtocol:
                 "invalid", f"'name' holds at most {self.limits.name_chars} characters."
             )
         return signed
+
+
+def _whispered(value: Any) -> str:
+    """Return the data of a whisper as JSON, if they are short enough."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        raise FrameError("invalid", "The data of a whisper are nested.") from None
+    data = text.encode(errors="replace")  # no socket can send lone surrogates
+    if len(data) > WHISPER_BYTES:
+        raise FrameError(
+            "too_large", f"The data of a whisper hold at most {WHISPER_BYTES} bytes."
+        )
+    return data.decode()
 
 
 def _shown(value: Any) -> str:

@@ -33,7 +33,7 @@ from turbo.delivery.throttle import Throttle
 from turbo.delivery.unnumbered import ShownBy, Unnumbered
 from turbo.replay import get_replay
 from turbo.replay.base import Append, Appended, RoutingLog
-from turbo.runtime import loops
+from turbo.runtime import loops, tracing
 from turbo.runtime.backoff import Backoff, OutageLog
 from turbo.runtime.failures import log_failure
 from turbo.runtime.queue import IsSent, Progress, Queue, Queues
@@ -192,6 +192,8 @@ class Publisher:
             await is_noted.wait()
         # A gap has no content that could be wrong, so its errors are an outage.
         has_content = any(item.data is not None for item in batch)
+        tracer = tracing.tracer
+        begun = 0 if tracer is None else tracer.now()
         try:
             appended = await self._persist(
                 lambda: get_replay().append(batch),
@@ -205,7 +207,10 @@ class Publisher:
                 self._queue.put_first(_gap(item))
             return
         metrics.count("published", len(batch))
+        traced = None if tracer is None else _trace(tracer, batch, appended, begun)
         for send, address, message in _addressed(batch, appended):
+            if tracer is not None:
+                tracer.carry(message, traced)
             await self._send(send, address, message)
         for item, place in zip(batch, appended, strict=True):
             if place.overtaken:
@@ -277,6 +282,20 @@ class Publisher:
                 "within one process, and no server runs in this one. Use a channel "
                 "layer of channels_redis."
             )
+
+
+def _trace(
+    tracer: tracing.Tracer,
+    batch: Sequence[Append],
+    appended: Sequence[Appended],
+    begun: int,
+) -> object:
+    """Let a tracer know what the log has stored, and where."""
+    places = [
+        (item.stream, place.epoch, place.number)
+        for item, place in zip(batch, appended, strict=True)
+    ]
+    return tracer.appended([item.trace for item in batch], places, begun)
 
 
 def _addressed(

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 from turbo import metrics
+from turbo.delivery.audiences import AudienceFrames, frames_of
 from turbo.delivery.envelope import Envelope
 from turbo.delivery.frame import Frame
+from turbo.delivery.marked import unmark
 from turbo.delivery.protocol import message_frame
 from turbo.delivery.unreadable import Unreadable, drop
 from turbo.replay import get_replay
@@ -24,7 +27,9 @@ from turbo.replay.base import Entry, History, RoutingLog
 from turbo.runtime.batching import batched, deduplicated
 
 __all__ = [
+    "NO_AUDIENCES",
     "Arrival",
+    "Audiences",
     "MissedFrames",
     "Subscriber",
     "Topic",
@@ -75,8 +80,13 @@ class Arrival:
 MissedFrames: TypeAlias = Sequence[tuple[int, Frame]]
 
 
+#: The audiences of a subscriber, by stream id; nothing for streams without audiences.
+Audiences: TypeAlias = Mapping[str, str]
+NO_AUDIENCES: Audiences = MappingProxyType({})
+
+
 async def read(
-    wanted: Sequence[tuple[str, str]], channel: str
+    wanted: Sequence[tuple[str, str]], channel: str, audiences: Audiences = NO_AUDIENCES
 ) -> list[tuple[History, MissedFrames]]:
     """
     Return the histories of ``(stream id, since)`` pairs, and their frames.
@@ -85,7 +95,7 @@ async def read(
     """
     histories: list[History] = await _read([(channel, *place) for place in wanted])
     sids = [sid for sid, _ in wanted]
-    missed = await encode(zip(sids, histories, strict=True))
+    missed = await encode(zip(sids, histories, strict=True), audiences)
     return list(zip(histories, missed, strict=True))
 
 
@@ -120,14 +130,18 @@ async def read_tips(sids: Sequence[str], channel: str) -> list[tuple[str, int] |
     return await log.tips(sids)
 
 
-async def encode(histories: Iterable[tuple[str, History]]) -> list[MissedFrames]:
+async def encode(
+    histories: Iterable[tuple[str, History]], audiences: Audiences = NO_AUDIENCES
+) -> list[MissedFrames]:
     """Return the frames of each history; other tasks may run meanwhile."""
     encoded: list[MissedFrames] = []
     size = 0
     for sid, history in histories:
         missed = []
+        audience = audiences.get(sid, "")
         for entry in history.entries:
-            frame = _frame(sid, entry, epoch=history.epoch)
+            frames = frames_of(sid, f"{history.epoch}:{entry.number}", entry.data)
+            frame = _for(audience, frames)
             missed.append((entry.number, frame))
             size += frame.size
             if size > TURN:
@@ -137,9 +151,8 @@ async def encode(histories: Iterable[tuple[str, History]]) -> list[MissedFrames]
     return encoded
 
 
-def _frame(sid: str, entry: Entry, *, epoch: str) -> Frame:
-    position = f"{epoch}:{entry.number}"
-    return Frame(message_frame(sid, position=position, data=entry.data))
+def _for(audience: str, frames: Frame | AudienceFrames) -> Frame:
+    return frames if isinstance(frames, Frame) else frames.of(audience)
 
 
 def deliver(frame: Frame, subscribers: Collection[Subscriber]) -> None:
@@ -173,7 +186,8 @@ class Topic:
 
     def __init__(self, sid: str) -> None:
         self.sid = sid
-        self.members: dict[Subscriber, None] = {}
+        #: Each subscriber's audience; ``""`` if the stream has none.
+        self.members: dict[Subscriber, str] = {}
         #: Subscribers that are being added; while there are any, live frames are kept.
         self.claims = 0
         #: The last message delivered; ``epoch`` is ``None`` until it is known.
@@ -181,7 +195,7 @@ class Topic:
         self.number = 0
         #: Messages that arrived during a repair, or before the position was known.
         self.backlog: list[Envelope] | None = []
-        self._recent: list[tuple[int, Frame]] = []
+        self._recent: list[tuple[int, Frame | AudienceFrames]] = []
         # Subscribers whose history is ahead of the live messages.
         self._ahead: dict[Subscriber, int] = {}
 
@@ -209,7 +223,7 @@ class Topic:
             return False
         if not envelope.number:
             for data in envelope.data:
-                self._deliver(0, Frame(message_frame(self.sid, position="", data=data)))
+                self._pass_on(data)
             return False
         if envelope.epoch != self.epoch or envelope.number > self.number + 1:
             self.backlog = [envelope]
@@ -218,7 +232,11 @@ class Topic:
         return False
 
     def admit(
-        self, subscriber: Subscriber, history: History, missed: MissedFrames = ()
+        self,
+        subscriber: Subscriber,
+        history: History,
+        missed: MissedFrames = (),
+        audience: str = "",
     ) -> Arrival:
         """
         Add a subscriber, and return what it has missed until now.
@@ -227,13 +245,14 @@ class Topic:
         """
         if self.epoch is None:
             self.epoch, self.number = history.epoch, history.tip
-        self.members[subscriber] = None
+        self.members[subscriber] = audience
         complete = history.complete and history.epoch == self.epoch
         if not complete:
             metrics.count("gaps", sid=self.sid)
             return Arrival(self.sid, self.position, False, ())
         metrics.count("replayed", len(missed))
-        missed = [*missed, *(live for live in self._recent if live[0] > history.tip)]
+        recent = [live for live in self._recent if live[0] > history.tip]
+        missed = [*missed, *((n, _for(audience, frames)) for n, frames in recent)]
         if history.tip > self.number:
             self._ahead[subscriber] = history.tip
         start = missed[0][0] - 1 if missed else history.tip
@@ -285,8 +304,7 @@ class Topic:
             self.epoch, self.number = history.epoch, history.tip
             self._ahead.clear()
             metrics.count("gaps", len(self.members), sid=self.sid)
-            gap = Entry(history.tip, None)
-            self._deliver(0, _frame(self.sid, gap, epoch=self.epoch))
+            self._deliver(0, frames_of(self.sid, self.position, None))
         return self.resume()
 
     def _extend(self, entries: Iterable[Entry]) -> int:
@@ -295,16 +313,40 @@ class Topic:
             if entry.number > self.number:
                 self.number = entry.number
                 extended += 1
-                frame = _frame(self.sid, entry, epoch=self.epoch or "")
-                self._deliver(entry.number, frame)
+                place = f"{self.epoch}:{entry.number}"
+                frames = frames_of(self.sid, place, entry.data)
+                self._deliver(entry.number, frames)
         return extended
 
-    def _deliver(self, number: int, frame: Frame) -> None:
+    def _pass_on(self, data: str | None) -> None:
+        """Deliver an unnumbered message; a whisper goes to all but who whispers."""
+        match unmark(data or ""):
+            case ["whisper", [str(sender), str(data)]]:
+                members = [m for m in self.members if getattr(m, "id", "") != sender]
+                frame = Frame(message_frame(self.sid, position="", data=data))
+                deliver(frame, members)
+                metrics.count("delivered", len(members))
+            case _:
+                self._deliver(0, frames_of(self.sid, "", data))
+
+    def _deliver(self, number: int, frames: Frame | AudienceFrames) -> None:
         if self.claims:
-            self._recent.append((number, frame))
+            self._recent.append((number, frames))
         members = self._due(number) if self._ahead else self.members
-        deliver(frame, members)
+        if isinstance(frames, Frame):
+            deliver(frames, members)
+        else:
+            for audience, group in self._by_audience(members).items():
+                deliver(frames.of(audience), group)
         metrics.count("delivered", len(members))
+
+    def _by_audience(
+        self, members: Iterable[Subscriber]
+    ) -> dict[str, list[Subscriber]]:
+        groups: dict[str, list[Subscriber]] = {}
+        for subscriber in members:
+            groups.setdefault(self.members[subscriber], []).append(subscriber)
+        return groups
 
     def _due(self, number: int) -> list[Subscriber]:
         due = []

@@ -18,13 +18,15 @@ from typing import Any
 from django.core import signing
 
 from turbo.connections.permissions import Refusal
+from turbo.delivery.audiences import by_audience
 from turbo.delivery.names import CONTROL, SALT, stream_id
 from turbo.delivery.recorders import recording
 from turbo.inspector.streams import Inspection
 from turbo.metrics import NAMES, counted
 from turbo.runtime.forks import Lock
+from turbo.runtime.namespaces import split
 
-__all__ = ["Broadcast", "Incident", "InspectorHistory", "history"]
+__all__ = ["Broadcast", "Incident", "InspectorHistory", "history", "shown"]
 
 #: The number of broadcasts to keep, and the number of incidents.
 KEPT = 50
@@ -70,10 +72,18 @@ class InspectorHistory:
         self._incidents: deque[Incident] = deque(maxlen=KEPT)
         self._names: deque[str] = deque(maxlen=NAMES_KEPT)
         self._looking = ExitStack()
+        self._is_open = False
+        self._has_contents = True
 
-    def open(self) -> None:
-        """Start recording."""
+    @property
+    def is_open(self) -> bool:
+        """Return whether it is being recorded."""
+        return self._is_open
+
+    def open(self, *, contents: bool = True) -> None:
+        """Start recording; without ``contents`` only names and incidents."""
         self.close()
+        self._is_open, self._has_contents = True, contents
         self._looking.enter_context(recording(self._note_broadcast))
         counted.connect(self._note_count)
         self._looking.callback(counted.disconnect, self._note_count)
@@ -81,6 +91,7 @@ class InspectorHistory:
     def close(self) -> None:
         """Stop recording, and delete all entries."""
         self._looking.close()
+        self._is_open = False
         with self._lock:
             for notes in (self._broadcasts, self._incidents, self._names):
                 notes.clear()
@@ -102,9 +113,12 @@ class InspectorHistory:
         return {stream_id(name): name for name in heard}
 
     def _note_broadcast(self, name: str, data: str) -> None:
-        if name == Inspection.label:
+        if split(name)[1] == Inspection.label:
             return
         self._learn([name])
+        if not self._has_contents:
+            return
+        data = shown(data)
         short = data if len(data) <= LONGEST else f"{data[:LONGEST]}…"
         with self._lock:
             self._broadcasts.appendleft(Broadcast(name, short))
@@ -116,7 +130,8 @@ class InspectorHistory:
             incidents = self._incidents_of(name, value, **details)
             with self._lock:
                 self._incidents.extendleft(incidents)
-            Inspection.changed()
+            if self._has_contents:
+                Inspection.changed()
 
     def _incidents_of(
         self,
@@ -136,6 +151,14 @@ class InspectorHistory:
             for name in names:
                 if name not in self._names:
                     self._names.append(name)
+
+
+def shown(data: str) -> str:
+    """Return a message as text, with a line for each audience that gets its own."""
+    forms = by_audience(data)
+    if None in forms:
+        return data
+    return "\n".join(f"{audience}: {form}" for audience, form in forms.items() if form)
 
 
 def _read(refusal: Refusal) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from debug_toolbar.panels import Panel
 from django.http import HttpRequest, HttpResponse
 
 from turbo.delivery.recorders import recording
-from turbo.inspector.history import history
+from turbo.inspector.history import history, shown
 from turbo.inspector.report import report
 
 __all__ = ["TurboPanel"]
@@ -58,4 +58,4 @@ class TurboPanel(Panel):
 
     def _record(self, name: str, data: str) -> None:
         if _current.get() is self:
-            self._sent.append((name, data))
+            self._sent.append((name, shown(data)))

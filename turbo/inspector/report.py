@@ -9,6 +9,7 @@ from typing import Any
 from turbo.delivery.hub import subscribers
 from turbo.inspector.history import InspectorHistory
 from turbo.metrics import GAUGES, NAMES, counters
+from turbo.runtime.namespaces import current, split
 from turbo.streams.registry import stream_classes
 from turbo.streams.stream import Stream
 
@@ -21,11 +22,13 @@ def report(history: InspectorHistory) -> dict[str, Any]:
 
     It holds only texts, numbers, lists and dicts: the debug toolbar stores it as JSON.
     """
-    known = history.names()
+    known, here = history.names(), current()
     subscribed = {known.get(sid, sid): number for sid, number in subscribers().items()}
+    subscribed = {n: number for n, number in subscribed.items() if _is_in(here, n)}
+    broadcasts, incidents = history.broadcasts(), history.incidents()
     return {
-        "broadcasts": [asdict(broadcast) for broadcast in history.broadcasts()],
-        "incidents": [asdict(incident) for incident in history.incidents()],
+        "broadcasts": [asdict(b) for b in broadcasts if _is_in(here, b.name)],
+        "incidents": [asdict(i) for i in incidents if _is_in(here, i.stream)],
         "subscribed": sorted(subscribed.items()),
         "streams": [_row(cls, subscribed) for cls in stream_classes()],
         "counters": [
@@ -37,15 +40,22 @@ def report(history: InspectorHistory) -> dict[str, Any]:
 MEANINGS = NAMES | GAUGES
 
 
+def _is_in(here: str, name: str) -> bool:
+    """Return whether a stream may be shown in a namespace; in none, all of them are."""
+    return not here or split(name)[0] in ("", here)
+
+
 def _row(cls: type[Stream], subscribed: Mapping[str, int]) -> dict[str, Any]:
     model = cls.options.model
     return {
         "label": cls.label,
         "model": model._meta.label if model else "",
+        "audiences": ", ".join(cls.options.audiences),
         "permission": "tested" if cls.tests_user() else "public",
         "subscribers": sum(
             number
             for name, number in subscribed.items()
-            if name == cls.label or name.startswith(f"{cls.label}:")
+            for plain in [split(name)[1]]
+            if plain == cls.label or plain.startswith(f"{cls.label}:")
         ),
     }

@@ -7,7 +7,6 @@ from typing import Any
 from django.conf import settings
 
 from turbo.delivery.hub import subscribers
-from turbo.delivery.names import stream_id
 from turbo.streams.stream import Stream
 
 __all__ = ["Inspection"]
@@ -26,5 +25,6 @@ class Inspection(Stream):
     @classmethod
     def changed(cls) -> None:
         """Refresh the inspector's pages, if this process serves any."""
-        if subscribers()[stream_id(cls.label)]:
-            cls().refresh()
+        stream = cls()
+        if subscribers()[stream.stream_id]:
+            stream.refresh()

@@ -1,5 +1,5 @@
 """
-The URL of the inspector's page::
+The URLs of the inspector's page::
 
     path("__turbo__/", include("turbo.inspector.urls")),
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from django.urls import path
 
-from turbo.inspector.views import inspector
+from turbo.inspector.views import data, inspector
 
 __all__ = ["app_name", "urlpatterns"]
 
 app_name = "turbo_inspector"
-urlpatterns = [path("", inspector, name="page")]
+urlpatterns = [
+    path("", inspector, name="page"),
+    path("data/", data, name="data"),
+]

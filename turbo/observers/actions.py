@@ -20,11 +20,11 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
-from channels.db import database_sync_to_async
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from turbo.exceptions import DecoratorError
 from turbo.observers.wire.requests import check_signature
+from turbo.runtime.threads import database_sync_to_async
 
 __all__ = ["action", "detached", "find_actions", "is_detached"]
 

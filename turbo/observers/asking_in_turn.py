@@ -6,9 +6,12 @@ from collections.abc import Callable
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar
 
-from channels.db import database_sync_to_async
-
-from turbo.runtime.threads import answer_of, in_turn, thread_waits
+from turbo.runtime.threads import (
+    answer_of,
+    database_sync_to_async,
+    in_turn,
+    thread_waits,
+)
 
 __all__ = ["ask", "ask_now", "in_turn_of"]
 

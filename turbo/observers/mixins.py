@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from channels.db import database_sync_to_async
-
 from turbo.observers.actions import action
+from turbo.runtime.threads import database_sync_to_async
 
 if TYPE_CHECKING:
     from turbo.observers.generics import GenericAsyncAPIConsumer as Base

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from channels.auth import AuthMiddlewareStack
+from typing import Any
+
 from channels.routing import ProtocolTypeRouter
 
+from turbo.connections.namespaces import authenticated
 from turbo.connections.origin import OriginValidator
 from turbo.pubsub.consumers import PubSubConsumer
 from turbo.typing import Receive, Scope, Send
@@ -19,7 +21,7 @@ def get_application() -> ProtocolTypeRouter:
     Pages of other sites cannot use their visitors' sessions, because the origin is
     checked. Programs other than browsers send no origin and are accepted.
     """
-    consumer = AuthMiddlewareStack(PubSubConsumer.as_asgi())
+    consumer: Any = authenticated(PubSubConsumer.as_asgi())
     websocket = OriginValidator(consumer, required=False)
     return ProtocolTypeRouter({"http": _explain, "websocket": websocket})
 

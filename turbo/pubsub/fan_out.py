@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
+from contextvars import Context
 
 from turbo import metrics
 from turbo.delivery.names import user_key
@@ -19,10 +21,11 @@ from turbo.delivery.unreadable import Unreadable, drop
 from turbo.pubsub.changes import read_changes
 from turbo.pubsub.channel_writer import server_channel
 from turbo.pubsub.conf import redis_host
-from turbo.pubsub.listeners import QUICK, Listener, Reader
+from turbo.pubsub.listeners import QUICK, Listener, Reader, ReaderKey
 from turbo.pubsub.message import Announcement
 from turbo.runtime.failures import log_failure
 from turbo.runtime.loops import PerLoop
+from turbo.runtime.namespaces import entered
 from turbo.runtime.queue import Queue
 from turbo.runtime.redis.listen import BREAK, hear
 from turbo.runtime.tasks import Tasks
@@ -46,7 +49,7 @@ class FanOut:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._guests = 0
-        self._readers: dict[str | None, Reader] = {}
+        self._readers: dict[ReaderKey, Reader] = {}
         self._listeners: dict[Listener, Reader] = {}
         # ``None`` stands for changes that are missing.
         self._queue: Queue[Announcement | None] = Queue(
@@ -63,11 +66,15 @@ class FanOut:
         """Add a connection; wait up to ``patience`` seconds for the subscription."""
         self._guests += 1
         if self._guests == 1:
-            self._jobs.run(self._listen())
-            self._jobs.run(self._queue.run())
+            # It works for all connections, and longer than the first one.
+            Context().run(self._start)
         with suppress(TimeoutError):  # then it gets a gap when the subscription begins
             async with asyncio.timeout(patience):
                 await self._ready.wait()
+
+    def _start(self) -> None:
+        self._jobs.run(self._listen())
+        self._jobs.run(self._queue.run())
 
     async def close(self) -> None:
         """Remove a connection; the last one ends the subscription."""
@@ -78,11 +85,12 @@ class FanOut:
 
     def admit(self, listener: Listener) -> None:
         """Send a socket every change from now on that its user may see."""
-        key = user_key(listener.visitor.user)
+        visitor = listener.visitor
+        key = visitor.namespace, user_key(visitor.user)
         reader = self._readers.get(key)
         if reader is None:
             reader = self._readers[key] = Reader(
-                key, listener.visitor.budget.owner if key else "nobody"
+                key, visitor.budget.owner if key[1] else "nobody"
             )
         reader.listeners[listener] = None
         self._listeners[listener] = reader
@@ -128,21 +136,34 @@ class FanOut:
     async def _tell(self, batch: list[Announcement | None]) -> None:
         if None in batch:
             self._miss()
-        announcements = [item for item in batch if item is not None]
-        if not announcements or not self._readers:
-            return
-        try:
-            changes = await in_thread(read_changes, announcements)
-        except Exception as error:
-            log_failure("Changes could not be read for clients.", error)
-            self._miss()
-            return
-        for reader in list(self._readers.values()):  # closing sockets removes readers
-            reader.put(changes)
+        # Closing sockets removes readers.
+        for namespace in {reader.namespace for reader in self._readers.values()}:
+            wanted = [i for i in batch if i is not None and i.namespace == namespace]
+            if wanted:
+                await self._read(namespace, wanted)
         await self._decide()
 
-    def _miss(self) -> None:
-        for reader in list(self._readers.values()):
+    async def _read(self, namespace: str, wanted: Sequence[Announcement]) -> None:
+        """Read the changes of one namespace for its readers."""
+        try:
+            with entered(namespace):
+                changes = await in_thread(read_changes, wanted)
+        except Exception as error:
+            log_failure("Changes could not be read for clients.", error)
+            self._miss(namespace)
+            return
+        for reader in self._readers_in(namespace):
+            reader.put(changes)
+
+    def _readers_in(self, namespace: str | None) -> list[Reader]:
+        return [
+            reader
+            for reader in self._readers.values()
+            if namespace is None or reader.namespace == namespace
+        ]
+
+    def _miss(self, namespace: str | None = None) -> None:
+        for reader in self._readers_in(namespace):
             reader.miss()
 
     async def _decide(self) -> None:
@@ -184,7 +205,8 @@ class FanOut:
         while reader.begin():
             begun = self._loop.time()
             try:
-                await in_turns(reader.owner, reader.steps())
+                with entered(reader.namespace):
+                    await in_turns(reader.owner, reader.steps())
             finally:
                 reader.is_slow = self._loop.time() - begun > QUICK
                 reader.finish()

@@ -12,15 +12,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from turbo import metrics
 from turbo.connections.visitor import Visitor
 from turbo.delivery.frame import Frame
 from turbo.pubsub.changes import PublishedChange
 from turbo.pubsub.protocol import GAP_FRAME
+from turbo.runtime.namespaces import entered
 
-__all__ = ["Listener", "Reader"]
+__all__ = ["Listener", "Reader", "ReaderKey"]
 
 #: The most changes that wait for one user; if there are more, the user gets a gap.
 MOST = 1_000
@@ -37,11 +38,16 @@ class Listener(Protocol):
         """Take a frame without blocking."""
 
 
+#: A namespace, and the key of a user, which is ``None`` for all who are anonymous.
+ReaderKey: TypeAlias = tuple[str, str | None]
+
+
 class Reader:
     """One user with all their sockets; all anonymous users share one reader."""
 
-    def __init__(self, key: str | None, owner: Hashable) -> None:
+    def __init__(self, key: ReaderKey, owner: Hashable) -> None:
         self.key = key
+        self.namespace = key[0]
         #: A key that all connections of the user share.
         self.owner = owner
         self.listeners: dict[Listener, None] = {}
@@ -96,8 +102,9 @@ class Reader:
     def decide(self) -> None:
         """Decide all changes; for threads."""
         begun = time.monotonic()
-        for step in self.steps():
-            step()
+        with entered(self.namespace):
+            for step in self.steps():
+                step()
         self.is_slow = time.monotonic() - begun > QUICK
 
     def finish(self) -> None:

@@ -44,6 +44,8 @@ class Announcement:
     One change of a listenable model's row.
 
     ``using`` is the alias of its database. ``row`` holds the columns of a deleted row.
+    ``namespace`` is that of the change, if there is one. It is in the message and in
+    the names of the channels.
     """
 
     app: str
@@ -52,6 +54,7 @@ class Announcement:
     pk: Any
     using: str = "default"
     row: Mapping[str, Any] | None = None
+    namespace: str = ""
 
     @property
     def label(self) -> str:
@@ -65,8 +68,9 @@ class Announcement:
         >>> Announcement(app="shop", model="Topping", action="saved", pk=7).channels()
         ('django', 'django:shop-Topping', 'django:shop-Topping:saved')
         """
-        model = f"django:{self.app}-{self.model}"
-        return "django", model, f"{model}:{self.action}"
+        every = f"django@{self.namespace}" if self.namespace else "django"
+        model = f"{every}:{self.app}-{self.model}"
+        return every, model, f"{model}:{self.action}"
 
     def message(self) -> str:
         """
@@ -102,7 +106,8 @@ class Announcement:
         known = {name: value for name, value in given.items() if name in names}
         require(known, app=str, model=str, using=str, row=(dict, NoneType))
         if (
-            known.get("action") not in get_args(PublishedAction)
+            not isinstance(known.get("namespace", ""), str)
+            or known.get("action") not in get_args(PublishedAction)
             or known.get("pk") is None
         ):
             raise Unreadable(f"{given!r:.200}")
@@ -114,4 +119,5 @@ class Announcement:
             "model": self.model,
             "action": self.action,
             "pk": self.pk,
+            **({"namespace": self.namespace} if self.namespace else {}),
         }

@@ -24,6 +24,7 @@ from turbo.pubsub.declarations import ListenableModelMixin, ModelListenConfig
 from turbo.pubsub.message import Announcement, PublishedAction
 from turbo.runtime.failures import log_failure
 from turbo.runtime.forks import Lock
+from turbo.runtime.namespaces import current
 from turbo.typing import ChangeAction
 
 __all__ = [
@@ -71,6 +72,7 @@ class Listening:
             pk=plain(change.pk),
             using=change.using,
             row=row,
+            namespace=current(),
         )
 
     def admits(self, instance: Model, user: Any) -> bool:

@@ -17,7 +17,10 @@ from django.core.checks import CheckMessage
 
 from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
+from turbo.replay.leases import Leases
 from turbo.replay.positions import Moment, parse
+from turbo.replay.texts import NoTexts, Texts
+from turbo.runtime.tracing import Trace
 
 __all__ = ["Append", "Appended", "Entry", "History", "ReplayLog", "RoutingLog"]
 
@@ -28,7 +31,7 @@ class Append(NamedTuple):
 
     ``key`` names what the message is about, with one name per line, ``writer`` who
     sends it, and ``moment`` when its state was read: these show whether another writer
-    was faster.
+    was faster. ``trace`` follows the message in this process and is not stored.
     """
 
     stream: str
@@ -36,6 +39,7 @@ class Append(NamedTuple):
     key: str = ""
     writer: str = ""
     moment: str = ""
+    trace: Trace | None = None
 
 
 class Appended(NamedTuple):
@@ -168,6 +172,19 @@ class ReplayLog(ABC):
         If a message of a stream was overtaken and no gap marker has followed, append
         one: the process that should do so may have been killed.
         """
+
+    @property
+    def texts(self) -> Texts:
+        """Where growing texts are kept beside the messages."""
+        return NoTexts()
+
+    @property
+    def leases(self) -> Leases:
+        """Where processes note who is present in a stream."""
+        raise ConfigurationError(
+            f"{type(self).__name__} does not keep who is present, which the option "
+            f"Meta.presence of a stream needs: give it the property 'leases'."
+        )
 
     @abstractmethod
     async def sync_clock(self) -> None:

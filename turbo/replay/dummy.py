@@ -24,8 +24,10 @@ class DummyReplay(LocalReplay):
     supports_processes = True
     supports_replay = False
 
-    def __init__(self, *, length: int = 1, age: float = 1.0) -> None:
-        super().__init__(length=length, age=age)
+    def __init__(
+        self, *, length: int = 1, age: float = 1.0, text_age: float = 3_600.0
+    ) -> None:
+        super().__init__(length=length, age=age, text_age=text_age)
 
     def moment(self) -> str:
         """Return the time of this machine; revocations are compared with it."""

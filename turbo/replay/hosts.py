@@ -62,6 +62,16 @@ class Hosts(Clocks):
         tag = self._parts[self.index(key)].tag
         return f"{self._prefix}:{{{tag}}}:{key}" if tag else f"{self._prefix}:{{{key}}}"
 
+    @property
+    def all(self) -> range:
+        """Return the indexes of all hosts."""
+        return range(self._count)
+
+    def part_key(self, host: int, kind: str) -> str:
+        """Return the name of what is kept once for all keys of a host."""
+        tag = self._parts[host].tag
+        return f"{self._prefix}:{{{tag}}}:{kind}" if tag else f"{self._prefix}:{kind}"
+
     def word_key(self, key: str) -> str | None:
         """Return the name of the word in the slot of ``key``; a host has no slots."""
         host = self.index(key)
@@ -115,7 +125,7 @@ class Hosts(Clocks):
         A host whose clock was set back gets a new identity: nothing can be proved about
         earlier moments, which lie in its future.
         """
-        _, readings = await self.ask_and_read([], hosts=range(self._count))
+        _, readings = await self.ask_and_read([], hosts=self.all)
         moved = [host for host, reading in readings.items() if not reading.identity]
         if moved:
             await self.ask_and_read([], hosts=moved, renew=True)
@@ -125,8 +135,7 @@ class Hosts(Clocks):
         await self._clients.aclose()
 
     def _word_key(self, host: int) -> str:
-        tag = self._parts[host].tag
-        return f"{self._prefix}:{{{tag}}}:server" if tag else f"{self._prefix}:server"
+        return self.part_key(host, "server")
 
 
 async def _spread(

@@ -1,7 +1,7 @@
 """
 The base class of logs that share nothing with other processes.
 
-Their claims and revocations are values that this process keeps for some seconds.
+Their claims, revocations and leases are known to this process only.
 """
 
 from __future__ import annotations
@@ -9,8 +9,12 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from turbo.conf import get_settings
 from turbo.replay.base import ReplayLog
+from turbo.replay.leases import Leases, MemoryLeases
+from turbo.replay.texts import MemoryTexts, Texts
 from turbo.runtime.forks import Lock
 
 __all__ = ["ExpiringKeys", "LocalReplay"]
@@ -24,11 +28,29 @@ class LocalReplay(ReplayLog):
         *,
         length: int,
         age: float,
+        text_age: float = 3_600.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(length=length, age=age)
+        self._texts = MemoryTexts(age=text_age, clock=clock)
         self._forbidden = ExpiringKeys(clock=clock)
         self._claims = ExpiringKeys(clock=clock)
+        self._leases = MemoryLeases(clock=clock)
+
+    @property
+    def texts(self) -> Texts:
+        """Where growing texts are kept beside the messages."""
+        return self._texts
+
+    @property
+    def leases(self) -> Leases:
+        """Where this process notes who is present in a stream."""
+        return self._leases
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Return the keyword arguments from the settings."""
+        return super().options() | {"text_age": get_settings().text_age}
 
     async def sync_clock(self) -> None:
         """Do nothing: there is no clock but this process's."""

@@ -46,13 +46,14 @@ __all__ = [
     "READ",
     "SERVER",
     "SHOWN",
+    "TIME",
     "TIP",
 ]
 
 #: The most producers of a stream that are remembered.
 PRODUCERS = 256
 
-_TIME = """
+TIME = """
 -- A batch that was sent so shortly before an epoch is not a repetition yet.
 local JUST = 5000000
 local function exactly(number)
@@ -85,7 +86,7 @@ end
 
 # shown(a time, key, seconds) returns the places, in channels, of the processes that
 # show a stream. It returns 0 for so many seconds after the time: they may not have
-# noted it again since. It stands behind _TIME and `local now`.
+# noted it again since. It stands behind TIME and `local now`.
 _SHOWN = """
 local channels, places = {}, {}
 local function shown(unknown, key, young)
@@ -108,7 +109,7 @@ end
 # meta, a producer or nil) returns what is known of a stream; save() notes it again.
 _OPEN = (
     script.SERVER
-    + _TIME
+    + TIME
     + """
 local run, now = server(), microseconds()
 local function open(meta, log, word_key, new, keep, producer)
@@ -356,7 +357,7 @@ return reply
 # Returns, as JSON, for each stream the epoch, the number of the last message, the
 # server's process, and whether a gap is owed; each is false if there is none.
 TIP = Script(
-    _TIME
+    TIME
     + _SHOW
     + """
 local now, tips = microseconds(), {}
@@ -375,7 +376,7 @@ return cjson.encode(tips)
 # those that show it, by their places, or 0 if this is not known.
 SHOWN = Script(
     script.SERVER
-    + _TIME
+    + TIME
     + "local run, now = server(), microseconds()"
     + _SHOWN
     + """
@@ -399,7 +400,7 @@ HIDE = Script("return redis.call('ZREM', KEYS[1], ARGV[1])")
 # Returns the identity (of the data and the process together), the process, the time.
 SERVER = Script(
     script.SERVER
-    + _TIME
+    + TIME
     + """
 local run = server()
 local identity = redis.sha1hex(word(KEYS[1], run, ARGV[1], ARGV[2] == '1'))
@@ -421,7 +422,7 @@ return math.max(1, redis.call('PTTL', KEYS[1]))
 # KEYS: the revocation. ARGV: milliseconds to keep it; a time that had not come when
 # this was sent, so that a late attempt does not revoke what was permitted since.
 FORBID = Script(
-    _TIME
+    TIME
     + """
 local time = math.min(microseconds(), tonumber(ARGV[2]))
 time = math.max(time, tonumber(redis.call('GET', KEYS[1])) or 0)

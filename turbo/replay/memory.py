@@ -56,9 +56,10 @@ class MemoryReplay(LocalReplay):
         length: int = 100,
         age: float = 300.0,
         streams: int = 10_000,
+        text_age: float = 3_600.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(length=length, age=age, clock=clock)
+        super().__init__(length=length, age=age, text_age=text_age, clock=clock)
         self._limit = streams
         self._clock = clock
         self._identity = secrets.token_hex(5)

@@ -19,7 +19,11 @@ from turbo.replay.attempts import Attempt, Attempts
 from turbo.replay.base import Append, Appended, Entry, History, RoutingLog
 from turbo.replay.clocks import monotonic
 from turbo.replay.hosts import Hosts
+from turbo.replay.leases import Leases
 from turbo.replay.positions import Moment, Position, parse
+from turbo.replay.redis_leases import RedisLeases
+from turbo.replay.redis_texts import RedisTexts
+from turbo.replay.texts import Texts
 from turbo.replay.words import Words
 from turbo.runtime.redis.aclients import ScriptCall
 from turbo.runtime.redis.cluster import cluster_nodes
@@ -52,6 +56,7 @@ class RedisReplay(RoutingLog):
         length: int = 100,
         age: float = 300.0,
         memory: float = DAY,
+        text_age: float = 3_600.0,
         monotonic: Callable[[], int] = monotonic,
     ) -> None:
         super().__init__(length=length, age=age)
@@ -66,6 +71,8 @@ class RedisReplay(RoutingLog):
         self._meta_ms = self._age_ms + round(max(memory, DAY) * 1_000)
         self._attempts = Attempts()
         self._words = Words()  # for epochs that begin
+        self._texts = RedisTexts(self._hosts, age=text_age)
+        self._leases = RedisLeases(self._hosts)
 
     @classmethod
     def options(cls) -> dict[str, Any]:
@@ -84,7 +91,18 @@ class RedisReplay(RoutingLog):
             "hosts": hosts,
             "prefix": settings.replay_prefix,
             "memory": settings.signed_name_max_age,
+            "text_age": settings.text_age,
         }
+
+    @property
+    def texts(self) -> Texts:
+        """Where growing texts are kept beside the messages."""
+        return self._texts
+
+    @property
+    def leases(self) -> Leases:
+        """Where all processes note who is present in a stream."""
+        return self._leases
 
     @property
     def sees_failovers(self) -> bool:

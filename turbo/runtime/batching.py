@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from contextvars import Context
 from functools import wraps
 from itertools import chain
 from typing import Generic, ParamSpec, TypeVar, cast
 
 from turbo.runtime.loops import PerLoop
+from turbo.runtime.namespaces import bare_context, of_task
 
 __all__ = ["batched", "deduplicated", "limited"]
 
@@ -41,14 +41,22 @@ def batched(
     """
     Turn a function that answers many questions into one that takes a single question.
 
-    ``answer`` runs in an empty context, because it works for several callers. If it
-    raises an exception, all callers of that batch get it.
+    ``answer`` runs in an empty context, because it works for several callers, which are
+    all in one namespace. If it raises an exception, all callers of that batch get it.
     """
-    tables = PerLoop(lambda: _Table(answer))
+    tables: PerLoop[dict[str | None, _Table[Q, A]]] = PerLoop(dict)
 
     @wraps(answer)
     async def ask(question: Q) -> A:
-        return await tables.get().ask(question)
+        known, namespace = tables.get(), of_task()
+        table = known.get(namespace)
+        if table is None:
+            table = known[namespace] = _Table(answer)
+        try:
+            return await table.ask(question)
+        finally:
+            if namespace is not None and table.is_idle:
+                known.pop(namespace, None)
 
     return ask
 
@@ -100,9 +108,13 @@ class _Table(Generic[Q, A]):
             self._timer = loop.call_later(PATIENCE, self._overlap)
         return await future
 
+    @property
+    def is_idle(self) -> bool:
+        return not (self._tasks or self._waiting)
+
     def _start(self) -> None:
         loop = asyncio.get_running_loop()
-        self._tasks.add(loop.create_task(self._work(), context=Context()))
+        self._tasks.add(loop.create_task(self._work(), context=bare_context()))
 
     def _overlap(self) -> None:
         self._timer = None

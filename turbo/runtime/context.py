@@ -22,6 +22,7 @@ __all__ = [
     "first_time",
     "immediately",
     "is_immediate",
+    "is_reporting",
     "report_scope",
     "request_id",
     "request_scope",
@@ -115,6 +116,11 @@ def report_scope() -> Iterator[None]:
     finally:
         _immediate.reset(immediate)
         _done.reset(done)
+
+
+def is_reporting() -> bool:
+    """Return whether committed changes are being reported."""
+    return _done.get() is not None
 
 
 def first_time(what: Hashable) -> bool:

@@ -17,12 +17,12 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import suppress
-from contextvars import Context
 from typing import Generic, Protocol, TypeAlias, TypeVar, cast
 
 from turbo.conf import get_settings
 from turbo.runtime.failures import log_failure
 from turbo.runtime.forks import Lock
+from turbo.runtime.namespaces import bare_context
 from turbo.runtime.tasks import Tasks
 
 __all__ = ["IsSent", "KeyedQueues", "Make", "Progress", "Queue", "Queues", "Sender"]
@@ -208,6 +208,7 @@ class KeyedQueues(Generic[K, T]):
     ) -> None:
         self._work = work
         self._fail = fail
+        self._context = bare_context()  # those who fill a queue share a namespace
         self._queues: dict[K, list[T]] = {}
         self._tasks: dict[K, asyncio.Task[None]] = {}
 
@@ -216,7 +217,7 @@ class KeyedQueues(Generic[K, T]):
         self._queues.setdefault(key, []).append(item)
         if key not in self._tasks:
             # Not the caller's context, which may belong to one client.
-            loop, context = asyncio.get_running_loop(), Context()
+            loop, context = asyncio.get_running_loop(), self._context.copy()
             self._tasks[key] = loop.create_task(self._run(key), context=context)
 
     def last(self, key: K) -> T | None:

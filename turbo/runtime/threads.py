@@ -26,10 +26,14 @@ from django.db import connections
 from turbo.conf import get_settings
 from turbo.runtime.forks import after_in_child
 from turbo.runtime.loops import PerLoop
+from turbo.runtime.namespaces import current, is_used, of_task, within
 from turbo.runtime.tasks import detach
 
 __all__ = [
     "answer_of",
+    "current_in_thread",
+    "database_sync_to_async",
+    "in_database_thread",
     "in_thread",
     "in_turn",
     "in_turns",
@@ -61,6 +65,7 @@ async def in_thread(work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) 
     In a test that runs in a transaction, ``work`` is called in the test's own thread,
     because other threads do not see its data.
     """
+    work = within(of_task(), work)
     call: Callable[P, R] = (
         DatabaseSyncToAsync(work)
         if _is_of_thread()
@@ -93,8 +98,28 @@ async def in_waiting_thread(
     """
     if not thread_waits():
         return work(*args, **kwargs)
-    result: R = await sync_to_async(work, thread_sensitive=True)(*args, **kwargs)
+    result: R = await in_database_thread(work, *args, **kwargs)
     return result
+
+
+async def in_database_thread(
+    work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+) -> R:
+    """Return ``work(…)``, called in the thread in which Django runs such code."""
+    call: Any = sync_to_async(within(of_task(), work), thread_sensitive=True)
+    result: R = await call(*args, **kwargs)
+    return result
+
+
+async def current_in_thread() -> str:
+    """Return the namespace of the thread that synchronous middleware runs in."""
+    return await in_database_thread(current) if is_used() else ""
+
+
+def database_sync_to_async(work: Callable[P, R]) -> Callable[P, Awaitable[R]]:
+    """Do what the function of Channels does, in the namespace of this task."""
+    call: Callable[P, Awaitable[R]] = DatabaseSyncToAsync(within(of_task(), work))
+    return call
 
 
 def _is_of_thread() -> bool:
@@ -108,6 +133,7 @@ def outside_loop(work: Callable[[], R]) -> R:
     The thread is a new one: those of asgiref and of the permission tests may wait for
     this loop. In a test that runs in a transaction, it is the test's own thread.
     """
+    work = within(of_task(), work)
     of_thread = AsyncToSync.loop_thread_executors.get(asyncio.get_running_loop())
     if of_thread is not None:
         return of_thread.submit(work).result()

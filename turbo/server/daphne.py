@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 from django.apps import apps
 
 from turbo.connections.inbox import NO_CODE
+from turbo.delivery.protocol import CloseCode
 from turbo.server.daphne_transport import DaphneTransport
 from turbo.typing import ASGIApplication, Receive, Scope, Send
 
@@ -32,6 +33,12 @@ __all__ = ["DaphneTransport", "install", "with_transport"]
 
 #: Seconds for a client to read the last frames.
 GRACE = 2.0
+#: The close codes that the consumers of this package send.
+CODES = frozenset(CloseCode)
+#: Seconds for all applications to end when the server does.
+LAST = 10.0
+#: Seconds for their last frames to be written.
+WRITING = 0.1
 
 
 def install() -> None:
@@ -96,12 +103,21 @@ class _OffersTransport:
         super().timeout_checker()  # type: ignore[misc]
 
     def kill_all_applications(self) -> Any:
-        """Cancel all applications; Daphne would fail for those that have ended."""
-        for details in self.connections.values():
-            if "application_instance" not in details:
-                details["application_instance"] = asyncio.Future()
-                details["application_instance"].set_result(None)
-        return super().kill_all_applications()  # type: ignore[misc]
+        """Cancel all applications, and wait until each has said goodbye."""
+        # Daphne itself waits no longer when the first one has been cancelled, and
+        # fails for those that have ended.
+        instances = [d.get("application_instance") for d in self.connections.values()]
+        tasks = [task for task in instances if task is not None and not task.done()]
+        for task in tasks:
+            task.cancel()
+        ended = asyncio.ensure_future(_until_done(tasks))
+        return import_module("twisted.internet.defer").Deferred.fromFuture(ended)
+
+
+async def _until_done(tasks: Sequence[asyncio.Task[None]]) -> None:
+    if tasks:
+        await asyncio.wait(tasks, timeout=LAST)
+        await asyncio.sleep(WRITING)  # Twisted drops what has not been written
 
 
 @lru_cache
@@ -158,6 +174,13 @@ class _Controlled:
             wasClean, NO_CODE if code is None else code, reason
         )
         self.turbo.lose()
+
+    def serverClose(self, code: int | None = None) -> None:
+        """Close with a code of this package; Autobahn itself refuses 1012."""
+        if code in CODES:
+            self.sendCloseFrame(code)
+        else:
+            super().serverClose(code)  # type: ignore[misc]
 
     def sendCloseFrame(self, *args: Any, **kwargs: Any) -> None:
         """Send a close frame, and read until the client does the same."""

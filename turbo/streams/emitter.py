@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from asgiref.sync import sync_to_async
 from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
+from turbo import metrics
+from turbo.delivery.audiences import Forms
 from turbo.exceptions import ContentError
 from turbo.runtime.context import request_id
-from turbo.runtime.threads import in_waiting_thread
+from turbo.runtime.threads import in_database_thread, in_waiting_thread
 from turbo.streams.html import (
     CONTENTLESS,
     OVERWRITING,
@@ -22,11 +24,13 @@ from turbo.streams.html import (
     dom_id,
     element,
 )
-from turbo.streams.rendering import Template, render, render_text
+from turbo.streams.rendering import Template, render, render_text, variables
 
 __all__ = ["Content", "Elements", "Emitter", "Place", "refresh_element"]
 
 R = TypeVar("R")
+
+logger = logging.getLogger("turbo.streams")
 
 
 class Content(NamedTuple):
@@ -55,7 +59,7 @@ class Content(NamedTuple):
 
     async def arender(self) -> str | None:
         """Async version of render()."""
-        return await sync_to_async(self.render, thread_sensitive=True)()
+        return await in_database_thread(self.render)
 
 
 class Place(NamedTuple):
@@ -99,20 +103,23 @@ class Elements(SafeString):
 
     ``targets`` are the ids that they overwrite. A ``summary`` can replace several
     similar broadcasts. ``rendered`` is the moment before they were rendered, if they
-    will wait.
+    will wait. ``forms`` are the elements of each audience if they differ; the text
+    itself is empty then.
     """
 
     targets: tuple[str, ...] = ()
     summary: SafeString | None = None
     rendered: str = ""
+    forms: Forms | None = None
 
     @classmethod
     def of(
         cls,
-        html: SafeString,
+        html: str,
         *targets: str,
         summary: SafeString | None = None,
         rendered: str = "",
+        forms: Forms | None = None,
     ) -> Self:
         """Return the elements in ``html``."""
         elements = cls(html)
@@ -122,6 +129,8 @@ class Elements(SafeString):
             elements.summary = summary
         if rendered:
             elements.rendered = rendered
+        if forms is not None:
+            elements.forms = forms
         return elements
 
     def followed_by(self, other: Elements) -> Elements:
@@ -142,10 +151,17 @@ def _refresh(request_id: str) -> SafeString:
 class Emitter(Generic[R]):
     """The base class of objects with verbs; subclasses define where elements go."""
 
+    #: A template is rendered once for each of them, if there are any.
+    _audiences: tuple[str, ...] = ()
+
     def _perform(self, action: str, content: Content, place: Place) -> R:
         content, place = self._prepare(action, content, place)
         targets = place.overwritten_by(action)
         rendered = self._moment() if targets else ""
+        if self._audiences and content.template is not None:
+            forms = _forms(self._audiences, action, content, place)
+            elements = Elements.of("", *targets, rendered=rendered, forms=forms)
+            return self._emit(elements)
         html = place.element(action, content.render())
         return self._emit(Elements.of(html, *targets, rendered=rendered))
 
@@ -153,8 +169,7 @@ class Emitter(Generic[R]):
         if content.template is None:
             return await in_waiting_thread(self._perform, action, content, place)
         # Templates may run queries, which need the thread of the synchronous code.
-        perform = sync_to_async(self._perform, thread_sensitive=True)
-        return await perform(action, content, place)
+        return await in_database_thread(self._perform, action, content, place)
 
     def _prepare(
         self, action: str, content: Content, place: Place
@@ -184,3 +199,34 @@ class Emitter(Generic[R]):
     def _emit(self, elements: Elements) -> R:
         """Send finished elements; this must not wait for anything."""
         raise NotImplementedError
+
+
+def _forms(
+    audiences: Sequence[str], action: str, content: Content, place: Place
+) -> Forms:
+    """
+    Return an element for each audience.
+
+    If the template fails for some of them, these get a gap; the exception is raised if
+    it fails for all.
+    """
+    values = variables(content.context)
+    forms: dict[str, str | None] = {}
+    failures: dict[str, Exception] = {}
+    for audience in audiences:
+        own = content._replace(context=values | {"audience": audience})
+        try:
+            forms[audience] = place.element(action, own.render())
+        except Exception as error:
+            forms[audience], failures[audience] = None, error
+    if len(failures) == len(forms):
+        raise failures[audiences[0]]
+    for audience, failure in failures.items():
+        metrics.count("failed")
+        logger.error(
+            "%r could not be rendered for the audience %r, whose pages get a gap.",
+            content.template,
+            audience,
+            exc_info=failure,
+        )
+    return forms

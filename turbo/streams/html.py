@@ -29,6 +29,7 @@ __all__ = [
     "OVERWRITING",
     "TARGETED",
     "Attributes",
+    "attributes_text",
     "dom_id",
     "element",
     "event_source",
@@ -90,7 +91,7 @@ def element(
         for name in attributes:
             if str(name).lower() in _OWN_ATTRIBUTES:
                 raise ActionError(name, "attribute")
-        opening = f"{opening[:-1]}{_attributes(attributes)}>"
+        opening = f"{opening[:-1]}{attributes_text(attributes)}>"
     inner = "" if content is None else f"<template>{content}</template>"
     return SafeString(f"{opening}{inner}</turbo-stream>")
 
@@ -107,7 +108,7 @@ def _opening(action: str, target: str | None, targets: str | None) -> str:
         raise TargetError(action, ("id", "selector"))
     if "" in given.values() or (not given and action in TARGETED):
         raise TargetError(action)
-    return f"<turbo-stream{_attributes({'action': action, **given})}>"
+    return f"<turbo-stream{attributes_text({'action': action, **given})}>"
 
 
 def tag(name: str, attributes: Attributes, content: str = "") -> SafeString:
@@ -117,10 +118,11 @@ def tag(name: str, attributes: Attributes, content: str = "") -> SafeString:
     >>> tag("turbo-frame", {"id": 'a"b', "disabled": True, "src": None})
     '<turbo-frame id="a&quot;b" disabled></turbo-frame>'
     """
-    return mark_safe(f"<{name}{_attributes(attributes)}>{content}</{name}>")
+    return mark_safe(f"<{name}{attributes_text(attributes)}>{content}</{name}>")
 
 
-def _attributes(attributes: Attributes) -> str:
+def attributes_text(attributes: Attributes) -> str:
+    """Return attributes for a tag, each with a space before it."""
     parts = []
     for name, value in attributes.items():
         if not _is_name(name) or name.lower().startswith("on"):
@@ -157,19 +159,25 @@ def turbo_frame(
     return tag("turbo-frame", own | dict(attributes or {}), content)
 
 
-def source(signed_name: str, since: str) -> SafeString:
+def source(signed_name: str, since: str, stream_id: str | None = None) -> SafeString:
     """
     Return the element that subscribes a page to a stream over the WebSocket.
+
+    With the ``stream_id``, the whispers of the stream find the element.
 
     >>> source("WyJjIl0:1w:x", "@17")
     '<turbo-channels-stream-source signed-stream-name="WyJjIl0:1w:x" since="@17">\
 </turbo-channels-stream-source>'
     """
-    attributes = {"signed-stream-name": signed_name, "since": since}
+    attributes = {
+        "signed-stream-name": signed_name,
+        "since": since,
+        "stream-id": stream_id,
+    }
     return tag("turbo-channels-stream-source", attributes)
 
 
-def event_source(src: str) -> SafeString:
+def event_source(src: str, stream_id: str | None = None) -> SafeString:
     """
     Return Turbo's own element that subscribes a page to server-sent events.
 
@@ -177,7 +185,7 @@ def event_source(src: str) -> SafeString:
     '<turbo-stream-source src="/turbo/sse/?stream=x&amp;since=%4017">\
 </turbo-stream-source>'
     """
-    return tag("turbo-stream-source", {"src": src})
+    return tag("turbo-stream-source", {"src": src, "stream-id": stream_id})
 
 
 def meta(name: str, content: str) -> SafeString:
@@ -187,7 +195,7 @@ def meta(name: str, content: str) -> SafeString:
     >>> meta("turbo-cache-control", "no-cache")
     '<meta name="turbo-cache-control" content="no-cache">'
     """
-    return mark_safe(f"<meta{_attributes({'name': name, 'content': content})}>")
+    return mark_safe(f"<meta{attributes_text({'name': name, 'content': content})}>")
 
 
 def dom_id(record: Any, prefix: str | None = None) -> str:

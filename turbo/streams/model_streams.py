@@ -26,7 +26,9 @@ from turbo.changes.durability import durable
 from turbo.changes.rows import pk_from_name, pk_to_name
 from turbo.exceptions import ConfigurationError, UnsavedInstanceError
 from turbo.replay import get_replay
+from turbo.runtime import tracing
 from turbo.runtime.context import Cause, cause_scope, writer
+from turbo.runtime.namespaces import in_namespace
 from turbo.streams.conventions import ConventionalStream
 from turbo.streams.stream import Stream
 
@@ -176,13 +178,25 @@ class ModelStream(ConventionalStream):
         cause = Cause(_object_key(change), writer(), change.mark or "?")
         try:
             with cause_scope(cause):
-                cls.changed(change)
+                cls._trace(change)
         except Exception:
             if change.retried:
                 raise  # it is tried once more
             # The row is committed, so the request must go on although a hook failed.
             metrics.count("failed")
             logger.exception("%s failed to broadcast %s.", cls.label, cause.key)
+
+    @classmethod
+    def _trace(cls, change: ModelChange) -> None:
+        if tracing.tracer is None:
+            return cls.changed(change)
+        attributes = {
+            "turbo.stream": cls.label,
+            "turbo.model": change.model._meta.label,
+            "turbo.action": change.action,
+        }
+        with tracing.tracer.span("turbo.change", attributes):
+            return cls.changed(change)
 
     @classmethod
     def _places_of(cls, stored: Model) -> Sequence[Stream]:
@@ -253,7 +267,7 @@ def _keywords(hook: Any) -> tuple[bool, bool]:
 
 
 def _object_key(change: ModelChange) -> str:
-    return f"{change.model._meta.label}:{pk_to_name(change.pk)}"
+    return in_namespace(f"{change.model._meta.label}:{pk_to_name(change.pk)}")
 
 
 def _is_saved(pk: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -27,6 +28,8 @@ class Options:
     attribute: str = "stream"
     #: The app in the stream's name; by default the app that the module belongs to.
     app_label: str | None = None
+    #: The audiences, each of which gets its own rendering of a template.
+    audiences: tuple[str, ...] = ()
     #: Whether changes of the model outlive the process that made them.
     durable: bool = False
     #: Whether changes of the model are told that send no signals, on PostgreSQL.
@@ -41,6 +44,10 @@ class Options:
     target: str | None = None
     #: How new objects are added for ``broadcasts_to``.
     inserts_by: str = "append"
+    #: Whether it is kept whose pages show the stream.
+    presence: bool = False
+    #: The names of the signals that pages may pass on to each other.
+    whispers: Sequence[str] = ()
 
     @classmethod
     def of(cls, stream_class: type) -> Options:
@@ -58,4 +65,17 @@ class Options:
                 f"{stream_class.__qualname__}.Meta has no option {unknown[0]!r}. "
                 f"Known options: {', '.join(sorted(known))}."
             )
+        given["audiences"] = _audiences(stream_class, given.get("audiences", ()))
         return cls(**given)
+
+
+def _audiences(stream_class: type, audiences: Any) -> tuple[str, ...]:
+    """Return the audiences in ``Meta``; raise an exception if they are not valid."""
+    names = () if isinstance(audiences, str) else tuple(audiences)
+    are_names = all(isinstance(name, str) and name for name in names)
+    if not are_names or len(set(names)) < len(names) or isinstance(audiences, str):
+        raise ConfigurationError(
+            f"{stream_class.__qualname__}.Meta.audiences is {audiences!r}. It should "
+            f'be a tuple of different names, such as ("member", "moderator").'
+        )
+    return tuple(map(str.__str__, names))

@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.utils.module_loading import autodiscover_modules
 
-from turbo.exceptions import ConfigurationError, UnknownStreamError
+from turbo.exceptions import (
+    ConfigurationError,
+    NamespaceError,
+    UnknownStreamError,
+)
 from turbo.runtime.discovery import Home, declared
+from turbo.runtime.namespaces import current, split
 
 if TYPE_CHECKING:
     from turbo.streams.stream import Stream
@@ -85,10 +90,17 @@ def stream_class(label: str) -> type[Stream]:
 
 
 def from_name(name: str) -> Stream:
-    """Return the stream with a full name: ``"chat:RoomStream:1"``."""
-    app, _, rest = name.partition(":")
+    """
+    Return the stream with a full name: ``"chat:RoomStream:1"``.
+
+    A name with a namespace has to be in that of the moment.
+    """
+    namespace, name_here = split(name)
+    if namespace and namespace != (here := current()):
+        raise NamespaceError(name, namespace, here)
+    app, _, rest = name_here.partition(":")
     cls, _, args = rest.partition(":")
-    label = f"{app}:{cls}" if rest else name
+    label = f"{app}:{cls}" if rest else name_here
     return stream_class(label).from_args_text(args)
 
 

@@ -13,18 +13,26 @@ A stream is declared in an app's ``streams.py``; its name is ``"<app label>:<cla
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, ClassVar
 
+from asgiref.sync import sync_to_async
+
 from turbo.conf import get_settings
+from turbo.delivery.audiences import pack_forms
 from turbo.delivery.broadcast import broadcast, moment, moment_if_waiting
 from turbo.delivery.names import decode_args, encode_args, sign, stream_id
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.context import current_since
+from turbo.runtime.namespaces import in_namespace
 from turbo.runtime.threads import in_waiting_thread
+from turbo.streams.audiences import SelectedAudiences, audience_on_page
 from turbo.streams.emitter import Elements
 from turbo.streams.options import Options
+from turbo.streams.present import akeys_of, keys_of, users_of
+from turbo.streams.progress import StreamProgress
 from turbo.streams.registry import label_of, register
+from turbo.streams.text import StreamText
 from turbo.streams.verbs import Verbs
 
 __all__ = ["Stream"]
@@ -48,9 +56,20 @@ class Stream(Verbs[None]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.options = Options.of(cls)
+        cls._audiences = cls.options.audiences
+        if cls._audiences and not cls.options.abstract:
+            cls._require_get_audience()
         if not cls.options.abstract:
             cls.label = label_of(cls, app_label=cls.options.app_label)
             register(cls)
+
+    @classmethod
+    def _require_get_audience(cls) -> None:
+        if cls.get_audience is Stream.get_audience:
+            raise ConfigurationError(
+                f"{cls.__module__}.{cls.__qualname__} has Meta.audiences, so it needs "
+                f"a method get_audience(self, user) that returns one of them."
+            )
 
     def get_init_args(self) -> Sequence[Any]:
         """Return the positional arguments with which to create this stream again."""
@@ -72,9 +91,13 @@ class Stream(Verbs[None]):
 
     @property
     def stream_name(self) -> str:
-        """Return the name; all subscribers to one name get the same messages."""
+        """
+        Return the name; all subscribers to one name get the same messages.
+
+        It begins with the namespace of the moment, if there is one.
+        """
         args = self.args_text()
-        name = f"{self.label}:{args}" if args else self.label
+        name = in_namespace(f"{self.label}:{args}" if args else self.label)
         longest = get_settings().max_name_length
         if len(name) > longest:
             raise ConfigurationError(
@@ -96,7 +119,8 @@ class Stream(Verbs[None]):
         replay log; the default is the beginning of the current request, or now.
         """
         since = since or current_since() or moment()
-        return sign(self.stream_name, user=user, since=since)
+        audience = audience_on_page(self, user)
+        return sign(self.stream_name, user=user, since=since, audience=audience)
 
     @property
     def stream_id(self) -> str:
@@ -111,10 +135,44 @@ class Stream(Verbs[None]):
         """
         return True
 
+    def present_users(self) -> Sequence[Any]:
+        """
+        Return the users whose pages show this stream, in the order of joining.
+
+        This needs ``Meta.presence = True``. The users come with one query.
+        """
+        return users_of(keys_of(self))
+
+    async def apresent_users(self) -> Sequence[Any]:
+        """Async version of present_users()."""
+        keys = await akeys_of(self)
+        return await sync_to_async(users_of, thread_sensitive=True)(keys)
+
     @classmethod
     def tests_user(cls) -> bool:
         """Return whether this class has its own ``user_passes_test()``."""
         return cls.user_passes_test is not Stream.user_passes_test
+
+    def get_audience(self, user: Any) -> str | Awaitable[str]:
+        """
+        Return the audience of ``Meta.audiences`` that ``user`` is in; may be async.
+
+        Called together with :meth:`user_passes_test`, and when a page is rendered.
+        """
+        raise NotImplementedError
+
+    def asks_about_user(self) -> bool:
+        """Return whether this stream has to be asked about each user."""
+        return bool(self._audiences) or self.tests_user()
+
+    def only(self, audience: str, *others: str) -> SelectedAudiences:
+        """
+        Return the verbs for these audiences; the others get nothing.
+
+        ``stream.only("moderator").append("chat/report.html", {…}, id="reports")``.
+        Raises :exc:`~turbo.exceptions.UnknownAudienceError` if one is not declared.
+        """
+        return SelectedAudiences(self, [audience, *others])
 
     def stream(self, frame: Any) -> None:
         """
@@ -131,13 +189,35 @@ class Stream(Verbs[None]):
         All broadcasts of the stream pass through this method.
         """
         elements = text if isinstance(text, Elements) else Elements(text)
+        forms = elements.forms
         broadcast(
             self.stream_name,
-            elements,
+            elements if forms is None else pack_forms(forms),
             targets=elements.targets,
             summary=elements.summary,
             rendered=elements.rendered,
         )
+
+    def text(self, *, id: object) -> StreamText:
+        """
+        Return a text that grows on the pages while it is written.
+
+        ``with room.stream.text(id="answer-7") as answer: answer.write("Hello")``; the
+        pages show it where ``{% turbo_text room "answer-7" %}`` stands.
+        """
+        return StreamText(self.stream_name, id)
+
+    def progress(
+        self, *, id: object, total: int | float | None = None
+    ) -> StreamProgress:
+        """
+        Return the progress of a job.
+
+        ``with job.stream.progress(id="import", total=9) as progress:
+        progress.advance()``; the pages show it where
+        ``{% turbo_progress job "import" %}`` stands.
+        """
+        return StreamProgress(self.stream_name, id, total=total)
 
     async def astream(self, frame: Any) -> None:
         """Async version of stream()."""

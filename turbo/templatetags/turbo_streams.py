@@ -6,6 +6,7 @@ Write attributes with underscores for hyphens: ``data_turbo_action="advance"``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -30,9 +31,10 @@ from turbo.http.client_files import client_file
 from turbo.http.page_start import since_of
 from turbo.http.page_user import user_of
 from turbo.runtime.context import current_since
-from turbo.streams import html
+from turbo.streams import growing_html, html
 from turbo.streams.registry import resolve, stream_class
 from turbo.streams.stream import Stream
+from turbo.streams.text_sender import read_text
 
 __all__ = ["register"]
 
@@ -116,15 +118,18 @@ def _source(context: Context, item: Any, transport: str) -> SafeString:
     request = _request(context)
     since = _since(request)
     user = user_of(request)
-    if user_key(user) is not None:
+    if user_key(user) is not None or stream.options.audiences:
         keep_private(request)
         warn_in_fragment()
     signed = stream.sign(user, since=since)
     expect_client(request, signed)
+    whispers = stream.options.whispers
+    sid = stream.stream_id if whispers else None
+    script = _module(context, "whispers.js") if whispers else SafeString("")
     if transport == "websocket":
-        return html.source(signed, since)
+        return html.source(signed, since, sid) + script
     query = urlencode({"stream": signed, "since": since})
-    return html.event_source(f"{_event_stream_path()}?{query}")
+    return html.event_source(f"{_event_stream_path()}?{query}", sid) + script
 
 
 def _request(context: Context) -> HttpRequest | None:
@@ -152,6 +157,20 @@ def _choose(option: str, value: object, allowed: tuple[str, ...]) -> None:
         raise TemplateSyntaxError(
             f"{option}={value!r} is not one of {', '.join(map(repr, allowed))}."
         )
+
+
+@register.simple_tag
+def turbo_present(stream: Any) -> Sequence[Any]:
+    """
+    Return the users whose pages show a stream with ``Meta.presence = True``.
+
+    ``{% turbo_present room as people %}`` takes what ``turbo_subscribe`` takes. The
+    users are in the order of joining, and come with one query.
+    """
+    try:
+        return resolve(stream).present_users()
+    except UnknownStreamError as error:
+        raise TemplateSyntaxError(f"turbo_present: {error}") from error
 
 
 @register.inclusion_tag("turbo/components/broadcast_component.html", takes_context=True)
@@ -183,6 +202,61 @@ def turbo_component(
         # The subscription inside is bound to the user of this request.
         "request": request,
     }
+
+
+@register.simple_tag(takes_context=True)
+def turbo_text(
+    context: Context, stream: Any, id: Any, *, tag: str = "div", **attributes: Any
+) -> SafeString:
+    """
+    Show a text that grows, with what has been written so far.
+
+    ``{% turbo_text room "answer-7" %}`` renders, for a page that subscribes to the
+    room::
+
+        <script type="module" src="/static/turbo/text.min.js"></script>
+        <div id="answer-7" data-turbo-text="z7r3…" data-run="17" data-at="5"
+          data-state="writing" aria-live="polite" aria-busy="true">Hello</div>
+
+    ``tag="span"`` names another element; other arguments become attributes.
+    """
+    found, id = _growing("turbo_text", stream, id)
+    return _module(context, "text.js") + growing_html.text_tag(
+        id,
+        found.stream_id,
+        read_text(found.stream_id, id),
+        tag=tag,
+        attributes=_hyphenated(attributes),
+    )
+
+
+@register.inclusion_tag("turbo/components/progress.html", takes_context=True)
+def turbo_progress(
+    context: Context, stream: Any, id: Any, *, label: Any = None
+) -> dict[str, Any]:
+    """
+    Show the progress of a job, with what is known of it.
+
+    ``{% turbo_progress job "import-3" label="Import" %}`` renders the template
+    ``turbo/components/progress.html``, which you can override.
+    """
+    found, id = _growing("turbo_progress", stream, id)
+    written = read_text(found.stream_id, id)
+    return {
+        "module": _module(context, "text.js"),
+        "id": id,
+        "label": label,
+        "place": growing_html.progress_place(id, found.stream_id, written),
+        **growing_html.progress_values(written),
+    }
+
+
+def _growing(tag: str, stream: Any, id: Any) -> tuple[Stream, str]:
+    """Return the stream and the id of something that grows."""
+    try:
+        return resolve(stream), _dom_id(id)
+    except UnknownStreamError as error:
+        raise TemplateSyntaxError(f"{tag}: {error}") from error
 
 
 def _stream_class(tag: str, name: str) -> type[Stream]:
@@ -366,6 +440,7 @@ def _module(context: Context, name: str) -> SafeString:
     return html.tag("script", attributes)
 
 
-_examine("turbo_subscribe", takes_none=False)
+for _tag in ("turbo_subscribe", "turbo_text", "turbo_progress", "turbo_present"):
+    _examine(_tag, takes_none=False)
 for _tag in ("dom_id", "turbo_component", "turbo_frame", "turbo_stream"):
     _examine(_tag)

@@ -10,6 +10,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
+from turbo.delivery.audiences import by_audience
 from turbo.delivery.recorders import recording
 from turbo.streams.registry import resolve
 from turbo.testing.commits import PendingHooks
@@ -55,7 +56,7 @@ class BroadcastCapture:
 
     def __enter__(self) -> list[StreamElement]:
         self._hooks = PendingHooks()
-        self._stack.enter_context(recording(self._record))
+        self._stack.enter_context(recording(self._record, sends=self._deliver))
         self._stack.enter_context(_errors_into(self.errors))
         return self.elements
 
@@ -82,7 +83,8 @@ class BroadcastCapture:
     def _record(self, name: str, data: str) -> bool:
         self.messages.append((name, data))
         if not self._names or name in self._names:
-            self.elements += read_elements(data, name)
+            for audience, form in by_audience(data).items():
+                self.elements += read_elements(form or "", name, audience)
         return self._deliver
 
 
@@ -113,6 +115,7 @@ def assert_broadcasts(
     action: str | None = None,
     target: object = None,
     selector: str | None = None,
+    audience: str | None = None,
     deliver: bool = False,
 ) -> BroadcastCapture:
     """
@@ -124,12 +127,17 @@ def assert_broadcasts(
             Message.objects.create(room=room, text="Hi")
 
     Without ``count``, at least one element must match. ``target`` is an id, or an
-    instance, which stands for its ``dom_id``. The block gets the elements as from
-    :func:`capture_broadcasts`.
+    instance, which stands for its ``dom_id``. With an ``audience``, only the elements
+    count that it gets, which includes those for all audiences. The block gets the
+    elements as from :func:`capture_broadcasts`.
     """
     name = _name_of(stream)
     wanted = Expectation.of(
-        count=count, action=action, target=target, selector=selector
+        count=count,
+        action=action,
+        target=target,
+        selector=selector,
+        audience=audience,
     )
 
     def check(capture: BroadcastCapture) -> None:
@@ -170,7 +178,12 @@ def _name_of(stream: Any) -> str:
 
 
 def _report(capture: BroadcastCapture) -> str:
-    lines = [f"  {name}  {data}" for name, data in capture.messages]
+    lines = [
+        f"  {name}  {form or 'a gap'}" + (f"  (for {audience})" if audience else "")
+        for name, data in capture.messages
+        for audience, form in by_audience(data).items()
+        if form != "" or not audience
+    ]
     lines = ["Sent meanwhile:", *lines] if lines else ["Nothing was sent."]
     if capture.errors:
         lines += ["Errors meanwhile:", *(f"  {error}" for error in capture.errors)]

@@ -25,13 +25,17 @@ class StreamElement:
     attributes: Mapping[str, str] = field(default_factory=dict)
     #: What is inside its ``<template>``; ``""`` without one.
     html: str = ""
+    #: The audience that it was sent to; ``None`` for all.
+    audience: str | None = None
     text: str = field(default="", repr=False)
 
     def __str__(self) -> str:
         return self.text
 
 
-def read_elements(text: str, stream: str = "") -> list[StreamElement]:
+def read_elements(
+    text: str, stream: str = "", audience: str | None = None
+) -> list[StreamElement]:
     """
     Return the elements in ``text``, except those inside other elements.
 
@@ -42,7 +46,7 @@ def read_elements(text: str, stream: str = "") -> list[StreamElement]:
     >>> hello.action, hello.target, hello.html
     ('append', 'messages', '<p>Hello</p>')
     """
-    reader = _Reader(text, stream)
+    reader = _Reader(text, stream, audience)
     reader.read()
     return reader.elements
 
@@ -50,9 +54,10 @@ def read_elements(text: str, stream: str = "") -> list[StreamElement]:
 class _Reader(PlacedParser):
     """Find the outermost elements and the text of their templates."""
 
-    def __init__(self, text: str, stream: str) -> None:
+    def __init__(self, text: str, stream: str, audience: str | None) -> None:
         super().__init__(text)
         self._stream = stream
+        self._audience = audience
         self._depth = 0  # of <turbo-stream>
         self._templates = 0  # of <template> in the outermost of those
         self._attributes: dict[str, str] = {}
@@ -93,6 +98,7 @@ class _Reader(PlacedParser):
                 targets=attributes.get("targets"),
                 attributes=attributes,
                 html=self._html,
+                audience=self._audience,
                 text=self.text[self._start : end],
             )
         )

@@ -22,6 +22,7 @@ class Expectation:
     action: str | None
     target: str | None
     selector: str | None
+    audience: str | None
 
     @classmethod
     def of(
@@ -31,12 +32,19 @@ class Expectation:
         action: str | None,
         target: object,
         selector: str | None,
+        audience: str | None = None,
     ) -> Self:
         """Return the expectation; ``target`` may be an instance for its ``dom_id``."""
         if isinstance(target, Model):
             target = dom_id(target)
         id = None if target is None else str(target)
-        return cls(count=count, action=action, target=id, selector=selector)
+        return cls(
+            count=count,
+            action=action,
+            target=id,
+            selector=selector,
+            audience=audience,
+        )
 
     def matching(self, elements: Iterable[StreamElement]) -> list[StreamElement]:
         """Return the elements that match."""
@@ -46,6 +54,7 @@ class Expectation:
             if self.action in (None, element.action)
             and self.target in (None, element.target)
             and self.selector in (None, element.targets)
+            and (self.audience is None or element.audience in (None, self.audience))
         ]
 
     def is_met_by(self, found: int) -> bool:

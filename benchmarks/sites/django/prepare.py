@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 
 import django
 
@@ -35,4 +36,9 @@ session.create()
 streams = [room.stream for room in rooms]
 ours = hasattr(streams[0], "sign")
 signed = [s.sign(user) if ours else s.signed_stream_name for s in streams]
-print(json.dumps({"session": session.session_key, "signed": signed}))
+page = {"session": session.session_key, "signed": signed}
+with suppress(ImportError):
+    from board.streams import Typing
+
+    page["typing"] = Typing().sign(user)
+print(json.dumps(page))

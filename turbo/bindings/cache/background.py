@@ -28,6 +28,7 @@ from turbo.exceptions import TurboError
 from turbo.runtime.endings import before_end, remaining
 from turbo.runtime.failures import log_failure
 from turbo.runtime.forks import after_in_child
+from turbo.runtime.namespaces import current, within
 from turbo.runtime.queue import IsSent
 
 __all__ = ["do_later", "do_now", "wait_until_done"]
@@ -173,7 +174,7 @@ def do_later(key: Hashable, groups: Collection[str], work: Work) -> None:
     global _current
     publisher = get_publisher()
     _current = publisher.queues.get(BackgroundWork)
-    _current.put(key, groups, work)
+    _current.put(key, groups, within(current(), work))
     publisher.flush_at_end()
 
 

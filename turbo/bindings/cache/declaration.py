@@ -13,6 +13,7 @@ from django.db.models import Model, Q, QuerySet
 from turbo.bindings.rows.schema import RowSchema
 from turbo.bindings.store import Listed, Row, Slot
 from turbo.changes.rows import pk_text
+from turbo.runtime.namespaces import in_namespace
 
 __all__ = ["Declaration"]
 
@@ -70,6 +71,11 @@ class Declaration:
         declaration = cls(**params)
         return declaration if declaration.slot.name == name else None
 
+    @classmethod
+    def group(cls) -> str:
+        """Return the label as it is in the namespace of the moment."""
+        return in_namespace(cls.label)
+
     def get_filters(self) -> Mapping[str, Any]:
         """Return the lookups that rows must meet."""
         return _resolve(self.filters)
@@ -123,7 +129,7 @@ class Declaration:
         """Return the slot in which the rows are stored."""
         schema = self.schema
         name = f"{schema.name} {self._params}" if self._params else schema.name
-        return Slot(self.label, name, schema.ordering.listed)
+        return Slot(self.group(), name, schema.ordering.listed)
 
     def ordered_queryset(self) -> QuerySet[Any]:
         """Return the queryset in an order without ties."""

@@ -18,6 +18,7 @@ from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.utils.http import http_date, parse_etags
 
 from turbo.bindings.store import State
+from turbo.runtime.namespaces import in_namespace
 
 __all__ = ["ETags", "empty", "is_conditional", "request_parts", "vary"]
 
@@ -43,7 +44,8 @@ class ETags:
     @classmethod
     def of(cls, state: State, parts: Iterable[Any]) -> ETags:
         """Return the ETag and date for a state and values that vary the response."""
-        text = json.dumps([str(state.version), *parts], default=str)
+        version = in_namespace(str(state.version))
+        text = json.dumps([version, *parts], default=str)
         digest = hashlib.sha256(text.encode()).hexdigest()[:32]
         since = max(math.floor(state.modified) + 1, _STARTED)
         return cls(f'"{digest}"', since, state.now)

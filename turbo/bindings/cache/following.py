@@ -27,6 +27,7 @@ from turbo.bindings.store import Read, Slot, Store, Ticket
 from turbo.changes import ModelChange, watch
 from turbo.changes.rows import pk_text
 from turbo.changes.transaction import in_transaction
+from turbo.runtime.namespaces import current
 
 __all__ = ["follow", "unfollow"]
 
@@ -93,8 +94,8 @@ class _Follower:
             return
         row = _Row(change.pk, change.using, None, time.monotonic())
         do_later(
-            (self, change.pk, change.using),
-            [cls.label for cls in classes],
+            (self, current(), change.pk, change.using),
+            [cls.group() for cls in classes],
             partial(_follow, classes, row),
         )
 
@@ -104,12 +105,12 @@ class _Follower:
             try:
                 with_store(partial(_invalidate_all, cls))
             except Unreachable as error:
-                owe(cls.label, error)
+                owe(cls.group(), error)
 
 
 def _invalidate_all(cls: type[Declaration], store: Store) -> None:
-    for name in store.names([cls.label])[0]:
-        invalidate(store, Slot(cls.label, name))
+    for name in store.names([cls.group()])[0]:
+        invalidate(store, Slot(cls.group(), name))
 
 
 _followers: dict[Any, _Follower] = {}
@@ -155,21 +156,21 @@ def _follow(classes: dict[type[Declaration], bool], change: _Row) -> None:
         _follow_row([d for d in bound if classes[type(d)]], change)
     except BaseException as error:  # code of the project may end the thread
         for cls in classes:
-            owe(cls.label, error)
+            owe(cls.group(), error)
         if not isinstance(error, Unreachable):
             raise  # the caller logs it
 
 
 def _bound(classes: Iterable[type[Declaration]], change: _Row) -> list[Declaration]:
     """Return the bindings in the store that a change may affect."""
-    labels = {cls.label: cls for cls in classes}
-    found = with_store(lambda store: store.names(list(labels)))
+    groups = {cls.group(): cls for cls in classes}
+    found = with_store(lambda store: store.names(list(groups)))
     bound = []
-    for cls, names in zip(labels.values(), found, strict=True):
+    for cls, names in zip(groups.values(), found, strict=True):
         for name in names:
             declaration = cls.from_slot_name(name)
             if declaration is None:
-                with_store(partial(invalidate, slot=Slot(cls.label, name)))
+                with_store(partial(invalidate, slot=Slot(cls.group(), name)))
             elif declaration.database == change.using:
                 bound.append(declaration)
     return bound
@@ -218,7 +219,7 @@ def _read(declaration: Declaration, change: _Row, ticket: Ticket) -> Read | None
             order = declaration.load_order()
     except Exception as error:
         logger.exception("%r cannot follow a change of %r.", declaration, change.pk)
-        owe(declaration.label, error)
+        owe(declaration.group(), error)
         return None
     return Read(pk_text(change.pk), row, order)
 

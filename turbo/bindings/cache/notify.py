@@ -11,6 +11,7 @@ from turbo.bindings.messages import read_change
 from turbo.bindings.store import Applied, Slot
 from turbo.bindings.store.versions import Version
 from turbo.delivery.broadcast import broadcast
+from turbo.runtime.namespaces import in_namespace
 
 __all__ = [
     "group_stream_name",
@@ -80,7 +81,7 @@ def parse_told(data: str) -> tuple[Version | None, str]:
 
 def group_stream_name(group: str) -> str:
     """Return the name of the stream to the clients of a group."""
-    return f"turbo.bindings.group:{group}"
+    return in_namespace(f"turbo.bindings.group:{group}")
 
 
 def send_to_group(group: str, action: str, payload: Any = None) -> None:

@@ -32,6 +32,7 @@ from turbo.bindings.store import Applied, Listed, Slot, State, Store, Ticket
 from turbo.changes.rows import pk_text
 from turbo.changes.transaction import Outcome, in_transaction, wait
 from turbo.runtime.forks import Lock
+from turbo.runtime.namespaces import current, within
 
 __all__ = [
     "fill",
@@ -136,7 +137,7 @@ def forget_copies() -> None:
 
 def require_done(declaration: Declaration) -> None:
     """Wait for the changes of this process; raise :exc:`Unreachable` after a while."""
-    if not wait_until_done(declaration.label, get_binding_settings().wait):
+    if not wait_until_done(declaration.group(), get_binding_settings().wait):
         raise Unreachable
 
 
@@ -211,13 +212,14 @@ def _after_commit(
         if do_now(declaration.database):
             work()
         else:
-            do_later((action, declaration), [declaration.label], work)
+            group = declaration.group()
+            do_later((action, group, declaration), [group], work)
 
     def work() -> None:
         with suppress(Unreachable):
             action(declaration)
 
-    wait([connection], act)
+    wait([connection], within(current(), act))
 
 
 def _forget(*, setting: str, **kwargs: object) -> None:

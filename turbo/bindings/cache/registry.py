@@ -54,6 +54,6 @@ def kept(cls: type[Declaration]) -> Iterator[tuple[Slot, Declaration | None]]:
 
     The binding is ``None`` if a process that runs other code has filled the slot.
     """
-    [names] = with_store(lambda store: store.names([cls.label]))
+    [names] = with_store(lambda store: store.names([cls.group()]))
     for name in names:
-        yield Slot(cls.label, name), cls.from_slot_name(name)
+        yield Slot(cls.group(), name), cls.from_slot_name(name)

@@ -15,6 +15,7 @@ from turbo.bindings.store import State
 from turbo.bindings.store.versions import Version
 from turbo.conf import get_settings
 from turbo.runtime.loops import PerLoop
+from turbo.runtime.namespaces import current
 from turbo.runtime.threads import in_thread, to_its_end, turn_of
 
 __all__ = ["Caught", "catch_up", "stay"]
@@ -52,7 +53,8 @@ async def catch_up(binding: Binding, since: Version | None, owner: Hashable) -> 
 
     async def in_turn() -> Caught:
         async with turn_of(owner):
-            shared: Caught = await _shared.get().run((binding, since), work)
+            key = current(), binding, since
+            shared: Caught = await _shared.get().run(key, work)
             return shared
 
     return await to_its_end(in_turn())
@@ -64,7 +66,8 @@ async def stay(binding: Binding) -> State | None:
     async def work() -> State | None:
         return await in_thread(_listen, binding)
 
-    shared: State | None = await _shared.get().run((binding, "stay"), work)
+    key = current(), binding, "stay"
+    shared: State | None = await _shared.get().run(key, work)
     return shared
 
 

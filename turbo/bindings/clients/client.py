@@ -96,7 +96,7 @@ class BindingClient(AdmittedConnection):
             is_heard = await self._subscribe()
         self.visitor.rest()
         if not is_heard:
-            self.tasks.run(self._subscribe_later())
+            self.run(self._subscribe_later())
         if not await self._catch_up(since, is_asked=True):
             self._socket.end(CloseCode.AGAIN)  # it has no rows that changes apply to
 
@@ -115,7 +115,7 @@ class BindingClient(AdmittedConnection):
         signal = Signal.of(frame)
         if signal.kind == "ping":
             self.say("ping")
-            self.tasks.run(self._stay())
+            self.run(self._stay())
         elif signal.stream == self._sid:
             # A gap has no version, and means that messages are missing.
             told = frame.wire("turbo.bindings.told", lambda _: parse_told(signal.data))
@@ -139,7 +139,7 @@ class BindingClient(AdmittedConnection):
         if await self._subscribe():
             await self._catch_up(self._sequence.version)
         else:
-            self.tasks.run(self._subscribe_later())
+            self.run(self._subscribe_later())
 
     async def _catch_up(self, since: Version | None, *, is_asked: bool = False) -> bool:
         """
@@ -167,7 +167,7 @@ class BindingClient(AdmittedConnection):
                 self._is_telling = False
             self._pass_on(self._sequence.start(caught.version))
         if caught.version is None:
-            self.tasks.run(self._await_store())
+            self.run(self._await_store())
         self._heal()
         return True
 
@@ -211,7 +211,7 @@ class BindingClient(AdmittedConnection):
     def _heal(self) -> None:
         if self._sequence.is_stuck and not self._is_healing:
             self._is_healing = True
-            self.tasks.run(self._ask_for_missing())
+            self.run(self._ask_for_missing())
 
     async def _ask_for_missing(self) -> None:
         pause = PATIENCE
@@ -242,7 +242,7 @@ class BindingClient(AdmittedConnection):
         if is_reachable():
             await self._catch_up(None)
         else:
-            self.tasks.run(self._await_store())
+            self.run(self._await_store())
 
     def _has_room(self) -> bool:
         """Return whether the visitor's limits allow one more client and its test."""
@@ -266,8 +266,8 @@ class BindingClient(AdmittedConnection):
             return True
         # Shared with no other connection, because the test may look at the scope.
         asked = {f"turbo.bindings {id(self)}": self._consumer}
-        [reason] = (await ask(asked, self.visitor)).values()
-        return not reason
+        [answer] = (await ask(asked, self.visitor)).values()
+        return not answer.reason
 
     async def ended_with(
         self, stream: str, held: Sequence[AdmittedConnection]

@@ -26,13 +26,14 @@ from turbo.database.captured.remainder import Statement, remainder
 from turbo.database.captured.signals import LIMIT, SIGNALS
 from turbo.database.models import CapturedStatement, OutboxEntry
 from turbo.database.outbox import relay as outbox
-from turbo.database.outbox.content import MANY
+from turbo.database.outbox.content import MANY, item_in
 from turbo.database.outbox.tracking import EntryPlace, Tracker, get_tracker
 from turbo.database.rounds import Rounds
 from turbo.delivery.broadcast import moment
 from turbo.runtime.backoff import OutageLog
 from turbo.runtime.failures import log_failure
 from turbo.runtime.log_once import once_a_minute
+from turbo.runtime.namespaces import SEPARATOR
 
 __all__ = ["aliases", "has_table", "rounds", "start", "take", "tell_captured"]
 
@@ -138,10 +139,43 @@ def _contents(rows: Rows, xids: Sequence[str]) -> Iterator[str]:
             content = _read(contents.get(pk))
             statements[xid].append(Statement(model, operation, content, count))
     for xid, some in statements.items():
-        content, count = _remainder(some, [m for x, m in large if x == xid])
-        if content is not None:
-            metrics.count("captured", count)
-            yield content
+        unnamed = [model for x, model in large if x == xid]
+        for namespace, own in _by_namespace(some).items():
+            content, count = _remainder(own, _here(unnamed, namespace), namespace)
+            if content is not None:
+                metrics.count("captured", count)
+                yield content
+
+
+def _by_namespace(statements: Sequence[Statement]) -> dict[str, list[Statement]]:
+    """Return the statements of each namespace, with models that are without it."""
+    found: dict[str, list[Statement]] = {}
+    for statement in statements:
+        if statement.operation != SIGNALS:
+            namespace, label = split_label(statement.model)
+            found.setdefault(namespace, []).append(statement._replace(model=label))
+    for statement in statements:
+        if statement.operation == SIGNALS:
+            for namespace, own in list(found.items()):
+                told = {
+                    label: rows
+                    for model, rows in statement.content.items()
+                    for place, label in [split_label(model)]
+                    if place == namespace
+                }
+                found[namespace] = [*own, statement._replace(content=told)]
+    return found
+
+
+def _here(models: Sequence[str], namespace: str) -> list[str]:
+    places = map(split_label, models)
+    return [label for place, label in places if place == namespace]
+
+
+def split_label(model: str) -> tuple[str, str]:
+    """Return the namespace of a model in the table, and its label."""
+    namespace, _, label = model.rpartition(SEPARATOR)
+    return namespace, label
 
 
 def _read(content: str | None) -> Any:
@@ -154,18 +188,20 @@ def _read(content: str | None) -> Any:
 
 
 def _remainder(
-    statements: Sequence[Statement], unnamed: Sequence[str]
+    statements: Sequence[Statement], unnamed: Sequence[str], namespace: str
 ) -> tuple[str | None, int]:
     try:
-        return remainder(statements, unnamed)
+        return remainder(statements, unnamed, namespace)
     except Exception as error:  # a field of the project may not read its values
         log_failure("Changes of captured tables could not be read.", error)
         labels = dict.fromkeys(s.model for s in statements if s.operation != SIGNALS)
-        items = [{"model": label, "action": MANY} for label in labels]
+        many = ({"model": label, "action": MANY} for label in labels)
+        items = [item_in(namespace, item) for item in many]
         return dump({"items": items, "rows": []}), len(items)
 
 
-def _is_known(label: str) -> bool:
+def _is_known(model: str) -> bool:
+    _, label = split_label(model)
     try:
         apps.get_model(label)
     except LookupError:

@@ -17,16 +17,17 @@ from django.db.models import Model
 
 from turbo.changes.captured import is_captured
 from turbo.changes.foreign_keys import cascading_keys
-from turbo.changes.records import Key
 from turbo.changes.rows import dump, pk_value, plain
 from turbo.changes.watchlist import concrete_classes
 from turbo.database.captured.signals import SIGNALS
-from turbo.database.outbox.content import MANY, Item
+from turbo.database.outbox.content import MANY, Item, item_in
 from turbo.typing import ChangeAction
 
 __all__ = ["Statement", "remainder"]
 
 Columns: TypeAlias = Mapping[str, Any]
+#: A model and a primary key.
+Key: TypeAlias = tuple[type[Model], Any]
 
 ACTIONS: Mapping[str, ChangeAction] = {
     "insert": "create",
@@ -52,7 +53,7 @@ class _Write(NamedTuple):
 
 
 def remainder(
-    statements: Sequence[Statement], unnamed: Collection[str]
+    statements: Sequence[Statement], unnamed: Collection[str], namespace: str = ""
 ) -> tuple[str | None, int]:
     """
     Return what is left of a transaction as a content of the outbox, and its size.
@@ -60,7 +61,7 @@ def remainder(
     ``unnamed`` are the labels of models of whose rows there are too many.
     """
     rest = _Rest(statements, unnamed)
-    items = [*rest.many(), *rest.items()]
+    items = [item_in(namespace, item) for item in [*rest.many(), *rest.items()]]
     if not items:
         return None, 0
     return dump({"items": items, "rows": rest.rows.packed}), len(items)

@@ -4,6 +4,8 @@ The row with what signals have reported of captured tables in a transaction.
 ::
 
     {"chat.Message": {"count": 3, "rows": [[5, "create", 1], [7, "update", 2]]}}
+
+In a namespace the model is ``"acme/chat.Message"``.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from django.db.models.functions import Cast
 from turbo.changes.records import Record
 from turbo.changes.rows import dump
 from turbo.database.models import CapturedStatement
+from turbo.runtime.namespaces import join
 
 __all__ = ["LIMIT", "SIGNALS", "count_writes", "transaction_id", "write"]
 
@@ -44,7 +47,7 @@ def transaction_id() -> Cast:
 def count_writes(contents: Iterable[object]) -> dict[str, Any]:
     """Return the rows that were written according to signals, by their tables."""
     counts = Counter(
-        (label, pk, content.action)
+        (join(content.namespace, label), pk, content.action)
         for content in contents
         if isinstance(content, Record)
         for label, pk in content.writes

@@ -21,6 +21,7 @@ from turbo.changes.captured import tables_of
 from turbo.changes.rows import SECRET
 from turbo.database.captured.signals import LIMIT
 from turbo.database.models import CapturedStatement
+from turbo.runtime.namespaces import SEPARATOR, is_used
 
 __all__ = ["Registration", "StatementTrigger", "register", "registered", "unregister"]
 
@@ -49,7 +50,7 @@ class StatementTrigger(pgtrigger.Trigger):
                 {CONTENT} := NULL;
             END;
             INSERT INTO {TABLE} (xid, model, operation, content, count)
-            SELECT pg_current_xact_id()::text, '{meta.label}', lower(TG_OP),
+            SELECT pg_current_xact_id()::text, {_model(meta)}, lower(TG_OP),
                 {CONTENT}, {COUNT};
             RETURN NULL;
         """
@@ -88,6 +89,13 @@ class StatementTrigger(pgtrigger.Trigger):
         rows = f"(SELECT {columns} FROM {table}) {ROW}"
         content = f"SELECT jsonb_agg(to_jsonb({ROW})) FROM {rows}"
         return f"CASE WHEN {condition} THEN ({content}) END"
+
+
+def _model(meta: Any) -> str:
+    """Return the label of a model; its namespace is the schema of the table."""
+    if not is_used():
+        return f"'{meta.label}'"
+    return f"TG_TABLE_SCHEMA || '{SEPARATOR}{meta.label}'"
 
 
 def _own_fields(meta: Any) -> list[Any]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from django.db import connections
 from django.db.models import F, QuerySet, Value
 from django.db.models.functions import Least
 
-from turbo.database.log.tables import AT_ONCE, LogTables, portions
+from turbo.database.log.tables import AT_ONCE, LogTables, portions, skipping
 from turbo.database.models import LogBatch, LogKey
 from turbo.database.server import Server, delete, writing
 
@@ -88,18 +86,12 @@ def _sweep_some(tables: LogTables, horizon: int) -> bool:
     """Delete old messages of some streams; return whether there may be others."""
     with writing(tables.alias):
         holding = tables.streams().filter(cut__lt=F("last")).filter(cut__lt=horizon)
-        rows = holding.order_by("sid").select_for_update(**_skipping(tables.alias))
+        rows = holding.order_by("sid").select_for_update(**skipping(tables.alias))
         sids = [row.sid for row in rows[:AT_ONCE]]
         streams = tables.streams().filter(sid__in=sids)
         streams.update(cut=Least(F("last"), Value(horizon)))
         delete(tables.messages().filter(sid__in=sids, time__lte=horizon))
     return len(sids) == AT_ONCE
-
-
-def _skipping(alias: str) -> Mapping[str, Any]:
-    """Return the argument that leaves out what others have locked, if it may."""
-    features: Any = connections[alias].features
-    return {"skip_locked": True} if features.has_select_for_update_skip_locked else {}
 
 
 def _keys(tables: LogTables) -> QuerySet[LogKey]:

@@ -21,7 +21,15 @@ from django.db.models import QuerySet
 from turbo.database.models import LogMessage, LogStream
 from turbo.database.server import Server, ask_server, delete
 
-__all__ = ["AT_ONCE", "JUST", "LogTables", "bytes_of", "portions", "text_of"]
+__all__ = [
+    "AT_ONCE",
+    "JUST",
+    "LogTables",
+    "bytes_of",
+    "portions",
+    "skipping",
+    "text_of",
+]
 
 T = TypeVar("T")
 
@@ -129,6 +137,12 @@ def portions(items: Iterable[T]) -> Iterator[list[T]]:
     left = list(items)
     for start in range(0, len(left), AT_ONCE):
         yield left[start : start + AT_ONCE]
+
+
+def skipping(alias: str) -> Mapping[str, Any]:
+    """Return the argument that leaves out what others have locked, if it may."""
+    features: Any = connections[alias].features
+    return {"skip_locked": True} if features.has_select_for_update_skip_locked else {}
 
 
 def bytes_of(data: str) -> bytes:

@@ -14,19 +14,24 @@ if not apps.is_installed("turbo.database"):
 
 from turbo.database.models.captured import CapturedStatement
 from turbo.database.models.layer import LayerMessage, LayerTip
+from turbo.database.models.leases import LeaseMember, LeaseWatch
 from turbo.database.models.log import LogBatch, LogKey, LogMessage, LogStream, LogWord
 from turbo.database.models.outbox import OutboxEntry
 from turbo.database.models.store import StoreChange, StoreRow, StoreSlot
+from turbo.database.models.texts import LogText
 
 __all__ = [
     "ALL",
     "CapturedStatement",
     "LayerMessage",
     "LayerTip",
+    "LeaseMember",
+    "LeaseWatch",
     "LogBatch",
     "LogKey",
     "LogMessage",
     "LogStream",
+    "LogText",
     "LogWord",
     "OutboxEntry",
     "StoreChange",
@@ -39,10 +44,13 @@ ALL = (
     CapturedStatement,
     LayerMessage,
     LayerTip,
+    LeaseMember,
+    LeaseWatch,
     LogBatch,
     LogKey,
     LogMessage,
     LogStream,
+    LogText,
     LogWord,
     OutboxEntry,
     StoreChange,

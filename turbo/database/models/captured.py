@@ -17,7 +17,7 @@ class CapturedStatement(models.Model):
 
     #: The id of the transaction.
     xid = models.CharField(max_length=32)
-    #: The label of the table's model; empty for signals.
+    #: The label of the table's model, with its namespace; empty for signals.
     model = models.CharField(max_length=200)
     #: ``insert``, ``update``, ``delete``, ``truncate`` or ``signals``.
     operation = models.CharField(max_length=8)

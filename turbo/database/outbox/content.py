@@ -10,7 +10,8 @@ What the outbox keeps of a transaction, as JSON.
               {"model": "chat.room", "columns": {"id": 1, "name": "Lobby"}}]}
 
 An item is a change or a message that waited for the commit. After a delete its row is
-there, with the related rows that were deleted together with it.
+there, with the related rows that were deleted together with it. A change in a namespace
+has that, too.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ __all__ = [
     "StoredMessage",
     "StoredTransaction",
     "describe",
+    "item_in",
     "pack",
 ]
 
@@ -63,6 +65,7 @@ class StoredChange:
     #: The row that was deleted, and the row before the transaction, if it is known.
     deleted: Model | None
     row_before: Model | None
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class StoredMany:
     """Changes of one model that are not known by their rows."""
 
     model: type[Model]
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ def _pack_change(records: Sequence[Record], rows: _Rows) -> Item | None:
     if summary is None:
         return None
     fields = summary.update_fields
-    return {
+    item = {
         "model": last.model._meta.label_lower,
         "pk": plain(last.pk),
         "action": summary.action,
@@ -135,10 +139,16 @@ def _pack_change(records: Sequence[Record], rows: _Rows) -> Item | None:
         "row": rows.add(summary.deleted, last.model),
         "before": rows.add(summary.row_before, last.model),
     }
+    return item_in(last.namespace, item)
+
+
+def item_in(namespace: str, item: Item) -> Item:
+    """Return an item with the namespace of its change, if there is one."""
+    return item | {"namespace": namespace} if namespace else item
 
 
 def _pack_message(waiting: WaitingBroadcast, is_of_several: bool) -> Item:
-    stream, data, key, writer, moment = waiting.message
+    stream, data, key, writer, moment, _ = waiting.message
     if is_of_several:  # nobody will know whether the others have committed
         return {"name": waiting.name, "message": [stream, None], "summary": None}
     return {
@@ -243,9 +253,9 @@ class StoredTransaction:
             if "message" in item:
                 message = Append(*item["message"])
                 return StoredMessage(item["name"], message, item["summary"])
-            model = apps.get_model(item["model"])
+            model, namespace = apps.get_model(item["model"]), item.get("namespace", "")
             if item["action"] == MANY:
-                return StoredMany(model)
+                return StoredMany(model, namespace)
             fields = item["fields"]
             return StoredChange(
                 model,
@@ -254,6 +264,7 @@ class StoredTransaction:
                 None if fields is None else frozenset(fields),
                 self._row(item["row"]),
                 self._row(item["before"]),
+                namespace,
             )
         except Exception as error:  # fields of the project convert the values
             raise Unreadable(f"{item!r:.200}") from error

@@ -23,7 +23,9 @@ from turbo.database.outbox.content import (
 )
 from turbo.delivery.broadcast import send_stored
 from turbo.delivery.losses import tell_of_loss
+from turbo.runtime import tracing
 from turbo.runtime.context import report_scope
+from turbo.runtime.namespaces import entered
 
 __all__ = ["tell_all"]
 
@@ -34,6 +36,8 @@ PORTION = 500
 RAISED = (Exception, asyncio.CancelledError, SystemExit)
 
 Marks: TypeAlias = Mapping[Watch, Any]
+#: A namespace, and a model whose rows are read there.
+Place: TypeAlias = tuple[str, Target]
 
 
 def tell_all(
@@ -49,6 +53,8 @@ def tell_all(
     failed: list[Item] = []
     first: BaseException | None = None
     items = iter(content.items)
+    if tracing.tracer is not None:
+        tracing.tracer.committed()  # the time of the commit is not known
     with report_scope():
         while portion := list(islice(items, PORTION)):
             for item, error in _tell_portion(portion, content, retried=retried):
@@ -87,22 +93,24 @@ class _Teller:
     using: str
     retried: bool
     _targets: dict[type[Model], Sequence[Target]] = field(default_factory=dict)
-    _marks: dict[Target, Marks] = field(default_factory=dict)
-    _rows: dict[Target, Mapping[Any, Model]] = field(default_factory=dict)
+    _marks: dict[Place, Marks] = field(default_factory=dict)
+    _rows: dict[Place, Mapping[Any, Model]] = field(default_factory=dict)
 
     def read(self, changes: Sequence[StoredChange]) -> None:
         """Read the rows that exist."""
-        by_target: dict[Target, list[Any]] = {}
+        by_place: dict[Place, list[Any]] = {}
         for change in changes:
             for target in self._targets_of(change.model):
-                pks = by_target.setdefault(target, [])
+                pks = by_place.setdefault((change.namespace, target), [])
                 if change.deleted is None:
                     pks.append(change.pk)
-        for target, pks in by_target.items():
-            # They show the state that is read after this.
-            self._marks[target] = {watch: ask(watch.mark) for watch in target.watches}
-            rows: Any = target.model._base_manager.using(self.using)
-            self._rows[target] = rows.in_bulk(pks)
+        for place, pks in by_place.items():
+            namespace, target = place
+            with entered(namespace):
+                # They show the state that is read after this.
+                self._marks[place] = {w: ask(w.mark) for w in target.watches}
+                rows: Any = target.model._base_manager.using(self.using)
+                self._rows[place] = rows.in_bulk(pks)
 
     def _targets_of(self, model: type[Model]) -> Sequence[Target]:
         # Watches may be added before the change is told.
@@ -112,13 +120,19 @@ class _Teller:
         """Tell one of them; raise the first exception when all have been called."""
         if isinstance(stored, StoredMessage):
             send_stored(stored.name, stored.message, stored.summary)
-        elif isinstance(stored, StoredMany):
-            _tell_many(stored, self.using)
-        else:
-            for target in self._targets_of(stored.model):
-                row = stored.deleted or self._rows[target].get(stored.pk)
-                if row is not None:
-                    self._tell_watches(stored, target, row)
+            return
+        with entered(stored.namespace):
+            if isinstance(stored, StoredMany):
+                _tell_many(stored, self.using)
+            else:
+                self._tell_change(stored)
+
+    def _tell_change(self, stored: StoredChange) -> None:
+        for target in self._targets_of(stored.model):
+            rows = self._rows[stored.namespace, target]
+            row = stored.deleted or rows.get(stored.pk)
+            if row is not None:
+                self._tell_watches(stored, target, row)
 
     def _tell_watches(self, stored: StoredChange, target: Target, row: Model) -> None:
         failure: BaseException | None = None
@@ -132,7 +146,7 @@ class _Teller:
                 action=stored.action,
                 using=self.using,
                 update_fields=stored.update_fields,
-                mark=self._marks[target][watch],
+                mark=self._marks[stored.namespace, target][watch],
                 before=before.get(watch),
                 retried=self.retried,
             )

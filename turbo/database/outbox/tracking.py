@@ -20,6 +20,7 @@ from django.db import connections
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from turbo import metrics
 from turbo.conf import get_settings
 from turbo.database.models import OutboxEntry
 from turbo.database.thread import own_connection
@@ -256,6 +257,7 @@ def _at_end() -> None:
 
 
 before_end(_at_end)
+metrics.gauge("outbox", lambda: _tracker.waiting())
 
 
 @after_in_child

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 from turbo.delivery.frame import Frame
 from turbo.runtime.loops import PerLoop
+from turbo.runtime.namespaces import current
 from turbo.runtime.queue import KeyedQueues
 
 __all__ = ["Delivery", "Recipient", "Worker", "worker_for"]
@@ -85,7 +86,7 @@ _workers: PerLoop[WeakValueDictionary[tuple[Any, ...], Worker]] = PerLoop(
 
 def worker_for(key: tuple[Any, ...], make: Callable[[], D]) -> D:
     """Return the running loop's worker for ``key``; make it if there is none."""
-    workers = _workers.get()
+    workers, key = _workers.get(), (current(), *key)
     worker = workers.get(key)
     if worker is None:
         worker = workers[key] = make()

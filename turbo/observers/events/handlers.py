@@ -30,6 +30,7 @@ from turbo.observers.wire.replies import TooMany, encode
 from turbo.observers.wire.requests import Call
 from turbo.runtime.discovery import declared
 from turbo.runtime.failures import log_failure
+from turbo.runtime.namespaces import in_namespace
 
 __all__ = ["BaseObserver", "MissedEvents", "ObservedEvent", "plain_body"]
 
@@ -140,7 +141,7 @@ class BaseObserver:
 
     def stream(self, group: str) -> str:
         """Return the name of the stream that carries a group's events."""
-        return f"observers:{self.id}:{group}"
+        return in_namespace(f"observers:{self.id}:{group}")
 
     async def events(
         self, contents: Sequence[Mapping[str, Any]]

@@ -21,7 +21,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from channels.db import database_sync_to_async
 from django.db import router
 from django.db.models import Model
 from django.http import Http404
@@ -44,6 +43,7 @@ from turbo.observers.mixins import RetrieveModelMixin
 from turbo.observers.wire.notice import instance_stream, key_of
 from turbo.observers.wire.replies import encode
 from turbo.observers.wire.requests import Call
+from turbo.runtime.threads import database_sync_to_async
 
 if TYPE_CHECKING:
     from turbo.observers.generics import GenericAsyncAPIConsumer as Base

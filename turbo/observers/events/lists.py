@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from channels.db import database_sync_to_async
 from django.db import router
 
 from turbo.delivery.topic import Arrival
@@ -40,6 +39,7 @@ from turbo.observers.events.subscribing import (
 from turbo.observers.wire.notice import model_stream
 from turbo.observers.wire.replies import encode
 from turbo.observers.wire.requests import Call
+from turbo.runtime.threads import database_sync_to_async
 
 if TYPE_CHECKING:
     from turbo.observers.generics import GenericAsyncAPIConsumer as Base

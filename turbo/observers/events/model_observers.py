@@ -36,7 +36,6 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from channels.db import database_sync_to_async
 from django.db.models import Model
 
 from turbo import metrics
@@ -47,6 +46,7 @@ from turbo.delivery.unreadable import Unreadable, drop
 from turbo.observers.events.handlers import BaseObserver, ObservedEvent, plain_body
 from turbo.observers.wire.notice import ChangeNotice
 from turbo.observers.wire.replies import encode
+from turbo.runtime.threads import database_sync_to_async
 
 __all__ = ["Action", "ModelObserver", "model_observer"]
 
@@ -179,6 +179,7 @@ class ModelObserver(BaseObserver):
     ) -> list[ObservedEvent | Exception | None]:
         """Return the event in each message; rows are read once for all clients."""
         notices = [self._notice(content) for content in contents]
+        bodies: Any
         if self.serializes and any(p and p.action != "delete" for p in notices):
             bodies = await database_sync_to_async(self._bodies)(notices)
         else:

@@ -92,14 +92,15 @@ class Observer(BaseObserver):
         try:
             body = json.loads(encode(self.serialize(**kwargs)))
             groups = self.signal_groups(**{**kwargs, "message": body})
-            after_transactions(partial(self._send, groups, body))
+            streams = [self.stream(group) for group in groups]
+            after_transactions(partial(self._send, streams, body))
         except Exception:
             logger.exception("%s cannot send a signal to clients.", self.id)
             metrics.count("failed")
 
-    def _send(self, groups: Sequence[str], body: Any, outcome: Outcome) -> None:
+    def _send(self, streams: Sequence[str], body: Any, outcome: Outcome) -> None:
         if outcome == "rolled back":
             return
         message = encode({"body": body, "origin": this_moment()})
-        for group in groups:
-            broadcast(self.stream(group), message)
+        for stream in streams:
+            broadcast(stream, message)

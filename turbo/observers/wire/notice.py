@@ -29,6 +29,7 @@ from turbo.changes.rows import pk_value, plain
 from turbo.delivery.frame import Frame
 from turbo.delivery.unreadable import Unreadable, drop, json_object, require
 from turbo.observers.wire.replies import encode
+from turbo.runtime.namespaces import in_namespace
 from turbo.typing import ChangeAction
 
 __all__ = [
@@ -180,7 +181,7 @@ def instance_stream(model: type[Model], pk: Any, using: str) -> str:
 def model_stream(model: type[Model], using: str) -> str:
     """Return the name of the stream of all changes of a model."""
     concrete = model._meta.concrete_model or model
-    return f"observers:{using}:{concrete._meta.label_lower}"
+    return in_namespace(f"observers:{using}:{concrete._meta.label_lower}")
 
 
 def key_of(pk: Any) -> str:

@@ -43,6 +43,8 @@ const LEAVING = ["remove", "replace", "update"];
 export function rendererOf(Turbo) {
   /** @type {Map<string, { epoch?: string, number: number, repeated: number }>} */
   const refreshes = new Map(); // by stream id
+  // Pages without text.js get growing text as well, if they show the stream.
+  Turbo.StreamActions.grow ??= Turbo.StreamActions.progress ??= () => {};
   const { prototype } = /** @type {any} */ (customElements.get("turbo-stream"));
   // Turbo would look at all children of the target, for each message.
   Object.defineProperty(prototype, "duplicateChildren", { get: duplicateChildren });

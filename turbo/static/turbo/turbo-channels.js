@@ -18,12 +18,13 @@ export { Connection, Source };
  * @import { Detail, Kind, Notify, State } from "./connection.js"
  * @import { Turbo } from "./rendering.js"
  *
- * @typedef {object} Handle
- * @property {string} id
- * @property {State} state
- * @property {() => void} reconnect
- * @property {(name: string) => string | null | undefined} streamOf
- * @property {(frame: object) => void} send
+ * @typedef {{
+ *   readonly id: string,
+ *   readonly state: State,
+ *   reconnect: () => void,
+ *   streamOf: (name: string) => string | null | undefined,
+ *   send: (frame: object) => void,
+ * }} Handle
  */
 
 // A page may load this module from two addresses, and Node has no elements.

@@ -18,3 +18,10 @@ class RoomStream(turbo.ModelStream):
 
     def on_save(self, room: Room, created: bool, *args: Any, **kwargs: Any) -> None:
         room.stream.append(**CONTENT, id="messages")
+
+
+if hasattr(turbo.Stream, "present_users"):  # an older checkout has no whispers
+
+    class Typing(turbo.Stream):
+        class Meta:
+            whispers = ("typing",)

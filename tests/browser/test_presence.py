@@ -1,0 +1,135 @@
+"""Who is there and who is typing, in real pages of two users on two processes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+NewPage = Callable[[], Awaitable[Page]]
+QUICK = {"PRESENCE_GRACE": 1.0, "PRESENCE_EXPIRY": 6.0}
+
+#: Keep what is heard, and pass on what is said.
+LISTEN = """() => {
+  window.heard = [];
+  document.addEventListener("turbo-stream:whisper", (event) =>
+    window.heard.push([event.target.localName, event.detail]));
+}"""
+WHISPER = """() =>
+  document.querySelector("[stream-id]").whisper("typing", { draft: "<b>" })"""
+
+
+@pytest.fixture
+def servers(
+    make_project: Callable[..., Any], daphne: Callable[..., Any]
+) -> tuple[Any, Any]:
+    project = make_project("redis", TURBO=QUICK)
+    return daphne(project), daphne(project)
+
+
+async def open_lounge(
+    page: Page, server: Any, user: str, *, transport: str = "websocket"
+) -> None:
+    await page.goto(f"{server.url}/login/{user}/?next=/lounge/{transport}/")
+    await page.wait_for_function("() => window.Turbo?.StreamActions.whisper")
+    if transport == "websocket":
+        await page.wait_for_function(
+            "() => document.querySelectorAll('[connected]').length === 2"
+        )
+
+
+async def test_the_list_of_people_is_right_for_two_users(
+    servers: tuple[Any, Any], new_page: NewPage
+) -> None:
+    """One joins, reloads, leaves, and joins at a process that is killed."""
+    one, two = servers
+    ann, bob = await new_page(), await new_page()
+    people, others = ann.locator("#people li"), bob.locator("#people li")
+
+    await open_lounge(ann, one, "ann")
+    await expect(people).to_have_text(["ann"])
+    await open_lounge(bob, two, "bob")
+    await expect(people).to_have_text(["ann", "bob"])
+    await expect(others).to_have_text(["ann", "bob"])
+
+    await ann.evaluate(
+        """() => {
+          window.changes = 0;
+          new MutationObserver(() => (window.changes += 1)).observe(
+            document.querySelector("#people"), { childList: true });
+        }"""
+    )
+    await bob.reload()
+    await expect(others).to_have_text(["ann", "bob"])
+    assert await ann.evaluate("window.changes") == 0
+
+    await bob.close()
+    await expect(people).to_have_text(["ann"])
+
+    again = await new_page()
+    await open_lounge(again, two, "bob")
+    await expect(people).to_have_text(["ann", "bob"])
+    two.kill()
+    await expect(people).to_have_text(["ann"])
+
+
+async def test_pages_hear_who_is_typing(
+    servers: tuple[Any, Any], new_page: NewPage
+) -> None:
+    """A whisper goes to all pages but the one that whispers."""
+    one, two = servers
+    ann, bob, eve = [await new_page() for _ in range(3)]
+    warnings: list[str] = []
+    eve.on("console", lambda message: warnings.append(message.text))
+    await open_lounge(ann, one, "ann")
+    await open_lounge(bob, two, "bob")
+    await open_lounge(eve, two, "bob", transport="sse")
+    for page in (ann, bob, eve):
+        await page.evaluate(LISTEN)
+
+    assert await ann.evaluate(WHISPER) is True
+    for page in (bob, eve):
+        await page.wait_for_function("() => window.heard.length === 1")
+    assert await bob.evaluate(WHISPER) is True
+    await ann.wait_for_function("() => window.heard.length === 1")
+
+    key = await ann.evaluate(
+        """() => [...document.querySelectorAll("#people li")]
+          .find((item) => item.textContent === "ann").id.slice(5)"""
+    )
+    detail = {"name": "typing", "data": {"draft": "<b>"}, "user": key}
+    assert await bob.evaluate("window.heard") == [
+        ["turbo-channels-stream-source", detail]
+    ]
+    assert (await eve.evaluate("window.heard"))[0] == ["turbo-stream-source", detail]
+    assert [await eve.evaluate(WHISPER) for _ in range(2)] == [False, False]
+    assert [text for text in warnings if "cannot whisper" in text] == [
+        "turbo-stream-source: an event stream cannot whisper"
+    ]
+
+
+async def test_a_page_that_is_not_connected_says_that_it_whispered_nothing(
+    servers: tuple[Any, Any], page: Page
+) -> None:
+    await open_lounge(page, servers[0], "ann")
+    servers[0].kill()
+    await page.wait_for_function("() => !document.querySelector('[connected]')")
+
+    assert await page.evaluate(WHISPER) is False
+
+
+async def test_other_pages_load_nothing_for_it(
+    servers: tuple[Any, Any], page: Page
+) -> None:
+    loaded: list[str] = []
+    page.on("request", lambda request: loaded.append(request.url))
+
+    await page.goto(f"{servers[0].url}/login/ann/?next=/rooms/1/")
+    await page.wait_for_selector("[connected]", state="attached")
+
+    assert "stream-id" not in await page.content()
+    assert [url for url in loaded if "whispers" in url] == []

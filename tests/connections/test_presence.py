@@ -1,0 +1,342 @@
+"""Who is present in a stream, over the tabs of one process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import AnonymousUser, User
+from django.template import Context, Template, TemplateSyntaxError
+from django.test import override_settings
+
+import turbo
+from tests.support.clients import Socket
+from tests.support.servers import PATIENCE
+from tests.testapp.models import Room
+from tests.testapp.streams import Announcements, Lounge
+from turbo.connections.presence import _keepers
+from turbo.connections.revocation import revoke_session
+from turbo.delivery.names import CONTROL
+from turbo.delivery.recorders import recording
+from turbo.exceptions import ConfigurationError
+from turbo.replay import get_replay
+from turbo.replay.leases import Lease
+from turbo.streams.present import member_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ROOM = Lounge(1)
+
+
+@pytest.fixture(autouse=True)
+def _short() -> Iterator[None]:
+    with override_settings(TURBO={"PRESENCE_GRACE": 0.2}):
+        yield
+
+
+@pytest.fixture
+def ann() -> User:
+    return User.objects.create(username="ann")
+
+
+@pytest.fixture
+def bob() -> User:
+    return User.objects.create(username="bob")
+
+
+class Told:
+    """What the hooks broadcast, which goes no further."""
+
+    def __init__(self) -> None:
+        self.data: list[str] = []
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+
+    def __call__(self, name: str, data: str) -> bool:
+        if name == CONTROL:
+            return True
+        self.data.append(data)
+        self._loop.call_soon_threadsafe(self._changed.set)
+        return False
+
+    async def until(self, count: int) -> list[str]:
+        """Return what was told, when it is so much."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.data) < count:
+                await self._changed.wait()
+                self._changed.clear()
+        return self.data
+
+
+@pytest.fixture
+async def told() -> Any:
+    with recording(found := Told()):
+        yield found
+
+
+def joined(user: User) -> str:
+    return (
+        f'<turbo-stream action="append" target="people"><template>'
+        f'<li id="user_{user.pk}">{user.username}</li></template></turbo-stream>'
+    )
+
+
+def left(user: User) -> str:
+    return f'<turbo-stream action="remove" target="user_{user.pk}"></turbo-stream>'
+
+
+async def test_a_user_joins_with_the_first_tab_and_leaves_with_the_last(
+    told: Told, ann: User, bob: User
+) -> None:
+    async with Socket(ann) as first:
+        await first.subscribe(ROOM.sign(ann))
+        await told.until(1)
+        async with Socket(ann) as second, Socket(bob) as third:
+            await second.subscribe(ROOM.sign(ann))
+            await third.subscribe(ROOM.sign(bob))
+            await told.until(2)
+            assert await ROOM.apresent_users() == [ann, bob]
+        await told.until(3)
+        assert await ROOM.apresent_users() == [ann]
+
+    assert await told.until(4) == [joined(ann), joined(bob), left(bob), left(ann)]
+    assert await ROOM.apresent_users() == []
+
+
+async def test_a_reload_is_no_leaving(told: Told, ann: User, bob: User) -> None:
+    """Who comes back in time was there all the time."""
+    with override_settings(TURBO={"PRESENCE_GRACE": 3_600.0}):
+        async with Socket(ann) as before:
+            await before.subscribe(ROOM.sign(ann))
+            await told.until(1)
+        async with Socket(bob) as other:  # so that her leaving is noted
+            await other.subscribe(ROOM.sign(bob))
+            await told.until(2)
+        assert await ROOM.apresent_users() == [ann, bob]
+        async with Socket(ann) as after:
+            await after.subscribe(ROOM.sign(ann))
+            assert await ROOM.apresent_users() == [ann, bob]
+
+    assert told.data == [joined(ann), joined(bob)]
+
+
+async def test_a_page_with_two_names_counts_once(told: Told, ann: User) -> None:
+    async with Socket(ann) as socket:
+        await socket.subscribe(ROOM.sign(ann), ROOM.sign(None), since="@1")
+        await told.until(1)
+        await socket.send(type="unsubscribe", streams=[ROOM.sign(None)])
+        await socket.receive()
+        assert await ROOM.apresent_users() == [ann]
+
+    assert await told.until(2) == [joined(ann), left(ann)]
+
+
+@pytest.mark.parametrize("user", [None, AnonymousUser()])
+async def test_nobody_is_present_who_is_not_logged_in(user: Any, ann: User) -> None:
+    """Without a user there is nothing to note."""
+    async with Socket(user) as socket:
+        assert (await socket.subscribe(ROOM.sign(user)))[0]["type"] == "subscribed"
+
+    assert await ROOM.apresent_users() == []
+    assert not _keepers.values()
+
+
+ENDS: dict[str, Callable[[User], None]] = {
+    "revoked": lambda user: turbo.revoke(user=user, stream=ROOM),
+    "of the user": lambda user: turbo.revoke(user=user),
+    "of the stream": lambda user: turbo.revoke(stream=ROOM),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+async def test_who_is_revoked_has_left(told: Told, ann: User, how: str) -> None:
+    async with Socket(ann) as socket:
+        await socket.subscribe(ROOM.sign(ann))
+        await told.until(1)
+        await sync_to_async(ENDS[how])(ann)
+
+        assert await told.until(2) == [joined(ann), left(ann)]
+
+
+async def test_who_is_refused_is_not_present(told: Told) -> None:
+    eve = await User.objects.acreate(username="eve")
+    async with Socket(eve) as socket:
+        [answer] = await socket.subscribe(ROOM.sign(eve))
+        assert answer["reason"] == "forbidden"
+
+        assert await ROOM.apresent_users() == []
+
+
+async def test_who_leaves_the_stream_has_left(told: Told, ann: User) -> None:
+    async with Socket(ann) as socket:
+        name = ROOM.sign(ann)
+        await socket.subscribe(name)
+        await told.until(1)
+        await socket.send(type="unsubscribe", streams=[name])
+
+        assert await told.until(2) == [joined(ann), left(ann)]
+
+
+async def test_a_hook_that_fails_is_logged_and_not_called_again(
+    told: Told, ann: User, declaring: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(Lounge):
+        class Meta(Lounge.Meta):
+            app_label = "tests"
+
+        def on_join(self, user: Any) -> None:
+            super().on_join(user)
+            raise ValueError("This is for a test.")
+
+    async with Socket(ann) as socket:
+        await socket.subscribe(Failing(1).sign(ann))
+        await told.until(1)
+    await told.until(2)
+
+    assert told.data == [joined(ann), left(ann)]
+    assert "Failing.on_join() failed." in caplog.text
+
+
+async def test_an_account_that_was_deleted_leaves_by_its_key(
+    told: Told, ann: User, bob: User
+) -> None:
+    key = ann.pk
+    async with Socket(ann) as socket, Socket(bob) as other:
+        await socket.subscribe(ROOM.sign(ann))
+        await told.until(1)
+        await other.subscribe(ROOM.sign(bob))
+        await told.until(2)
+        await User.objects.filter(pk=key).adelete()
+        assert await ROOM.apresent_users() == [bob]
+
+    gone = [data for data in await told.until(4) if "remove" in data]
+    assert sorted(gone) == sorted([left(User(pk=key)), left(bob)])
+
+
+async def test_users_come_with_one_query_in_the_order_of_joining(
+    told: Told, ann: User, bob: User, django_assert_num_queries: Any
+) -> None:
+    async with Socket(bob) as first, Socket(ann) as second:
+        await first.subscribe(ROOM.sign(bob))
+        await told.until(1)
+        await second.subscribe(ROOM.sign(ann))
+        await told.until(2)
+
+        def render() -> str:
+            template = "{% load turbo_streams %}{% turbo_present room as people %}"
+            template += "{% for one in people %}{{ one.username }} {% endfor %}"
+            with django_assert_num_queries(1):
+                return Template(template).render(Context({"room": ROOM}))
+
+        assert await sync_to_async(render)() == "bob ann "
+
+
+def test_a_stream_without_presence_says_what_to_do() -> None:
+    with pytest.raises(ConfigurationError, match=r"set Meta\.presence"):
+        Announcements().present_users()
+
+
+async def test_it_also_says_so_to_coroutines() -> None:
+    with pytest.raises(ConfigurationError, match=r"set Meta\.presence"):
+        await Announcements().apresent_users()
+
+
+def test_the_tag_names_what_is_no_stream() -> None:
+    template = Template("{% load turbo_streams %}{% turbo_present thing as people %}")
+
+    with pytest.raises(TemplateSyntaxError, match="turbo_present: thing is not"):
+        template.render(Context())
+    with pytest.raises(TemplateSyntaxError, match="turbo_present: There is no stream"):
+        template.render(Context({"thing": 7}))
+
+
+async def test_without_presence_nothing_is_noted(ann: User) -> None:
+    """A project that does not use it has no leases and no task."""
+    room = await Room.objects.acreate(name="Lobby")
+    async with Socket(ann) as socket:
+        await socket.subscribe(Announcements().sign(ann), room.stream.sign(ann))
+
+        assert not _keepers.values()
+        assert not (await get_replay().leases.look({})).is_used
+
+
+async def test_the_task_ends_with_the_last_leaving(told: Told, ann: User) -> None:
+    async with Socket(ann) as socket:
+        await socket.subscribe(ROOM.sign(ann))
+        await told.until(1)
+    await told.until(2)
+
+    task = _keepers.get()._task
+    assert task is not None
+    async with asyncio.timeout(PATIENCE):
+        await task
+
+
+async def test_who_logs_out_has_left(told: Told, ann: User, settings: Any) -> None:
+    class Session:
+        session_key = "s1"
+
+    async with Socket(ann, session=Session()) as socket:
+        await socket.subscribe(ROOM.sign(ann))
+        await told.until(1)
+        await sync_to_async(revoke_session)("s1")
+
+        assert await told.until(2) == [joined(ann), left(ann)]
+
+
+async def test_who_comes_and_goes_all_the_time_joins_once(
+    told: Told, ann: User
+) -> None:
+    with override_settings(TURBO={"PRESENCE_GRACE": 3.0}):
+        for _ in range(30):
+            async with Socket(ann) as socket:
+                await socket.subscribe(ROOM.sign(ann))
+        await told.until(1)
+
+        assert await told.until(2) == [joined(ann), left(ann)]
+
+
+async def test_what_cannot_be_read_does_not_stop_the_others(
+    told: Told, ann: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another version may have noted it, or a stream that is gone."""
+    leases = get_replay().leases
+    gone = member_of("testapp:Gone", str(ann.pk))
+    strange = [Lease(ROOM.stream_id, name, 3_600.0) for name in ("?", gone)]
+    await leases.hold("another", strange)
+
+    async with Socket(ann) as socket:
+        await socket.subscribe(ROOM.sign(ann))
+        assert await told.until(1) == [joined(ann)]
+    await told.until(2)
+
+    assert "It cannot be read who has joined or left." in caplog.text
+
+
+async def test_nobody_is_told_of_a_room_that_was_deleted(
+    told: Told, ann: User, declare: Callable[..., Any]
+) -> None:
+    """Its hooks could not load it; who is there leaves without a word."""
+    asked: list[int] = []
+    stream = declare(
+        "Deleted",
+        Room,
+        attribute="deleted_stream",
+        presence=True,
+        on_join=lambda self, user: self.append(text=self.instance.name, id="rooms"),
+        on_leave=lambda self, user: asked.append(user.pk),
+    )
+    room = await Room.objects.acreate(name="Lobby")
+    async with Socket(ann) as socket:
+        await socket.subscribe(stream(room.pk).sign(ann))
+        await told.until(1)
+        await Room.objects.filter(pk=room.pk).adelete()
+    task = _keepers.get()._task
+    assert task is not None
+    async with asyncio.timeout(PATIENCE):
+        await task
+
+    assert asked == []

@@ -1,0 +1,584 @@
+"""A text grows on pages while it is written, and ends in one way."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import transaction
+
+import turbo
+from tests.support.clients import Socket
+from tests.support.servers import PATIENCE, wait_until
+from tests.testapp.models import Room
+from tests.testapp.streams import Announcements, Counter
+from turbo.delivery.broadcast import flush, shut_down
+from turbo.exceptions import TargetError, TextError
+from turbo.replay import get_replay
+from turbo.replay.texts import LONGEST, NoTexts, Put, Stored, StoredText, TextPlace
+from turbo.streams import text_sender
+from turbo.streams.growing import whole
+from turbo.streams.text import StreamText
+from turbo.testing import capture_broadcasts
+from turbo.testing.elements import StreamElement, read_elements
+
+
+@pytest.fixture(autouse=True)
+def _no_publisher() -> Iterator[None]:
+    yield
+    shut_down(PATIENCE)
+
+
+def answer(id: object = "answer") -> StreamText:
+    return Announcements().text(id=id)
+
+
+def stored(id: str = "answer") -> StoredText:
+    """Return what the log has when all has been sent."""
+    assert flush(PATIENCE)
+    place = TextPlace(Announcements().stream_id, id)
+    [written] = asyncio.run(get_replay().texts.read([place]))
+    assert written is not None
+    return written
+
+
+async def elements_until_end(socket: Socket) -> list[StreamElement]:
+    """Return what a page gets, up to the end of a text."""
+    found: list[StreamElement] = []
+    while not found or "state" not in found[-1].attributes:
+        [data] = await socket.messages()
+        found += read_elements(data)
+    return found
+
+
+# --- What pages get
+
+
+async def test_a_page_gets_the_parts_and_the_end() -> None:
+    async with Socket() as socket:
+        await socket.subscribe(Announcements().signed_stream_name)
+        async with Announcements().text(id="answer") as text:
+            await text.awrite("a < b")
+            await asyncio.to_thread(flush, PATIENCE)
+            await text.awrite(" & c")
+        found = await elements_until_end(socket)
+
+    run = found[0].attributes["run"]
+    assert [(e.attributes["at"], e.html, e.attributes.get("state")) for e in found] == [
+        ("0", "", None),
+        ("0", "a &lt; b", None),
+        ("5", " &amp; c", "finished"),
+    ]
+    assert {(e.action, e.target, e.attributes["run"]) for e in found} == {
+        ("grow", "answer", run)
+    }
+
+
+async def test_the_end_has_a_number_and_the_parts_have_none() -> None:
+    """Thousands of parts do not push other messages out of the log."""
+    async with Socket() as socket:
+        [accepted] = await socket.subscribe(Announcements().signed_stream_name)
+        async with Announcements().text(id="answer") as text:
+            for n in range(5_000):
+                text.write(f"{n} ")
+        await asyncio.to_thread(flush, PATIENCE)
+        [(epoch, number)] = await get_replay().tips([Announcements().stream_id])
+
+    assert accepted["position"] == f"{epoch}:0"
+    assert number == 1
+
+
+def test_chunks_are_collected() -> None:
+    """Five thousand chunks are a few parts, not as many messages."""
+    puts: list[int] = []
+    texts = get_replay().texts
+    put = texts.put
+
+    async def counting(found: Any) -> Any:
+        puts.append(len(found))
+        return await put(found)
+
+    texts.put = counting  # type: ignore[method-assign]
+    with answer() as text:
+        for n in range(5_000):
+            text.write(f"{n} ")
+
+    written = stored()
+    assert written.data == "".join(f"{n} " for n in range(5_000))
+    assert len(puts) < 100
+
+
+def test_html_takes_the_place_of_the_text() -> None:
+    with answer() as text:
+        text.write("*a*")
+        text.finish(html=f"<em>{text.text[1]}</em>")
+
+    written = stored()
+    assert (written.kind, written.data, written.at) == ("html", "<em>a</em>", 3)
+
+
+def test_an_exception_ends_it_as_failed() -> None:
+    def work() -> None:
+        with answer() as text:
+            text.write("half an ")
+            _ = 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        work()
+
+    written = stored()
+    assert (written.state, written.data) == ("failed", "half an ")
+
+
+async def test_a_task_that_is_cancelled_ends_it_as_failed() -> None:
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        async with Announcements().text(id="answer") as text:
+            text.write("half")
+            begun.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(work())
+    await begun.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    written = await asyncio.to_thread(stored)
+    assert written.state == "failed"
+
+
+def test_without_a_block_it_is_begun_and_ended_by_hand() -> None:
+    text = answer().start()
+    text.write("abc")
+    text.fail()
+
+    assert stored().state == "failed"
+
+
+def test_a_text_that_its_program_forgets_loses_its_lease() -> None:
+    text = answer().start()
+    text.write("abc")
+    assert flush(PATIENCE)
+
+    del text
+    gc.collect()
+
+    assert not list(text_sender.sender()._put_at)
+
+
+def test_a_writer_without_news_renews_its_lease(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(text_sender, "RENEWAL", 0.01)
+    puts: list[Put] = []
+    texts = get_replay().texts
+    put = texts.put
+
+    async def noting(found: Any) -> Any:
+        puts.extend(found)
+        return await put(found)
+
+    texts.put = noting  # type: ignore[method-assign]
+    with answer() as text:
+        text.write("abc")
+        wait_until(lambda: len(puts) > 4, what="leases are renewed")
+
+    assert [put.data for put in puts].count("abc") == 1
+    assert stored().data == "abc"
+
+
+# --- What is written
+
+
+@pytest.mark.parametrize("chunk", [None, 1, b"abc", ["a"], StopIteration("a")])
+def test_a_chunk_that_is_no_string_is_an_error(chunk: Any) -> None:
+    with pytest.raises(TypeError, match="takes a string"), answer() as text:
+        text.write(chunk)
+
+    assert stored().state == "failed"
+
+
+def test_an_empty_chunk_is_nothing() -> None:
+    with answer() as text:
+        text.write("")
+        text.write("a")
+
+    assert text.text == "a"
+
+
+@pytest.mark.parametrize(
+    ("chunks", "text"),
+    [
+        (["\ud83d", "\ude00"], "😀"),
+        (["a\ud83d", "", "\ude00b"], "a😀b"),
+        (["\ud83d", "b"], "\ufffdb"),
+        (["a", "\ud83d"], "a\ufffd"),
+        (["\ude00"], "\ufffd"),
+        (["e", "\u0301"], "e\u0301"),
+        (["a\0b"], "a\ufffdb"),
+        (["a\r", "\nb"], "a\r\nb"),
+        (["👩", "\u200d", "👧"], "👩\u200d👧"),
+    ],
+)
+def test_characters_that_were_parted_are_put_together(
+    chunks: list[str], text: str
+) -> None:
+    with answer() as found:
+        for chunk in chunks:
+            found.write(chunk)
+
+    assert found.text == text
+    assert stored().data == text
+
+
+def test_a_whole_text_stays_as_it_is() -> None:
+    assert whole("ä€😀e\u0301\r\n") == "ä€😀e\u0301\r\n"
+
+
+def test_a_text_has_a_longest_length() -> None:
+    """What was written before is shown, and that it failed."""
+    with answer() as text:
+        text.write("x" * LONGEST)
+        with pytest.raises(TextError, match=f"may have {LONGEST}"):
+            text.write("y")
+        text.fail()
+
+    written = stored()
+    assert (written.state, written.at) == ("failed", LONGEST)
+
+
+def test_html_has_a_longest_length() -> None:
+    with answer() as text, pytest.raises(TextError, match="too long"):
+        text.finish(html="x" * (LONGEST + 1))
+
+    assert stored().kind == "text"
+
+
+def test_html_is_a_string() -> None:
+    with answer() as text, pytest.raises(TypeError, match="html is a string"):
+        text.finish(html=b"<b>")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("id", ["x" * 256, "\ud800", "a\0"])
+def test_an_id_that_cannot_be_sent_is_an_error(id: str) -> None:
+    with pytest.raises(ValueError, match="The id of a text"):
+        answer(id)
+
+
+@pytest.mark.parametrize("id", [None, ""])
+def test_a_text_needs_an_id(id: object) -> None:
+    with pytest.raises(TargetError):
+        answer(id)
+
+
+def test_an_instance_stands_for_its_dom_id(db: None) -> None:
+    room = Room.objects.create(name="Cellar")
+
+    assert answer(room).id == f"room_{room.pk}"
+
+
+# --- In which order
+
+
+def test_a_second_writer_is_refused_until_the_first_has_ended() -> None:
+    with answer() as first:
+        first.write("a")
+        with pytest.raises(TextError, match="Another writer") as refused:
+            answer().start()
+        with answer("other"):
+            pass
+    with answer() as second:
+        second.write("b")
+
+    assert refused.value.reason == "taken"
+    assert stored().data == "b"
+
+
+def test_what_was_refused_writes_nothing() -> None:
+    with answer() as first:
+        second = answer()
+        with pytest.raises(TextError):
+            second.start()
+        with pytest.raises(TextError, match="cannot be written"):
+            second.write("b")
+        first.write("a")
+
+    assert stored().data == "a"
+
+
+def test_a_writer_whose_text_was_begun_anew_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was silent for longer than its lease, as on a laptop that has slept."""
+    first = answer().start()
+    monkeypatch.setattr("turbo.replay.texts.LEASE", 0.0)
+    with answer() as second:
+        second.write("b")
+        first.write("a")
+        assert flush(PATIENCE)
+        with pytest.raises(TextError, match="another writer has it now"):
+            first.write("a")
+        with pytest.raises(TextError, match="another writer has it now"):
+            first.finish()
+
+    assert stored().data == "b"
+    assert "Another writer has the text" in caplog.text
+
+
+def test_it_ends_once() -> None:
+    with answer() as text:
+        text.finish()
+        with pytest.raises(TextError, match="has ended"):
+            text.finish()
+        with pytest.raises(TextError, match="has ended"):
+            text.fail()
+        with pytest.raises(TextError, match="has ended"):
+            text.write("a")
+
+    assert stored().state == "finished"
+
+
+def test_it_begins_once() -> None:
+    text = answer()
+    with pytest.raises(TextError, match="has not begun"):
+        text.write("a")
+    with text, pytest.raises(TextError, match="has begun already"):
+        text.start()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_does_not_write_on() -> None:
+    text = answer().start()
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            text.write("a")
+        except TextError as error:
+            os.write(write, error.reason.encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        said = pipe.read()
+    os.waitpid(pid, 0)
+
+    assert said == "of another process"
+    text.finish()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_process_that_is_forked_in_the_block_leaves_it_to_its_parent() -> None:
+    """The child goes through the end of the block as well."""
+
+    def work() -> int:
+        with answer() as text:
+            text.write("a")
+            child = os.fork()
+            if not child:
+                raise SystemExit
+            return child
+
+    try:
+        child = work()
+    except BaseException as error:
+        os._exit(0 if isinstance(error, SystemExit) else 1)
+    _, status = os.waitpid(child, 0)
+
+    assert status == 0
+    assert (stored().state, stored().data) == ("finished", "a")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_does_not_wait_for_a_transaction() -> None:
+    """Nor is it taken back: an answer is true whether or not something is saved."""
+    with transaction.atomic():
+        with answer() as text:
+            text.write("a")
+        assert stored().state == "finished"
+        transaction.set_rollback(True)
+
+    assert stored().data == "a"
+
+
+def test_a_text_is_written_in_a_thread() -> None:
+    def work() -> None:
+        with answer() as text:
+            text.write("a")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+    assert stored().data == "a"
+
+
+async def test_a_text_is_written_under_sync_code() -> None:
+    def work() -> None:
+        with answer() as text:
+            text.write("a")
+
+    await sync_to_async(work)()
+
+    assert (await asyncio.to_thread(stored)).data == "a"
+
+
+async def test_a_second_async_writer_is_refused() -> None:
+    async with Announcements().text(id="answer") as text:
+        with pytest.raises(TextError, match="Another writer"):
+            await Announcements().text(id="answer").astart()
+        await text.afinish(html="<p>a</p>")
+        with pytest.raises(TextError, match="has ended"):
+            await text.afail()
+
+
+async def test_a_beginning_that_is_cancelled_leaves_no_writer_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = get_replay().texts
+    put = texts.put
+    has_put, may_go_on = threading.Event(), asyncio.Event()
+
+    async def slow(puts: Any) -> Any:
+        stored = await put(puts)
+        has_put.set()
+        if not may_go_on.is_set():
+            await asyncio.Event().wait()
+        return stored
+
+    monkeypatch.setattr(text_sender, "PATIENCE", PATIENCE)
+    texts.put = slow  # type: ignore[method-assign]
+    task = asyncio.ensure_future(Announcements().text(id="answer").astart())
+    await asyncio.to_thread(has_put.wait, PATIENCE)
+    may_go_on.set()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert (await asyncio.to_thread(stored)).state == "failed"
+
+
+def test_a_log_without_texts_says_what_it_lacks(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    get_replay().texts = NoTexts()
+    with answer() as text:
+        text.write("a")
+
+    assert flush(PATIENCE)
+    assert "keeps no growing texts" in caplog.text
+
+
+# --- A log that is away
+
+
+async def away(*args: Any) -> Any:
+    raise ConnectionError("no log")
+
+
+def test_a_text_that_begins_without_a_log_is_sent_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = get_replay().texts
+    put = texts.put
+    texts.put = away  # type: ignore[method-assign]
+    with answer() as text:
+        text.write("a")
+        wait_until(lambda: "have to wait" in caplog.text, what="an outage is noted")
+        text.write("b")
+        with answer("other") as other:
+            other.write("c")
+    assert not flush(0.0)
+    texts.put = put  # type: ignore[method-assign]
+
+    assert stored().data == "ab"
+    assert stored("other").data == "c"
+    assert "sent again" in caplog.text
+
+
+def test_what_the_log_has_lost_is_put_again() -> None:
+    with answer() as text:
+        text.write("abc")
+        assert flush(PATIENCE)
+        get_replay().texts._held.clear()  # type: ignore[attr-defined]
+        text.write("def")
+
+    assert stored().data == "abcdef"
+
+
+def test_what_can_never_be_stored_is_given_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def refuse(puts: Any) -> list[Stored]:
+        raise ValueError("not to be stored")
+
+    text = answer().start()
+    get_replay().texts.put = refuse  # type: ignore[method-assign]
+    text.write("a")
+
+    assert flush(PATIENCE)
+    with pytest.raises(TextError, match="could not be stored"):
+        text.write("b")
+    assert "could not be stored" in caplog.text
+
+
+# --- Tests of projects
+
+
+def test_a_capture_has_the_end_with_the_whole_text() -> None:
+    with capture_broadcasts(Announcements()) as sent, answer() as text:
+        text.write("a < ")
+        text.write("b")
+
+    [element] = sent
+    assert (element.action, element.target) == ("grow", "answer")
+    assert element.attributes["state"] == "finished"
+    assert element.html == "a &lt; b"
+
+
+def test_a_capture_has_the_final_html() -> None:
+    with capture_broadcasts() as sent, answer() as text:
+        text.write("*a*")
+        text.finish(html="<em>a</em>")
+
+    assert [element.html for element in sent] == ["<em>a</em>"]
+
+
+def test_what_is_captured_is_not_stored() -> None:
+    with capture_broadcasts(), answer() as text:
+        text.write("a")
+
+    place = TextPlace(Announcements().stream_id, "answer")
+    assert asyncio.run(get_replay().texts.read([place])) == [None]
+
+
+def test_what_is_captured_and_delivered_is_stored() -> None:
+    with capture_broadcasts(deliver=True) as sent, answer() as text:
+        text.write("a")
+
+    assert [element.html for element in sent] == ["a"]
+    assert stored().data == "a"
+
+
+def test_changes_that_are_suppressed_are_no_texts() -> None:
+    """As a verb, a text is no change of a model."""
+    with turbo.suppress(), answer() as text:
+        text.write("a")
+
+    assert stored().data == "a"
+
+
+def test_streams_with_the_same_id_have_their_own_texts() -> None:
+    with Counter(1).text(id="answer") as one, Counter(2).text(id="answer") as other:
+        one.write("1")
+        other.write("2")
+
+    assert flush(PATIENCE)
+    places = [TextPlace(Counter(n).stream_id, "answer") for n in (1, 2)]
+    found = asyncio.run(get_replay().texts.read(places))
+    assert [written and written.data for written in found] == ["1", "2"]

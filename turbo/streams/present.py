@@ -1,0 +1,106 @@
+"""
+The users who are present in a stream, with one query.
+
+What is noted of a user in a stream is a *member*, with the key of the user and the name
+of the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+
+from turbo.delivery.broadcast import get_publisher
+from turbo.exceptions import ConfigurationError
+from turbo.replay import get_replay
+from turbo.runtime.failures import log_failure
+
+__all__ = ["akeys_of", "keys_of", "member_of", "read_member", "users_of"]
+
+#: Seconds that a page waits to know who is present.
+PATIENCE = 1.0
+
+
+def member_of(name: str, user: str) -> str:
+    """
+    Return the member for a user in the stream of a name.
+
+    >>> member_of("chat:RoomStream:1", "7")
+    '["7","chat:RoomStream:1"]'
+    """
+    return json.dumps([user, name], ensure_ascii=False, separators=(",", ":"))
+
+
+def read_member(member: str) -> tuple[str, str]:
+    """
+    Return the key of the user and the name of the stream.
+
+    >>> read_member('["7","chat:RoomStream:1"]')
+    ('7', 'chat:RoomStream:1')
+    """
+    user, name = json.loads(member)
+    return user, name
+
+
+def keys_of(stream: Any) -> list[str]:
+    """
+    Return the keys of the users who are present, in the order of joining.
+
+    If this cannot be found out now, the page goes on without them.
+    """
+    asked = _ask(stream)
+    try:
+        return asked.result(PATIENCE)
+    except Exception as error:
+        asked.cancel()
+        return _unknown(error)
+
+
+async def akeys_of(stream: Any) -> list[str]:
+    """Async version of keys_of()."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await asyncio.wrap_future(_ask(stream))
+    except Exception as error:
+        return _unknown(error)
+
+
+def _ask(stream: Any) -> Future[list[str]]:
+    """Ask on the publisher's loop, which has connections."""
+    if not stream.options.presence:
+        raise ConfigurationError(
+            f"{type(stream).__qualname__} does not count who is present: set "
+            f"Meta.presence = True."
+        )
+    return get_publisher().ask(_keys(stream.stream_id))
+
+
+async def _keys(sid: str) -> list[str]:
+    [members] = await get_replay().leases.members([sid])
+    return [read_member(member)[0] for member in members]
+
+
+def _unknown(error: Exception) -> list[str]:
+    if isinstance(error, ConfigurationError):
+        raise error
+    log_failure("It could not be found out who is present.", error)
+    return []
+
+
+def users_of(keys: Iterable[str]) -> Sequence[Any]:
+    """Return the users with these keys, in their order; deleted ones are left out."""
+    model = get_user_model()
+    pks = []
+    for key in keys:
+        try:
+            pks.append(model._meta.pk.to_python(key))
+        except ValidationError:  # the model had keys of another type
+            continue
+    found = model._default_manager.in_bulk(pks) if pks else {}
+    return [found[pk] for pk in pks if pk in found]
