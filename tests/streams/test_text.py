@@ -21,6 +21,7 @@ from tests.testapp.streams import Announcements, Counter
 from turbo.delivery.broadcast import flush, shut_down
 from turbo.exceptions import TargetError, TextError
 from turbo.replay import get_replay
+from turbo.replay.memory import MemoryReplay
 from turbo.replay.texts import LONGEST, NoTexts, Put, Stored, StoredText, TextPlace
 from turbo.streams import text_sender
 from turbo.streams.growing import whole
@@ -464,9 +465,9 @@ async def test_a_beginning_that_is_cancelled_leaves_no_writer_behind(
 
 
 def test_a_log_without_texts_says_what_it_lacks(
-    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    get_replay().texts = NoTexts()
+    monkeypatch.setattr(MemoryReplay, "texts", NoTexts())
     with answer() as text:
         text.write("a")
 
