@@ -32,6 +32,8 @@ PAGES = {
     "/rooms/4/before/100/": ".message .text",
     "/rooms/new/": "form.stack",
     "/rooms/1/members/": "turbo-frame",
+    "/rooms/1/import/": "form.stack",
+    "/rooms/1/import/import-1/": "progress",
     "/messages/1/edit/": "turbo-frame textarea",
     "/messages/1/delete/": "blockquote",
     "/announcements/": "form.stack",

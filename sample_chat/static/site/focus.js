@@ -6,7 +6,7 @@
 
 addEventListener("turbo:before-stream-render", ({ detail }) => {
   const { newStream, render } = detail;
-  if (newStream.action === "refresh") return; // it has no target
+  if (!newStream.target && !newStream.targets) return; // as a refresh or a whisper
   detail.render = (stream) => {
     const focused = document.activeElement;
     const target = stream.targetElements.find((element) => element.contains(focused));

@@ -1,4 +1,4 @@
-// <typing-notice one="% is writing…" several="% are writing…" and=" and ">: says who is
+// <typing-notice single="% is writing…" several="% are writing…" and=" and ">: says who is
 // writing in the room, after their whispers. It is empty again when they stop or send.
 
 const PAUSE = 2_000; // ms between two whispers of one who goes on writing
@@ -25,7 +25,7 @@ class TypingNotice extends HTMLElement {
   }
 
   #note({ name, user }) {
-    if (name !== "typing") return;
+    if (name !== "typing" || isMine(user)) return;
     clearTimeout(this.#writers.get(user));
     this.#writers.set(
       user,
@@ -41,7 +41,7 @@ class TypingNotice extends HTMLElement {
 
   #show() {
     const names = [...this.#writers.keys()].map(nameOf).filter(Boolean);
-    const text = this.getAttribute(names.length > 1 ? "several" : "one");
+    const text = this.getAttribute(names.length > 1 ? "several" : "single");
     const last = names.splice(-2).join(this.getAttribute("and"));
     this.textContent = last && text.replace("%", [...names, last].join(", "));
   }
@@ -54,6 +54,8 @@ function authorIn(stream) {
   const content = stream.querySelector("template")?.content;
   return content?.querySelector("chat-message")?.getAttribute("author");
 }
+
+const isMine = (user) => user === document.querySelector("meta[name=user]")?.content;
 
 let whisperedAt = -Infinity;
 addEventListener("input", ({ target }) => {
