@@ -18,7 +18,7 @@ from tests.support.clients import Socket
 from tests.support.servers import PATIENCE, wait_until
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Counter
-from turbo.delivery.broadcast import flush, shut_down
+from turbo.delivery.broadcast import flush, get_publisher, shut_down
 from turbo.exceptions import TargetError, TextError
 from turbo.replay import get_replay
 from turbo.replay.texts import LONGEST, NoTexts, Put, Stored, StoredText, TextPlace
@@ -504,6 +504,24 @@ def test_a_text_that_begins_without_a_log_is_sent_when_it_is_back(
     assert "sent again" in caplog.text
 
 
+async def test_an_async_text_begins_without_a_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The second one does not even wait for it."""
+    texts = get_replay().texts
+    put = texts.put
+    texts.put = away  # type: ignore[method-assign]
+    async with Announcements().text(id="answer") as text:
+        text.write("a")
+        assert not await asyncio.to_thread(flush, 0.0)
+        async with Announcements().text(id="other") as other:
+            other.write("b")
+    texts.put = put  # type: ignore[method-assign]
+
+    assert (await asyncio.to_thread(stored)).data == "a"
+    assert (await asyncio.to_thread(stored, "other")).data == "b"
+
+
 def test_what_the_log_has_lost_is_put_again() -> None:
     with answer() as text:
         text.write("abc")
@@ -530,6 +548,17 @@ def test_what_can_never_be_stored_is_given_up(
     assert "could not be stored" in caplog.text
 
 
+def test_what_waits_is_sent_when_nothing_is_left() -> None:
+    """What is written later does not count."""
+    with answer() as text:
+        text.write("a")
+        progress = get_publisher().progress()
+        assert flush(PATIENCE)
+        text.write("b")
+
+        assert progress.is_done()
+
+
 # --- Tests of projects
 
 
@@ -550,6 +579,14 @@ def test_a_capture_has_the_final_html() -> None:
         text.finish(html="<em>a</em>")
 
     assert [element.html for element in sent] == ["<em>a</em>"]
+
+
+async def test_a_capture_has_an_async_text() -> None:
+    async with capture_broadcasts() as sent:
+        async with Announcements().text(id="answer") as text:
+            await text.awrite("a")
+
+    assert [element.html for element in sent] == ["a"]
 
 
 def test_what_is_captured_is_not_stored() -> None:
