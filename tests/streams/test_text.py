@@ -18,7 +18,7 @@ from tests.support.clients import Socket
 from tests.support.servers import PATIENCE, wait_until
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Counter
-from turbo.delivery.broadcast import flush, get_publisher, shut_down
+from turbo.delivery.broadcast import flush, shut_down
 from turbo.exceptions import TargetError, TextError
 from turbo.replay import get_replay
 from turbo.replay.texts import LONGEST, NoTexts, Put, Stored, StoredText, TextPlace
@@ -552,11 +552,11 @@ def test_what_waits_is_sent_when_nothing_is_left() -> None:
     """What is written later does not count."""
     with answer() as text:
         text.write("a")
-        progress = get_publisher().progress()
+        is_sent = text_sender.sender().progress()
         assert flush(PATIENCE)
         text.write("b")
 
-        assert progress.is_done()
+        assert is_sent()
 
 
 # --- Tests of projects
@@ -582,9 +582,9 @@ def test_a_capture_has_the_final_html() -> None:
 
 
 async def test_a_capture_has_an_async_text() -> None:
-    async with capture_broadcasts() as sent:
-        async with Announcements().text(id="answer") as text:
-            await text.awrite("a")
+    text = Announcements().text(id="answer")
+    async with capture_broadcasts() as sent, text:
+        await text.awrite("a")
 
     assert [element.html for element in sent] == ["a"]
 
