@@ -14,9 +14,18 @@ from django.db import OperationalError, connections
 from tests.settings import sqlite_database
 from tests.support.databases import an_alias
 from tests.support.replay_backends import position, read_one, send, texts
-from turbo.database.models import ALL, LogBatch, LogKey, LogMessage, LogStream
+from turbo.database.log.texts import sweep_texts
+from turbo.database.models import (
+    ALL,
+    LogBatch,
+    LogKey,
+    LogMessage,
+    LogStream,
+    LogText,
+)
 from turbo.database.replay import DatabaseReplay
 from turbo.replay import Append
+from turbo.replay.texts import Put, TextPlace
 
 ROOM = "z7r3l7mdrbvujpqa35bauqyha7"
 
@@ -141,3 +150,17 @@ async def test_tables_that_are_missing_are_named(
 def test_every_table_is_emptied_by_the_tests() -> None:
     """What is kept for one test is not seen by the next."""
     assert set(apps.get_app_config("turbo_database").get_models()) == set(ALL)
+
+
+async def test_texts_that_are_too_old_are_deleted(alias: str) -> None:
+    old, new = (DatabaseReplay(alias=alias, text_age=age) for age in (0.0, 60.0))
+    for number, log in enumerate([old, new]):
+        put = Put(TextPlace(ROOM, f"answer-{number}"), "one", 0, 0, "abc", 3)
+        await log.texts.put([put])
+
+    await new._thread.arun(sweep_texts, new._tables)
+
+    count = LogText.objects.using(alias).count
+    assert await new._thread.arun(count) == 1
+    await old.aclose()
+    await new.aclose()
