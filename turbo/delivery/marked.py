@@ -19,8 +19,8 @@ def mark(kind: str, value: Any) -> str:
     r"""
     Return data of a kind.
 
-    >>> mark("whisper", ["1f0c", "<b>"])
-    '\x02["whisper",["1f0c","<b>"]]'
+    >>> mark("whisper", [["1f0c", "<b>"]])
+    '\x02["whisper",[["1f0c","<b>"]]]'
     """
     text = json.dumps([kind, value], ensure_ascii=False, separators=(",", ":"))
     return MARK + text
@@ -30,8 +30,8 @@ def unmark(data: str | None) -> tuple[str, Any] | None:
     r"""
     Return the kind and the value of marked data, or ``None`` for all other data.
 
-    >>> unmark('\x02["whisper",["1f0c","<b>"]]')
-    ('whisper', ['1f0c', '<b>'])
+    >>> unmark('\x02["whisper",[["1f0c","<b>"]]]')
+    ('whisper', [['1f0c', '<b>']])
     >>> unmark("<b>")
     """
     if not data or data[0] != MARK:
