@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -17,7 +18,9 @@ from django.test import override_settings
 
 import turbo
 from tests.support.clients import Socket
+from tests.support.servers import PATIENCE
 from tests.testapp.streams import Announcements, Cafe
+from turbo.connections.whispers import _waiting
 from turbo.replay import get_replay
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -107,6 +110,20 @@ async def test_whispers_that_follow_closely_come_together(
     assert own == ["other 0", "other 1", "other 2"]
     assert others == [0, 1, 2]
     assert sorted(map(str, both)) == sorted(map(str, own + others))
+
+
+async def test_the_next_whisper_after_a_while_goes_at_once(
+    pages: list[Visitor],
+) -> None:
+    """Nothing is left behind that would wait for it."""
+    await pages[0].whisper(data=1)
+    await pages[2].heard()
+    async with asyncio.timeout(PATIENCE):
+        while _waiting.get()._waiting is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    await pages[0].whisper(data=2)
+    assert (await pages[2].heard())["data"] == "2"
 
 
 async def test_a_whisper_has_no_number_and_is_not_stored(pages: list[Visitor]) -> None:

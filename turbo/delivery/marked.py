@@ -30,8 +30,12 @@ def unmark(data: str | None) -> tuple[str, Any] | None:
     r"""
     Return the kind and the value of marked data, or ``None`` for all other data.
 
+    The kind is ``""`` if they cannot be read.
+
     >>> unmark('\x02["whisper",[["1f0c","<b>"]]]')
     ('whisper', [['1f0c', '<b>']])
+    >>> unmark("\x02<b>")
+    ('', None)
     >>> unmark("<b>")
     """
     if not data or data[0] != MARK:
@@ -39,7 +43,7 @@ def unmark(data: str | None) -> tuple[str, Any] | None:
     try:
         kind, value = json.loads(data[1:])
     except ValueError:
-        return None
+        return "", None
     return kind, value
 
 
