@@ -452,6 +452,7 @@ async def test_leases_of_a_stream_that_gave_presence_up_are_cleared(
 
     async with Socket(ann) as socket:
         await socket.subscribe(ROOM.sign(ann))
+        await told.until(1)
     task = _keepers.get()._task
     assert task is not None
     async with asyncio.timeout(PATIENCE):
