@@ -17,6 +17,7 @@ from tests.support.replay_backends import position, read_one, send, texts
 from turbo.database.log.texts import sweep_texts
 from turbo.database.models import (
     ALL,
+    LeaseMember,
     LogBatch,
     LogKey,
     LogMessage,
@@ -25,6 +26,7 @@ from turbo.database.models import (
 )
 from turbo.database.replay import DatabaseReplay
 from turbo.replay import Append
+from turbo.replay.leases import Known, Lease
 from turbo.replay.texts import Put, TextPlace
 
 ROOM = "z7r3l7mdrbvujpqa35bauqyha7"
@@ -164,3 +166,32 @@ async def test_texts_that_are_too_old_are_deleted(alias: str) -> None:
     assert await new._thread.arun(count) == 1
     await old.aclose()
     await new.aclose()
+
+
+async def test_leases_that_nobody_looked_for_are_deleted(
+    log: DatabaseReplay, alias: str
+) -> None:
+    """A site that ended with people in its rooms leaves them for a day."""
+    rows = LeaseMember.objects.using(alias)
+    await log.leases.look({})
+    held = [Lease(ROOM, "ann", 60.0), Lease(ROOM, "bob", 60.0)]
+    await log.leases.hold("one", held)
+    await log._thread.arun(lambda: rows.filter(member="bob").update(until=1))
+
+    log._swept -= 3_600_000_000
+    await log.sync_clock()
+
+    left = await log._thread.arun(lambda: list(rows.values_list("member", flat=True)))
+    assert left == ["ann"]
+
+
+async def test_a_look_that_finds_nothing_writes_nothing(
+    log: DatabaseReplay, alias: str
+) -> None:
+    """Each process looks once a second."""
+    known: Known = {}
+    await log.leases.look(known)
+
+    made = await statements(log, alias, log.leases.look(known))
+
+    assert [sql for sql in made if not sql.startswith("SELECT")] == []
