@@ -13,6 +13,7 @@ from turbo.exceptions import (
     FrameError,
     NameRefused,
     TargetError,
+    TextError,
     TurboError,
     UnknownStreamError,
     UnsavedInstanceError,
@@ -40,6 +41,10 @@ TEXTS = [
         UnknownStreamError("chat:Rum"),
         "There is no stream 'chat:Rum'. Known streams: none (does an app have a "
         "streams.py?).",
+    ),
+    (
+        TextError("answer", "too long", "it would have 9 characters, and may have 8"),
+        "'answer' would become too long: it would have 9 characters, and may have 8.",
     ),
     (NameRefused("forged"), "The signed stream name was refused: forged."),
     (FrameError("malformed", "Not JSON."), "malformed: Not JSON."),

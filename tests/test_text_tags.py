@@ -14,6 +14,7 @@ from tests.testapp.streams import Announcements
 from turbo.components import BroadcastComponent
 from turbo.delivery.broadcast import flush, shut_down
 from turbo.replay import get_replay
+from turbo.replay.texts import NoTexts
 from turbo.streams import text_sender
 
 SID = Announcements().stream_id
@@ -172,6 +173,12 @@ def test_a_log_that_is_away_gives_an_empty_element_at_once(
     assert text().endswith(">a</div>")
 
 
+def test_a_log_without_texts_gives_an_empty_element() -> None:
+    get_replay().texts = NoTexts()
+
+    assert text() == EMPTY
+
+
 def test_a_progress_shows_what_is_known() -> None:
     with Announcements().progress(id="job", total=9) as progress:
         progress.advance(4, note="Rake & hoe")
@@ -220,6 +227,16 @@ def test_a_text_under_the_id_of_a_progress_is_nothing() -> None:
         assert (
             text() == f'<div id="a" data-turbo-text="{SID}" aria-live="polite"></div>'
         )
+
+
+def test_a_progress_under_the_id_of_a_text_is_nothing() -> None:
+    with Announcements().text(id="a") as answer:
+        answer.write("a")
+        assert flush(PATIENCE)
+
+        html = page('{% turbo_progress "testapp:Announcements" "a" %}')
+
+    assert "<progress></progress>" in html
 
 
 def test_a_component_shows_its_own_text() -> None:

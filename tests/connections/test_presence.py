@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from django.test import override_settings
 
 import turbo
 from tests.support.clients import Socket
-from tests.support.servers import PATIENCE
+from tests.support.servers import PATIENCE, wait_until
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Lounge
 from turbo.connections.presence import _keepers
@@ -23,8 +23,9 @@ from turbo.delivery.names import CONTROL
 from turbo.delivery.recorders import recording
 from turbo.exceptions import ConfigurationError
 from turbo.replay import get_replay
-from turbo.replay.leases import Lease
-from turbo.streams.present import member_of
+from turbo.replay.leases import Known, Lease, Look, MemoryLeases, Times
+from turbo.replay.memory import MemoryReplay
+from turbo.streams.present import member_of, users_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -340,3 +341,158 @@ async def test_nobody_is_told_of_a_room_that_was_deleted(
         await task
 
     assert asked == []
+
+
+class Faulty(MemoryLeases):
+    """Leases of a server that is away, or has lost its data, for a moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing = self.losing = 0
+        self.slow: asyncio.Event | None = None
+
+    async def look(self, known: Known) -> Look:
+        if self.failing:
+            self.failing -= 1
+            raise ConnectionError("no log")
+        return await super().look(known)
+
+    async def hold(self, holder: str, leases: Sequence[Lease]) -> bool:
+        if self.losing:
+            self.losing -= 1
+            return False
+        held = await super().hold(holder, leases)
+        if self.slow is not None:
+            await self.slow.wait()
+        return held
+
+    async def members(self, streams: Sequence[str]) -> list[list[str]]:
+        raise ConnectionError("no log")
+
+
+class FaultyLog(MemoryReplay):
+    """A log with such leases."""
+
+    leases = Faulty()
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
+    monkeypatch.setattr(FaultyLog, "leases", found := Faulty())
+    own = {"REPLAY_BACKEND": f"{__name__}.FaultyLog", "PRESENCE_GRACE": 0.2}
+    with override_settings(TURBO=own):
+        yield found
+
+
+async def test_an_outage_is_said_once_and_delays_the_joining(
+    faulty: Faulty, told: Told, ann: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    faulty.failing = 2
+    async with Socket(ann) as socket:
+        await socket.subscribe(ROOM.sign(ann))
+
+        assert await told.until(1) == [joined(ann)]
+
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line for line in lines if " noted " in line] == [
+        "It cannot be noted who is present: ConnectionError: no log",
+        "It is noted again who is present.",
+    ]
+
+
+async def test_what_could_not_be_held_is_held_after_another_look(
+    faulty: Faulty, told: Told, ann: User
+) -> None:
+    faulty.losing = 1
+    async with Socket(ann) as socket:
+        await socket.subscribe(ROOM.sign(ann))
+
+        assert await told.until(1) == [joined(ann)]
+
+
+async def test_who_leaves_while_a_lease_is_noted_has_left(
+    faulty: Faulty, told: Told, ann: User
+) -> None:
+    faulty.slow = asyncio.Event()
+    async with Socket(ann) as socket:
+        await socket.subscribe(ROOM.sign(ann))
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.to_thread(until_noted, faulty)
+    faulty.slow.set()
+
+    assert await told.until(2) == [joined(ann), left(ann)]
+
+
+def until_noted(leases: Faulty) -> None:
+    wait_until(lambda: bool(leases._streams))
+
+
+async def test_a_page_is_shown_although_nobody_knows_who_is_present(
+    faulty: Faulty, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await ROOM.apresent_users() == []
+    assert await sync_to_async(ROOM.present_users)() == []
+
+    assert "It could not be found out who is present." in caplog.text
+
+
+def test_keys_of_another_type_are_nobody() -> None:
+    """The user model may have had other keys when they were noted."""
+    assert users_of(["no number"]) == []
+
+
+async def test_leases_of_a_stream_that_gave_presence_up_are_cleared(
+    told: Told, ann: User
+) -> None:
+    """And so are those of a user with a key of another type."""
+    stream, leases = Announcements(), get_replay().leases
+    plain = Lease(stream.stream_id, member_of(stream.stream_name, "1"), 0.3)
+    other = Lease(ROOM.stream_id, member_of(ROOM.stream_name, "no number"), 0.3)
+    await leases.hold("another", [plain, other])
+
+    async with Socket(ann) as socket:
+        await socket.subscribe(ROOM.sign(ann))
+        await told.until(1)
+    task = _keepers.get()._task
+    assert task is not None
+    async with asyncio.timeout(PATIENCE):
+        await task
+
+    assert told.data == [joined(ann), left(ann)]
+
+
+@pytest.mark.parametrize(
+    ("error", "calls"), [(ValueError("wrong"), 2), (ConnectionError("away"), 3)]
+)
+async def test_what_could_not_be_told_is_told_again_after_an_outage(
+    faulty: Faulty,
+    told: Told,
+    ann: User,
+    declare: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    calls: int,
+) -> None:
+    """Any other failure would come again."""
+    faulty.times = Times(tell_again=100_000)
+    asked: list[Any] = []
+
+    def exists(self: Any) -> bool:
+        asked.append(self.pk)
+        if len(asked) == 2:  # the subscription asks first
+            raise error
+        return True
+
+    stream = declare("Broken", Room, presence=True, exists=exists, on_join=welcome)
+    room = await Room.objects.acreate(name="Lobby")
+    async with Socket(ann) as socket:
+        await socket.subscribe(stream(room.pk).sign(ann))
+        await asyncio.to_thread(wait_until, lambda: len(asked) == calls)
+        if calls == 3:
+            await told.until(1)
+
+    assert "It could not be told who has joined or left." in caplog.text
+
+
+def welcome(stream: Any, user: Any) -> None:
+    stream.append(text=user.username, id="people")

@@ -233,6 +233,48 @@ async def test_who_asks_for_too_much_is_told_so() -> None:
         await asyncio.to_thread(flush, PATIENCE)
 
 
+async def test_who_loses_access_while_the_log_is_asked_is_not_told() -> None:
+    ann = await User.objects.acreate(username="ann")
+    answer = await written(Announcements(), "secret")
+    name = Announcements().sign(ann)
+    texts = get_replay().texts
+    read = texts.read
+    is_asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(places: Any) -> Any:
+        is_asked.set()
+        await may_answer.wait()
+        return await read(places)
+
+    async with Socket(ann) as socket:
+        await socket.subscribe(name)
+        texts.read = slow  # type: ignore[method-assign]
+        await socket.send(type="text", name=name, id="answer")
+        await is_asked.wait()
+        turbo.revoke(user=ann)
+        revoked = await socket.receive()
+        may_answer.set()
+        assert await socket.nothing()
+
+    assert revoked["reason"] == "revoked"
+    answer.finish()
+
+
+async def test_what_does_not_fit_now_is_not_sent() -> None:
+    """The client would be closed as one that does not read; it asks again."""
+    with override_settings(TURBO={"QUEUE_BYTES": 1_000}):
+        answer = await written(Announcements(), "x" * 1_000)
+        name = Announcements().signed_stream_name
+        async with Socket() as socket:
+            [held] = await socket.subscribe(name)
+            await socket.send(type="text", name=name, id="answer")
+            assert await socket.nothing()
+
+        assert held["type"] == "subscribed"
+        answer.finish()
+        await asyncio.to_thread(flush, PATIENCE)
+
+
 async def test_a_log_that_is_away_answers_nothing_and_ends_nothing() -> None:
     """The page asks again."""
     name = Announcements().signed_stream_name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -17,7 +18,9 @@ from django.test import override_settings
 
 import turbo
 from tests.support.clients import Socket
+from tests.support.servers import PATIENCE
 from tests.testapp.streams import Announcements, Cafe
+from turbo.connections.whispers import _waiting
 from turbo.replay import get_replay
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,6 +44,7 @@ class Visitor(Socket):
     def __init__(self, user: Any) -> None:
         super().__init__(user)
         self.name = ROOM.sign(user)
+        self._heard: list[str] = []
 
     async def whisper(self, name: Any = "typing", data: Any = None) -> None:
         frame = {"type": "whisper", "name": self.name, "whisper": name, "data": data}
@@ -53,10 +57,12 @@ class Visitor(Socket):
         return str(frame["reason"])
 
     async def heard(self) -> dict[str, str]:
-        """Return the attributes of the next whisper."""
-        [data] = await self.messages()
-        assert data.endswith("></turbo-stream>")
-        pairs = re.findall(r' ([\w-]+)="([^"]*)"', data)
+        """Return the attributes of the next whisper; a frame may hold several."""
+        if not self._heard:
+            [data] = await self.messages()
+            assert data.endswith("></turbo-stream>")
+            self._heard = data.split("</turbo-stream>")[:-1]
+        pairs = re.findall(r' ([\w-]+)="([^"]*)"', self._heard.pop(0))
         return {name: unescape(value) for name, value in pairs}
 
 
@@ -86,6 +92,38 @@ async def test_a_whisper_reaches_all_pages_but_its_own(pages: list[Visitor]) -> 
     ann = first.communicator.scope["user"]
     assert heard == [expected | {"user": str(ann.pk), "data": data}] * 2
     assert (await first.heard())["data"] == "[1]"
+
+
+async def test_whispers_that_follow_closely_come_together(
+    pages: list[Visitor],
+) -> None:
+    """Even then nobody gets what is their own."""
+    first, second, other = pages
+    for number in range(3):
+        await first.whisper(data=number)
+        await other.whisper(data=f"other {number}")
+
+    own = [json.loads((await first.heard())["data"]) for _ in range(3)]
+    others = [json.loads((await other.heard())["data"]) for _ in range(3)]
+    both = [json.loads((await second.heard())["data"]) for _ in range(6)]
+
+    assert own == ["other 0", "other 1", "other 2"]
+    assert others == [0, 1, 2]
+    assert sorted(map(str, both)) == sorted(map(str, own + others))
+
+
+async def test_the_next_whisper_after_a_while_goes_at_once(
+    pages: list[Visitor],
+) -> None:
+    """Nothing is left behind that would wait for it."""
+    await pages[0].whisper(data=1)
+    await pages[2].heard()
+    async with asyncio.timeout(PATIENCE):
+        while _waiting.get()._waiting is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    await pages[0].whisper(data=2)
+    assert (await pages[2].heard())["data"] == "2"
 
 
 async def test_a_whisper_has_no_number_and_is_not_stored(pages: list[Visitor]) -> None:

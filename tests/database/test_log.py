@@ -14,9 +14,20 @@ from django.db import OperationalError, connections
 from tests.settings import sqlite_database
 from tests.support.databases import an_alias
 from tests.support.replay_backends import position, read_one, send, texts
-from turbo.database.models import ALL, LogBatch, LogKey, LogMessage, LogStream
+from turbo.database.log.texts import sweep_texts
+from turbo.database.models import (
+    ALL,
+    LeaseMember,
+    LogBatch,
+    LogKey,
+    LogMessage,
+    LogStream,
+    LogText,
+)
 from turbo.database.replay import DatabaseReplay
 from turbo.replay import Append
+from turbo.replay.leases import Known, Lease
+from turbo.replay.texts import Put, TextPlace
 
 ROOM = "z7r3l7mdrbvujpqa35bauqyha7"
 
@@ -141,3 +152,46 @@ async def test_tables_that_are_missing_are_named(
 def test_every_table_is_emptied_by_the_tests() -> None:
     """What is kept for one test is not seen by the next."""
     assert set(apps.get_app_config("turbo_database").get_models()) == set(ALL)
+
+
+async def test_texts_that_are_too_old_are_deleted(alias: str) -> None:
+    old, new = (DatabaseReplay(alias=alias, text_age=age) for age in (0.0, 60.0))
+    for number, log in enumerate([old, new]):
+        put = Put(TextPlace(ROOM, f"answer-{number}"), "one", 0, 0, "abc", 3)
+        await log.texts.put([put])
+
+    await new._thread.arun(sweep_texts, new._tables)
+
+    count = LogText.objects.using(alias).count
+    assert await new._thread.arun(count) == 1
+    await old.aclose()
+    await new.aclose()
+
+
+async def test_leases_that_nobody_looked_for_are_deleted(
+    log: DatabaseReplay, alias: str
+) -> None:
+    """A site that ended with people in its rooms leaves them for a day."""
+    rows = LeaseMember.objects.using(alias)
+    await log.leases.look({})
+    held = [Lease(ROOM, "ann", 60.0), Lease(ROOM, "bob", 60.0)]
+    await log.leases.hold("one", held)
+    await log._thread.arun(lambda: rows.filter(member="bob").update(until=1))
+
+    log._swept -= 3_600_000_000
+    await log.sync_clock()
+
+    left = await log._thread.arun(lambda: list(rows.values_list("member", flat=True)))
+    assert left == ["ann"]
+
+
+async def test_a_look_that_finds_nothing_writes_nothing(
+    log: DatabaseReplay, alias: str
+) -> None:
+    """Each process looks once a second."""
+    known: Known = {}
+    await log.leases.look(known)
+
+    made = await statements(log, alias, log.leases.look(known))
+
+    assert [sql for sql in made if not sql.startswith("SELECT")] == []

@@ -11,6 +11,7 @@ import pytest
 from turbo import metrics
 from turbo.delivery.envelope import Envelope
 from turbo.delivery.frame import Frame
+from turbo.delivery.marked import mark
 from turbo.delivery.topic import MissedFrames, Topic, encode
 from turbo.replay.base import Entry, History
 
@@ -300,3 +301,34 @@ async def test_others_have_their_turn_while_a_long_history_is_encoded() -> None:
 
     assert [number for number, _ in missed] == list(range(1, 101))
     assert turns >= 10
+
+
+def test_whispers_go_to_all_but_who_whispers_in_one_frame(topic: Topic) -> None:
+    listeners = [Listener() for _ in range(3)]
+    for number, listener in enumerate(listeners):
+        listener.id = f"page{number}"  # type: ignore[attr-defined]
+        admit(topic, listener, history(3))
+
+    topic.take(live(0, mark("whisper", [["page0", "<a>"], ["page1", "<b>"]]), epoch=""))
+    topic.take(live(0, mark("whisper", [["page2", "<c>"]]), epoch=""))
+
+    heard = [listener.heard for listener in listeners]
+    assert heard == [["<b>", "<c>"], ["<a>", "<c>"], ["<a><b>"]]
+    assert {frame["position"] for frame in listeners[2].frames} == {""}
+    assert topic.position == "e:3"
+
+
+@pytest.mark.parametrize("value", [7, [7], [["page0"]], [["page0", None]], {}])
+@pytest.mark.parametrize("kind", ["whisper", "later"])
+def test_marked_data_of_another_version_are_dropped(
+    topic: Topic, kind: str, value: object
+) -> None:
+    """Nobody knows whom they are for."""
+    listener = Listener()
+    admit(topic, listener, history(3))
+    before = metrics.counters()["unreadable"]
+
+    topic.take(live(0, mark(kind, value), epoch=""))
+
+    assert listener.frames == []
+    assert metrics.counters()["unreadable"] == before + 1

@@ -69,6 +69,13 @@ async def told_next(leases: Leases) -> Look:
     return look
 
 
+async def leave(leases: Leases, holder: str, member: str) -> None:
+    """Let a member join, if it has not, and end its lease soon."""
+    await leases.hold(holder, [lease(member)])
+    await told(leases)
+    await leases.hold(holder, [lease(member, seconds=SHORT)])
+
+
 # --- Joining and leaving
 
 
@@ -93,13 +100,11 @@ async def test_a_member_leaves_when_the_last_lease_has_ended(leases: Leases) -> 
     await told(leases)
 
     await leases.hold("one", [lease("ann", seconds=SHORT)])
-    await leases.hold("one", [lease("bob", seconds=SHORT)])
-    joined = await next_change(leases)
-    await leases.settle([joined])
+    await leave(leases, "one", "bob")
     left = await next_change(leases)  # both leases have ended by now
     await leases.settle([left])
 
-    assert [joined[:3], left[:3]] == [(ROOM, "bob", True), (ROOM, "bob", False)]
+    assert left[:3] == (ROOM, "bob", False)
     assert await leases.members([ROOM]) == [["ann"]]
 
     await leases.hold("two", [lease("ann", seconds=SHORT)])
@@ -113,8 +118,7 @@ async def test_who_comes_back_in_time_has_not_left(leases: Leases) -> None:
 
     await leases.hold("one", [lease("ann", seconds=LONG)])
     await leases.hold("two", [lease("ann", seconds=SHORT)])
-    await leases.hold("two", [lease("bob", seconds=SHORT)])
-    await leases.settle([await next_change(leases)])
+    await leave(leases, "two", "bob")
     await leases.settle([await next_change(leases)])  # bob has left
 
     assert await told(leases) == []
@@ -135,11 +139,11 @@ async def test_each_change_is_taken_by_one(leases: Leases) -> None:
 
 async def test_the_next_change_waits_until_one_was_told(leases: Leases) -> None:
     """So a leaving cannot overtake the joining before it."""
-    await leases.hold("one", [lease("ann", seconds=SHORT)])
+    await leases.hold("one", [lease("ann")])
     joining = await next_change(leases)
-    await leases.hold("one", [lease("bob", seconds=SHORT)])
-    for _ in range(2):  # bob joins and leaves, and so ann has left
-        await leases.settle([await next_change(leases)])
+    await leases.hold("one", [lease("ann", seconds=SHORT)])
+    await leave(leases, "one", "bob")
+    await leases.settle([await next_change(leases)])  # bob has left, and so has ann
 
     assert (await leases.look({})).changes == ()
     await leases.settle([joining])
@@ -148,8 +152,7 @@ async def test_the_next_change_waits_until_one_was_told(leases: Leases) -> None:
 
 
 async def test_who_joins_while_the_leaving_is_told_joins_again(leases: Leases) -> None:
-    await leases.hold("one", [lease("ann", seconds=SHORT)])
-    await leases.settle([await next_change(leases)])
+    await leave(leases, "one", "ann")
     leaving = await next_change(leases)
 
     await leases.hold("two", [lease("ann")])
@@ -204,10 +207,9 @@ async def test_it_says_whether_anybody_is_present(leases: Leases) -> None:
     """A process that serves nobody looks as long as somebody may have to be told of."""
     assert not (await leases.look({})).is_used
 
-    await leases.hold("one", [lease("ann", seconds=SHORT)])
-    joined, left = [await told_next(leases) for _ in range(2)]
+    await leave(leases, "one", "ann")
+    left = await told_next(leases)
 
-    assert joined.is_used
     assert left.is_used
     assert not (await leases.look({})).is_used
     assert await leases.members([ROOM]) == [[]]
@@ -235,8 +237,9 @@ async def until_over(leases: Leases, known: Known) -> Look:
 async def test_nobody_has_left_while_nobody_could_look(leases: Leases) -> None:
     """The leases ended in an outage: their holders renew them before anything else."""
     known: Known = {}
-    await leases.hold("one", [lease("ann", seconds=SHORT), lease("bob")])
+    await leases.hold("one", [lease("ann"), lease("bob")])
     await leases.settle((await leases.look(known)).changes)
+    await leases.hold("one", [lease("ann", seconds=SHORT)])
     while await leases.members([ROOM]) != [["bob"]]:  # noqa: ASYNC110
         await asyncio.sleep(0.01)  # nobody looks meanwhile
 

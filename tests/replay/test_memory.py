@@ -10,6 +10,7 @@ from turbo.replay.clock import DRIFT, LIFETIME, MARGIN, Reading
 from turbo.replay.dummy import DummyReplay
 from turbo.replay.local import ExpiringKeys
 from turbo.replay.memory import MemoryReplay
+from turbo.replay.texts import MemoryTexts, Put, TextPlace
 
 
 class Clock:
@@ -204,3 +205,15 @@ def test_reading_shows_a_clock_that_was_set_back(
     later = Reading.take(identity, "run", clock, sent=60_000_000, received=60_000_100)
 
     assert later.is_behind(earlier) is behind
+
+
+async def test_texts_that_were_not_put_for_longest_are_dropped() -> None:
+    """A process that writes for years does not grow."""
+    texts = MemoryTexts(age=3_600, limit=2)
+    places = [TextPlace("room", f"answer-{number}") for number in range(3)]
+    for place in [places[0], places[1], places[0], places[2]]:
+        await texts.put([Put(place, "one", 0, 0, "a", 1)])
+
+    found = await texts.read(places)
+
+    assert [written is not None for written in found] == [True, False, True]

@@ -54,6 +54,8 @@ def test_the_last_state_is_stored() -> None:
         progress.advance(note="Rake")
         progress.advance(3)
 
+        assert (progress.value, progress.total, progress.note) == (4, 9, "Rake")
+
         assert shown() == {"value": 4, "total": 9, "note": "Rake"}
         assert stored().state == "writing"
 

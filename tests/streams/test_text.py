@@ -386,9 +386,12 @@ def test_a_process_that_is_forked_in_the_block_leaves_it_to_its_parent() -> None
                 raise SystemExit
             return child
 
+    parent = os.getpid()
     try:
         child = work()
     except BaseException as error:
+        if os.getpid() == parent:
+            raise
         os._exit(0 if isinstance(error, SystemExit) else 1)
     _, status = os.waitpid(child, 0)
 
@@ -502,6 +505,24 @@ def test_a_text_that_begins_without_a_log_is_sent_when_it_is_back(
     assert "sent again" in caplog.text
 
 
+async def test_an_async_text_begins_without_a_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The second one does not even wait for it."""
+    texts = get_replay().texts
+    put = texts.put
+    texts.put = away  # type: ignore[method-assign]
+    async with Announcements().text(id="answer") as text:
+        text.write("a")
+        assert not await asyncio.to_thread(flush, 0.0)
+        async with Announcements().text(id="other") as other:
+            other.write("b")
+    texts.put = put  # type: ignore[method-assign]
+
+    assert (await asyncio.to_thread(stored)).data == "a"
+    assert (await asyncio.to_thread(stored, "other")).data == "b"
+
+
 def test_what_the_log_has_lost_is_put_again() -> None:
     with answer() as text:
         text.write("abc")
@@ -528,6 +549,17 @@ def test_what_can_never_be_stored_is_given_up(
     assert "could not be stored" in caplog.text
 
 
+def test_what_waits_is_sent_when_nothing_is_left() -> None:
+    """What is written later does not count."""
+    with answer() as text:
+        text.write("a")
+        is_sent = text_sender.sender().progress()
+        assert flush(PATIENCE)
+        text.write("b")
+
+        assert is_sent()
+
+
 # --- Tests of projects
 
 
@@ -548,6 +580,14 @@ def test_a_capture_has_the_final_html() -> None:
         text.finish(html="<em>a</em>")
 
     assert [element.html for element in sent] == ["<em>a</em>"]
+
+
+async def test_a_capture_has_an_async_text() -> None:
+    text = Announcements().text(id="answer")
+    async with capture_broadcasts() as sent, text:
+        await text.awrite("a")
+
+    assert [element.html for element in sent] == ["a"]
 
 
 def test_what_is_captured_is_not_stored() -> None:

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 
 from turbo.exceptions import UnknownStreamError
 from turbo.replay.leases import Change
-from turbo.runtime.failures import log_failure
+from turbo.runtime.failures import is_outage, log_failure
 from turbo.runtime.threads import answer_of, in_turn
 from turbo.streams.model_streams import ModelStream
 from turbo.streams.present import read_member, users_of
@@ -42,6 +43,8 @@ async def tell(changes: Iterable[Change]) -> AsyncIterator[Sequence[Change]]:
             pass  # it was declared when the user joined
         except Exception as error:
             log_failure("It could not be told who has joined or left.", error)
+            if is_outage(error):
+                continue  # it is told later
         yield [change for _, change in group]
 
 
@@ -70,6 +73,9 @@ def _tell_stream(stream: Stream, group: Sequence[tuple[str, Change]]) -> None:
 def _deleted(key: str) -> Any:
     """Return a user with nothing but a key, so that its element can be removed."""
     model = get_user_model()
-    user: Any = model(pk=model._meta.pk.to_python(key))
+    try:
+        user: Any = model(pk=model._meta.pk.to_python(key))
+    except ValidationError:  # the model had keys of another type
+        return None
     user._state.adding = False  # it had a row, and its elements have ids
     return user

@@ -26,7 +26,7 @@ from contextvars import Context
 from typing import Any
 
 from turbo.connections.visitor import Visitor
-from turbo.delivery.broadcast import pass_on
+from turbo.delivery.broadcast import pass_on_whispers
 from turbo.delivery.names import user_key
 from turbo.delivery.protocol import Whisper
 from turbo.exceptions import FrameError
@@ -75,26 +75,26 @@ class _Waiting:
     """The whispers of one event loop that will be passed on together."""
 
     def __init__(self) -> None:
-        #: ``None`` if the next one is passed on at once.
-        self._waiting: list[tuple[str, str, str]] | None = None
+        #: By stream; ``None`` if the next one is passed on at once.
+        self._waiting: dict[str, list[tuple[str, str]]] | None = None
 
     def put(self, name: str, signal: str, sender: str) -> None:
         if self._waiting is not None:
-            self._waiting.append((name, signal, sender))
+            self._waiting.setdefault(name, []).append((sender, signal))
             return
-        pass_on(name, signal, sender=sender)
+        pass_on_whispers(name, [(sender, signal)])
         self._rest()
 
     def _rest(self) -> None:
-        self._waiting = []
+        self._waiting = {}
         loop = asyncio.get_running_loop()
         loop.call_later(PAUSE, self._pass_on, context=Context())
 
     def _pass_on(self) -> None:
         waiting, self._waiting = self._waiting, None
-        for name, signal, sender in waiting or ():
-            pass_on(name, signal, sender=sender)
         if waiting:
+            for name, whispers in waiting.items():
+                pass_on_whispers(name, whispers)
             self._rest()
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "moment",
     "moment_if_waiting",
     "pass_on",
+    "pass_on_whispers",
     "send_stored",
     "shut_down",
 ]
@@ -145,15 +146,20 @@ def send_stored(name: str, message: Append, summary: str | None) -> None:
         get_publisher().put(message, summary=summary)
 
 
-def pass_on(name: str, data: str, *, sender: str = "") -> None:
-    """
-    Send ``data`` to who shows the stream now, without a number or a transaction.
-
-    The ``sender`` is the id of a connection that does not get it.
-    """
-    data = plain(data)
+def pass_on(name: str, data: str) -> None:
+    """Send ``data`` to who shows the stream now, without a number or a transaction."""
     if record(name, data):
-        data = mark("whisper", [sender, data]) if sender else data
+        get_publisher().pass_on(Unnumbered(stream_id(name), plain(data)))
+
+
+def pass_on_whispers(name: str, whispers: Sequence[tuple[str, str]]) -> None:
+    """
+    Send elements to who shows the stream now, but each not to its own connection.
+
+    ``whispers`` are pairs of the id of that connection and the element.
+    """
+    if wanted := [pair for pair in whispers if record(name, pair[1])]:
+        data = mark("whisper", wanted)
         get_publisher().pass_on(Unnumbered(stream_id(name), data))
 
 

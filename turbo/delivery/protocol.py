@@ -17,6 +17,7 @@ from the server    ``subscribed`` ``message`` ``gap`` ``unsubscribed`` ``denied`
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeAlias
@@ -314,16 +315,14 @@ class PageProtocol:
 
 def _whispered(value: Any) -> str:
     """Return the data of a whisper as JSON, if they are short enough."""
-    try:
+    with suppress(RecursionError):
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    except RecursionError:
-        raise FrameError("invalid", "The data of a whisper are nested.") from None
-    data = text.encode(errors="replace")  # no socket can send lone surrogates
-    if len(data) > WHISPER_BYTES:
-        raise FrameError(
-            "too_large", f"The data of a whisper hold at most {WHISPER_BYTES} bytes."
-        )
-    return data.decode()
+        data = text.encode(errors="replace")  # no socket can send lone surrogates
+        if len(data) <= WHISPER_BYTES:
+            return data.decode()
+    raise FrameError(
+        "too_large", f"The data of a whisper hold at most {WHISPER_BYTES} bytes."
+    )
 
 
 def _shown(value: Any) -> str:

@@ -170,6 +170,13 @@ def deliver(frame: Frame, subscribers: Collection[Subscriber]) -> None:
         drop("in a stream", problem)
 
 
+def _is_whisper(value: object) -> bool:
+    match value:
+        case [str(), str()]:
+            return True
+    return False
+
+
 class Topic:
     """The subscribers of one stream in this process."""
 
@@ -319,15 +326,30 @@ class Topic:
         return extended
 
     def _pass_on(self, data: str | None) -> None:
-        """Deliver an unnumbered message; a whisper goes to all but who whispers."""
+        """Deliver an unnumbered message, or whispers."""
         match unmark(data or ""):
-            case ["whisper", [str(sender), str(data)]]:
-                members = [m for m in self.members if getattr(m, "id", "") != sender]
-                frame = Frame(message_frame(self.sid, position="", data=data))
-                deliver(frame, members)
-                metrics.count("delivered", len(members))
-            case _:
+            case None | ("audiences", _):
                 self._deliver(0, frames_of(self.sid, "", data))
+            case ["whisper", [*whispers]] if all(map(_is_whisper, whispers)):
+                self._whisper(whispers)
+            case unknown:  # of another version
+                drop("in a stream", Unreadable(f"{unknown!r:.100}"))
+
+    def _whisper(self, whispers: Sequence[tuple[str, str]]) -> None:
+        """Deliver whispers in one frame, but each not to its own connection."""
+        senders = {sender for sender, _ in whispers}
+        own: dict[str, Subscriber] = {}
+        others: list[Subscriber] = []
+        for member in self.members:
+            if (name := getattr(member, "id", "")) in senders:
+                own[name] = member
+            else:
+                others.append(member)
+        for name, members in [("", others), *((n, [own[n]]) for n in own)]:
+            data = "".join(html for sender, html in whispers if sender != name)
+            if data and members:
+                deliver(Frame(message_frame(self.sid, position="", data=data)), members)
+                metrics.count("delivered", len(members))
 
     def _deliver(self, number: int, frames: Frame | AudienceFrames) -> None:
         if self.claims:

@@ -168,9 +168,11 @@ class Member:
         self.until = max(self.holders.values())
 
     def take(self, now: int, times: Times) -> bool | None:
-        """Return whether the member has joined or left, or ``None`` for neither."""
-        if self.busy > now:
-            return None
+        """
+        Return whether the member has joined or left, or ``None`` for neither.
+
+        Call this when it is due.
+        """
         self.busy = 0
         is_present = self.until > now
         if is_present == self.is_told:

@@ -119,9 +119,13 @@ total="9" note="Rake"></turbo-stream>
         """Async version of fail()."""
         self.fail(note=note)
 
-    def is_behind(self) -> bool:
-        """Return whether there is something that has not been stored yet."""
-        return self._stored < self._changes
+    def written(self) -> int:
+        """Return the number of states so far."""
+        return self._changes
+
+    def stored(self) -> int:
+        """Return the number of the last one that has been stored."""
+        return self._stored
 
     def next_put(self) -> Put:
         """Return the whole state: a page needs only the last one."""

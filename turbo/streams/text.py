@@ -89,9 +89,13 @@ class StreamText(Growing):
         """Async version of finish()."""
         self.finish(html=html)
 
-    def is_behind(self) -> bool:
-        """Return whether there is something that has not been stored yet."""
-        return self._state != "writing" or self._stored < self._length
+    def written(self) -> int:
+        """Return the number of characters, and one more for the end."""
+        return self._length + (self._state != "writing")
+
+    def stored(self) -> int:
+        """Return how many characters have been stored."""
+        return self._stored
 
     def next_put(self) -> Put:
         """Return what has not been stored yet."""

@@ -56,8 +56,16 @@ class TextWriter(ABC):
         """Note what was stored; return the element for pages, if there is one."""
 
     @abstractmethod
+    def written(self) -> int:
+        """Return how much there is to be stored so far."""
+
+    @abstractmethod
+    def stored(self) -> int:
+        """Return how much of it has been stored."""
+
     def is_behind(self) -> bool:
         """Return whether there is something that has not been stored yet."""
+        return self.stored() < self.written()
 
     @abstractmethod
     def give_up(self, reason: str) -> None:
@@ -119,8 +127,13 @@ class TextSender:
 
     def progress(self) -> IsSent:
         """Return a function that says whether what waits now has been sent."""
-        waiting = list(self._behind)
-        return lambda: not any(w in self._behind and w.is_behind() for w in waiting)
+        goals = [(writer, writer.written()) for writer in list(self._behind)]
+
+        def is_sent() -> bool:
+            left = [w for w, goal in goals if w.stored() < goal]
+            return self._behind.keys().isdisjoint(left)
+
+        return is_sent
 
     async def work(self) -> None:
         """Send what writers have until cancelled."""
