@@ -20,20 +20,12 @@ class RoomStream(turbo.ModelStream):
     class Meta:
         model = Room
         audiences = ("member", "moderator")
-        presence = True
-        whispers = ("typing",)
 
     def user_passes_test(self, user):
         return self.instance.is_open_to(user)
 
     def get_audience(self, user):
         return "moderator" if user.is_staff else "member"
-
-    def on_join(self, user):
-        self.append("chat/person.html", {"person": user}, id="people")
-
-    def on_leave(self, user):
-        self.remove(id=f"person-{user.pk}")
 
     def on_save(self, room, created, *args, **kwargs):
         if created:
@@ -43,6 +35,25 @@ class RoomStream(turbo.ModelStream):
 
     def on_delete(self, room, *args, **kwargs):
         RoomList().remove(id=f"room-{room.id}")
+
+
+class RoomPeople(turbo.ModelStream):
+    """Who is in a room, and who is writing there."""
+
+    class Meta:
+        model = Room
+        attribute = "people"
+        presence = True
+        whispers = ("typing",)
+
+    def user_passes_test(self, user):
+        return self.instance.is_open_to(user)
+
+    def on_join(self, user):
+        self.append("chat/person.html", {"person": user}, id="people")
+
+    def on_leave(self, user):
+        self.remove(id=f"person-{user.pk}")
 
 
 class MessageStream(turbo.ModelStream):

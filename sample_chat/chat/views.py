@@ -73,9 +73,7 @@ def new_message(request, pk):
         raise PermissionDenied
     form = NewMessageForm(request.POST)
     if form.is_valid():  # MessageStream shows the message to everybody in the room
-        message, created = Message.objects.send(
-            request.user, room, **form.cleaned_data
-        )
+        message, created = Message.objects.send(request.user, room, **form.cleaned_data)
         if created and bot.is_asked(message):
             bot.answer(message)
     errors = turbo.render_frame(request, "chat/message_errors.html", {"form": form})

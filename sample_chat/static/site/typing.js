@@ -62,7 +62,7 @@ addEventListener("input", ({ target }) => {
   if (!target.matches?.("[data-composer] textarea")) return;
   if (!target.value || performance.now() - whisperedAt < PAUSE) return;
   whisperedAt = performance.now();
-  document.querySelector(`main ${SOURCE}`)?.whisper?.("typing");
+  document.querySelector(`main ${SOURCE}[stream-id]`)?.whisper?.("typing");
 });
 
 addEventListener("submit", () => (whisperedAt = -Infinity), { capture: true });
