@@ -44,7 +44,7 @@ def _engines(request: pytest.FixtureRequest) -> Any:
         yield
 
 
-class Bulletin(BroadcastComponent):
+class Leaflet(BroadcastComponent):
     template_name = "testapp/banner.html"
 
     def get_context(self) -> dict[str, Any]:
@@ -175,9 +175,9 @@ def test_a_component_is_the_same(
         pytest.skip("its template is one of Django's")
     values = {"more": 1}
 
-    expected = by_django('{% turbo_component "tests:Bulletin" %}', values, request_)
+    expected = by_django('{% turbo_component "tests:Leaflet" %}', values, request_)
 
-    source = '{{ turbo_component("tests:Bulletin") }}'
+    source = '{{ turbo_component("tests:Leaflet") }}'
     assert by_jinja2(source, values, request_) == expected
     assert "&lt;Back at noon&gt;" in expected
 

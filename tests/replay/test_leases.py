@@ -185,6 +185,26 @@ async def test_what_a_killed_process_has_taken_is_taken_again(log: ReplayLog) ->
     assert (await leases.look({})).changes == ()
 
 
+async def test_who_went_while_a_killed_process_told_of_the_joining_leaves(
+    log: ReplayLog,
+) -> None:
+    """Nobody knows whether it has told, so pages may show that member."""
+    leases = log.leases
+    leases.times = Times(tell_again=100_000)
+    await leases.hold("one", [lease("ann")])
+    await leases.look({})
+    await leases.hold("one", [lease("ann", seconds=SHORT)])
+
+    def has_left(look: Look) -> bool:
+        return any(not change.has_joined for change in look.changes)
+
+    left = await look_on(leases, has_left)
+    await leases.settle(left.changes)
+
+    assert await told(leases) == []
+    assert not (await leases.look({})).is_used
+
+
 async def test_the_order_is_that_of_joining(leases: Leases) -> None:
     await leases.hold("one", [lease("carl"), lease("ann")])
     await leases.hold("two", [lease("bob")])

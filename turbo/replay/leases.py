@@ -9,7 +9,7 @@ left.
 Each joining and leaving is one *change*, which exactly one process takes and tells the
 application. It says so with :meth:`Leases.settle`; meanwhile nobody takes the next
 change of that member, so all are told in their order. If the process does not say so
-within a minute, another one takes the same change.
+within a minute, nobody knows what it has told: another one tells how it is by then.
 
 All times are those of the clock where the leases are kept. While nobody can look there,
 the leases end although their holders live. So if nobody has looked for some
@@ -159,7 +159,7 @@ class Member:
 
     def is_over(self, now: int) -> bool:
         """Return whether nothing has to be known of the member any more."""
-        return self.until <= now and not self.is_told and self.busy <= now
+        return self.until <= now and not self.is_told and not self.busy
 
     def hold(self, holder: str, until: int, now: int) -> None:
         """Hold a lease."""
@@ -173,9 +173,9 @@ class Member:
 
         Call this when it is due.
         """
-        self.busy = 0
+        was_taken, self.busy = self.busy > 0, 0
         is_present = self.until > now
-        if is_present == self.is_told:
+        if is_present == self.is_told and not was_taken:
             return None
         self.busy = now + times.tell_again
         return is_present

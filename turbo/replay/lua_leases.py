@@ -84,7 +84,7 @@ local function find(key, name)
 end
 local function save(key, due, stream, name, member, keep)
     local place = stream .. ' ' .. name
-    if member.till <= now and not member.told and member.busy <= now then
+    if member.till <= now and not member.told and member.busy == 0 then
         redis.call('HDEL', key, name)
         redis.call('ZREM', due, place)
         return
@@ -156,9 +156,9 @@ for place, share in ipairs(cjson.decode(ARGV[2])) do
         if not member then
             redis.call('ZREM', KEYS[1], share[1] .. ' ' .. name)
         elseif member.busy <= now then
-            local is_present = member.till > now
+            local is_present, was_taken = member.till > now, member.busy > 0
             member.busy = 0
-            if is_present ~= member.told then
+            if is_present ~= member.told or was_taken then
                 member.busy = now + tonumber(ARGV[3])
                 table.insert(changes, {place, name, is_present, exactly(member.busy)})
             end
