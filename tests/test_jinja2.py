@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jinja2
@@ -16,10 +17,11 @@ from django.test import RequestFactory, override_settings
 
 import turbo
 from tests import settings as project
-from tests.support.servers import ROOT
+from tests.support.servers import PATIENCE, ROOT
 from tests.testapp.models import Message, Room
-from tests.testapp.streams import RoomStream
+from tests.testapp.streams import Cafe, Lounge, RoomStream
 from turbo.components import BroadcastComponent, UserBroadcastComponent
+from turbo.delivery.broadcast import shut_down
 from turbo.exceptions import ConfigurationError
 from turbo.jinja2 import TurboExtension
 from turbo.jinja2.extension import FUNCTIONS
@@ -42,6 +44,12 @@ def _engines(request: pytest.FixtureRequest) -> Any:
     }[request.param]
     with override_settings(TEMPLATES=found):
         yield
+
+
+@pytest.fixture
+def _no_publisher() -> Iterator[None]:
+    yield
+    shut_down(PATIENCE)
 
 
 class Leaflet(BroadcastComponent):
@@ -125,6 +133,22 @@ PAIRS = {
         "{{ turbo_disable_prefetch() }}{{ turbo_channels_url() }}"
         '{{ turbo_static("observers.js") }}',
     ),
+    "turbo_subscribe, with whispers": (
+        "{% turbo_subscribe cafe %}",
+        "{{ turbo_subscribe(cafe) }}",
+    ),
+    "turbo_text": (
+        '{% turbo_text room "answer" tag="pre" class="b" %}',
+        '{{ turbo_text(room, "answer", tag="pre", **{"class": "b"}) }}',
+    ),
+    "turbo_progress": (
+        '{% turbo_progress room "import" label=text %}',
+        '{{ turbo_progress(room, "import", label=text) }}',
+    ),
+    "turbo_present": (
+        "{% turbo_present lounge as people %}{{ people|length }}",
+        "{% set people = turbo_present(lounge) %}{{ people|length }}",
+    ),
     "turbo/head.html": (
         '{% include "turbo/head.html" %}',
         '{% include "turbo/head.html" %}',
@@ -146,7 +170,7 @@ PAIRS = {
 }
 
 
-@pytest.mark.usefixtures("stamp")
+@pytest.mark.usefixtures("stamp", "_no_publisher")
 @pytest.mark.parametrize("pair", PAIRS.values(), ids=list(PAIRS))
 @pytest.mark.parametrize("with_request", [True, False])
 def test_a_page_is_the_same(
@@ -156,6 +180,8 @@ def test_a_page_is_the_same(
     values = {
         "room": room(),
         "rooms": [room()],
+        "cafe": Cafe(1),
+        "lounge": Lounge(1),
         "text": "<i> & more",  # of quotation marks, both make something different
         "csp_nonce": "r4nd0m",
     }
@@ -205,6 +231,15 @@ def test_the_name_is_bound_to_the_user_of_the_request(request_: HttpRequest) -> 
 
     assert RoomStream(1).sign(request_.user) in html
     assert request_._cache_update_cache is False  # type: ignore[attr-defined]
+
+
+def test_a_script_has_the_nonce_of_the_request(request_: HttpRequest) -> None:
+    """Django's context processors have not been here."""
+    request_.csp_nonce = "n2"  # type: ignore[attr-defined]
+
+    html = by_jinja2("{{ turbo_subscribe(cafe) }}", {"cafe": Cafe(1)}, request_)
+
+    assert html.endswith(' nonce="n2"></script>')
 
 
 def test_a_verb_takes_a_template_of_jinja2(sent: list[tuple[str, str]]) -> None:

@@ -22,6 +22,7 @@ from django.urls import include, path
 import turbo
 from tests.testapp.models import Room
 from tests.testapp.streams import Cafe
+from turbo.components import BroadcastComponent
 from turbo.exceptions import ActionError, TargetError, UnsavedInstanceError
 from turbo.middleware import TurboDetails
 from turbo.runtime.context import set_since
@@ -36,6 +37,13 @@ class RoomNews(turbo.ModelStream):
     class Meta:
         model = Room
         attribute = "news_stream"
+
+
+class Whispering(BroadcastComponent):
+    class Meta:
+        whispers = ("typing",)
+
+    template_name = "testapp/banner.html"
 
 
 class Sport(turbo.Stream):
@@ -114,6 +122,37 @@ def test_a_stream_with_whispers_has_its_id_and_the_script(transport: str) -> Non
     assert script == (
         ' type="module" src="/static/turbo/whispers.min.js" nonce="n1"></script>'
     )
+
+
+class CspRequest(HttpRequest):
+    """A request with a nonce, as django-csp has it."""
+
+    csp_nonce = "n2"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% turbo_subscribe cafe %}",
+        '{% turbo_text cafe "a" %}',
+        '{% turbo_progress cafe "a" %}',
+        "{% turbo_component whispering %}",
+    ],
+)
+@pytest.mark.parametrize("nonce", ["n1", "n2"])
+def test_each_script_has_the_nonce_of_the_page(source: str, nonce: str) -> None:
+    """It is that of the template, if that has one, or else that of the request."""
+    variables = {"csp_nonce": "n1"} if nonce == "n1" else {}
+
+    html = page(
+        source,
+        cafe=Cafe(1),
+        whispering=Whispering(),
+        request=CspRequest(),
+        **variables,
+    )
+
+    assert html.count("<script") == html.count(f' nonce="{nonce}"></script>') == 1
 
 
 @pytest.mark.usefixtures("stamp")

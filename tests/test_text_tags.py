@@ -173,8 +173,10 @@ def test_a_log_that_is_away_gives_an_empty_element_at_once(
     assert text().endswith(">a</div>")
 
 
-def test_a_log_without_texts_gives_an_empty_element() -> None:
-    get_replay().texts = NoTexts()
+def test_a_log_without_texts_gives_an_empty_element(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(type(get_replay()), "texts", NoTexts())
 
     assert text() == EMPTY
 

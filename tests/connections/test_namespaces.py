@@ -230,3 +230,53 @@ async def test_a_stream_of_an_object_is_that_of_the_tenant() -> None:
         name = signed(RoomStream(room.pk), "acme")
 
         assert await answers(socket, name) == ["subscribed"]
+
+
+class Answers(Stream):
+    """Texts grow in it, and who whispers is asked."""
+
+    class Meta:
+        whispers = ("typing",)
+        audiences = ("member", "guest")
+
+    async def get_audience(self, user: Any) -> str:
+        asked.append((self.stream_name.partition("/")[0], current_tenant()))
+        return "member"
+
+    def on_whisper(self, name: str, data: Any, user: Any) -> None:
+        asked.append((self.stream_name.partition("/")[0], current_tenant()))
+
+
+async def test_whispers_stay_in_the_tenant() -> None:
+    """And the stream is asked there; so it is about audiences."""
+    asked.clear()
+    name = signed(Answers(), "acme")
+    async with (
+        Socket(**at("acme")) as speaker,
+        Socket(**at("acme")) as ours,
+        Socket(**at("globex")) as theirs,
+    ):
+        await speaker.subscribe(name)
+        await ours.subscribe(name)
+        await theirs.subscribe(signed(Answers(), "globex"))
+        found, asked[:] = set(asked), []
+        await speaker.send(type="whisper", name=name, whisper="typing", data=1)
+
+        assert 'action="whisper"' in (await ours.receive())["data"]
+        assert await theirs.nothing()
+
+    assert asked == [("acme", "acme")]
+    assert {tenant for tenant, _ in found} == {"acme", "globex"}
+
+
+async def test_a_text_grows_in_the_tenant_in_which_it_was_begun() -> None:
+    async with Socket(**at("acme")) as ours, Socket(**at("globex")) as theirs:
+        for socket, name in ((ours, "acme"), (theirs, "globex")):
+            await socket.subscribe(signed(Answers(), name))
+        with tenant("acme"):
+            answer = Answers().text(id="a")
+        async with answer:
+            await answer.awrite("Hello")
+
+        assert 'action="grow"' in (await ours.receive())["data"]
+        assert await theirs.nothing()

@@ -15,6 +15,7 @@ from django.test import override_settings
 import turbo
 from tests.support.clients import Socket
 from tests.support.servers import PATIENCE, wait_until
+from tests.support.tenants import at, tenant, using_tenants
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Lounge
 from turbo.connections.presence import _keepers
@@ -52,6 +53,7 @@ class Told:
     """What the hooks broadcast, which goes no further."""
 
     def __init__(self) -> None:
+        self.names: list[str] = []
         self.data: list[str] = []
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
@@ -59,6 +61,7 @@ class Told:
     def __call__(self, name: str, data: str) -> bool:
         if name == CONTROL:
             return True
+        self.names.append(name)
         self.data.append(data)
         self._loop.call_soon_threadsafe(self._changed.set)
         return False
@@ -105,6 +108,24 @@ async def test_a_user_joins_with_the_first_tab_and_leaves_with_the_last(
 
     assert await told.until(4) == [joined(ann), joined(bob), left(bob), left(ann)]
     assert await ROOM.apresent_users() == []
+
+
+async def test_the_hooks_are_called_in_the_tenant_of_the_stream(
+    told: Told, ann: User
+) -> None:
+    """The task that calls them works for all tenants, and so does its thread."""
+    with using_tenants(PRESENCE_GRACE=0.2):
+        with tenant("acme"):
+            signed = ROOM.sign(ann)
+        async with Socket(ann, **at("acme")) as socket:
+            await socket.subscribe(signed)
+            await told.until(1)
+            assert await ROOM.apresent_users() == []
+            with tenant("acme"):
+                assert await ROOM.apresent_users() == [ann]
+        assert await told.until(2) == [joined(ann), left(ann)]
+
+    assert told.names == [f"acme/{ROOM.stream_name}"] * 2
 
 
 async def test_a_reload_is_no_leaving(told: Told, ann: User, bob: User) -> None:

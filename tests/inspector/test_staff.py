@@ -18,6 +18,7 @@ from django.utils import timezone
 from tests.inspector.test_history import Closed, Ticker
 from tests.support.clients import LivePage, Socket
 from tests.support.servers import PATIENCE, Project
+from tests.support.tenants import SETTINGS, tenant
 from tests.testapp.models import Room
 from turbo import metrics
 from turbo.database.models import OutboxEntry
@@ -252,6 +253,26 @@ def test_processes_are_added_up(staff: Client, production: Any) -> None:
     assert {"name": "chat:RoomStream:1", "subscribers": 10, "processes": 2} in found[
         "top"
     ]
+
+
+@pytest.mark.parametrize(
+    ("here", "shown"), [("", ["acme", "globex"]), ("acme", ["acme"])]
+)
+def test_a_tenant_sees_only_its_own_streams(
+    staff: Client, production: Any, here: str, shown: list[str]
+) -> None:
+    """Its staff may be nobody in another one; outside of all, everything is shown."""
+    production.TURBO = {**production.TURBO, **SETTINGS}
+    for name in ("acme", "globex"):
+        stream = f"{name}/chat:RoomStream:1"
+        incidents = ["gaps", stream, "1"]
+        _append(_report(key=name, streams=[[stream, 5]], incidents=incidents))
+
+    with tenant(here):
+        found = staff.get(DATA).json()
+
+    assert [row["name"].partition("/")[0] for row in found["top"]] == shown
+    assert sorted(i["stream"].partition("/")[0] for i in found["incidents"]) == shown
 
 
 def test_a_process_that_has_ended_goes(staff: Client, production: Any) -> None:

@@ -20,6 +20,9 @@ from turbo.runtime.namespaces import current, entered, find, in_namespace, of_ta
 from turbo.runtime.queue import KeyedQueues
 from turbo.runtime.threads import in_thread, in_turn, outside_loop
 
+#: The threads may have connections, which are looked after.
+pytestmark = pytest.mark.django_db
+
 
 @pytest.fixture(autouse=True)
 def _tenants() -> Iterator[None]:

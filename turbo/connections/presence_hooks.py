@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from turbo.exceptions import UnknownStreamError
 from turbo.replay.leases import Change
 from turbo.runtime.failures import is_outage, log_failure
+from turbo.runtime.namespaces import entered, split
 from turbo.runtime.threads import answer_of, in_turn
 from turbo.streams.model_streams import ModelStream
 from turbo.streams.present import read_member, users_of
@@ -36,9 +37,10 @@ async def tell(changes: Iterable[Change]) -> AsyncIterator[Sequence[Change]]:
         by_name.setdefault(name, []).append((user, change))
     for name, group in by_name.items():
         try:
-            stream = from_name(name)
-            if _has_hooks(stream):
-                await in_turn(("presence", name), _tell_stream, stream, group)
+            with entered(split(name)[0]):  # the caller works for all of them
+                stream = from_name(name)
+                if _has_hooks(stream):
+                    await in_turn(("presence", name), _tell_stream, stream, group)
         except UnknownStreamError:
             pass  # it was declared when the user joined
         except Exception as error:

@@ -6,8 +6,9 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from turbo.conf import get_settings
+from turbo.runtime.namespaces import split
 
-__all__ = ["STAFF", "is_for_staff", "may_inspect", "shows_contents"]
+__all__ = ["STAFF", "is_for_staff", "is_in", "may_inspect", "shows_contents"]
 
 #: The value of ``INSPECTOR`` with which all processes report to staff.
 STAFF = "staff"
@@ -36,3 +37,8 @@ def may_inspect(request: HttpRequest) -> bool:
         is_internal = request.META.get("REMOTE_ADDR") in settings.INTERNAL_IPS
         return is_internal or is_staff
     return is_for_staff() and is_staff
+
+
+def is_in(here: str, name: str) -> bool:
+    """Return whether a stream may be shown in a namespace; in none, all of them are."""
+    return not here or split(name)[0] in ("", here)

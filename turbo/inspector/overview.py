@@ -12,11 +12,13 @@ from django.apps import apps
 from django.db import DatabaseError, connections, router, transaction
 
 from turbo.changes.durability import is_used as has_outbox
+from turbo.inspector.access import is_in
 from turbo.inspector.history import history
 from turbo.inspector.process_report import ProcessReport, log_time, own_report
 from turbo.inspector.reporter import get_reporter
 from turbo.metrics import GAUGES, NAMES
 from turbo.replay import get_replay
+from turbo.runtime.namespaces import current
 
 __all__ = ["overview"]
 
@@ -47,7 +49,7 @@ MOST = 1_000
 
 def overview() -> dict[str, Any]:
     """Return the context of ``turbo/inspector/overview.html``."""
-    reports, problem = _reports()
+    (reports, problem), here = _reports(), current()
     now, own = log_time(), own_report(history)
     totals = sum((Counter(report.numbers) for report in reports), Counter())
     columns = [(n, t) for n, t in TOTALS if n != "outbox" or has_outbox()]
@@ -79,8 +81,8 @@ def overview() -> dict[str, Any]:
             }
             for report in reports
         ],
-        "top": _top(reports),
-        "incidents": _incidents(reports),
+        "top": _top(reports, here),
+        "incidents": _incidents(reports, here),
         "outbox": _outbox(),
     }
 
@@ -115,25 +117,27 @@ def _silence(report: ProcessReport, now: int) -> int:
     return seconds if seconds >= SILENT else 0
 
 
-def _top(reports: Sequence[ProcessReport]) -> list[dict[str, Any]]:
-    """Return the streams with the most subscribers."""
+def _top(reports: Sequence[ProcessReport], here: str) -> list[dict[str, Any]]:
+    """Return the streams of a namespace with the most subscribers."""
     counts: Counter[str] = Counter()
     shown_by: Counter[str] = Counter()
     for report in reports:
         for name, number in report.streams:
-            counts[name] += number
-            shown_by[name] += 1
+            if is_in(here, name):
+                counts[name] += number
+                shown_by[name] += 1
     return [
         {"name": name, "subscribers": number, "processes": shown_by[name]}
         for name, number in counts.most_common(SHOWN)
     ]
 
 
-def _incidents(reports: Sequence[ProcessReport]) -> list[dict[str, Any]]:
+def _incidents(reports: Sequence[ProcessReport], here: str) -> list[dict[str, Any]]:
     found = [
         {**asdict(incident), "process": f"{report.host}:{report.pid}"}
         for report in reports
         for incident in report.incidents
+        if is_in(here, incident.stream)
     ]
     return sorted(found, key=lambda each: str(each["time"]), reverse=True)[:SHOWN]
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from turbo.delivery.hub import subscribers
+from turbo.inspector.access import is_in
 from turbo.inspector.history import InspectorHistory
 from turbo.metrics import GAUGES, NAMES, counters
 from turbo.runtime.namespaces import current, split
@@ -24,11 +25,11 @@ def report(history: InspectorHistory) -> dict[str, Any]:
     """
     known, here = history.names(), current()
     subscribed = {known.get(sid, sid): number for sid, number in subscribers().items()}
-    subscribed = {n: number for n, number in subscribed.items() if _is_in(here, n)}
+    subscribed = {n: number for n, number in subscribed.items() if is_in(here, n)}
     broadcasts, incidents = history.broadcasts(), history.incidents()
     return {
-        "broadcasts": [asdict(b) for b in broadcasts if _is_in(here, b.name)],
-        "incidents": [asdict(i) for i in incidents if _is_in(here, i.stream)],
+        "broadcasts": [asdict(b) for b in broadcasts if is_in(here, b.name)],
+        "incidents": [asdict(i) for i in incidents if is_in(here, i.stream)],
         "subscribed": sorted(subscribed.items()),
         "streams": [_row(cls, subscribed) for cls in stream_classes()],
         "counters": [
@@ -38,11 +39,6 @@ def report(history: InspectorHistory) -> dict[str, Any]:
 
 
 MEANINGS = NAMES | GAUGES
-
-
-def _is_in(here: str, name: str) -> bool:
-    """Return whether a stream may be shown in a namespace; in none, all of them are."""
-    return not here or split(name)[0] in ("", here)
 
 
 def _row(cls: type[Stream], subscribed: Mapping[str, int]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ __all__ = [
     "PerLoop",
     "expect",
     "expected",
+    "in_loop",
     "loop",
     "register",
     "run",
@@ -59,6 +60,11 @@ class PerLoop(Generic[T]):
     def values(self) -> list[T]:
         """Return the objects of all loops; any thread may call this."""
         return list(self._made.values())
+
+
+def in_loop() -> bool:
+    """Return whether the caller blocks an event loop until it returns."""
+    return asyncio._get_running_loop() is not None
 
 
 def expect() -> None:

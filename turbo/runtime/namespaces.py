@@ -13,7 +13,6 @@ namespace of a task is in a context variable.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -29,6 +28,7 @@ from django.utils.module_loading import import_string
 from turbo.conf import get_settings
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.failures import log_failure
+from turbo.runtime.loops import in_loop
 
 __all__ = [
     "SEPARATOR",
@@ -121,7 +121,7 @@ def current() -> str:
     functions = _functions()
     if functions is None:
         return ""
-    if (namespace := _namespace.get()) is not None and _in_loop():
+    if (namespace := _namespace.get()) is not None and in_loop():
         return namespace
     return functions.read()
 
@@ -129,10 +129,6 @@ def current() -> str:
 def of_task() -> str | None:
     """Return the namespace that this task or its caller has entered, if any."""
     return _namespace.get()
-
-
-def _in_loop() -> bool:
-    return asyncio._get_running_loop() is not None
 
 
 def in_namespace(name: str) -> str:
@@ -170,7 +166,7 @@ def entered(namespace: str | None) -> AbstractContextManager[object]:
 def _enter(functions: _Functions, namespace: str) -> Iterator[None]:
     token = _namespace.set(namespace)
     try:
-        if _in_loop() or functions.read() == namespace:
+        if in_loop() or functions.read() == namespace:
             yield
             return
         with _opened(functions, namespace):

@@ -133,7 +133,7 @@ def outside_loop(work: Callable[[], R]) -> R:
     The thread is a new one: those of asgiref and of the permission tests may wait for
     this loop. In a test that runs in a transaction, it is the test's own thread.
     """
-    work = within(of_task(), work)
+    work = within(current(), work)
     of_thread = AsyncToSync.loop_thread_executors.get(asyncio.get_running_loop())
     if of_thread is not None:
         return of_thread.submit(work).result()

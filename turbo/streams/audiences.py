@@ -9,13 +9,13 @@ the others get an empty message, so that the numbers of the messages have no hol
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from turbo.delivery.broadcast import moment_if_waiting
 from turbo.exceptions import UnknownAudienceError
 from turbo.runtime.failures import log_failure
+from turbo.runtime.loops import in_loop
 from turbo.runtime.nobody import nobody
 from turbo.runtime.threads import answer_of, in_waiting_thread, outside_loop
 from turbo.streams.emitter import Elements
@@ -99,15 +99,7 @@ def audience_on_page(stream: Stream, user: Any) -> str:
         return declared(stream, answer_of(stream.get_audience(user)))
 
     try:
-        return outside_loop(ask) if _is_in_loop() else ask()
+        return outside_loop(ask) if in_loop() else ask()
     except Exception as error:
         log_failure(f"{stream.label}: get_audience() failed for a page.", error)
         return ""
-
-
-def _is_in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -16,8 +16,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import Any, ClassVar
 
-from asgiref.sync import sync_to_async
-
 from turbo.conf import get_settings
 from turbo.delivery.audiences import pack_forms
 from turbo.delivery.broadcast import broadcast, moment, moment_if_waiting
@@ -25,7 +23,7 @@ from turbo.delivery.names import decode_args, encode_args, sign, stream_id
 from turbo.exceptions import ConfigurationError
 from turbo.runtime.context import current_since
 from turbo.runtime.namespaces import in_namespace
-from turbo.runtime.threads import in_waiting_thread
+from turbo.runtime.threads import in_database_thread, in_waiting_thread
 from turbo.streams.audiences import SelectedAudiences, audience_on_page
 from turbo.streams.emitter import Elements
 from turbo.streams.options import Options
@@ -146,7 +144,7 @@ class Stream(Verbs[None]):
     async def apresent_users(self) -> Sequence[Any]:
         """Async version of present_users()."""
         keys = await akeys_of(self)
-        return await sync_to_async(users_of, thread_sensitive=True)(keys)
+        return await in_database_thread(users_of, keys)
 
     @classmethod
     def tests_user(cls) -> bool:

@@ -13,7 +13,13 @@ from urllib.parse import urlencode
 from django import template
 from django.db.models import Model
 from django.http import HttpRequest
-from django.template import Context, Node, TemplateSyntaxError, VariableDoesNotExist
+from django.template import (
+    Context,
+    Node,
+    TemplateSyntaxError,
+    VariableDoesNotExist,
+    context_processors,
+)
 from django.template.base import FilterExpression, Parser, Token
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
@@ -201,6 +207,7 @@ def turbo_component(
         "initial_render": component.initial_render(variables, request=request),
         # The subscription inside is bound to the user of this request.
         "request": request,
+        "csp_nonce": context.get("csp_nonce"),
     }
 
 
@@ -435,9 +442,19 @@ def turbo_static(name: str) -> str:
 
 def _module(context: Context, name: str) -> SafeString:
     """Return the tag that loads a module of the client; a page loads it only once."""
+    source, nonce = turbo_static(name), _nonce(context)
+    return html.tag("script", {"type": "module", "src": source, "nonce": nonce})
+
+
+def _nonce(context: Context) -> Any:
+    """Return the nonce of the page, also where no context processor has been."""
     nonce = context.get("csp_nonce")
-    attributes = {"type": "module", "src": turbo_static(name), "nonce": nonce}
-    return html.tag("script", attributes)
+    request = _request(context)
+    if nonce is not None or request is None:
+        return nonce
+    if csp := getattr(context_processors, "csp", None):  # since Django 6.0
+        nonce = csp(request)["csp_nonce"]
+    return getattr(request, "csp_nonce", None) if nonce is None else nonce
 
 
 for _tag in ("turbo_subscribe", "turbo_text", "turbo_progress", "turbo_present"):
