@@ -59,7 +59,7 @@ class Leaflet(BroadcastComponent):
         return {"text": "<Back at noon>"}
 
 
-class Basket(UserBroadcastComponent):
+class Cart(UserBroadcastComponent):
     template_name = "testapp/jinja_basket.html"
 
 
@@ -214,13 +214,13 @@ def test_the_template_of_a_component_may_be_one_of_jinja2(
 ) -> None:
     """On a page, it also gets the variables of the page."""
     html = by_jinja2(
-        "{% set n = 2 %}{{ turbo_component('tests:Basket', user) }}",
+        "{% set n = 2 %}{{ turbo_component('tests:Cart', user) }}",
         {"user": request_.user, "text": "&"},
         request_,
     )
-    Basket(request_.user).render(text="&", n=3)
+    Cart(request_.user).render(text="&", n=3)
 
-    assert Basket(3).sign(request_.user) in html
+    assert Cart(3).sign(request_.user) in html
     assert "<b>2 &amp; of ann</b></div>" in html
     assert "<b>3 &amp;</b></template>" in sent[0][1]
 

@@ -18,6 +18,7 @@ from django.conf import settings
 
 from tests.support.clients import LivePage
 from tests.support.documents import DOCS, blocks
+from tests.support.full import for_full_runs
 from tests.support.servers import (
     PATIENCE,
     ROOT,
@@ -179,7 +180,10 @@ def make_site(kind: str, directory: Path, database: dict[str, Any]) -> Site:
 SEED = "from django.core.management import call_command; call_command('seed')"
 
 
-@pytest.fixture(scope="module", params=["schemas", "django-tenants"])
+@pytest.fixture(
+    scope="module",
+    params=["schemas", pytest.param("django-tenants", marks=for_full_runs)],
+)
 def kind(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

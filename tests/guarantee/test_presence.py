@@ -13,7 +13,7 @@ import pytest
 import websockets
 
 from tests.support.clients import LivePage, connect
-from tests.support.full import IS_FULL, with_redis_or_postgres
+from tests.support.full import IS_FULL, for_full_runs, with_redis_or_postgres
 from tests.support.servers import PATIENCE, Project, Uvicorn, Valkey
 from tests.testapp.streams import Lounge
 
@@ -171,7 +171,14 @@ async def test_who_comes_back_to_another_process_was_there_all_the_time(
             assert told.left().keys() == {visitors.users[1][0]}
 
 
-@pytest.mark.parametrize("how", ["killed", "paused", "flushed"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("killed", marks=for_full_runs),
+        pytest.param("paused", marks=for_full_runs),
+        "flushed",
+    ],
+)
 async def test_nobody_leaves_or_joins_because_redis_was_away(
     how: str,
     valkey: Valkey,
@@ -207,6 +214,7 @@ async def lose(valkey: Valkey, how: str) -> None:
         valkey.resume()
 
 
+@for_full_runs  # it may take a minute until another process tells
 async def test_who_was_told_to_have_left_joins_again_when_the_process_goes_on(
     make_project: Callable[..., Project], uvicorn: Callable[..., Uvicorn]
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests.support.full import IS_FULL, with_and_without_redis
+from tests.support.full import IS_FULL, with_redis_or_postgres
 from tests.support.servers import PATIENCE, Project, Valkey, wait_until
 from tests.support.text_pages import TextPage
 from tests.testapp.streams import Announcements
@@ -71,7 +71,7 @@ async def disturb(pages: list[TextPage], seed: int) -> None:
         await asyncio.sleep(2.0 / len(pages))
 
 
-@with_and_without_redis
+@with_redis_or_postgres
 async def test_pages_that_come_and_go_end_with_the_same_text(
     layer: str, make_project: Callable[..., Any], uvicorn: Callable[..., Any]
 ) -> None:
@@ -103,7 +103,7 @@ async def test_pages_that_come_and_go_end_with_the_same_text(
     assert number == 1, "only the end is in the log"
 
 
-@with_and_without_redis
+@with_redis_or_postgres
 async def test_a_process_that_is_killed_leaves_a_text_that_has_failed(
     layer: str, make_project: Callable[..., Any], uvicorn: Callable[..., Any]
 ) -> None:

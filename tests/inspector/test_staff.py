@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from tests.inspector.test_history import Closed, Ticker
 from tests.support.clients import LivePage, Socket
+from tests.support.full import for_full_runs
 from tests.support.servers import PATIENCE, Project
 from tests.support.tenants import SETTINGS, tenant
 from tests.testapp.models import Room
@@ -378,7 +379,9 @@ async def _logged_in(http: httpx.AsyncClient, url: str) -> None:
     await http.get(f"{url}/login/ann/")
 
 
-@pytest.mark.parametrize("layer", ["redis", "sqlite"])
+@pytest.mark.parametrize(
+    "layer", ["redis", pytest.param("sqlite", marks=for_full_runs)]
+)
 async def test_two_servers_report_to_each_other(
     layer: str, make_project: Callable[..., Project], daphne: Callable[..., Any]
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from tests.sample_chat.test_live import live, message_field, new_room, send
+from tests.support.full import for_full_runs
 
 pytestmark = pytest.mark.browser
 
@@ -127,6 +128,7 @@ async def test_import_shows_how_far_it_is(chat, log_in):
     await expect(grace.locator("chat-message")).to_have_count(50)
 
 
+@for_full_runs
 async def test_people_of_two_processes(pair, demo, log_in):
     ada = await log_in(pair[0], "ada")
     grace = await log_in(pair[1], "grace")
