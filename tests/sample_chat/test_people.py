@@ -51,7 +51,7 @@ async def test_writing_is_shown_to_the_others_and_ends_with_the_message(chat, lo
     await expect(person(ada, "Grace")).to_have_count(1)
     notice = [page.locator("typing-notice") for page in (ada, grace)]
 
-    await message_field(grace).press_sequentially("Hel")
+    await message_field(grace).press_sequentially("Hello")
     await expect(notice[0]).to_have_text("Grace is writing…")
     await expect(notice[1]).to_have_text("")
     await send(grace, "Hello")
@@ -137,7 +137,7 @@ async def test_people_of_two_processes(pair, demo, log_in):
 
     await expect(person(ada, "Grace")).to_have_count(1)
     await expect(person(grace, "Ada")).to_have_count(1)
-    await message_field(ada).press_sequentially("Hel")
+    await message_field(ada).press_sequentially("Hello")
     await expect(grace.locator("typing-notice")).to_have_text("Ada is writing…")
     await grace.close()
     await expect(person(ada, "Grace")).to_have_count(0)

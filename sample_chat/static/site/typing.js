@@ -21,7 +21,7 @@ class TypingNotice extends HTMLElement {
 
   handleEvent({ type, detail }) {
     if (type === "turbo-stream:whisper") this.#note(detail);
-    else this.#end(authorIn(detail.newStream));
+    else this.#end(writerOf(detail.newStream));
   }
 
   #note({ name, user }) {
@@ -50,7 +50,7 @@ class TypingNotice extends HTMLElement {
 const nameOf = (user) => document.getElementById(`person-${user}`)?.dataset.name;
 
 // A message has come, so its author has stopped writing it.
-function authorIn(stream) {
+function writerOf(stream) {
   const content = stream.querySelector("template")?.content;
   return content?.querySelector("chat-message")?.getAttribute("author");
 }
