@@ -220,3 +220,15 @@ async def test_a_text_is_forgotten_after_its_age(make_log: MakeLog) -> None:
 
     assert (await put(log, "x", writer="two")).run
     await log.aclose()
+
+
+async def test_two_writers_of_one_text_may_come_together(log: ReplayLog) -> None:
+    """After an outage one ends a text, and the next one has begun it anew."""
+    run = (await put(log, "abc")).run
+    end = Put(ANSWER, "one", run, 3, "d", 4, state="finished")
+
+    ended, begun = await log.texts.put([end, Put(ANSWER, "two", 0, 0, "new", 3)])
+
+    assert ended == Stored(run, 4)
+    assert begun.run > run
+    assert await read(log) == StoredText(begun.run, 3, "writing", "text", "new")

@@ -56,7 +56,7 @@ class DatabaseTexts(Texts):
             held = self._lock(keys)
             now = self._tables.server().now
             stored = []
-            changed = []
+            changed: dict[str, LogText] = {}  # a statement may write a row once
             for key, put in zip(keys, puts, strict=True):
                 row = self._opened(held[key], key, put, now)
                 if row is None:
@@ -64,11 +64,10 @@ class DatabaseTexts(Texts):
                     continue
                 _change(row, put)
                 row.lease, row.until = now + LASTING, now + self._age
-                held[key] = row
-                changed.append(row)
+                held[key] = changed[key] = row
                 stored.append(Stored(row.run, row.at))
             rows.bulk_create(
-                changed,
+                list(changed.values()),
                 update_conflicts=True,
                 update_fields=COLUMNS,
                 **self._tables.by("key"),
