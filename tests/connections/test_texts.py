@@ -196,6 +196,7 @@ async def test_whose_permission_was_revoked_is_not_told() -> None:
         {"id": ""},
         {"id": "x" * 256},
         {"id": 7},
+        {"id": "half \ud800 a character"},
         {"id": "answer", "at": "1"},
         {"id": "answer", "at": 1.5},
         {"id": "answer", "at": True},

@@ -276,7 +276,7 @@ class PageProtocol:
 
     def _text(self, frame: dict[str, Any]) -> TextWanted:
         name, id = self._require_name(frame.get("name")), frame.get("id")
-        if not isinstance(id, str) or not 0 < len(id) <= _ID_CHARS:
+        if not isinstance(id, str) or not 0 < len(id) <= _ID_CHARS or not _is_whole(id):
             raise FrameError("invalid", f"'id' is a string of 1 to {_ID_CHARS}.")
         run, at = frame.get("run") or 0, frame.get("at") or 0
         if type(run) is not int or type(at) is not int:
@@ -311,6 +311,11 @@ class PageProtocol:
                 "invalid", f"'name' holds at most {self.limits.name_chars} characters."
             )
         return signed
+
+
+def _is_whole(text: str) -> bool:
+    """Return whether a text can be sent back: no socket can send lone surrogates."""
+    return text.isascii() or text.encode(errors="ignore").decode() == text
 
 
 def _whispered(value: Any) -> str:
