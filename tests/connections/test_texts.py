@@ -125,7 +125,7 @@ async def test_a_progress_is_told_as_it_is() -> None:
     progress.finish()
 
 
-@pytest.mark.parametrize("id", ["answer", '"><script>alert(1)</script>', "\ud800"])
+@pytest.mark.parametrize("id", ["answer", '"><script>alert(1)</script>'])
 async def test_a_text_that_nobody_wrote_is_answered(id: str) -> None:
     name = Announcements().signed_stream_name
     async with Socket() as socket:

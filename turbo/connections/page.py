@@ -185,8 +185,8 @@ class PageConnection(LiveConnection[PageSubscription]):
             else growing_html.answer(id, written, run=run, at=at)
         )
         frame = Frame(message_frame(subscription.sid, position="", data=answer))
+        self.budget.charge("replay_bytes", frame.size)  # it has been read in any case
         if frame.size <= self._room():
-            self.budget.charge("replay_bytes", frame.size)
             self.deliver(frame)
 
     def apply_revocation(self, revocation: str | None) -> None:
