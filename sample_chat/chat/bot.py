@@ -15,6 +15,13 @@ from .models import Message
 
 NAME = "bot"
 PAUSE = 0.05  # seconds from word to word
+ROUNDS = 30  # about everything there is a lot to say, until somebody presses Stop
+SENTENCES = (
+    "I am only a small generator, and know nothing about it.",
+    "But every word that I say appears on all pages of this room at once.",
+    "Open another window in the middle of it, or reload this one:",
+    "no letter is missing, and none is there twice.",
+)
 
 
 def is_asked(message):
@@ -48,12 +55,7 @@ def write(message, words):
 def words_about(question):
     topic = question[len("@bot") :].strip(" ?.!,:") or "nothing at all"
     yield f"You asked about “{topic}”."
-    for sentence in (
-        "I am only a small generator, and know nothing about it.",
-        "But every word that I say appears on all pages of this room at once.",
-        "Open another window in the middle of it, or reload this one:",
-        "no letter is missing, and none is there twice.",
-    ):
+    for sentence in SENTENCES * (ROUNDS if topic == "everything" else 1):
         for word in sentence.split():
             time.sleep(PAUSE)
             yield f" {word}"
