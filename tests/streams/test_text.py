@@ -471,11 +471,13 @@ def test_a_log_without_texts_says_what_it_lacks(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(MemoryReplay, "texts", NoTexts())
-    with answer() as text:
-        text.write("a")
+    text = answer().start()
+    text.write("a")
 
     assert flush(PATIENCE)
     assert "keeps no growing texts" in caplog.text
+    with pytest.raises(TextError, match="could not be stored"):
+        text.write("b")
 
 
 # --- A log that is away
