@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.support.documents import ROOT, blocks
+
 pytestmark = pytest.mark.browser
 
 NewPage = Callable[[], Awaitable[Page]]
@@ -21,6 +23,15 @@ LISTEN = """() => {
 }"""
 WHISPER = """() =>
   document.querySelector("[stream-id]").whisper("typing", { draft: "<b>" })"""
+
+#: What the guide on typing asks of a page.
+COMPOSER = """(name) => {
+  const me = [...document.querySelectorAll("#people li")]
+    .find((item) => item.textContent === name).id;
+  document.body.insertAdjacentHTML("beforeend", `
+    <form class="message"><textarea></textarea></form>
+    <p id="typing" role="status" data-me="${me}"></p>`);
+}"""
 
 
 @pytest.fixture
@@ -110,6 +121,27 @@ async def test_pages_hear_who_is_typing(
     assert [text for text in warnings if "cannot whisper" in text] == [
         "turbo-stream-source: an event stream cannot whisper"
     ]
+
+
+async def test_the_script_of_the_guide_shows_who_is_typing(
+    servers: tuple[Any, Any], new_page: NewPage
+) -> None:
+    [block] = blocks(ROOT / "docs" / "howto" / "typing.rst", "javascript")
+    ann, bob, other_tab = [await new_page() for _ in range(3)]
+    await open_lounge(ann, servers[0], "ann")
+    for page in (bob, other_tab):
+        await open_lounge(page, servers[1], "bob")
+    for page, me in ((ann, "ann"), (bob, "bob"), (other_tab, "bob")):
+        await expect(page.locator("#people li")).to_have_text(["ann", "bob"])
+        await page.evaluate(COMPOSER, me)
+        await page.add_script_tag(content=block.code, type="module")
+        await page.evaluate(LISTEN)
+
+    await bob.get_by_role("textbox").press_sequentially("Hello")
+
+    await expect(ann.locator("#typing")).to_have_text("bob is typing…")
+    await other_tab.wait_for_function("() => window.heard.length === 1")
+    await expect(other_tab.locator("#typing")).to_be_empty()
 
 
 async def test_a_page_that_is_not_connected_says_that_it_whispered_nothing(
