@@ -11,6 +11,8 @@ from __future__ import annotations
 import base64
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: 
 
 from tests.sample_chat.conftest import SampleChat, manage  # noqa: E402
 from tests.support.browsers import FLAGS, find_chromium  # noqa: E402
+from tests.support.servers import Valkey  # noqa: E402
 
 PICTURES = ROOT / "docs" / "_build" / "screenshots"
 WINDOW = {"width": 800, "height": 560}
@@ -34,34 +37,44 @@ def main() -> None:
         print("No Chromium: the documentation goes without pictures.")
         return
     PICTURES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        chat = start(Path(name))
-        try:
-            browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-            take_pictures(browser, chat)
-            browser.close()
-        finally:
-            chat.stop()
+    with (
+        tempfile.TemporaryDirectory() as name,
+        running(Path(name)) as chats,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        take_pictures(browser, *chats)
+        browser.close()
     print(f"The pictures are in {PICTURES.relative_to(ROOT)}.")
 
 
-def start(directory: Path) -> SampleChat:
-    """Start the sample chat on a database of its own."""
+@contextmanager
+def running(directory: Path) -> Iterator[tuple[SampleChat, SampleChat]]:
+    """Run the sample chat in two processes, on a database and a Valkey of their own."""
     manage(directory, "migrate", "--verbosity", "0")
     manage(directory, "demo")
-    chat = SampleChat(directory)
-    chat.start()
-    return chat
+    with ExitStack() as stack:
+        valkey = Valkey(directory)
+        chats = [SampleChat(directory, REDIS_URL=valkey.url) for _ in range(2)]
+        for process in (valkey, *chats):
+            process.start()
+            stack.callback(process.stop)
+        yield chats[0], chats[1]
 
 
-def take_pictures(browser: Browser, chat: SampleChat) -> None:
-    """Take all of them; the last one stops the server."""
+def take_pictures(browser: Browser, chat: SampleChat, other: SampleChat) -> None:
+    """Take all of them; the last one stops a server."""
     ada = visit(browser, chat, "ada", "/rooms/1/", viewport=WINDOW)
-    grace = visit(browser, chat, "grace", "/rooms/1/", viewport=WINDOW)
+    grace = visit(browser, other, "grace", "/rooms/1/", viewport=WINDOW)
     ada.get_by_role("textbox", name="Message").fill("Is there a biscuit left?")
     ada.keyboard.press("Enter")
     expect(grace.locator(".message").last).to_contain_text("biscuit left")
     save(browser, "two-windows", ada.screenshot(), grace.screenshot())
+
+    ada.get_by_role("textbox", name="Message").press_sequentially("And some tea")
+    expect(grace.locator("typing-notice")).not_to_be_empty()
+    save(browser, "typing", ada.screenshot(), grace.screenshot())
+    ada.get_by_role("textbox", name="Message").clear()
 
     dark: dict[str, Any] = {"viewport": PHONE, "color_scheme": "dark"}
     paths = ("/rooms/1/", "/board/", "/pocket/")
@@ -74,6 +87,9 @@ def take_pictures(browser: Browser, chat: SampleChat) -> None:
     inspector = visit(browser, chat, "ada", "/rooms/1/", viewport=WINDOW)
     inspector.goto("/__turbo__/")
     inspector.set_viewport_size({"width": 1024, "height": 1100})
+    expect(inspector.locator("#turbo-processes tr")).to_have_count(2, timeout=30_000)
+    save(browser, "inspector-staff", inspector.screenshot())
+    inspector.locator("#turbo-broadcasts").evaluate("(title) => title.scrollIntoView()")
     save(browser, "inspector", inspector.screenshot())
 
     chat.stop()

@@ -51,7 +51,11 @@ MIDDLEWARE = [
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 CHANNEL_LAYERS = env.channel_layers(os.environ.get("REDIS_URL"))
-TURBO = {"REPLAY_PREFIX": "chat", "BINDINGS": {"PREFIX": "chat"}}
+TURBO = {
+    "REPLAY_PREFIX": "chat",
+    "BINDINGS": {"PREFIX": "chat"},
+    "INSPECTOR": "staff",
+}
 
 DATABASES = {
     "default": env.database(os.environ.get("DATABASE", BASE_DIR / "db.sqlite3"))

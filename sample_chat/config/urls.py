@@ -16,7 +16,5 @@ urlpatterns = [
     path("logout/", LogoutView.as_view(), name="logout"),
     path("turbo/", include("turbo.urls")),
     path("admin/", admin.site.urls),
+    path("__turbo__/", include("turbo.inspector.urls")),  # for staff
 ]
-
-if settings.DEBUG:
-    urlpatterns += [path("__turbo__/", include("turbo.inspector.urls"))]

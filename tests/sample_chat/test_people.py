@@ -58,6 +58,8 @@ async def test_writing_is_shown_to_the_others_and_ends_with_the_message(chat, lo
 
     await expect(last(ada)).to_contain_text("Hello")
     await expect(notice[0]).to_have_text("")
+    await message_field(grace).press_sequentially("And")  # at once
+    await expect(notice[0]).to_have_text("Grace is writing…")
 
 
 async def test_moderator_sees_what_members_do_not(chat, log_in):

@@ -65,6 +65,7 @@ addEventListener("input", ({ target }) => {
   document.querySelector(`main ${SOURCE}[stream-id]`)?.whisper?.("typing");
 });
 
-addEventListener("submit", () => (whisperedAt = -Infinity), { capture: true });
+// The field is empty again: what is written next is another message.
+addEventListener("reset", () => (whisperedAt = -Infinity));
 
 customElements.define("typing-notice", TypingNotice);
