@@ -26,6 +26,8 @@ __all__ = ["DatabaseTexts", "sweep_texts"]
 
 #: Microseconds for which a writer that has put something holds its lease.
 LASTING = round(LEASE * 1_000_000)
+#: The most texts of one statement. MariaDB takes 16 megabytes, and each may have one.
+AT_ONCE = 10
 #: What a put may change.
 COLUMNS = ("run", "writer", "at", "state", "kind", "data", "lease", "until")
 
@@ -68,6 +70,7 @@ class DatabaseTexts(Texts):
                 stored.append(Stored(row.run, row.at))
             rows.bulk_create(
                 list(changed.values()),
+                batch_size=AT_ONCE,
                 update_conflicts=True,
                 update_fields=COLUMNS,
                 **self._tables.by("key"),
