@@ -670,15 +670,16 @@ def test_what_the_log_has_lost_is_put_again() -> None:
 
 @pytest.fixture
 def silent_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A log that takes questions and does not answer; return the ids."""
+    """A log that stores what it gets and does not answer; return the ids."""
     texts = get_replay().texts
     put, asked = texts.put, []
     may_answer = threading.Event()
 
     async def silent(puts: Any) -> Any:
         asked.extend(part.place.id for part in puts)
+        stored = await put(puts)
         await asyncio.to_thread(may_answer.wait, PATIENCE)
-        return await put(puts)
+        return stored
 
     monkeypatch.setattr(text_sender, "PATIENCE", 0.05)
     texts.put = silent  # type: ignore[method-assign]

@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, NamedTuple, TypeAlias
 
 from turbo.exceptions import ConfigurationError
@@ -189,8 +190,7 @@ class MemoryTexts(Texts):
             self._change(held, put)
         held.put = now
         self._held.move_to_end(put.place)
-        while len(self._held) > self._limit or self._is_old(self._oldest(), now):
-            self._held.popitem(last=False)
+        self._drop(now)
         return Stored(held.run, held.at)
 
     def _change(self, held: _Held, put: Put) -> None:
@@ -215,8 +215,11 @@ class MemoryTexts(Texts):
         held = self._held.get(place)
         return None if held is None or self._is_old(held, now) else held
 
-    def _oldest(self) -> _Held:
-        return next(iter(self._held.values()))
+    def _drop(self, now: float) -> None:
+        # Two at each put, which adds one at most.
+        for place, held in list(islice(self._held.items(), 2)):
+            if len(self._held) > self._limit or self._is_old(held, now):
+                del self._held[place]
 
     def _is_old(self, held: _Held, now: float) -> bool:
         return now >= held.put + self._age

@@ -82,7 +82,7 @@ class DatabaseTexts(Texts):
         rows = texts(self._tables)
         wanted = rows.filter(key__in=keys).order_by("key").select_for_update()
         held = {row.key: row for row in wanted}
-        if missing := [key for key in keys if key not in held]:
+        if missing := sorted(set(keys) - held.keys()):
             new = [LogText(key=key, run=0, lease=0, until=0) for key in missing]
             rows.bulk_create(new, ignore_conflicts=True)
             held = {row.key: row for row in wanted.all()}
