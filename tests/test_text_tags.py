@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
 from turbo.components import BroadcastComponent
 from turbo.delivery.broadcast import flush, shut_down
+from turbo.exceptions import ConfigurationError
 from turbo.replay import get_replay
 from turbo.replay.texts import NoTexts
 from turbo.streams import text_sender
@@ -173,12 +176,75 @@ def test_a_log_that_is_away_gives_an_empty_element_at_once(
     assert text().endswith(">a</div>")
 
 
-def test_a_log_without_texts_gives_an_empty_element(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_log_that_does_not_answer_is_waited_for_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The other tags neither wait nor ask, and no question stays behind."""
+    asked, ended = [], []
+
+    async def silent(places: Any) -> Any:
+        asked.append(places)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(places)
+
+    texts = get_replay().texts
+    read = texts.read
+    texts.read = silent  # type: ignore[method-assign]
+    monkeypatch.setattr(text_sender, "PATIENCE", 0.05)
+
+    assert text() == EMPTY
+    monkeypatch.setattr(text_sender, "PATIENCE", PATIENCE)
+    for _ in range(20):
+        assert text() == EMPTY
+    assert len(asked) == len(ended) == 1
+    assert "have to wait: TimeoutError: The log does not answer" in caplog.text
+
+    texts.read = read  # type: ignore[method-assign]
+    with Announcements().text(id="a") as answer:
+        answer.write("a")
+    assert flush(PATIENCE)
+    assert text().endswith(">a</div>")
+
+
+async def test_a_page_that_is_rendered_on_a_loop_waits_for_less(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All that the loop does waits with it. A late answer counts."""
+    asked, may_answer = [], threading.Event()
+    texts = get_replay().texts
+    read = texts.read
+
+    async def slow(places: Any) -> Any:
+        asked.append(places)
+        await asyncio.to_thread(may_answer.wait, PATIENCE)
+        return await read(places)
+
+    texts.read = slow  # type: ignore[method-assign]
+    monkeypatch.setattr(text_sender, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(text_sender, "PATIENCE_OF_LOOP", 0.01)
+
+    for _ in range(20):
+        assert text() == EMPTY
+    await asyncio.to_thread(wait_until, lambda: asked)
+    may_answer.set()
+    await asyncio.to_thread(wait_until, lambda: "sent again" in caplog.text)
+
+    assert len(asked) == 1
+    assert caplog.text.count("have to wait") == 1
+
+
+def test_a_log_without_texts_gives_an_empty_element(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """This is no outage, during which a text would begin without an error."""
     monkeypatch.setattr(type(get_replay()), "texts", NoTexts())
 
     assert text() == EMPTY
+    assert "keeps no growing texts" in caplog.text
+    with pytest.raises(ConfigurationError):
+        Announcements().text(id="a").start()
 
 
 def test_a_progress_shows_what_is_known() -> None:

@@ -130,8 +130,8 @@ class TextError(TurboError, RuntimeError):
     A growing text or a progress cannot be written in this way, or not now.
 
     ``reason`` is ``"taken"`` (another writer has the id), ``"lost"`` (another writer
-    has begun it anew meanwhile), ``"begun"``, ``"not begun"``, ``"ended"``,
-    ``"of another process"`` or ``"too long"``.
+    has begun it anew meanwhile, or the log has refused it), ``"begun"``,
+    ``"not begun"``, ``"ended"``, ``"of another process"`` or ``"too long"``.
     """
 
     def __init__(self, id: str, reason: str, detail: str = "") -> None:

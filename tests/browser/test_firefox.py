@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.scripted import Reply, Site
-from tests.browser.watching import connected, shows
+from tests.browser.scripted import SCRIPTS, Reply, Site
+from tests.browser.test_text import (
+    RUN,
+    asked,
+    opened,
+    part,
+    pass_on,
+    reads,
+    text,
+    writing,
+)
+from tests.browser.watching import SOURCE, connected, shows
 from tests.support.firefox import BiDiError, Firefox, FirefoxPage
+from turbo.streams.html import element
 
 pytestmark = pytest.mark.browser
 
@@ -26,6 +37,59 @@ async def test_nothing_is_lost_or_doubled_over_cuts(
     await site.publish("chat", "last")
 
     await shows(firefox_page, *site.log["chat"])
+
+
+async def test_a_text_is_the_same_over_cuts(
+    site: Site, firefox_page: FirefoxPage
+) -> None:
+    """Places count code points, also in what the page asks for."""
+    socket = await opened(site, firefox_page, text(writing("a😀")))
+    assert await asked(site, socket) == (RUN, 2)
+    await pass_on(socket, part("👩\u200d👧\r\n", 2, state="writing"))
+    await pass_on(socket, part("<b>", 7))
+    await reads(firefox_page, "a😀👩\u200d👧\r\n<b>")
+
+    socket.cut()
+    again = await site.socket(2)
+    assert await asked(site, again) == (RUN, 10)
+    await pass_on(again, part("e", 10, state="writing"))
+    await site.publish("chat", part("\u0301", 11, state="finished"))
+
+    await reads(firefox_page, "a😀👩\u200d👧\r\n<b>e\u0301", "finished")
+
+
+async def test_a_page_whispers_and_hears_whispers(
+    site: Site, firefox_page: FirefoxPage
+) -> None:
+    source = site.source("chat").replace(SOURCE, f'{SOURCE} stream-id="id-chat"', 1)
+    scripts = (*SCRIPTS, "whispers.js")
+    site.views["/"] = lambda: site.html(body=source, scripts=scripts)
+    await firefox_page.goto(site.url())
+    await connected(firefox_page)
+    socket = await site.socket()
+    await firefox_page.wait_for_function("() => Turbo.StreamActions.whisper")
+
+    is_sent = await firefox_page.evaluate(
+        f"""() => {{
+            window.heard = []
+            addEventListener("turbo-stream:whisper", (e) => heard.push(e.detail))
+            return document.querySelector("{SOURCE}").whisper("typing", ["é"])
+        }}"""
+    )
+    await site.until(lambda: socket.received[-1]["type"] == "whisper")
+    said = {"stream": "id-chat", "name": "typing", "user": "7", "data": '{"a": "<b>"}'}
+    await pass_on(socket, element("whisper", attributes=said))
+    await firefox_page.wait_for_function("() => heard.length")
+
+    assert is_sent
+    assert socket.received[-1] | {"name": "chat"} == {
+        "type": "whisper",
+        "name": "chat",
+        "whisper": "typing",
+        "data": ["é"],
+    }
+    heard = {"name": "typing", "data": {"a": "<b>"}, "user": "7"}
+    assert await firefox_page.evaluate("heard") == [heard]
 
 
 async def test_page_kept_by_the_browser_comes_back_whole(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page
 
+from tests.browser.refreshing import AnyPage
 from tests.browser.scripted import SCRIPTS, Frame, Site, Socket
 from tests.browser.watching import connected, let_pass, turn_clock
 from tests.support.servers import PATIENCE
@@ -46,7 +47,7 @@ async def pass_on(socket: Socket, data: str) -> None:
     )
 
 
-async def opened(site: Site, page: Page, body: str) -> Socket:
+async def opened(site: Site, page: AnyPage, body: str) -> Socket:
     show(site, body)
     await page.goto(site.url())
     await connected(page)
@@ -65,7 +66,7 @@ async def asked(site: Site, socket: Socket, number: int = 1) -> tuple[int, int]:
     return last["run"], last["at"]
 
 
-async def reads(page: Page, expected: str, state: str | None = "writing") -> None:
+async def reads(page: AnyPage, expected: str, state: str | None = "writing") -> None:
     """Wait until the text is exactly this."""
     await page.wait_for_function(
         """([expected, state]) => {

@@ -276,6 +276,23 @@ async def test_what_does_not_fit_now_is_not_sent() -> None:
         await asyncio.to_thread(flush, PATIENCE)
 
 
+async def test_a_question_counts_though_its_answer_has_no_room() -> None:
+    """Who does not read could have everything read again and again."""
+    limits = {"QUEUE_BYTES": 1_000, "CONNECTION_LIMITS": {"REPLAY_BYTES": 1_000}}
+    with override_settings(TURBO=limits):
+        answer = await written(Announcements(), "x" * 1_000)
+        name = Announcements().signed_stream_name
+        async with Socket() as socket:
+            await socket.subscribe(name)
+            await socket.send(type="text", name=name, id="answer")
+            await socket.send(type="text", name=name, id="answer")
+            error = await socket.receive()
+
+        assert (error["type"], error["reason"]) == ("error", "limit")
+        answer.finish()
+        await asyncio.to_thread(flush, PATIENCE)
+
+
 async def test_a_log_that_is_away_answers_nothing_and_ends_nothing() -> None:
     """The page asks again."""
     name = Announcements().signed_stream_name

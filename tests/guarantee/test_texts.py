@@ -17,6 +17,8 @@ from tests.testapp.streams import Announcements
 from turbo.delivery.broadcast import flush
 from turbo.replay import get_replay
 from turbo.replay.texts import TextPlace
+from turbo.streams import text_sender
+from turbo.streams.text_sender import read_text
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_layer")]
 
@@ -153,3 +155,30 @@ async def test_a_text_outlives_a_redis_that_was_away_and_empty(
         await page.until_ended()
 
     assert page.text == "before, meanwhile, after"
+
+
+def test_a_redis_that_hangs_holds_a_page_up_once(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It takes connections and commands, and answers nothing."""
+    stream = Announcements()
+    with stream.text(id="answer") as text:
+        text.write("before, ")
+        assert flush(PATIENCE)
+        valkey.pause()
+
+        assert read_text(stream.stream_id, "answer") is None
+        assert "Growing texts have to wait: TimeoutError" in caplog.text
+        monkeypatch.setattr(text_sender, "PATIENCE", PATIENCE)
+        for _ in range(20):  # each of them would wait for so long
+            assert read_text(stream.stream_id, "answer") is None
+        with stream.text(id="other") as other:
+            other.write("meanwhile")
+        text.write("after")
+        valkey.resume()
+
+    assert flush(PATIENCE)
+    for id, data in [("answer", "before, after"), ("other", "meanwhile")]:
+        written = read_text(stream.stream_id, id)
+        assert written is not None
+        assert (written.data, written.state) == (data, "finished")

@@ -217,3 +217,14 @@ async def test_texts_that_were_not_put_for_longest_are_dropped() -> None:
     found = await texts.read(places)
 
     assert [written is not None for written in found] == [True, False, True]
+
+
+async def test_texts_that_are_too_old_are_dropped() -> None:
+    """They may be large, and nobody can read them any more."""
+    clock = Clock()
+    texts = MemoryTexts(age=60, clock=clock)
+    for number in range(3):
+        await texts.put([Put(TextPlace("room", f"{number}"), "one", 0, 0, "a", 1)])
+        clock.now += 30
+
+    assert [place.id for place in texts._held] == ["1", "2"]

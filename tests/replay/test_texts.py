@@ -222,6 +222,17 @@ async def test_a_text_is_forgotten_after_its_age(make_log: MakeLog) -> None:
     await log.aclose()
 
 
+async def test_many_texts_are_put_at_once(log: ReplayLog) -> None:
+    places = [TextPlace(ANSWER.stream, f"answer-{number}") for number in range(25)]
+    data = "ä" * 1_000
+
+    stored = await log.texts.put([Put(p, "one", 0, 0, data, 1_000) for p in places])
+
+    assert [found.at for found in stored] == [1_000] * 25
+    found = await log.texts.read(places)
+    assert [written and written.data for written in found] == [data] * 25
+
+
 async def test_two_writers_of_one_text_may_come_together(log: ReplayLog) -> None:
     """After an outage one ends a text, and the next one has begun it anew."""
     run = (await put(log, "abc")).run

@@ -131,7 +131,11 @@ def test_a_step_that_is_no_number_is_an_error(n: Any) -> None:
         progress.advance(n)
 
 
-@pytest.mark.parametrize("n", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    "n",
+    [math.nan, math.inf, 1e308, 10**5_000],
+    ids=["nan", "infinite", "large", "larger"],
+)
 def test_a_step_that_is_not_finite_is_an_error(n: float) -> None:
     with job(total=9) as progress, pytest.raises(ValueError, match="finite"):
         progress.advance(n)

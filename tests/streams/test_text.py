@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import transaction
+from django.db import DataError, transaction
+from redis.exceptions import ResponseError
 
 import turbo
 from tests.support.clients import Socket
@@ -19,7 +21,7 @@ from tests.support.servers import PATIENCE, wait_until
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Counter
 from turbo.delivery.broadcast import flush, shut_down
-from turbo.exceptions import TargetError, TextError
+from turbo.exceptions import ConfigurationError, TargetError, TextError
 from turbo.replay import get_replay
 from turbo.replay.memory import MemoryReplay
 from turbo.replay.texts import LONGEST, NoTexts, Put, Stored, StoredText, TextPlace
@@ -467,17 +469,148 @@ async def test_a_beginning_that_is_cancelled_leaves_no_writer_behind(
     assert (await asyncio.to_thread(stored)).state == "failed"
 
 
+async def test_a_beginning_that_is_cancelled_takes_nothing_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first writer ends before the second one is cancelled."""
+    texts = get_replay().texts
+    put = texts.put
+    first, second = answer(), answer()
+    tries = 0
+    has_tried = threading.Event()
+
+    async def slow(puts: Any) -> Any:
+        nonlocal tries
+        if puts[0].writer == second._writer and puts[0].state == "writing":
+            tries += 1
+            if tries == 2:
+                has_tried.set()
+                await asyncio.Event().wait()
+        return await put(puts)
+
+    monkeypatch.setattr(text_sender, "PATIENCE", PATIENCE)
+    texts.put = slow  # type: ignore[method-assign]
+    async with first:
+        first.write("a")
+        task = asyncio.ensure_future(second.astart())
+        await asyncio.to_thread(has_tried.wait, PATIENCE)
+    assert await asyncio.to_thread(flush, PATIENCE)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    written = await asyncio.to_thread(stored)
+    assert (written.state, written.data) == ("finished", "a")
+
+
+def test_a_beginning_that_a_signal_ends_leaves_no_writer_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the soft time limit of a task queue does, with an exception."""
+
+    class TooLong(Exception):
+        pass
+
+    def end(*args: object) -> None:
+        raise TooLong
+
+    texts = get_replay().texts
+    put = texts.put
+
+    async def slow(puts: Any) -> Any:
+        texts.put = put  # type: ignore[method-assign]
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(text_sender, "PATIENCE", PATIENCE)
+    texts.put = slow  # type: ignore[method-assign]
+    text = answer()
+    before = signal.signal(signal.SIGUSR1, end)
+    try:
+        with pytest.raises(TooLong):
+            text.start()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+    assert stored().state == "failed"
+    with pytest.raises(TextError, match="has ended"):
+        text.write("a")
+
+
+# --- A log that refuses
+
+
 def test_a_log_without_texts_says_what_it_lacks(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(MemoryReplay, "texts", NoTexts())
-    text = answer().start()
-    text.write("a")
+    text = answer()
 
-    assert flush(PATIENCE)
-    assert "keeps no growing texts" in caplog.text
+    with pytest.raises(ConfigurationError, match="keeps no growing texts"):
+        text.start()
     with pytest.raises(TextError, match="could not be stored"):
         text.write("b")
+
+    assert flush(PATIENCE)
+    assert not caplog.records
+
+
+async def test_an_async_text_says_what_a_log_lacks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(MemoryReplay, "texts", NoTexts())
+
+    with pytest.raises(ConfigurationError, match="keeps no growing texts"):
+        async with answer():
+            pass
+
+
+def test_a_log_that_refuses_a_beginning_says_why() -> None:
+    async def refuse(puts: Any) -> Any:
+        raise ValueError("not to be stored")
+
+    get_replay().texts.put = refuse  # type: ignore[method-assign]
+
+    with pytest.raises(ValueError, match="not to be stored"):
+        answer().start()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TypeError("no text"),
+        ValueError("no text"),
+        DataError("value too long"),
+        ResponseError("WRONGTYPE Operation against a key"),
+        None,
+    ],
+    ids=["type", "value", "database", "redis", "no answer"],
+)
+def test_what_can_never_be_stored_is_given_up_alone(
+    error: Exception | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The other texts of the process go on."""
+    texts = get_replay().texts
+    put = texts.put
+
+    async def picky(puts: Any) -> list[Stored]:
+        if all(part.place.id != "bad" for part in puts):
+            return await put(puts)
+        if error is not None:
+            raise error
+        return []
+
+    written = {id: answer(id).start() for id in ("one", "bad", "two")}
+    texts.put = picky  # type: ignore[method-assign]
+    for text in written.values():
+        text.write("a")
+
+    assert [stored("one").data, stored("two").data] == ["a", "a"]
+    with pytest.raises(TextError, match="could not be stored"):
+        written["bad"].write("b")
+    assert "could not be stored" in caplog.text
+    for id in ("one", "two"):
+        written[id].finish()
+        assert stored(id).state == "finished"
 
 
 # --- A log that is away
@@ -535,20 +668,50 @@ def test_what_the_log_has_lost_is_put_again() -> None:
     assert stored().data == "abcdef"
 
 
-def test_what_can_never_be_stored_is_given_up(
-    caplog: pytest.LogCaptureFixture,
+@pytest.fixture
+def silent_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A log that stores what it gets and does not answer; return the ids."""
+    texts = get_replay().texts
+    put, asked = texts.put, []
+    may_answer = threading.Event()
+
+    async def silent(puts: Any) -> Any:
+        asked.extend(part.place.id for part in puts)
+        stored = await put(puts)
+        await asyncio.to_thread(may_answer.wait, PATIENCE)
+        return stored
+
+    monkeypatch.setattr(text_sender, "PATIENCE", 0.05)
+    texts.put = silent  # type: ignore[method-assign]
+    yield asked
+    may_answer.set()
+    assert (stored().data, stored("other").data) == ("a", "b")
+
+
+def test_a_log_that_does_not_answer_is_waited_for_once(
+    silent_log: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def refuse(puts: Any) -> list[Stored]:
-        raise ValueError("not to be stored")
+    """The second text is neither asked for nor waited for."""
+    with answer() as text:
+        text.write("a")
+        wait_until(lambda: len(silent_log) == 2, what="the text is sent")
+        with answer("other") as other:
+            other.write("b")
 
-    text = answer().start()
-    get_replay().texts.put = refuse  # type: ignore[method-assign]
-    text.write("a")
+    assert silent_log == ["answer", "answer"]
+    assert "have to wait: TimeoutError: The log does not answer" in caplog.text
 
-    assert flush(PATIENCE)
-    with pytest.raises(TextError, match="could not be stored"):
-        text.write("b")
-    assert "could not be stored" in caplog.text
+
+async def test_an_async_text_waits_once_for_a_log_that_does_not_answer(
+    silent_log: list[str],
+) -> None:
+    async with answer() as text:
+        text.write("a")
+        await asyncio.to_thread(wait_until, lambda: len(silent_log) == 2)
+        async with answer("other") as other:
+            other.write("b")
+
+    assert silent_log == ["answer", "answer"]
 
 
 def test_what_waits_is_sent_when_nothing_is_left() -> None:

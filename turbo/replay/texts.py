@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, NamedTuple, TypeAlias
 
 from turbo.exceptions import ConfigurationError
@@ -98,13 +99,18 @@ class Texts(ABC):
     The texts of a log.
 
     The coroutines may be awaited on any event loop. They raise the exceptions of the
-    network; a put may then be repeated. A text is kept for ``age`` seconds after the
-    last put.
+    network, such as :exc:`OSError`; a put may then be repeated. Any other exception
+    says that something cannot be stored; puts that came with it are repeated one by
+    one. A text is kept for ``age`` seconds after the last put.
     """
 
     @abstractmethod
     async def put(self, puts: Sequence[Put]) -> list[Stored]:
-        """Store parts of different texts, in one round trip."""
+        """
+        Store parts of texts, in one round trip.
+
+        Several may be for one text, from different writers; the first one counts first.
+        """
 
     @abstractmethod
     async def read(self, places: Sequence[TextPlace]) -> list[StoredText | None]:
@@ -144,7 +150,8 @@ class MemoryTexts(Texts):
     """
     Texts in the memory of a process; any thread may use them.
 
-    If there are more than ``limit``, those are dropped that were not put for longest.
+    If there are more than ``limit``, those are dropped that were not put for longest;
+    so are those that are too old.
     """
 
     def __init__(
@@ -183,8 +190,7 @@ class MemoryTexts(Texts):
             self._change(held, put)
         held.put = now
         self._held.move_to_end(put.place)
-        while len(self._held) > self._limit:
-            self._held.popitem(last=False)
+        self._drop(now)
         return Stored(held.run, held.at)
 
     def _change(self, held: _Held, put: Put) -> None:
@@ -207,7 +213,16 @@ class MemoryTexts(Texts):
 
     def _find(self, place: TextPlace, now: float) -> _Held | None:
         held = self._held.get(place)
-        return held if held is not None and now < held.put + self._age else None
+        return None if held is None or self._is_old(held, now) else held
+
+    def _drop(self, now: float) -> None:
+        # Two at each put, which adds one at most.
+        for place, held in list(islice(self._held.items(), 2)):
+            if len(self._held) > self._limit or self._is_old(held, now):
+                del self._held[place]
+
+    def _is_old(self, held: _Held, now: float) -> bool:
+        return now >= held.put + self._age
 
     def _is_taken(self, held: _Held, now: float) -> bool:
         return held.state == "writing" and now < held.put + LEASE

@@ -8,6 +8,7 @@ minute, with the number of times that it was not logged. The metric counts each 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from collections import OrderedDict
@@ -15,7 +16,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 
 from turbo import metrics
 from turbo.runtime.forks import Lock
@@ -27,6 +28,11 @@ logger = logging.getLogger("turbo.failures")
 MINUTE = 60.0
 #: How many different failures are remembered; the oldest one is dropped.
 KEPT = 1_000
+#: What a Redis answers whatever it is asked to write. Redis 6.2 has it in the error of
+#: a script.
+_WRITES_NOTHING = re.compile(r"(^|-)(BUSY|MISCONF|NOREPLICAS|OOM|READONLY|UNKILLABLE) ")
+#: What a PostgreSQL says that is not the primary, or not any more.
+_READ_ONLY = "25006"
 
 
 @dataclass(slots=True)
@@ -93,17 +99,23 @@ def is_outage(error: BaseException) -> bool:
     """
     Return whether an exception says that something could not be reached.
 
+    A server that writes nothing at the moment counts as well.
+
     >>> is_outage(ConnectionRefusedError()), is_outage(KeyError("data"))
     (True, False)
     """
     # TimeoutError is an OSError, too.
     if isinstance(error, (OSError, OperationalError, InterfaceError)):
         return True
+    if isinstance(error, InternalError):
+        return getattr(error.__cause__, "sqlstate", "") == _READ_ONLY
     redis: Any = sys.modules.get("redis.exceptions")  # else it is none of its errors
     if redis is None or not isinstance(error, redis.RedisError):
         return False
-    # The server has answered, and refuses what it was asked.
-    return type(error) not in (redis.ResponseError, redis.DataError)
+    if type(error) is redis.ResponseError:
+        # The server has answered, and refuses what it was asked.
+        return _WRITES_NOTHING.search(str(error)) is not None
+    return type(error) is not redis.DataError
 
 
 def log_failure(what: str, error: BaseException) -> None:

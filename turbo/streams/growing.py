@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 from abc import abstractmethod
+from concurrent import futures
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from turbo.exceptions import TargetError, TextError
 from turbo.replay.texts import Put, Stored, TextPlace, TextState
 from turbo.streams import growing_html
 from turbo.streams.html import dom_id
-from turbo.streams.text_sender import TextWriter, sender
+from turbo.streams.text_sender import STUCK, TextWriter, sender
 
 __all__ = ["Growing", "whole"]
 
@@ -57,29 +58,28 @@ class Growing(TextWriter):
         """
         Begin; raise :exc:`~turbo.exceptions.TextError` if another writer has the id.
 
-        If the log cannot be reached now, what is written is stored when it can be.
+        If the log cannot be reached now, what is written is stored when it can be. If
+        it keeps no texts, or refuses this one, its error is raised.
         """
-        if self._begin() and (patience := sender().patience()) is not None:
-            claim = sender().claim(self)
+        if self._begin() and (claim := sender().claim(self)) is not None:
             try:
-                may_begin = claim.result(patience)
-            except Exception:  # an outage, which is noted
-                may_begin = True
-            self._require(may_begin)
+                futures.wait([claim], STUCK)
+            except BaseException:  # an exception of a signal's handler
+                self._withdraw(claim)
+                raise
+            self._require(claim)
         return self
 
     async def astart(self) -> Self:
         """Async version of start()."""
-        if self._begin() and (patience := sender().patience()) is not None:
-            claim = asyncio.wrap_future(sender().claim(self))
+        if self._begin() and (claim := sender().claim(self)) is not None:
             try:
-                may_begin = await asyncio.wait_for(claim, patience)
-            except Exception:
-                may_begin = True
-            except asyncio.CancelledError:
-                self._end("failed")  # it may have begun
+                answer = asyncio.wrap_future(claim)
+                await asyncio.wait([answer], timeout=STUCK)
+            except BaseException:
+                self._withdraw(claim)
                 raise
-            self._require(may_begin)
+            self._require(claim)
         return self
 
     def fail(self) -> None:
@@ -147,10 +147,19 @@ class Growing(TextWriter):
         self._process = os.getpid()
         return sends()
 
-    def _require(self, may_begin: bool) -> None:
-        if not may_begin:
-            self._lost = "another writer has it"
-            raise TextError(self.id, "taken")
+    def _require(self, claim: futures.Future[Exception | None]) -> None:
+        """Raise the error if it must not begin; without an answer it may."""
+        if not claim.done():  # it has a limit of its own
+            claim.cancel()
+        elif (error := claim.result()) is not None:
+            raise error
+
+    def _withdraw(self, claim: futures.Future[Exception | None]) -> None:
+        """End what may have begun."""
+        claim.cancel()
+        # One that has a run does not take the place of what another writer has ended.
+        self._run = self._run or 1
+        self._end("failed")
 
     # --- For the sender, on its loop
 

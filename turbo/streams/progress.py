@@ -12,7 +12,6 @@ Progress of a job, which pages show while it goes on.
 from __future__ import annotations
 
 import json
-import math
 from typing import TypeAlias
 
 from turbo.replay.texts import Put, Stored, TextState
@@ -22,6 +21,8 @@ __all__ = ["StreamProgress"]
 
 Number: TypeAlias = int | float
 
+#: A number that can be shown as a percentage of another one.
+LARGEST = 1e300
 #: Characters of a note; a longer one is cut.
 LONGEST_NOTE = 1_000
 
@@ -153,8 +154,8 @@ total="9" note="Rake"></turbo-stream>
 def _number(value: Number, name: str) -> Number:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} is a number, not {value!r:.100}.")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is a finite number, not {value!r}.")
+    if not abs(value) <= LARGEST:  # NaN is not, either
+        raise ValueError(f"{name} is a finite number, of at most {LARGEST:g}.")
     return value
 
 

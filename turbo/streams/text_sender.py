@@ -12,23 +12,28 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent import futures
 from contextlib import suppress
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from turbo.delivery.broadcast import get_publisher
 from turbo.delivery.unnumbered import Unnumbered
-from turbo.exceptions import ConfigurationError
+from turbo.exceptions import TextError
 from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.replay.texts import Put, Stored, StoredText, TextPlace
 from turbo.runtime.backoff import Backoff, OutageLog
+from turbo.runtime.failures import is_outage, log_failure
+from turbo.runtime.loops import in_loop
 from turbo.runtime.queue import IsSent
 
-__all__ = ["TextSender", "TextWriter", "read_text", "sender"]
+__all__ = ["STUCK", "TextSender", "TextWriter", "read_text", "sender"]
 
 logger = logging.getLogger("turbo.broadcast")
+
+T = TypeVar("T")
 
 #: Seconds between two parts of a text.
 INTERVAL = 0.05
@@ -36,10 +41,16 @@ INTERVAL = 0.05
 RENEWAL = 10.0
 #: The most texts that are put at once.
 BATCH = 100
-#: Attempts to begin a text: the end of the one before may be on its way.
-ATTEMPTS = 8
+#: Seconds in which a text tries to begin: the end of the one before may be on its way.
+TRYING = 0.4
 #: Seconds that a page, or the beginning of a text, waits for what is stored.
 PATIENCE = 1.0
+#: Seconds that a page waits which is rendered on an event loop: others wait with it.
+PATIENCE_OF_LOOP = 0.25
+#: Seconds after which the sender's own loop counts as ended.
+STUCK = 5.0
+#: Why nothing can be stored any more.
+REFUSED, TAKEN = "it could not be stored", "another writer has it now"
 
 
 class TextWriter(ABC):
@@ -99,27 +110,37 @@ class TextSender:
             self._behind[writer] = None
             self._loop.call_soon_threadsafe(self._wake.set)
 
-    def claim(self, writer: TextWriter) -> Future[bool]:
-        """Store that a text begins; the answer is whether it may."""
+    def claim(self, writer: TextWriter) -> futures.Future[Exception | None] | None:
+        """
+        Store that a text begins; the answer is the error if it must not.
+
+        There is nothing to wait for while the log cannot be reached: the text begins
+        when it can be.
+        """
+        if self._outage.is_down:
+            self.put(writer)
+            return None
         return asyncio.run_coroutine_threadsafe(self._claim(writer), self._loop)
 
-    def read(self, place: TextPlace) -> Future[StoredText | None]:
-        """Return what is stored of a text."""
-        return asyncio.run_coroutine_threadsafe(self._read(place), self._loop)
-
-    def patience(self) -> float | None:
+    def read(self, place: TextPlace) -> StoredText | None:
         """
-        Return the seconds to wait for an answer; ``None`` if it is not worth asking.
+        Return what is stored of a text, if that is known in time; the caller waits.
 
         While the log cannot be reached, somebody asks now and then and does not wait.
         """
-        if not self._outage.is_down:
-            return PATIENCE
-        now = self._loop.time()
-        if now < self._asked_at + PATIENCE:
+        is_down, now = self._outage.is_down, self._loop.time()
+        if is_down and now < self._asked_at + PATIENCE:
             return None
         self._asked_at = now
-        return 0.0
+        asked = asyncio.run_coroutine_threadsafe(self._read(place), self._loop)
+        if is_down:
+            return None
+        # The question has a limit of its own, after which this is an answer.
+        futures.wait([asked], PATIENCE_OF_LOOP if in_loop() else STUCK)
+        if asked.done():
+            return asked.result()
+        self._outage.down(TimeoutError("The log is slow to answer."))
+        return None
 
     def waiting(self) -> int:
         """Return how many texts have something that has not been sent yet."""
@@ -160,28 +181,43 @@ class TextSender:
         return min(put_at) + RENEWAL if put_at else None
 
     async def _send(self, writers: Sequence[TextWriter]) -> None:
+        """Store and send what writers have; one that cannot be stored is given up."""
         for writer in writers:
             # First: what comes from now on makes it wait again.
             self._put_at.setdefault(writer, self._loop.time())
-        puts = [writer.next_put() for writer in writers]
         try:
-            answers = await Backoff(free=1).until_done(
-                lambda: get_replay().texts.put(puts),
-                outage=self._outage,
-                fatal=(TypeError, ValueError, ConfigurationError),
-            )
-        except Exception:
-            logger.exception("%d growing texts could not be stored.", len(puts))
-            for writer in writers:
-                writer.give_up("it could not be stored")
-                self._forget(writer)
-            return
-        for writer, put, stored in zip(writers, puts, answers, strict=True):
-            self._take(writer, put, stored)
+            puts = [writer.next_put() for writer in writers]
+            answers = await self._until_answered(puts)
+            for writer, put, stored in zip(writers, puts, answers, strict=True):
+                self._take(writer, put, stored)
+        except Exception as error:
+            if len(writers) > 1:  # one of them may be to blame
+                for writer in writers:
+                    await self._send([writer])
+                return
+            log_failure("A growing text could not be stored.", error)
+            writers[0].give_up(REFUSED)
+            self._forget(writers[0])
+
+    async def _until_answered(self, puts: Sequence[Put]) -> list[Stored]:
+        """Put until the log can be reached; raise the error if it refuses."""
+
+        async def attempt() -> list[Stored] | Exception:
+            try:
+                return await get_replay().texts.put(puts)
+            except Exception as error:
+                if is_outage(error):
+                    raise
+                return error
+
+        answer = await Backoff(free=1).until_done(attempt, outage=self._outage)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def _take(self, writer: TextWriter, put: Put, stored: Stored) -> None:
         if not stored.run:
-            writer.give_up("another writer has it now")
+            writer.give_up(TAKEN)
             logger.warning("Another writer has the text %r now.", put.place.id)
             self._forget(writer)
             return
@@ -203,29 +239,58 @@ class TextSender:
         self._put_at.pop(writer, None)
         self._behind.pop(writer, None)
 
-    async def _claim(self, writer: TextWriter) -> bool:
-        for attempt in range(ATTEMPTS):
-            await asyncio.sleep(INTERVAL if attempt else 0)
+    async def _claim(self, writer: TextWriter) -> Exception | None:
+        answer = await self._ask(self._begin(writer))
+        if answer is True:
+            return None
+        if answer is False:
+            writer.give_up(TAKEN)
+            return TextError(writer.place.id, "taken")
+        if is_outage(answer):
+            self.put(writer)
+            return None
+        writer.give_up(REFUSED)
+        return answer
+
+    async def _begin(self, writer: TextWriter) -> bool:
+        """Store that a text begins; return whether it may."""
+        end = self._loop.time() + TRYING
+        while True:
             put = writer.next_put()
-            try:
-                [stored] = await get_replay().texts.put([put])
-            except Exception as error:
-                self._outage.down(error)
-                raise
+            [stored] = await get_replay().texts.put([put])
             if stored.run:
                 self._take(writer, put, stored)
                 self._wake.set()
                 return True
-        return False
+            if self._loop.time() > end:
+                return False
+            await asyncio.sleep(INTERVAL)
 
     async def _read(self, place: TextPlace) -> StoredText | None:
-        try:
-            [written] = await get_replay().texts.read([place])
-        except Exception as error:
-            self._outage.down(error)
-            raise
-        self._outage.up()
+        answer = await self._ask(self._stored(place))
+        if not isinstance(answer, Exception):
+            return answer
+        if not is_outage(answer):
+            log_failure("A growing text could not be read.", answer)
+        return None
+
+    async def _stored(self, place: TextPlace) -> StoredText | None:
+        [written] = await get_replay().texts.read([place])
         return written
+
+    async def _ask(self, question: Awaitable[T]) -> T | Exception:
+        """Return the answer, or why there is none in time; note what this says."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                answer = await question
+        except Exception as error:
+            if is_outage(error):
+                self._outage.down(
+                    error if str(error) else TimeoutError("The log does not answer.")
+                )
+            return error
+        self._outage.up()
+        return answer
 
 
 def sender() -> TextSender:
@@ -240,10 +305,4 @@ def read_text(stream: str, id: str) -> StoredText | None:
     It is ``None`` if the log cannot be reached, or not in time: the page asks for the
     text itself then.
     """
-    found = sender()
-    if (patience := found.patience()) is None:
-        return None
-    try:
-        return found.read(TextPlace(stream, id)).result(patience)
-    except Exception:  # an outage, which is noted
-        return None
+    return sender().read(TextPlace(stream, id))

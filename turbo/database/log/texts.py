@@ -26,6 +26,8 @@ __all__ = ["DatabaseTexts", "sweep_texts"]
 
 #: Microseconds for which a writer that has put something holds its lease.
 LASTING = round(LEASE * 1_000_000)
+#: The most texts of one statement. MariaDB takes 16 megabytes, and each may have one.
+AT_ONCE = 10
 #: What a put may change.
 COLUMNS = ("run", "writer", "at", "state", "kind", "data", "lease", "until")
 
@@ -68,6 +70,7 @@ class DatabaseTexts(Texts):
                 stored.append(Stored(row.run, row.at))
             rows.bulk_create(
                 list(changed.values()),
+                batch_size=AT_ONCE,
                 update_conflicts=True,
                 update_fields=COLUMNS,
                 **self._tables.by("key"),
@@ -79,7 +82,7 @@ class DatabaseTexts(Texts):
         rows = texts(self._tables)
         wanted = rows.filter(key__in=keys).order_by("key").select_for_update()
         held = {row.key: row for row in wanted}
-        if missing := [key for key in keys if key not in held]:
+        if missing := sorted(set(keys) - held.keys()):
             new = [LogText(key=key, run=0, lease=0, until=0) for key in missing]
             rows.bulk_create(new, ignore_conflicts=True)
             held = {row.key: row for row in wanted.all()}
