@@ -293,6 +293,27 @@ async def test_a_question_counts_though_its_answer_has_no_room() -> None:
         await asyncio.to_thread(flush, PATIENCE)
 
 
+async def test_a_question_counts_though_the_page_has_it_all() -> None:
+    """It costs the log as much as the others."""
+    limits = {"CONNECTION_LIMITS": {"REPLAY_BYTES": 1_000}}
+    with override_settings(TURBO=limits):
+        answer = await written(Announcements(), "x" * 1_000)
+        place = TextPlace(Announcements().stream_id, "answer")
+        [stored] = await get_replay().texts.read([place])
+        assert stored is not None
+        name = Announcements().signed_stream_name
+        async with Socket() as socket:
+            await socket.subscribe(name)
+            nothing = await ask(socket, name, run=stored.run, at=stored.at)
+            await socket.send(type="text", name=name, id="answer")
+            error = await socket.receive()
+
+        assert nothing.html == ""
+        assert (error["type"], error["reason"]) == ("error", "limit")
+        answer.finish()
+        await asyncio.to_thread(flush, PATIENCE)
+
+
 async def test_a_log_that_is_away_answers_nothing_and_ends_nothing() -> None:
     """The page asks again."""
     name = Announcements().signed_stream_name

@@ -179,13 +179,14 @@ class PageConnection(LiveConnection[PageSubscription]):
             return
         if self._protocol.subscriptions.get(subscription.signed) is not subscription:
             return  # it ended meanwhile
-        answer = (
-            growing_html.unknown(id)
-            if written is None
-            else growing_html.answer(id, written, run=run, at=at)
-        )
+        if written is None:
+            answer, size = growing_html.unknown(id), 0
+        else:
+            answer = growing_html.answer(id, written, run=run, at=at)
+            size = len(written.data)
         frame = Frame(message_frame(subscription.sid, position="", data=answer))
-        self.budget.charge("replay_bytes", frame.size)  # it has been read in any case
+        # All of it has been read, also if the page lacks little or has no room.
+        self.budget.charge("replay_bytes", max(size, frame.size))
         if frame.size <= self._room():
             self.deliver(frame)
 
