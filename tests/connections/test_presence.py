@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.template import Context, Template, TemplateSyntaxError
 from django.test import override_settings
@@ -20,6 +20,7 @@ from tests.testapp.models import Room
 from tests.testapp.streams import Announcements, Lounge
 from turbo.connections.presence import _keepers
 from turbo.connections.revocation import revoke_session
+from turbo.delivery.broadcast import get_publisher
 from turbo.delivery.names import CONTROL
 from turbo.delivery.recorders import recording
 from turbo.exceptions import ConfigurationError
@@ -371,6 +372,8 @@ class Faulty(MemoryLeases):
         super().__init__()
         self.failing = self.losing = 0
         self.slow: asyncio.Event | None = None
+        self.hangs: bool | None = None
+        self.asked = self.cancelled = 0
 
     async def look(self, known: Known) -> Look:
         if self.failing:
@@ -388,7 +391,15 @@ class Faulty(MemoryLeases):
         return held
 
     async def members(self, streams: Sequence[str]) -> list[list[str]]:
-        raise ConnectionError("no log")
+        self.asked += 1
+        if self.hangs is None:
+            raise ConnectionError("no log")
+        if self.hangs:
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self.cancelled += 1
+        return await super().members(streams)
 
 
 class FaultyLog(MemoryReplay):
@@ -455,6 +466,32 @@ async def test_a_page_is_shown_although_nobody_knows_who_is_present(
     assert await sync_to_async(ROOM.present_users)() == []
 
     assert "It could not be found out who is present." in caplog.text
+
+
+@pytest.mark.parametrize(
+    "ask", [Lounge.present_users, async_to_sync(Lounge.apresent_users)]
+)
+def test_only_the_first_page_waits_while_nobody_answers(
+    faulty: Faulty, ask: Callable[[Lounge], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis may accept a connection and say nothing; each question ends by itself."""
+    ann = User.objects.create(username="ann")
+    lease = Lease(ROOM.stream_id, member_of(ROOM.stream_name, str(ann.pk)), 3_600.0)
+    async_to_sync(faulty.hold)("another", [lease])
+    now, faulty.hangs = 0.0, True
+    monkeypatch.setattr(get_publisher().questions, "_clock", lambda: now)
+
+    assert [ask(ROOM) for _ in range(100)] == [[]] * 100
+    assert faulty.asked == 1
+    now += 60
+    assert [ask(ROOM) for _ in range(100)] == [[]] * 100
+    wait_until(lambda: faulty.cancelled == 2)
+    assert faulty.asked == 2
+
+    now, faulty.hangs = now + 60, False
+    assert ask(ROOM) == []
+    wait_until(lambda: ask(ROOM) == [ann])
+    assert faulty.asked == 4
 
 
 def test_keys_of_another_type_are_nobody() -> None:
