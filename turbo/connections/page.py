@@ -149,8 +149,8 @@ class PageConnection(LiveConnection[PageSubscription]):
         asked_in, signed = self.revocations.generation, [i.signed for i in wanted]
         try:
             await self.hub.wait_until_listening()
-            if self.visitor.is_stale:
-                await self.visitor.reload()
+            if self.visitor.is_stale and not await self.visitor.reload():
+                await self.revocations.end_all()
             decisions = await admit(signed, self.visitor)
         except Exception as error:
             self._postpone(signed, error)
