@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -25,7 +27,7 @@ from turbo.delivery.names import CONTROL
 from turbo.delivery.recorders import recording
 from turbo.exceptions import ConfigurationError
 from turbo.replay import get_replay
-from turbo.replay.leases import Known, Lease, Look, MemoryLeases, Times
+from turbo.replay.leases import Change, Known, Lease, Look, MemoryLeases, Times
 from turbo.replay.memory import MemoryReplay
 from turbo.streams.present import member_of, users_of
 
@@ -369,7 +371,11 @@ class Faulty(MemoryLeases):
     """Leases of a server that is away, or has lost its data, for a moment."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(
+            clock=lambda: time.monotonic() if self.now is None else self.now
+        )
+        self.now: float | None = None
+        self.extended = 0
         self.failing = self.losing = 0
         self.slow: asyncio.Event | None = None
         self.hangs: bool | None = None
@@ -389,6 +395,11 @@ class Faulty(MemoryLeases):
         if self.slow is not None:
             await self.slow.wait()
         return held
+
+    async def extend(self, changes: Sequence[Change]) -> list[Change]:
+        extended = await super().extend(changes)
+        self.extended += 1
+        return extended
 
     async def members(self, streams: Sequence[str]) -> list[list[str]]:
         self.asked += 1
@@ -442,6 +453,34 @@ async def test_what_could_not_be_held_is_held_after_another_look(
         assert await told.until(1) == [joined(ann)]
 
 
+async def test_a_hook_may_take_longer_than_the_taking_of_a_change(
+    faulty: Faulty, told: Told, ann: User, declare: Callable[..., Any]
+) -> None:
+    """The process says again and again that it is still telling."""
+    faulty.times, faulty.now = Times(tell_again=30_000), 1.0
+    begun: list[Any] = []
+    done = threading.Event()
+
+    def on_join(self: Any, user: Any) -> None:
+        begun.append(user)
+        done.wait(PATIENCE)
+        welcome(self, user)
+
+    stream = declare("Tardy", Room, presence=True, on_join=on_join)
+    room = await Room.objects.acreate(name="Lobby")
+    async with Socket(ann) as socket:
+        await socket.subscribe(stream(room.pk).sign(ann))
+        await asyncio.to_thread(wait_until, lambda: begun)
+        for _ in range(5):
+            await asyncio.to_thread(until_extended, faulty, faulty.extended + 1)
+            faulty.now += 0.02
+            assert (await faulty.look({})).changes == ()  # of another process
+        done.set()
+        await told.until(1)
+
+    assert begun == [ann]
+
+
 async def test_who_leaves_while_a_lease_is_noted_has_left(
     faulty: Faulty, told: Told, ann: User
 ) -> None:
@@ -453,6 +492,10 @@ async def test_who_leaves_while_a_lease_is_noted_has_left(
     faulty.slow.set()
 
     assert await told.until(2) == [joined(ann), left(ann)]
+
+
+def until_extended(leases: Faulty, count: int) -> None:
+    wait_until(lambda: leases.extended >= count)
 
 
 def until_noted(leases: Faulty) -> None:

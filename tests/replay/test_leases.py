@@ -185,6 +185,27 @@ async def test_what_a_killed_process_has_taken_is_taken_again(log: ReplayLog) ->
     assert (await leases.look({})).changes == ()
 
 
+async def test_what_takes_long_to_tell_is_not_taken_again(log: ReplayLog) -> None:
+    """Nor can it be extended when another process has taken it, or when it is told."""
+    leases = log.leases
+    leases.times = Times(tell_again=100_000)
+    await leases.hold("one", [lease("ann"), lease("bob")])
+    ann, bob = sorted((await leases.look({})).changes)
+
+    leases.times = Times()
+    [extended] = await leases.extend([ann, Change(ROOM, "nobody", True, 1)])
+    await leases.settle([await next_change(leases)])  # bob, who is taken again
+
+    assert extended[:3] == ann[:3]
+    assert extended.token > ann.token
+    assert (await leases.look({})).changes == ()
+    await leases.settle([ann])  # no more
+    assert await leases.extend([ann, bob]) == []
+    await leases.settle([extended])
+    assert await leases.extend([extended]) == []
+    assert (await leases.look({})).changes == ()
+
+
 async def test_who_went_while_a_killed_process_told_of_the_joining_leaves(
     log: ReplayLog,
 ) -> None:

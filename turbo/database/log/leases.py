@@ -55,6 +55,10 @@ class DatabaseLeases(Leases):
         """Note that changes were told."""
         await self._thread.arun(self._settle, changes)
 
+    async def extend(self, changes: Sequence[Change]) -> list[Change]:
+        """Note that changes are still being told."""
+        return await self._thread.arun(self._extend, changes)
+
     async def members(self, streams: Sequence[str]) -> list[list[str]]:
         """Return who is present in each stream, with one query."""
         return await self._thread.arun(self._members, streams)
@@ -161,6 +165,20 @@ class DatabaseLeases(Leases):
                     change = by_key[row.key]
                     member.settle(change.has_joined, change.token, now)
                 self._save(members, now)
+
+    def _extend(self, changes: Sequence[Change]) -> list[Change]:
+        extended: list[Change] = []
+        for some in portions(changes):
+            by_key = {self._key(c.stream, c.member): c for c in some}
+            with writing(self._tables.alias):
+                now = self._tables.server().now
+                members = self._lock(by_key)
+                for row, member in members.items():
+                    change = by_key[row.key]
+                    if member.extend(change.token, now, self.times):
+                        extended.append(change._replace(token=member.busy))
+                self._save(members, now)
+        return extended
 
     def _members(self, streams: Sequence[str]) -> list[list[str]]:
         sids = [f"{self._prefix}:{stream}" for stream in streams]
