@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -14,7 +16,16 @@ from tests.support.replay_backends import MakeLog, redis_log
 from turbo.database.replay import DatabaseReplay
 from turbo.exceptions import ConfigurationError
 from turbo.replay import ReplayLog
-from turbo.replay.leases import Change, Known, Lease, Leases, Look, Member, Times
+from turbo.replay.leases import (
+    Change,
+    Known,
+    Lease,
+    Leases,
+    Look,
+    Member,
+    MemoryLeases,
+    Times,
+)
 from turbo.replay.memory import MemoryReplay
 
 ROOM = "z7r3l7mdrbvujpqa35bauqyha7"
@@ -351,6 +362,54 @@ async def test_nothing_is_held_before_the_loss_is_found(losing: Any) -> None:
 
     assert not await log.leases.hold("one", [lease("ann")])
     await log.aclose()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=MARK)])
+def alias(request: pytest.FixtureRequest) -> str:
+    request.getfixturevalue(f"{request.param}_tables")
+    return str(request.param)
+
+
+@pytest.mark.parametrize("prefix", ["two", "Site", "site:two", "sit_"])
+async def test_sites_with_one_database_have_leases_of_their_own(
+    alias: str, prefix: str
+) -> None:
+    here = DatabaseReplay(alias=alias, prefix="site")
+    there = DatabaseReplay(alias=alias, prefix=prefix)
+    for log in (here, there):
+        await log.leases.look({})
+    await there.leases.hold("one", [lease("ann")])
+
+    assert await here.leases.look({}) == Look(False, False, False)
+    assert await here.leases.members([ROOM]) == [[]]
+    assert await told(there.leases) == [(ROOM, "ann", True)]
+    for log in (here, there):
+        await log.aclose()
+
+
+# --- What one process keeps
+
+
+async def test_a_look_does_not_look_at_who_stays() -> None:
+    """Of a thousand who are present, those are looked at whose time has come."""
+    leases = MemoryLeases()
+    await leases.hold("one", [lease(f"user{number}") for number in range(1_000)])
+    while await told(leases):
+        pass
+    await leave(leases, "one", "ann")
+
+    calls: Counter[str] = Counter()
+
+    def count(frame: Any, event: str, arg: Any) -> None:
+        calls[frame.f_code.co_name] += event == "call"
+
+    sys.setprofile(count)
+    try:
+        await leases.look({})
+    finally:
+        sys.setprofile(None)
+
+    assert sum(calls.values()) < 30, calls
 
 
 # --- One member, by hand
