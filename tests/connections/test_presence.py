@@ -18,7 +18,7 @@ import turbo
 from tests.support.clients import Socket
 from tests.support.servers import PATIENCE, wait_until
 from tests.support.tenants import at, tenant, using_tenants
-from tests.testapp.models import Room
+from tests.testapp.models import Room, UuidUser
 from tests.testapp.streams import Announcements, Lounge
 from turbo.connections.presence import _keepers
 from turbo.connections.revocation import revoke_session
@@ -129,6 +129,22 @@ async def test_the_hooks_are_called_in_the_tenant_of_the_stream(
         assert await told.until(2) == [joined(ann), left(ann)]
 
     assert told.names == [f"acme/{ROOM.stream_name}"] * 2
+
+
+async def test_users_may_have_keys_that_are_no_numbers(told: Told) -> None:
+    with override_settings(AUTH_USER_MODEL="testapp.UuidUser"):
+        ann = await UuidUser.objects.acreate(username="ann")
+        async with Socket(ann) as socket:
+            [answer] = await socket.subscribe(ROOM.sign(ann))
+            assert answer["type"] == "subscribed"
+            await told.until(1)
+            assert await ROOM.apresent_users() == [ann]
+        data = await told.until(2)
+
+    assert f'<li id="uuid_user_{ann.pk}">ann</li>' in data[0]
+    assert data[1] == (
+        f'<turbo-stream action="remove" target="uuid_user_{ann.pk}"></turbo-stream>'
+    )
 
 
 async def test_a_reload_is_no_leaving(told: Told, ann: User, bob: User) -> None:
