@@ -84,7 +84,7 @@ def appear(sid: str, name: str, user: str) -> Present:
 
 
 @dataclass(slots=True, eq=False)
-class _Telling:
+class _Taken:
     """A change that the application is told of."""
 
     change: Change
@@ -105,8 +105,8 @@ class _Keeper:
         self._task: asyncio.Task[None] | None = None
         self._hooks = Tasks()
         #: Changes that are told, and those that were, which the others do not know yet.
-        self._telling: dict[tuple[str, str], _Telling] = {}
-        self._told: list[_Telling] = []
+        self._taken: dict[tuple[str, str], _Taken] = {}
+        self._told: list[_Taken] = []
         self._extended = 0.0
         self._outage = OutageLog(
             logger,
@@ -188,7 +188,7 @@ class _Keeper:
         """Settle what was told, and tell what is new."""
         leases, now = get_replay().leases, time.monotonic()
         if told := list(self._told):
-            await leases.settle([telling.change for telling in told])
+            await leases.settle([taken.change for taken in told])
             del self._told[: len(told)]
             self._end(told)
         if now >= self._extended + leases.times.tell_again / 3_000_000:
@@ -196,36 +196,36 @@ class _Keeper:
             await self._extend()
         look = await leases.look(self._known)
         if fresh := [change for change in look.changes if not self._tells(change)]:
-            left = {change: _Telling(change) for change in fresh}
-            self._telling |= {change[:2]: left[change] for change in fresh}
+            left = {change: _Taken(change) for change in fresh}
+            self._taken |= {change[:2]: left[change] for change in fresh}
             self._hooks.run(self._tell(left))
             self._wake.set()  # there may be more
         return look
 
     async def _extend(self) -> None:
         """Say that what the hooks have not finished is still told here."""
-        changes = [telling.change for telling in self._telling.values()]
+        changes = [taken.change for taken in self._taken.values()]
         if changes:
             for change in await get_replay().leases.extend(changes):
                 self._tells(change)
 
     def _tells(self, change: Change) -> bool:
         """Return whether a change is told here already; note its new token."""
-        telling = self._telling.get(change[:2])
-        if telling is None:
+        taken = self._taken.get(change[:2])
+        if taken is None:
             return False
-        telling.change = telling.change._replace(token=change.token)
+        taken.change = taken.change._replace(token=change.token)
         return True
 
-    async def _tell(self, left: dict[Change, _Telling]) -> None:
+    async def _tell(self, left: dict[Change, _Taken]) -> None:
         async for told in tell(list(left)):
             self._told += [left.pop(change) for change in told]
             self._wake.set()
         self._end(left.values())  # some process tells it later
 
-    def _end(self, ended: Iterable[_Telling]) -> None:
-        for telling in ended:
-            del self._telling[telling.change[:2]]
+    def _end(self, ended: Iterable[_Taken]) -> None:
+        for taken in ended:
+            del self._taken[taken.change[:2]]
 
 
 _keepers = PerLoop(_Keeper)
