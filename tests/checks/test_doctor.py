@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from io import StringIO
 from typing import Any
@@ -428,11 +429,18 @@ def test_streams_are_listed() -> None:
 
     call_command("turbo_streams", stdout=out)
 
-    lines = [line.split(maxsplit=4) for line in out.getvalue().splitlines()]
-    assert lines[0] == ["STREAM", "MODEL", "ATTRIBUTE", "PERMISSION", "BROADCASTS"]
-    assert ["testapp:Announcements", "-", "-", "public", "-"] in lines
-    assert ["testapp:RoomStream", "testapp.Room", "stream", "tested", "-"] in lines
+    lines = [re.split("  +", line) for line in out.getvalue().splitlines()]
+    title = ["STREAM", "MODEL", "ATTRIBUTE", "PERMISSION", "BROADCASTS", "OPTIONS"]
+    assert lines[0] == title
+    assert ["testapp:Announcements", "-", "-", "public", "-", "-"] in lines
+    assert ["testapp:RoomStream", "testapp.Room", "stream", "tested", "-", "-"] in lines
     expected = ["testapp:PinStream", "testapp.Pin", "stream", "public"]
-    assert [*expected, "refreshes, to board"] in lines
+    assert [*expected, "refreshes, to board", "-"] in lines
     expected = ["testapp:MessageStream", "testapp.Message", "stream", "public"]
-    assert [*expected, "on_save, on_delete"] in lines
+    assert [*expected, "on_save, on_delete", "-"] in lines
+    expected = ["testapp:Forum", "-", "-", "public", "-"]
+    assert [*expected, "audiences member moderator"] in lines
+    expected = ["testapp:Lounge", "-", "-", "tested", "-"]
+    assert [*expected, "presence"] in lines
+    expected = ["testapp:Cafe", "-", "-", "public", "-"]
+    assert [*expected, "whispers typing secret broken"] in lines

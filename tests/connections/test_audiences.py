@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -265,6 +266,43 @@ async def test_a_recheck_gives_back_the_audience(ann: User) -> None:
                 post("Hi")
                 data = await next_data(socket)
         assert await socket.nothing()
+
+
+async def test_an_audience_of_before_a_revocation_is_not_used(ann: User) -> None:
+    """Not even while a page that shows the stream already is asked about again."""
+    audience, read = "member", get_replay().read
+    revoked, again, answered = (asyncio.Event() for _ in range(3))
+
+    async def get_audience(self: Forum, user: User) -> str:
+        if revoked.is_set():
+            again.set()
+            await answered.wait()
+        return audience
+
+    async def read_late(places: Any) -> Any:
+        nonlocal audience
+        found = await read(places)
+        audience = "member"
+        revoked.set()
+        for connection in list(get_hub()._connections):
+            connection.apply_revocation(None)
+        return found
+
+    names = Forum(1).sign(ann), Forum(1).sign()
+    async with Socket(ann) as socket:
+        with patch.object(Forum, "get_audience", get_audience):
+            await socket.subscribe(names[0])
+            audience = "moderator"
+            with patch.object(get_replay(), "read", read_late):
+                wanted = [{"name": names[1], "since": ""}]
+                await socket.send(type="subscribe", streams=wanted)
+                async with asyncio.timeout(PATIENCE):
+                    await again.wait()
+            Forum(1).only("moderator").append(html="<p>Secret</p>", id="posts")
+            await asyncio.to_thread(turbo.flush, PATIENCE)
+            answered.set()
+
+            assert await next_data(socket) == ""
 
 
 async def test_who_has_left_meanwhile_has_no_audience(ann: User) -> None:

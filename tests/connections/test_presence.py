@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.template import Context, Template, TemplateSyntaxError
 from django.test import override_settings
@@ -16,15 +18,16 @@ import turbo
 from tests.support.clients import Socket
 from tests.support.servers import PATIENCE, wait_until
 from tests.support.tenants import at, tenant, using_tenants
-from tests.testapp.models import Room
+from tests.testapp.models import Room, UuidUser
 from tests.testapp.streams import Announcements, Lounge
 from turbo.connections.presence import _keepers
 from turbo.connections.revocation import revoke_session
+from turbo.delivery.broadcast import get_publisher
 from turbo.delivery.names import CONTROL
 from turbo.delivery.recorders import recording
 from turbo.exceptions import ConfigurationError
 from turbo.replay import get_replay
-from turbo.replay.leases import Known, Lease, Look, MemoryLeases, Times
+from turbo.replay.leases import Change, Known, Lease, Look, MemoryLeases, Times
 from turbo.replay.memory import MemoryReplay
 from turbo.streams.present import member_of, users_of
 
@@ -126,6 +129,22 @@ async def test_the_hooks_are_called_in_the_tenant_of_the_stream(
         assert await told.until(2) == [joined(ann), left(ann)]
 
     assert told.names == [f"acme/{ROOM.stream_name}"] * 2
+
+
+async def test_users_may_have_keys_that_are_no_numbers(told: Told) -> None:
+    with override_settings(AUTH_USER_MODEL="testapp.UuidUser"):
+        ann = await UuidUser.objects.acreate(username="ann")
+        async with Socket(ann) as socket:
+            [answer] = await socket.subscribe(ROOM.sign(ann))
+            assert answer["type"] == "subscribed"
+            await told.until(1)
+            assert await ROOM.apresent_users() == [ann]
+        data = await told.until(2)
+
+    assert f'<li id="uuid_user_{ann.pk}">ann</li>' in data[0]
+    assert data[1] == (
+        f'<turbo-stream action="remove" target="uuid_user_{ann.pk}"></turbo-stream>'
+    )
 
 
 async def test_a_reload_is_no_leaving(told: Told, ann: User, bob: User) -> None:
@@ -368,9 +387,15 @@ class Faulty(MemoryLeases):
     """Leases of a server that is away, or has lost its data, for a moment."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(
+            clock=lambda: time.monotonic() if self.now is None else self.now
+        )
+        self.now: float | None = None
+        self.extended = 0
         self.failing = self.losing = 0
         self.slow: asyncio.Event | None = None
+        self.hangs: bool | None = None
+        self.asked = self.cancelled = 0
 
     async def look(self, known: Known) -> Look:
         if self.failing:
@@ -387,8 +412,21 @@ class Faulty(MemoryLeases):
             await self.slow.wait()
         return held
 
+    async def extend(self, changes: Sequence[Change]) -> list[Change]:
+        extended = await super().extend(changes)
+        self.extended += 1
+        return extended
+
     async def members(self, streams: Sequence[str]) -> list[list[str]]:
-        raise ConnectionError("no log")
+        self.asked += 1
+        if self.hangs is None:
+            raise ConnectionError("no log")
+        if self.hangs:
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self.cancelled += 1
+        return await super().members(streams)
 
 
 class FaultyLog(MemoryReplay):
@@ -431,6 +469,34 @@ async def test_what_could_not_be_held_is_held_after_another_look(
         assert await told.until(1) == [joined(ann)]
 
 
+async def test_a_hook_may_take_longer_than_the_taking_of_a_change(
+    faulty: Faulty, told: Told, ann: User, declare: Callable[..., Any]
+) -> None:
+    """The process says again and again that it is still telling."""
+    faulty.times, faulty.now = Times(tell_again=30_000), 1.0
+    begun: list[Any] = []
+    done = threading.Event()
+
+    def on_join(self: Any, user: Any) -> None:
+        begun.append(user)
+        done.wait(PATIENCE)
+        welcome(self, user)
+
+    stream = declare("Tardy", Room, presence=True, on_join=on_join)
+    room = await Room.objects.acreate(name="Lobby")
+    async with Socket(ann) as socket:
+        await socket.subscribe(stream(room.pk).sign(ann))
+        await asyncio.to_thread(wait_until, lambda: begun)
+        for _ in range(5):
+            await asyncio.to_thread(until_extended, faulty, faulty.extended + 1)
+            faulty.now += 0.02
+            assert (await faulty.look({})).changes == ()  # of another process
+        done.set()
+        await told.until(1)
+
+    assert begun == [ann]
+
+
 async def test_who_leaves_while_a_lease_is_noted_has_left(
     faulty: Faulty, told: Told, ann: User
 ) -> None:
@@ -444,6 +510,10 @@ async def test_who_leaves_while_a_lease_is_noted_has_left(
     assert await told.until(2) == [joined(ann), left(ann)]
 
 
+def until_extended(leases: Faulty, count: int) -> None:
+    wait_until(lambda: leases.extended >= count)
+
+
 def until_noted(leases: Faulty) -> None:
     wait_until(lambda: bool(leases._streams))
 
@@ -455,6 +525,32 @@ async def test_a_page_is_shown_although_nobody_knows_who_is_present(
     assert await sync_to_async(ROOM.present_users)() == []
 
     assert "It could not be found out who is present." in caplog.text
+
+
+@pytest.mark.parametrize(
+    "ask", [Lounge.present_users, async_to_sync(Lounge.apresent_users)]
+)
+def test_only_the_first_page_waits_while_nobody_answers(
+    faulty: Faulty, ask: Callable[[Lounge], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis may accept a connection and say nothing; each question ends by itself."""
+    ann = User.objects.create(username="ann")
+    lease = Lease(ROOM.stream_id, member_of(ROOM.stream_name, str(ann.pk)), 3_600.0)
+    async_to_sync(faulty.hold)("another", [lease])
+    now, faulty.hangs = 0.0, True
+    monkeypatch.setattr(get_publisher().questions, "_clock", lambda: now)
+
+    assert [ask(ROOM) for _ in range(100)] == [[]] * 100
+    assert faulty.asked == 1
+    now += 60
+    assert [ask(ROOM) for _ in range(100)] == [[]] * 100
+    wait_until(lambda: faulty.cancelled == 2)
+    assert faulty.asked == 2
+
+    now, faulty.hangs = now + 60, False
+    assert ask(ROOM) == []
+    wait_until(lambda: ask(ROOM) == [ann])
+    assert faulty.asked == 4
 
 
 def test_keys_of_another_type_are_nobody() -> None:

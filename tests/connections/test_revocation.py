@@ -287,6 +287,35 @@ async def test_a_deleted_user_loses_everything(socket: Socket, ann: User) -> Non
     assert await denied(socket, 2) == [("denied", "revoked")] * 2
 
 
+async def test_who_is_deactivated_during_a_subscription_loses_everything(
+    ann: User,
+) -> None:
+    """Also what everybody may see: that page was rendered for somebody."""
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def user_passes_test(self: Endless, user: User) -> bool:
+        asked.set()
+        await answered.wait()
+        return True
+
+    async with Socket(ann) as socket:
+        await socket.subscribe(Announcements().sign(ann))
+        with patch.object(Endless, "user_passes_test", user_passes_test):
+            wanted = [{"name": Endless().sign(ann), "since": ""}]
+            await socket.send(type="subscribe", streams=wanted)
+            await asked.wait()
+            await User.objects.filter(pk=ann.pk).aupdate(is_active=False)
+            tell_of_lost_orders()
+            answered.set()
+
+            assert await denied(socket, 2) == [
+                ("denied", "revoked"),
+                ("denied", "foreign"),
+            ]
+        Announcements().append(text="x", id="y")
+        assert await socket.nothing()
+
+
 async def test_logging_in_elsewhere_changes_nothing(socket: Socket, ann: User) -> None:
     await AsyncClient().aforce_login(ann)
 

@@ -302,12 +302,13 @@ async def test_a_prefix_may_have_a_colon(kind: str, make_layer: MakeLayer) -> No
 
 
 @in_database
+@pytest.mark.parametrize("prefix", ["two", "One", "one:two", "_ne"])
 async def test_flush_leaves_the_messages_of_other_sites(
-    kind: str, make_layer: MakeLayer
+    kind: str, make_layer: MakeLayer, prefix: str
 ) -> None:
     make_layer()
     here = DatabaseLayer(alias=kind, prefix="one")
-    other = DatabaseLayer(alias=kind, prefix="two")
+    other = DatabaseLayer(alias=kind, prefix=prefix)
     await here.send("work", {"n": 1})
     await other.send("work", {"n": 2})
 

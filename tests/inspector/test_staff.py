@@ -401,9 +401,10 @@ async def test_two_servers_report_to_each_other(
         for server in (one, other, other):
             await stack.enter_async_context(LivePage(server.ws_url, signed))
         found: dict[str, Any] = {}
-        while len(found.get("processes", ())) < 2 or len(found["top"]) < 1:
-            found = (await http.get(f"{one.url}{DATA}")).json()
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(PATIENCE):
+            while len(found.get("processes", ())) < 2 or len(found["top"]) < 1:
+                found = (await http.get(f"{one.url}{DATA}")).json()
+                await asyncio.sleep(0.05)
         answers = [await stranger.get(f"{s.url}{DATA}") for s in (one, other)]
 
     assert [answer.status_code for answer in answers] == [404, 404]

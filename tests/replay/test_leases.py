@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -14,7 +16,16 @@ from tests.support.replay_backends import MakeLog, redis_log
 from turbo.database.replay import DatabaseReplay
 from turbo.exceptions import ConfigurationError
 from turbo.replay import ReplayLog
-from turbo.replay.leases import Change, Known, Lease, Leases, Look, Member, Times
+from turbo.replay.leases import (
+    Change,
+    Known,
+    Lease,
+    Leases,
+    Look,
+    Member,
+    MemoryLeases,
+    Times,
+)
 from turbo.replay.memory import MemoryReplay
 
 ROOM = "z7r3l7mdrbvujpqa35bauqyha7"
@@ -185,6 +196,27 @@ async def test_what_a_killed_process_has_taken_is_taken_again(log: ReplayLog) ->
     assert (await leases.look({})).changes == ()
 
 
+async def test_what_takes_long_to_tell_is_not_taken_again(log: ReplayLog) -> None:
+    """Nor can it be extended when another process has taken it, or when it is told."""
+    leases = log.leases
+    leases.times = Times(tell_again=100_000)
+    await leases.hold("one", [lease("ann"), lease("bob")])
+    ann, bob = sorted((await leases.look({})).changes)
+
+    leases.times = Times()
+    [extended] = await leases.extend([ann, Change(ROOM, "nobody", True, 1)])
+    await leases.settle([await next_change(leases)])  # bob, who is taken again
+
+    assert extended[:3] == ann[:3]
+    assert extended.token > ann.token
+    assert (await leases.look({})).changes == ()
+    await leases.settle([ann])  # no more
+    assert await leases.extend([ann, bob]) == []
+    await leases.settle([extended])
+    assert await leases.extend([extended]) == []
+    assert (await leases.look({})).changes == ()
+
+
 async def test_who_went_while_a_killed_process_told_of_the_joining_leaves(
     log: ReplayLog,
 ) -> None:
@@ -330,6 +362,54 @@ async def test_nothing_is_held_before_the_loss_is_found(losing: Any) -> None:
 
     assert not await log.leases.hold("one", [lease("ann")])
     await log.aclose()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=MARK)])
+def alias(request: pytest.FixtureRequest) -> str:
+    request.getfixturevalue(f"{request.param}_tables")
+    return str(request.param)
+
+
+@pytest.mark.parametrize("prefix", ["two", "Site", "site:two", "sit_"])
+async def test_sites_with_one_database_have_leases_of_their_own(
+    alias: str, prefix: str
+) -> None:
+    here = DatabaseReplay(alias=alias, prefix="site")
+    there = DatabaseReplay(alias=alias, prefix=prefix)
+    for log in (here, there):
+        await log.leases.look({})
+    await there.leases.hold("one", [lease("ann")])
+
+    assert await here.leases.look({}) == Look(False, False, False)
+    assert await here.leases.members([ROOM]) == [[]]
+    assert await told(there.leases) == [(ROOM, "ann", True)]
+    for log in (here, there):
+        await log.aclose()
+
+
+# --- What one process keeps
+
+
+async def test_a_look_does_not_look_at_who_stays() -> None:
+    """Of a thousand who are present, those are looked at whose time has come."""
+    leases = MemoryLeases()
+    await leases.hold("one", [lease(f"user{number}") for number in range(1_000)])
+    while await told(leases):
+        pass
+    await leave(leases, "one", "ann")
+
+    calls: Counter[str] = Counter()
+
+    def count(frame: Any, event: str, arg: Any) -> None:
+        calls[frame.f_code.co_name] += event == "call"
+
+    sys.setprofile(count)
+    try:
+        await leases.look({})
+    finally:
+        sys.setprofile(None)
+
+    assert sum(calls.values()) < 30, calls
 
 
 # --- One member, by hand

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,6 +20,7 @@ from django.test import override_settings
 
 from tests.connections.test_sse import events
 from tests.support.clients import LivePage, connect
+from tests.support.full import for_full_runs
 from tests.support.servers import (
     PATIENCE,
     ROOT,
@@ -116,6 +118,59 @@ async def test_what_the_site_saves_arrives_over_the_socket_and_as_events(
     assert "from WSGI" in page.data[0]
     assert event == page.data[0]
     assert page.gaps == 0
+
+
+SIGN = """
+import json
+from django.contrib.auth.models import User
+from tests.testapp.streams import Cafe, Lounge
+ann = User.objects.get(username="ann")
+print(json.dumps([[s.sign(ann), s.sign()] for s in (Lounge(1), Cafe(1))]))
+"""
+
+
+@for_full_runs
+@pytest.mark.slow
+async def test_the_site_knows_who_is_present_and_pages_whisper(
+    make_project: Callable[..., Project], kind: str, start: Callable[[WebServer], Any]
+) -> None:
+    """The pages come from the site, which has no sockets; here the hooks are called."""
+    port = free_port()
+    origin = f"http://127.0.0.1:{port}"
+    project = make_project(
+        "redis", CSRF_TRUSTED_ORIGINS=[origin], TURBO={"PRESENCE_GRACE": 0.2}
+    )
+    said = await asyncio.to_thread(project.shell, SIGN)
+    (lounge, all_lounge), (cafe, all_cafe) = json.loads(said.splitlines()[-1])
+    site = await asyncio.to_thread(start, Gunicorn(project, port))
+    live = await asyncio.to_thread(start, TurboLive(project, kind, port=free_port()))
+
+    async with (
+        httpx.AsyncClient(base_url=site.url, timeout=PATIENCE) as http,
+        LivePage(live.ws_url, all_lounge, all_cafe, origin=origin) as other,
+    ):
+        await http.get("/login/ann/")
+        cookie = {"Cookie": f"sessionid={http.cookies['sessionid']}"}
+        page = LivePage(
+            live.ws_url, lounge, cafe, origin=origin, additional_headers=cookie
+        )
+        async with page:
+            await other.until(lambda: len(other.data) == 1)
+            with_ann = (await http.get("/lounge/websocket/")).text
+            whisper = {"type": "whisper", "name": cafe, "whisper": "typing", "data": 1}
+            await page._socket.send(json.dumps(whisper))
+            await other.until(lambda: bool(other.unnumbered))
+        await other.until(lambda: len(other.data) == 2)
+        without_ann = (await http.get("/lounge/websocket/")).text
+
+    joined, left = other.data
+    element = joined.partition("<template>")[2].partition("</template>")[0]
+    assert ">ann</li>" in element
+    assert element in with_ann
+    assert 'action="remove"' in left
+    assert element not in without_ann
+    assert 'action="whisper"' in other.unnumbered[0]
+    assert page.unnumbered == []
 
 
 @pytest.mark.slow

@@ -7,18 +7,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.core import signing
 from django.db import transaction
 
 import turbo
+from tests.support.servers import PATIENCE
 from tests.support.tenants import closed, current_tenant, tenant, using_tenants
 from tests.testapp.models import Message, Room
 from tests.testapp.streams import Announcements, Counter, RoomStream
 from turbo.changes import ModelChange, watch
-from turbo.delivery.names import SALT
+from turbo.delivery.names import SALT, stream_id
 from turbo.exceptions import NamespaceError, UnknownStreamError
+from turbo.replay import get_replay
+from turbo.replay.texts import TextPlace
 from turbo.streams.registry import from_name
+from turbo.streams.text import StreamText
 from turbo.testing import assert_no_broadcasts, capture_broadcasts
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -79,6 +84,28 @@ def test_a_broadcast_has_the_tenant_of_its_call(sent: Sent) -> None:
         "acme/testapp:Announcements",
         "globex/testapp:Announcements",
     ]
+
+
+def test_a_thread_that_waits_for_a_coroutine_sends_in_its_tenant(sent: Sent) -> None:
+    """The coroutine runs in another thread, and so must bring no name of its own."""
+    name = "acme/testapp:Announcements"
+
+    async def send(text: StreamText) -> None:
+        await Announcements().aupdate(text="Hi", id="a")
+        await Announcements().aupdate("testapp/post.html", {}, id="b")
+        async with text:
+            await text.awrite("Hi")
+
+    with tenant("acme"):
+        text = Announcements().text(id="c")
+        async_to_sync(send)(text)
+    assert turbo.flush(PATIENCE)
+
+    assert [each for each, _ in sent] == [name] * 3  # with the end of the text
+    sid = stream_id(name)
+    [stored] = async_to_sync(get_replay().texts.read)([TextPlace(sid, "c")])
+    assert stored is not None
+    assert stored.data == "Hi"
 
 
 def test_changes_of_two_tenants_are_two() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
 from django.core.files.storage import InMemoryStorage
 from django.db import models
 
@@ -45,6 +46,14 @@ class UuidItem(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class UuidUser(AbstractBaseUser):
+    """A user of a project whose users have no numbers."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    username = models.CharField(max_length=100, unique=True)
+    USERNAME_FIELD = "username"
 
 
 class CompositeItem(models.Model):

@@ -149,8 +149,8 @@ class PageConnection(LiveConnection[PageSubscription]):
         asked_in, signed = self.revocations.generation, [i.signed for i in wanted]
         try:
             await self.hub.wait_until_listening()
-            if self.visitor.is_stale:
-                await self.visitor.reload()
+            if self.visitor.is_stale and not await self.visitor.reload():
+                await self.revocations.end_all()
             decisions = await admit(signed, self.visitor)
         except Exception as error:
             self._postpone(signed, error)
@@ -199,13 +199,12 @@ class PageConnection(LiveConnection[PageSubscription]):
         """Subscribe to streams; return their names if a revocation came meanwhile."""
         allowed = [item for _, names in places for item in names]
         asked = [item.subscription for item in allowed]
+        audiences = {i.subscription.sid: i.audience for i in allowed if i.audience}
         if asked_in != self.revocations.generation:
             return [item.signed for item in asked]
         try:
             arrivals = await self.hub.subscribe(
-                self,
-                [place for place, _ in places],
-                {i.subscription.sid: i.audience for i in allowed if i.audience},
+                self, [place for place, _ in places], audiences
             )
         except Exception as error:
             self._postpone([item.signed for item in asked], error)
@@ -213,6 +212,8 @@ class PageConnection(LiveConnection[PageSubscription]):
         # No await until settle(), so that arrivals are sent before live messages.
         is_current = asked_in == self.revocations.generation
         if is_current:  # otherwise some messages may be from after the revocation
+            for sid, audience in audiences.items():
+                self.hub.change_audience(self, sid, audience)
             for (_, names), arrival in zip(places, arrivals, strict=True):
                 self._welcome(names, arrival)
         self._leave(asked)

@@ -83,6 +83,13 @@ def appear(sid: str, name: str, user: str) -> Present:
     return _keepers.get().appear(sid, member_of(name, user))
 
 
+@dataclass(slots=True, eq=False)
+class _Taken:
+    """A change that the application is told of."""
+
+    change: Change
+
+
 class _Keeper:
     """The leases of one event loop, and the task that renews them while it is used."""
 
@@ -97,8 +104,10 @@ class _Keeper:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._hooks = Tasks()
-        #: Changes that were told, which the others do not know yet.
-        self._told: list[Change] = []
+        #: Changes that are told, and those that were, which the others do not know yet.
+        self._taken: dict[tuple[str, str], _Taken] = {}
+        self._told: list[_Taken] = []
+        self._extended = 0.0
         self._outage = OutageLog(
             logger,
             down="It cannot be noted who is present: %(type)s: %(error)s",
@@ -177,20 +186,46 @@ class _Keeper:
 
     async def _look(self) -> Look:
         """Settle what was told, and tell what is new."""
-        leases = get_replay().leases
+        leases, now = get_replay().leases, time.monotonic()
         if told := list(self._told):
-            await leases.settle(told)
+            await leases.settle([taken.change for taken in told])
             del self._told[: len(told)]
+            self._end(told)
+        if now >= self._extended + leases.times.tell_again / 3_000_000:
+            self._extended = now
+            await self._extend()
         look = await leases.look(self._known)
-        if look.changes:
-            self._hooks.run(self._tell(look.changes))
+        if fresh := [change for change in look.changes if not self._tells(change)]:
+            left = {change: _Taken(change) for change in fresh}
+            self._taken |= {change[:2]: left[change] for change in fresh}
+            self._hooks.run(self._tell(left))
             self._wake.set()  # there may be more
         return look
 
-    async def _tell(self, changes: Iterable[Change]) -> None:
-        async for told in tell(changes):
-            self._told += told
+    async def _extend(self) -> None:
+        """Say that what the hooks have not finished is still told here."""
+        changes = [taken.change for taken in self._taken.values()]
+        if changes:
+            for change in await get_replay().leases.extend(changes):
+                self._tells(change)
+
+    def _tells(self, change: Change) -> bool:
+        """Return whether a change is told here already; note its new token."""
+        taken = self._taken.get(change[:2])
+        if taken is None:
+            return False
+        taken.change = taken.change._replace(token=change.token)
+        return True
+
+    async def _tell(self, left: dict[Change, _Taken]) -> None:
+        async for told in tell(list(left)):
+            self._told += [left.pop(change) for change in told]
             self._wake.set()
+        self._end(left.values())  # some process tells it later
+
+    def _end(self, ended: Iterable[_Taken]) -> None:
+        for taken in ended:
+            del self._taken[taken.change[:2]]
 
 
 _keepers = PerLoop(_Keeper)

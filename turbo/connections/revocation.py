@@ -173,8 +173,14 @@ class RevocationHandler(Generic[H]):
                     return
             await self._end(revocation)
 
+    async def end_all(self) -> None:
+        """End all subscriptions, because the visitor is somebody else now."""
+        await self._end_these(self._owner.held())
+
     async def _end(self, revocation: Revocation) -> None:
-        ended = await self._ended_by(revocation, self._owner.held())
+        await self._end_these(await self._ended_by(revocation, self._owner.held()))
+
+    async def _end_these(self, ended: Sequence[H]) -> None:
         metrics.count("revoked", len(ended))
         await self._owner.end(ended)
 

@@ -11,20 +11,17 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Coroutine
-from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 from turbo.conf import get_settings
 from turbo.delivery.publisher import Publisher
+from turbo.delivery.questions import Questions
 from turbo.delivery.unnumbered import Unnumbered
 from turbo.replay.base import Append
 from turbo.runtime import endings
 
 __all__ = ["PublisherThread"]
-
-R = TypeVar("R")
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -46,6 +43,8 @@ class PublisherThread(Publisher):
     def __init__(self) -> None:
         self._empty = threading.Condition()
         super().__init__(_Loop(), drained=self._tell_drained)
+        #: What pages ask the log.
+        self.questions = Questions(self._loop)
         self._thread = threading.Thread(
             target=self._main, name="turbo-publisher", daemon=True
         )
@@ -65,10 +64,6 @@ class PublisherThread(Publisher):
         """Wait for what was queued, if the process has begun to end."""
         if endings.has_begun():
             self.flush(endings.remaining(get_settings().flush_timeout))
-
-    def ask(self, work: Coroutine[Any, Any, R]) -> Future[R]:
-        """Let the publisher's loop await ``work``, such as a question to the log."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def first_moment(self, timeout: float) -> str:
         """Return :meth:`moment`; wait once for the log if it is not known yet."""

@@ -248,11 +248,12 @@ class Topic:
         """
         Add a subscriber, and return what it has missed until now.
 
-        ``missed`` are the frames of its history from :func:`read`.
+        ``missed`` are the frames of its history from :func:`read`. Who subscribes again
+        keeps the audience until that is changed.
         """
         if self.epoch is None:
             self.epoch, self.number = history.epoch, history.tip
-        self.members[subscriber] = audience
+        self.members.setdefault(subscriber, audience)
         complete = history.complete and history.epoch == self.epoch
         if not complete:
             metrics.count("gaps", sid=self.sid)

@@ -8,8 +8,9 @@ left.
 
 Each joining and leaving is one *change*, which exactly one process takes and tells the
 application. It says so with :meth:`Leases.settle`; meanwhile nobody takes the next
-change of that member, so all are told in their order. If the process does not say so
-within a minute, nobody knows what it has told: another one tells how it is by then.
+change of that member, so all are told in their order. A process that needs longer than
+a minute says in time, with :meth:`Leases.extend`, that it is still telling. If it says
+nothing, nobody knows what it has told: another one tells how it is by then.
 
 All times are those of the clock where the leases are kept. While nobody can look there,
 the leases end although their holders live. So if nobody has looked for some
@@ -24,6 +25,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import NamedTuple, TypeAlias
 
 from turbo.runtime.forks import Lock
@@ -135,6 +137,15 @@ class Leases(ABC):
         """Note that the changes were told to the application."""
 
     @abstractmethod
+    async def extend(self, changes: Sequence[Change]) -> list[Change]:
+        """
+        Note that the changes are still being told.
+
+        Return them with new tokens, in any order, but not what another process has
+        taken since.
+        """
+
+    @abstractmethod
     async def members(self, streams: Sequence[str]) -> list[list[str]]:
         """Return who is present in each stream, in the order in which they joined."""
 
@@ -179,6 +190,13 @@ class Member:
             return None
         self.busy = now + times.tell_again
         return is_present
+
+    def extend(self, token: int, now: int, times: Times) -> bool:
+        """Note that a change is being told, unless another process has taken it."""
+        if self.busy != token:
+            return False
+        self.busy = now + times.tell_again
+        return True
 
     def settle(self, has_joined: bool, token: int, now: int) -> None:
         """Note that a change was told, unless another process has taken it since."""
@@ -228,6 +246,8 @@ class MemoryLeases(Leases):
         self._lock = Lock()  # owns the fields below
         self._watch = Looking()
         self._streams: dict[str, dict[str, Member]] = {}
+        #: Members by the times at which they were to change, which may have moved.
+        self._due: list[tuple[int, str, str]] = []
 
     async def look(self, known: Known) -> Look:
         """Take the next changes; never waits."""
@@ -252,6 +272,7 @@ class MemoryLeases(Leases):
                     member.is_told = lease.is_kept and now < self._watch.quiet
                     members[lease.member] = member
                 member.hold(holder, now + _micros(lease.seconds), now)
+                heappush(self._due, (member.due, lease.stream, lease.member))
         return True
 
     async def settle(self, changes: Sequence[Change]) -> None:
@@ -262,7 +283,20 @@ class MemoryLeases(Leases):
                 member = self._streams.get(stream, {}).get(name)
                 if member is not None:
                     member.settle(has_joined, token, now)
-                    self._forget(stream, name, now)
+                    self._keep(stream, name, member, now)
+
+    async def extend(self, changes: Sequence[Change]) -> list[Change]:
+        """Note that changes are still being told; never waits."""
+        extended: list[Change] = []
+        with self._lock:
+            now = self._now()
+            for change in changes:
+                stream, name, _, token = change
+                member = self._streams.get(stream, {}).get(name)
+                if member is not None and member.extend(token, now, self.times):
+                    self._keep(stream, name, member, now)
+                    extended.append(change._replace(token=member.busy))
+        return extended
 
     async def members(self, streams: Sequence[str]) -> list[list[str]]:
         """Return who is present in each stream; never waits."""
@@ -278,24 +312,26 @@ class MemoryLeases(Leases):
 
     def _take(self, now: int) -> list[Change]:
         changes: list[Change] = []
-        for stream, members in list(self._streams.items()):
-            for name, member in list(members.items()):
-                if member.due > now:
-                    continue
-                has_joined = member.take(now, self.times)
-                if has_joined is not None:
-                    changes.append(Change(stream, name, has_joined, member.busy))
-                self._forget(stream, name, now)
-                if len(changes) == MOST:
-                    return changes
+        while self._due and self._due[0][0] <= now and len(changes) < MOST:
+            _, stream, name = heappop(self._due)
+            member = self._streams.get(stream, {}).get(name)
+            if member is None or member.due > now:
+                continue
+            has_joined = member.take(now, self.times)
+            if has_joined is not None:
+                changes.append(Change(stream, name, has_joined, member.busy))
+            self._keep(stream, name, member, now)
         return changes
 
-    def _forget(self, stream: str, name: str, now: int) -> None:
+    def _keep(self, stream: str, name: str, member: Member, now: int) -> None:
+        """Keep a member until its next change, or forget it if there is none."""
+        if not member.is_over(now):
+            heappush(self._due, (member.due, stream, name))
+            return
         members = self._streams[stream]
-        if members[name].is_over(now):
-            del members[name]
-            if not members:
-                del self._streams[stream]
+        del members[name]
+        if not members:
+            del self._streams[stream]
 
     def _now(self) -> int:
         return _micros(self._clock())

@@ -18,7 +18,7 @@ from turbo.replay.lua import TIME
 from turbo.runtime.redis import script
 from turbo.runtime.redis.script import Script
 
-__all__ = ["HOLD", "LOOK", "MEMBERS", "SETTLE", "TAKE"]
+__all__ = ["EXTEND", "HOLD", "LOOK", "MEMBERS", "SETTLE", "TAKE"]
 
 # KEYS: watch, due. ARGV: a word if a new one is needed; the word that the caller knew;
 # the most members to return; milliseconds to keep the keys; the times gap and quiet.
@@ -189,6 +189,29 @@ for place, share in ipairs(cjson.decode(ARGV[2])) do
         end
     end
 end
+"""
+)
+
+# KEYS: due, then what is present in each stream. ARGV: milliseconds to keep the keys;
+# as JSON, each stream with its changes, as for SETTLE; microseconds after which another
+# process tells. Returns, as TAKE, the changes that nobody else has taken.
+EXTEND = Script(
+    _MEMBERS
+    + """
+local changes = {}
+for place, share in ipairs(cjson.decode(ARGV[2])) do
+    local key = KEYS[1 + place]
+    for _, change in ipairs(share[2]) do
+        local name, has_joined, token = unpack(change)
+        local member = find(key, name)
+        if member and member.busy == tonumber(token) then
+            member.busy = now + tonumber(ARGV[3])
+            save(key, KEYS[1], share[1], name, member, ARGV[1])
+            table.insert(changes, {place, name, has_joined, exactly(member.busy)})
+        end
+    end
+end
+return cjson.encode(changes)
 """
 )
 

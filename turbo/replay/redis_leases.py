@@ -11,6 +11,7 @@ from turbo.replay.hosts import Hosts
 from turbo.replay.leases import MOST, Change, Known, Lease, Leases, Look
 from turbo.replay.words import Words
 from turbo.runtime.redis.aclients import ScriptCall
+from turbo.runtime.redis.script import Script
 
 __all__ = ["RedisLeases"]
 
@@ -46,7 +47,7 @@ class RedisLeases(Leases):
             for text in map(_text, members):
                 stream, _, member = text.partition(" ")
                 due.append((stream, member))
-        return Look(is_lost, is_quiet, is_used, tuple(await self._take(due)))
+        return Look(is_lost, is_quiet, is_used, tuple(await self._taken(lua.TAKE, due)))
 
     async def hold(self, holder: str, leases: Sequence[Lease]) -> bool:
         """Hold leases, in one round trip."""
@@ -70,6 +71,14 @@ class RedisLeases(Leases):
             [self._call(lua.SETTLE, host, some) for host, some in self._shares(items)]
         )
 
+    async def extend(self, changes: Sequence[Change]) -> list[Change]:
+        """Note that changes are still being told, in one round trip."""
+        items = [
+            (change.stream, [change.member, change.has_joined, str(change.token)])
+            for change in changes
+        ]
+        return await self._taken(lua.EXTEND, items)
+
     async def members(self, streams: Sequence[str]) -> list[list[str]]:
         """Return who is present in each stream, in one round trip."""
         calls = [
@@ -78,10 +87,13 @@ class RedisLeases(Leases):
         ]
         return [_members(reply) for reply in await self._hosts.ask(calls)]
 
-    async def _take(self, due: Iterable[tuple[str, str]]) -> list[Change]:
-        parts = list(self._shares(due))
+    async def _taken(
+        self, script: Script, items: Iterable[tuple[str, Any]]
+    ) -> list[Change]:
+        """Return the changes that are to be told from now on."""
+        parts = list(self._shares(items))
         tell_again = self.times.tell_again
-        calls = [self._call(lua.TAKE, host, some, tell_again) for host, some in parts]
+        calls = [self._call(script, host, some, tell_again) for host, some in parts]
         replies = await self._hosts.ask(calls) if calls else []
         return [
             Change(shares[place - 1][0], member, has_joined, int(token))

@@ -7,10 +7,8 @@ of the stream.
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -22,9 +20,6 @@ from turbo.replay import get_replay
 from turbo.runtime.failures import log_failure
 
 __all__ = ["akeys_of", "keys_of", "member_of", "read_member", "users_of"]
-
-#: Seconds that a page waits to know who is present.
-PATIENCE = 1.0
 
 
 def member_of(name: str, user: str) -> str:
@@ -54,35 +49,32 @@ def keys_of(stream: Any) -> list[str]:
 
     If this cannot be found out now, the page goes on without them.
     """
-    asked = _ask(stream)
     try:
-        return asked.result(PATIENCE)
+        return _users(get_publisher().questions.ask(_question(stream)))
     except Exception as error:
-        asked.cancel()
         return _unknown(error)
 
 
 async def akeys_of(stream: Any) -> list[str]:
     """Async version of keys_of()."""
     try:
-        async with asyncio.timeout(PATIENCE):
-            return await asyncio.wrap_future(_ask(stream))
+        return _users(await get_publisher().questions.aask(_question(stream)))
     except Exception as error:
         return _unknown(error)
 
 
-def _ask(stream: Any) -> Future[list[str]]:
-    """Ask on the publisher's loop, which has connections."""
+def _question(stream: Any) -> Callable[[], Awaitable[list[list[str]]]]:
     if not stream.options.presence:
         raise ConfigurationError(
             f"{type(stream).__qualname__} does not count who is present: set "
             f"Meta.presence = True."
         )
-    return get_publisher().ask(_keys(stream.stream_id))
+    leases, sid = get_replay().leases, stream.stream_id
+    return lambda: leases.members([sid])
 
 
-async def _keys(sid: str) -> list[str]:
-    [members] = await get_replay().leases.members([sid])
+def _users(answer: Sequence[Sequence[str]]) -> list[str]:
+    [members] = answer
     return [read_member(member)[0] for member in members]
 
 

@@ -55,6 +55,10 @@ class DatabaseLeases(Leases):
         """Note that changes were told."""
         await self._thread.arun(self._settle, changes)
 
+    async def extend(self, changes: Sequence[Change]) -> list[Change]:
+        """Note that changes are still being told."""
+        return await self._thread.arun(self._extend, changes)
+
     async def members(self, streams: Sequence[str]) -> list[list[str]]:
         """Return who is present in each stream, with one query."""
         return await self._thread.arun(self._members, streams)
@@ -87,8 +91,7 @@ class DatabaseLeases(Leases):
                 for row, member in members.items():
                     has_joined = member.take(now, self.times)
                     if has_joined is not None:
-                        stream = row.sid.removeprefix(f"{self._prefix}:")
-                        change = Change(stream, row.member, has_joined, member.busy)
+                        change = Change(row.sid, row.member, has_joined, member.busy)
                         changes.append(change)
                 self._save(members, now)
             look = Look(is_lost, is_quiet, self._rows().exists(), tuple(changes))
@@ -133,7 +136,8 @@ class DatabaseLeases(Leases):
             [
                 LeaseMember(
                     key=key,
-                    sid=f"{self._prefix}:{lease.stream}",
+                    prefix=self._prefix,
+                    sid=lease.stream,
                     member=lease.member,
                     since=now - _micros(lease.age) + place,
                     until=0,
@@ -162,14 +166,27 @@ class DatabaseLeases(Leases):
                     member.settle(change.has_joined, change.token, now)
                 self._save(members, now)
 
+    def _extend(self, changes: Sequence[Change]) -> list[Change]:
+        extended: list[Change] = []
+        for some in portions(changes):
+            by_key = {self._key(c.stream, c.member): c for c in some}
+            with writing(self._tables.alias):
+                now = self._tables.server().now
+                members = self._lock(by_key)
+                for row, member in members.items():
+                    change = by_key[row.key]
+                    if member.extend(change.token, now, self.times):
+                        extended.append(change._replace(token=member.busy))
+                self._save(members, now)
+        return extended
+
     def _members(self, streams: Sequence[str]) -> list[list[str]]:
-        sids = [f"{self._prefix}:{stream}" for stream in streams]
         now = self._tables.server().now
-        present = self._rows().filter(sid__in=sids, until__gt=now).order_by("since")
-        found: dict[str, list[str]] = {sid: [] for sid in sids}
-        for sid, member in present.values_list("sid", "member"):
-            found[sid].append(member)
-        return [found[sid] for sid in sids]
+        present = self._rows().filter(sid__in=streams, until__gt=now).order_by("since")
+        found: dict[str, list[str]] = {stream: [] for stream in streams}
+        for stream, member in present.values_list("sid", "member"):
+            found[stream].append(member)
+        return [found[stream] for stream in streams]
 
     def _lock(self, keys: Collection[str]) -> dict[LeaseMember, Member]:
         rows = self._rows().filter(key__in=sorted(keys)).order_by("key")
@@ -190,7 +207,8 @@ class DatabaseLeases(Leases):
             self._rows().bulk_update(kept, COLUMNS)
 
     def _rows(self) -> QuerySet[LeaseMember]:
-        return _members_of(self._tables.alias, self._prefix)
+        rows = LeaseMember.objects.using(self._tables.alias)
+        return rows.filter(prefix=self._prefix)
 
     def _due(self, now: int) -> QuerySet[LeaseMember]:
         return self._rows().filter(due__lte=now)
@@ -209,10 +227,6 @@ def sweep_leases(tables: LogTables) -> None:
     horizon = tables.server().now - KEEP
     rows = LeaseMember.objects.using(tables.alias)
     delete(rows.filter(until__lte=horizon))
-
-
-def _members_of(alias: str, prefix: str) -> QuerySet[LeaseMember]:
-    return LeaseMember.objects.using(alias).filter(sid__startswith=f"{prefix}:")
 
 
 def _member(row: LeaseMember) -> Member:

@@ -43,6 +43,7 @@ class Migration(migrations.Migration):
                     "key",
                     models.CharField(max_length=64, primary_key=True, serialize=False),
                 ),
+                ("prefix", models.CharField(max_length=150)),
                 ("sid", models.CharField(db_index=True, max_length=191)),
                 ("member", models.TextField()),
                 ("since", models.BigIntegerField()),
@@ -50,8 +51,13 @@ class Migration(migrations.Migration):
                 ("is_told", models.BooleanField(default=False)),
                 ("busy", models.BigIntegerField(default=0)),
                 ("holders", models.TextField(default="{}")),
-                ("due", models.BigIntegerField(db_index=True)),
+                ("due", models.BigIntegerField()),
             ],
+            options={
+                "indexes": [
+                    models.Index(fields=["prefix", "due"], name="turbo_lease_due"),
+                ],
+            },
         ),
         migrations.CreateModel(
             name="LeaseWatch",

@@ -16,6 +16,8 @@ class LeaseMember(models.Model):
 
     #: A digest of what identifies the member.
     key = models.CharField(max_length=64, primary_key=True)
+    #: That of the log: several sites may share the table.
+    prefix = models.CharField(max_length=150)
     sid = models.CharField(max_length=191, db_index=True)
     member = models.TextField()
     since = models.BigIntegerField()
@@ -25,7 +27,10 @@ class LeaseMember(models.Model):
     #: The ends of the leases by holder, as an object in JSON.
     holders = models.TextField(default="{}")
     #: The time of the next change.
-    due = models.BigIntegerField(db_index=True)
+    due = models.BigIntegerField()
+
+    class Meta:
+        indexes = (models.Index(fields=["prefix", "due"], name="turbo_lease_due"),)
 
 
 class LeaseWatch(models.Model):

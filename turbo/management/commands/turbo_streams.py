@@ -13,13 +13,16 @@ from turbo.streams.stream import Stream
 
 __all__ = ["Command"]
 
-HEADER = ("STREAM", "MODEL", "ATTRIBUTE", "PERMISSION", "BROADCASTS")
+HEADER = ("STREAM", "MODEL", "ATTRIBUTE", "PERMISSION", "BROADCASTS", "OPTIONS")
 
 
 class Command(BaseCommand):
     """List the streams of all installed apps."""
 
-    help = "List the streams with their model, attribute, permission and broadcasts."
+    help = (
+        "List the streams with their model, attribute, permission, broadcasts, "
+        "audiences, presence and whispers."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print a line for each stream class."""
@@ -38,16 +41,20 @@ class Command(BaseCommand):
 
 def _row(cls: type[Stream]) -> tuple[str, ...]:
     permission = "tested" if cls.tests_user() else "public"
-    if not issubclass(cls, ModelStream):
-        return (cls.label, "-", "-", permission, "-")
+    model, attribute, broadcasts = "", "", ""
+    if issubclass(cls, ModelStream):
+        model, attribute = cls.options.model._meta.label, cls.options.attribute
+        broadcasts = _conventions(cls)
+    row = (cls.label, model, attribute, permission, broadcasts, _options(cls))
+    return tuple(cell or "-" for cell in row)
+
+
+def _options(cls: type[Stream]) -> str:
     options = cls.options
-    return (
-        cls.label,
-        options.model._meta.label,
-        options.attribute,
-        permission,
-        _conventions(cls) or "-",
-    )
+    parts = [f"audiences {' '.join(options.audiences)}"] if options.audiences else []
+    parts += ["presence"] if options.presence else []
+    parts += [f"whispers {' '.join(options.whispers)}"] if options.whispers else []
+    return ", ".join(parts)
 
 
 def _conventions(cls: type[ModelStream]) -> str:
