@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,11 +12,10 @@ from tests.support.servers import PATIENCE, wait_until
 from tests.testapp.models import Room
 from tests.testapp.streams import Announcements
 from turbo.components import BroadcastComponent
-from turbo.delivery.broadcast import flush, shut_down
+from turbo.delivery.broadcast import flush, get_publisher, shut_down
 from turbo.exceptions import ConfigurationError
 from turbo.replay import get_replay
 from turbo.replay.texts import NoTexts
-from turbo.streams import text_sender
 
 SID = Announcements().stream_id
 SCRIPT = '<script type="module" src="/static/turbo/text.min.js"></script>'
@@ -148,10 +145,10 @@ def test_what_is_unknown_is_named(tag: str) -> None:
 
 
 def test_a_log_that_is_away_gives_an_empty_element_at_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The second page does not even ask."""
-    asked = []
+    now, asked = 0.0, []
 
     async def away(places: Any) -> Any:
         asked.append(places)
@@ -160,79 +157,18 @@ def test_a_log_that_is_away_gives_an_empty_element_at_once(
     texts = get_replay().texts
     read = texts.read
     texts.read = away  # type: ignore[method-assign]
-    monkeypatch.setattr(text_sender, "PATIENCE", PATIENCE)
-
-    assert text() == EMPTY
-    for _ in range(20):
-        assert text() == EMPTY
-    wait_until(lambda: asked, what="the log is asked")
-    assert len(asked) <= 2
-    assert caplog.text.count("have to wait") == 1
-
-    texts.read = read  # type: ignore[method-assign]
-    with Announcements().text(id="a") as answer:
-        answer.write("a")
-    assert flush(PATIENCE)
-    assert text().endswith(">a</div>")
-
-
-def test_a_log_that_does_not_answer_is_waited_for_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The other tags neither wait nor ask, and no question stays behind."""
-    asked, ended = [], []
-
-    async def silent(places: Any) -> Any:
-        asked.append(places)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.append(places)
-
-    texts = get_replay().texts
-    read = texts.read
-    texts.read = silent  # type: ignore[method-assign]
-    monkeypatch.setattr(text_sender, "PATIENCE", 0.05)
-
-    assert text() == EMPTY
-    monkeypatch.setattr(text_sender, "PATIENCE", PATIENCE)
-    for _ in range(20):
-        assert text() == EMPTY
-    assert len(asked) == len(ended) == 1
-    assert "have to wait: TimeoutError: The log does not answer" in caplog.text
-
-    texts.read = read  # type: ignore[method-assign]
-    with Announcements().text(id="a") as answer:
-        answer.write("a")
-    assert flush(PATIENCE)
-    assert text().endswith(">a</div>")
-
-
-async def test_a_page_that_is_rendered_on_a_loop_waits_for_less(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """All that the loop does waits with it. A late answer counts."""
-    asked, may_answer = [], threading.Event()
-    texts = get_replay().texts
-    read = texts.read
-
-    async def slow(places: Any) -> Any:
-        asked.append(places)
-        await asyncio.to_thread(may_answer.wait, PATIENCE)
-        return await read(places)
-
-    texts.read = slow  # type: ignore[method-assign]
-    monkeypatch.setattr(text_sender, "PATIENCE", PATIENCE)
-    monkeypatch.setattr(text_sender, "PATIENCE_OF_LOOP", 0.01)
+    monkeypatch.setattr(get_publisher().questions, "_clock", lambda: now)
 
     for _ in range(20):
         assert text() == EMPTY
-    await asyncio.to_thread(wait_until, lambda: asked)
-    may_answer.set()
-    await asyncio.to_thread(wait_until, lambda: "sent again" in caplog.text)
-
     assert len(asked) == 1
-    assert caplog.text.count("have to wait") == 1
+
+    texts.read = read  # type: ignore[method-assign]
+    with Announcements().text(id="a") as answer:
+        answer.write("a")
+    assert flush(PATIENCE)
+    now += 60
+    wait_until(lambda: text().endswith(">a</div>"))
 
 
 def test_a_log_without_texts_gives_an_empty_element(

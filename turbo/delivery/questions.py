@@ -8,20 +8,25 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from turbo.runtime.failures import is_outage
+from turbo.runtime.loops import in_loop
+
 __all__ = ["Questions"]
 
 R = TypeVar("R")
 
 #: Seconds that a page waits for an answer.
 PATIENCE = 1.0
+#: Seconds that a page waits which is rendered on an event loop: others wait with it.
+PATIENCE_OF_LOOP = 0.25
 
 
 class Questions:
     """
     Questions of any thread to the log, which may hang without an error.
 
-    After one that got no answer in time, or an error, no page waits any more: now and
-    then one of them asks only to find out whether there are answers again.
+    After one that got no answer in time, or found no log, no page waits any more: now
+    and then one of them asks only to find out whether there are answers again.
     """
 
     def __init__(
@@ -45,9 +50,10 @@ class Questions:
         """
         asked = self._begin(question)
         try:
-            return asked.result(PATIENCE)
-        finally:
-            self._end(asked)
+            return asked.result(PATIENCE_OF_LOOP if in_loop() else PATIENCE)
+        except TimeoutError:
+            self._is_answered = False
+            raise
 
     async def aask(self, question: Callable[[], Awaitable[R]]) -> R:
         """Async version of ask()."""
@@ -55,8 +61,9 @@ class Questions:
         try:
             async with asyncio.timeout(PATIENCE):
                 return await asyncio.wrap_future(asked)
-        finally:
-            self._end(asked)
+        except TimeoutError:
+            self._is_answered = False
+            raise
 
     def _begin(self, question: Callable[[], Awaitable[R]]) -> Future[R]:
         now, is_answered = self._clock(), self._is_answered
@@ -68,16 +75,12 @@ class Questions:
                 return asked
         raise TimeoutError("The log did not answer the last question.")
 
-    def _end(self, asked: Future[R]) -> None:
-        if asked.cancel():  # the loop itself is late
-            self._is_answered = False
-
     async def _answer(self, question: Callable[[], Awaitable[R]]) -> R:
         try:
             async with asyncio.timeout(PATIENCE):
                 answer = await question()
-        except Exception:
-            self._is_answered = False
+        except Exception as error:
+            self._is_answered = not is_outage(error)
             raise
         self._is_answered = True
         return answer

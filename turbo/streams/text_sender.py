@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from contextlib import suppress
 from typing import TypeVar
@@ -26,7 +26,6 @@ from turbo.replay.base import Append
 from turbo.replay.texts import Put, Stored, StoredText, TextPlace
 from turbo.runtime.backoff import Backoff, OutageLog
 from turbo.runtime.failures import is_outage, log_failure
-from turbo.runtime.loops import in_loop
 from turbo.runtime.queue import IsSent
 
 __all__ = ["STUCK", "TextSender", "TextWriter", "read_text", "sender"]
@@ -43,10 +42,8 @@ RENEWAL = 10.0
 BATCH = 100
 #: Seconds in which a text tries to begin: the end of the one before may be on its way.
 TRYING = 0.4
-#: Seconds that a page, or the beginning of a text, waits for what is stored.
+#: Seconds that the beginning of a text waits for an answer.
 PATIENCE = 1.0
-#: Seconds that a page waits which is rendered on an event loop: others wait with it.
-PATIENCE_OF_LOOP = 0.25
 #: Seconds after which the sender's own loop counts as ended.
 STUCK = 5.0
 #: Why nothing can be stored any more.
@@ -97,7 +94,6 @@ class TextSender:
         #: When each text that is being written was last put; owned by the loop.
         # One that its program has forgotten is not renewed.
         self._put_at: WeakKeyDictionary[TextWriter, float] = WeakKeyDictionary()
-        self._asked_at = 0.0  # in an outage
         self._outage = OutageLog(
             logger,
             down="Growing texts have to wait: %(type)s: %(error)s",
@@ -121,26 +117,6 @@ class TextSender:
             self.put(writer)
             return None
         return asyncio.run_coroutine_threadsafe(self._claim(writer), self._loop)
-
-    def read(self, place: TextPlace) -> StoredText | None:
-        """
-        Return what is stored of a text, if that is known in time; the caller waits.
-
-        While the log cannot be reached, somebody asks now and then and does not wait.
-        """
-        is_down, now = self._outage.is_down, self._loop.time()
-        if is_down and now < self._asked_at + PATIENCE:
-            return None
-        self._asked_at = now
-        asked = asyncio.run_coroutine_threadsafe(self._read(place), self._loop)
-        if is_down:
-            return None
-        # The question has a limit of its own, after which this is an answer.
-        futures.wait([asked], PATIENCE_OF_LOOP if in_loop() else STUCK)
-        if asked.done():
-            return asked.result()
-        self._outage.down(TimeoutError("The log is slow to answer."))
-        return None
 
     def waiting(self) -> int:
         """Return how many texts have something that has not been sent yet."""
@@ -240,17 +216,23 @@ class TextSender:
         self._behind.pop(writer, None)
 
     async def _claim(self, writer: TextWriter) -> Exception | None:
-        answer = await self._ask(self._begin(writer))
-        if answer is True:
-            return None
-        if answer is False:
-            writer.give_up(TAKEN)
-            return TextError(writer.place.id, "taken")
-        if is_outage(answer):
+        """Return why a text cannot begin; if there is no answer, it begins later."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                may_begin = await self._begin(writer)
+        except Exception as error:
+            if not is_outage(error):
+                writer.give_up(REFUSED)
+                return error
+            silent = TimeoutError("The log does not answer.")
+            self._outage.down(error if str(error) else silent)
             self.put(writer)
             return None
-        writer.give_up(REFUSED)
-        return answer
+        self._outage.up()
+        if may_begin:
+            return None
+        writer.give_up(TAKEN)
+        return TextError(writer.place.id, "taken")
 
     async def _begin(self, writer: TextWriter) -> bool:
         """Store that a text begins; return whether it may."""
@@ -266,32 +248,6 @@ class TextSender:
                 return False
             await asyncio.sleep(INTERVAL)
 
-    async def _read(self, place: TextPlace) -> StoredText | None:
-        answer = await self._ask(self._stored(place))
-        if not isinstance(answer, Exception):
-            return answer
-        if not is_outage(answer):
-            log_failure("A growing text could not be read.", answer)
-        return None
-
-    async def _stored(self, place: TextPlace) -> StoredText | None:
-        [written] = await get_replay().texts.read([place])
-        return written
-
-    async def _ask(self, question: Awaitable[T]) -> T | Exception:
-        """Return the answer, or why there is none in time; note what this says."""
-        try:
-            async with asyncio.timeout(PATIENCE):
-                answer = await question
-        except Exception as error:
-            if is_outage(error):
-                self._outage.down(
-                    error if str(error) else TimeoutError("The log does not answer.")
-                )
-            return error
-        self._outage.up()
-        return answer
-
 
 def sender() -> TextSender:
     """Return the sender of this process."""
@@ -305,4 +261,13 @@ def read_text(stream: str, id: str) -> StoredText | None:
     It is ``None`` if the log cannot be reached, or not in time: the page asks for the
     text itself then.
     """
-    return sender().read(TextPlace(stream, id))
+    place = TextPlace(stream, id)
+    try:
+        [written] = get_publisher().questions.ask(
+            lambda: get_replay().texts.read([place])
+        )
+    except Exception as error:
+        if not is_outage(error):
+            log_failure("A growing text could not be read.", error)
+        return None
+    return written
