@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import channels_redis.serializers
+import hypothesis
 import pytest
 import pytest_asyncio
 import redis.backoff
@@ -54,6 +55,14 @@ from turbo.runtime.failures import failures
 
 # Hundreds of processes are started: none compiles what another has compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A busy machine may take any time to make an example, and to try it.
+hypothesis.settings.register_profile(
+    "patient",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("patient")
 
 pytest_plugins = ["tests.support.declaring", "turbo.testing.pytest"]
 
