@@ -396,7 +396,7 @@ async def test_two_servers_report_to_each_other(
 
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE))
-        stranger = await stack.enter_async_context(httpx.AsyncClient())
+        stranger = await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE))
         await _logged_in(http, one.url)
         for server in (one, other, other):
             await stack.enter_async_context(LivePage(server.ws_url, signed))
