@@ -8,6 +8,7 @@ cleared before the next one. Browser tests are coroutines and share one event lo
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -19,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import channels_redis.serializers
+import hypothesis
 import pytest
 import pytest_asyncio
 import redis.backoff
@@ -54,6 +56,14 @@ from turbo.runtime.failures import failures
 
 # Hundreds of processes are started: none compiles what another has compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A busy machine may take any time to make an example, and to try it.
+hypothesis.settings.register_profile(
+    "patient",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("patient")
 
 pytest_plugins = ["tests.support.declaring", "turbo.testing.pytest"]
 
@@ -142,6 +152,20 @@ def _same_settings() -> Iterator[None]:
     before = dict(vars(settings._wrapped))
     yield
     assert vars(settings._wrapped) == before
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What is logged, but for what asyncio says of the tasks of earlier tests."""
+    caplog.handler.addFilter(_is_of_this_test)
+    yield caplog
+    caplog.handler.removeFilter(_is_of_this_test)
+
+
+def _is_of_this_test(record: logging.LogRecord) -> bool:
+    """A task is said to be left when its garbage is collected, at any time."""
+    left = ("was never retrieved", "was destroyed but it is pending")
+    return record.name != "asyncio" or not any(x in record.getMessage() for x in left)
 
 
 @pytest.fixture(autouse=True)

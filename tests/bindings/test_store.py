@@ -518,7 +518,6 @@ def test_any_order_of_steps_comes_to_what_the_database_has(
         settings=settings(
             max_examples=_examples(make_store()),
             stateful_step_count=40,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

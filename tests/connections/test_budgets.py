@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,13 @@ def limits(*, connection: dict[str, Any] | None = None, user: Any = None) -> Any
 
 def session(key: str) -> Any:
     return SimpleNamespace(session_key=key)
+
+
+@pytest.fixture(autouse=True)
+def _no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or what was spent would be there again before the test has asked for more."""
+    now = time.monotonic()
+    monkeypatch.setattr(budgets, "time", SimpleNamespace(monotonic=lambda: now))
 
 
 @pytest.fixture

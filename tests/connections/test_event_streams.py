@@ -43,7 +43,7 @@ def threads(server: WebServer) -> int:
 
 
 def subscriptions(server: WebServer) -> int:
-    counters = httpx.get(f"{server.url}/counters/").json()
+    counters = httpx.get(f"{server.url}/counters/", timeout=PATIENCE).json()
     return int(counters["subscribers"])
 
 
@@ -97,7 +97,7 @@ async def test_open_streams_hold_no_thread_and_no_connection(
     server = start(project, application=f"tests.project.{application}:application")
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(
-        base_url=server.url, timeout=30, limits=limits
+        base_url=server.url, timeout=PATIENCE, limits=limits
     ) as http:
         await http.get("/login/ann/")
         path = f"/turbo/sse/?stream={SIGNED}"

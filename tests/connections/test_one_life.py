@@ -16,6 +16,7 @@ from tests.bindings.app.models import Product
 from tests.connections.test_send_buffer import settle
 from tests.support.servers import PATIENCE
 from turbo.bindings import Binding, BindingConsumer
+from turbo.connections import websocket
 from turbo.connections.page import PageConnection
 from turbo.connections.revocation import RevocationHandler
 from turbo.connections.visitor import Visitor
@@ -140,8 +141,11 @@ async def test_nothing_follows_the_close_frame_of_an_action() -> None:
     assert (server.told, server.codes) == ([], [4000])
 
 
-async def test_who_is_shown_out_reads_what_goes_before() -> None:
+async def test_who_is_shown_out_reads_what_goes_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Regression: what waited for the client was dropped, perhaps with the code."""
+    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT", PATIENCE)
     server = Server("observers")
     server.reads.clear()
     server.say('{"action": "show_out", "request_id": 1}')

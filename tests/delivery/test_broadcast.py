@@ -308,12 +308,12 @@ def test_two_objects_that_overwrite_one_target_are_overtaken_too(
     with cause_scope(Cause("a.B:1", "other", early)):
         broadcast(NAME, "newer", targets=["count"])
     with cause_scope(Cause("a.B:2", "me", early)):
-        broadcast(NAME, "older", targets=["count"])
-    with cause_scope(Cause("a.B:3", "me", early)):
         broadcast(NAME, "elsewhere", targets=["total"])
+    with cause_scope(Cause("a.B:3", "me", early)):
+        broadcast(NAME, "older", targets=["count"])
     assert flush(PATIENCE)
 
-    assert stored() == ["newer", "older", "elsewhere", None]
+    assert stored() == ["newer", "elsewhere", "older", None]
 
 
 class Passing(turbo.Stream):
@@ -337,7 +337,7 @@ def test_verbs_of_a_stream_that_overrides_them_are_overtaken_too(
 
     with cause_scope(Cause("a.B:1", "other", early)):
         Passing().update(text="newer", id="count")
-    with cause_scope(Cause("a.B:1", "me", early)):
+    with cause_scope(Cause("a.B:2", "me", early)):
         Passing().update(text="elsewhere", id="total")
         Passing().update(text="older", id="count")
     assert flush(PATIENCE)

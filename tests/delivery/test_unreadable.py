@@ -288,7 +288,7 @@ similar = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=30, derandomize=True, deadline=None)
+@settings(max_examples=30, derandomize=True)
 @given(st.lists(similar | st.dictionaries(st.text(), values), max_size=20))
 def _feed(url: str, messages: list[dict[str, Any]]) -> None:
     async def run() -> None:

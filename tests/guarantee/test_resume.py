@@ -13,6 +13,7 @@ from asgiref.sync import sync_to_async
 import turbo
 from tests.support.clients import LivePage
 from tests.support.full import with_and_without_redis, with_redis_or_postgres
+from tests.support.servers import PATIENCE
 from tests.testapp.streams import Announcements, Counter
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_layer")]
@@ -99,12 +100,13 @@ async def test_what_lies_beyond_the_history_is_a_gap(
 ) -> None:
     server = daphne(make_project(layer))
     page = LivePage(server.ws_url, Announcements().signed_stream_name)
-    page.away = 1.0
     async with page:
+        page.may_return.clear()
         page.cut()
         for n in range(101):
             Announcements().append(text=str(n), id="list")
-        await sync_to_async(turbo.flush)()
+        assert await sync_to_async(turbo.flush)(PATIENCE)
+        page.may_return.set()
         await page.until(lambda: page.gaps == 1)
         Announcements().append(text="101", id="list")
         await page.until(lambda: bool(page.data))

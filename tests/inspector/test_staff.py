@@ -18,7 +18,7 @@ from django.utils import timezone
 from tests.inspector.test_history import Closed, Ticker
 from tests.support.clients import LivePage, Socket
 from tests.support.full import for_full_runs
-from tests.support.servers import PATIENCE, Project
+from tests.support.servers import PATIENCE, Project, wait_until
 from tests.support.tenants import SETTINGS, tenant
 from tests.testapp.models import Room
 from turbo import metrics
@@ -396,7 +396,7 @@ async def test_two_servers_report_to_each_other(
 
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE))
-        stranger = await stack.enter_async_context(httpx.AsyncClient())
+        stranger = await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE))
         await _logged_in(http, one.url)
         for server in (one, other, other):
             await stack.enter_async_context(LivePage(server.ws_url, signed))
@@ -448,6 +448,9 @@ def test_nothing_is_recorded_or_stored_unless_somebody_looks(
     assert _round() is True
     assert history.is_open
     assert stored() != []
+    wait_until(
+        lambda: reporter.get_reporter()._is_watched, what="it has reported by itself"
+    )
 
     valkey.flush()  # as if the note had expired
     assert _round() is False

@@ -261,7 +261,6 @@ MESSAGES = st.lists(st.tuples(st.sampled_from(WRITES), ARGUMENTS), max_size=15)
 @settings(
     derandomize=True,
     database=None,
-    deadline=None,
     max_examples=12,
     suppress_health_check=list(HealthCheck),
 )

@@ -135,7 +135,6 @@ def test_memory_and_redis_answer_alike(
         settings=settings(
             max_examples=40,
             stateful_step_count=30,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -98,23 +98,29 @@ async def test_the_end_has_a_number_and_the_parts_have_none() -> None:
 
 
 def test_chunks_are_collected() -> None:
-    """Five thousand chunks are a few parts, not as many messages."""
-    puts: list[int] = []
+    """What is written while a part is stored is one more part, however much it is."""
+    puts: list[Put] = []
     texts = get_replay().texts
     put = texts.put
+    may_go_on = threading.Event()
 
-    async def counting(found: Any) -> Any:
-        puts.append(len(found))
+    async def slow(found: Any) -> Any:
+        puts.extend(found)
+        if len(puts) > 1:  # the first one begins the text
+            await asyncio.to_thread(may_go_on.wait, PATIENCE)
         return await put(found)
 
-    texts.put = counting  # type: ignore[method-assign]
+    texts.put = slow  # type: ignore[method-assign]
     with answer() as text:
+        text.write("first ")
+        wait_until(lambda: len(puts) == 2, what="the first part is put")
         for n in range(5_000):
             text.write(f"{n} ")
+        may_go_on.set()
 
-    written = stored()
-    assert written.data == "".join(f"{n} " for n in range(5_000))
-    assert len(puts) < 100
+    rest = "".join(f"{n} " for n in range(5_000))
+    assert stored().data == f"first {rest}"
+    assert [put.data for put in puts if put.data] == ["first ", rest]
 
 
 def test_html_takes_the_place_of_the_text() -> None:

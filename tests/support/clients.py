@@ -156,8 +156,9 @@ class LivePage(Staying):
     """
     A client that subscribes and resumes like the browser's, without a browser.
 
-    It reconnects at once when the connection ends, until its block ends. ``data`` is
-    what a page would have applied, and ``gaps`` is how often it would have refreshed.
+    It reconnects at once when the connection ends, or as soon as :attr:`may_return`,
+    until its block ends. ``data`` is what a page would have applied, and ``gaps`` is
+    how often it would have refreshed.
     """
 
     def __init__(
@@ -176,6 +177,8 @@ class LivePage(Staying):
         self.gaps = 0
         self.doubled = 0
         self.subscribed = 0
+        self.may_return = asyncio.Event()
+        self.may_return.set()
 
     def _has_arrived(self) -> bool:
         return self.subscribed + len(self.denied) >= len(self._since)
@@ -189,6 +192,7 @@ class LivePage(Staying):
             except (OSError, websockets.WebSocketException):
                 pause = min(pause + 0.05, 0.5)
             await asyncio.sleep(self.away + pause)
+            await self.may_return.wait()
 
     #: Seconds between a cut and the next attempt.
     away = 0.0

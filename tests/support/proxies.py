@@ -124,6 +124,8 @@ class Proxy:
         )
         self._passing.add(both)
         await asyncio.wait([both])
+        if not both.cancelled():
+            both.exception()  # or asyncio logs it, perhaps during a later test
         self._passing.discard(both)
         self._lines.discard(line)
 

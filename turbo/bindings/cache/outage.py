@@ -22,6 +22,7 @@ from turbo.bindings.cache.notify import tell_unknown
 from turbo.bindings.store import Slot, Store, get_store
 from turbo.runtime.backoff import Backoff, OutageLog
 from turbo.runtime.endings import before_end
+from turbo.runtime.failures import log_failure
 from turbo.runtime.forks import after_in_child
 
 __all__ = ["Unreachable", "invalidate", "is_reachable", "owe", "owes", "with_store"]
@@ -94,6 +95,9 @@ class Outage:
             try:
                 self.pay()
             except _ERRORS:
+                continue
+            except BaseException as error:  # nobody else would try again
+                log_failure("Bindings could not be brought up to date.", error)
                 continue
             if self._log.up(unless=lambda: self._owed):
                 return
