@@ -22,6 +22,7 @@ from tests.testapp.models import Room, UuidUser
 from tests.testapp.streams import Announcements, Lounge
 from turbo.connections.presence import _keepers
 from turbo.connections.revocation import revoke_session
+from turbo.delivery import questions
 from turbo.delivery.broadcast import get_publisher
 from turbo.delivery.names import CONTROL
 from turbo.delivery.recorders import recording
@@ -541,6 +542,7 @@ def test_only_the_first_page_waits_while_nobody_answers(
     async_to_sync(faulty.hold)("another", [lease])
     now, faulty.hangs = 0.0, True
     monkeypatch.setattr(get_publisher().questions, "_clock", lambda: now)
+    monkeypatch.setattr(questions, "PATIENCE", 0.05)
 
     assert [ask(ROOM) for _ in range(100)] == [[]] * 100
     assert faulty.asked == 1
@@ -550,6 +552,7 @@ def test_only_the_first_page_waits_while_nobody_answers(
     assert faulty.asked == 2
 
     now, faulty.hangs = now + 60, False
+    monkeypatch.setattr(questions, "PATIENCE", 60)
     assert ask(ROOM) == []
     wait_until(lambda: ask(ROOM) == [ann])
     assert faulty.asked == 4

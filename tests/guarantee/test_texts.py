@@ -18,6 +18,7 @@ from turbo.delivery import questions
 from turbo.delivery.broadcast import flush, get_publisher
 from turbo.replay import get_replay
 from turbo.replay.texts import TextPlace
+from turbo.streams import text_sender
 from turbo.streams.text_sender import read_text
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_layer")]
@@ -168,10 +169,12 @@ def test_a_redis_that_hangs_holds_a_page_up_once(
         assert flush(PATIENCE)
         valkey.pause()
 
+        monkeypatch.setattr(questions, "PATIENCE", 0.5)
         assert read_text(stream.stream_id, "answer") is None
         monkeypatch.setattr(questions, "PATIENCE", PATIENCE)
         for _ in range(20):  # each of them would wait for so long
             assert read_text(stream.stream_id, "answer") is None
+        monkeypatch.setattr(text_sender, "PATIENCE", 0.5)
         with stream.text(id="other") as other:
             other.write("meanwhile")
         text.write("after")

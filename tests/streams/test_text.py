@@ -450,9 +450,7 @@ async def test_a_second_async_writer_is_refused() -> None:
             await text.afail()
 
 
-async def test_a_beginning_that_is_cancelled_leaves_no_writer_behind(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_beginning_that_is_cancelled_leaves_no_writer_behind() -> None:
     texts = get_replay().texts
     put = texts.put
     has_put, may_go_on = threading.Event(), asyncio.Event()
@@ -464,7 +462,6 @@ async def test_a_beginning_that_is_cancelled_leaves_no_writer_behind(
             await asyncio.Event().wait()
         return stored
 
-    monkeypatch.setattr(text_sender, "PATIENCE", PATIENCE)
     texts.put = slow  # type: ignore[method-assign]
     task = asyncio.ensure_future(Announcements().text(id="answer").astart())
     await asyncio.to_thread(has_put.wait, PATIENCE)
@@ -475,9 +472,7 @@ async def test_a_beginning_that_is_cancelled_leaves_no_writer_behind(
     assert (await asyncio.to_thread(stored)).state == "failed"
 
 
-async def test_a_beginning_that_is_cancelled_takes_nothing_away(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_beginning_that_is_cancelled_takes_nothing_away() -> None:
     """The first writer ends before the second one is cancelled."""
     texts = get_replay().texts
     put = texts.put
@@ -494,7 +489,6 @@ async def test_a_beginning_that_is_cancelled_takes_nothing_away(
                 await asyncio.Event().wait()
         return await put(puts)
 
-    monkeypatch.setattr(text_sender, "PATIENCE", PATIENCE)
     texts.put = slow  # type: ignore[method-assign]
     async with first:
         first.write("a")
@@ -508,9 +502,7 @@ async def test_a_beginning_that_is_cancelled_takes_nothing_away(
     assert (written.state, written.data) == ("finished", "a")
 
 
-def test_a_beginning_that_a_signal_ends_leaves_no_writer_behind(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_beginning_that_a_signal_ends_leaves_no_writer_behind() -> None:
     """As the soft time limit of a task queue does, with an exception."""
 
     class TooLong(Exception):
@@ -527,7 +519,6 @@ def test_a_beginning_that_a_signal_ends_leaves_no_writer_behind(
         os.kill(os.getpid(), signal.SIGUSR1)
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(text_sender, "PATIENCE", PATIENCE)
     texts.put = slow  # type: ignore[method-assign]
     text = answer()
     before = signal.signal(signal.SIGUSR1, end)
@@ -627,7 +618,7 @@ async def away(*args: Any) -> Any:
 
 
 def test_a_text_that_begins_without_a_log_is_sent_when_it_is_back(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     texts = get_replay().texts
     put = texts.put

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 
-from turbo.delivery import broadcast
-from turbo.streams import present, text_sender
+from turbo.delivery import broadcast, questions
+from turbo.streams import growing, text_sender
 
 
 class TestAppConfig(AppConfig):
@@ -18,4 +18,5 @@ class TestAppConfig(AppConfig):
         and a second writer of a text would learn only later that it is refused.
         """
         broadcast.FIRST_MOMENT_TIMEOUT = 120.0
-        present.PATIENCE = text_sender.PATIENCE = 120.0
+        questions.PATIENCE = questions.PATIENCE_OF_LOOP = 120.0
+        text_sender.PATIENCE = growing.STUCK = 120.0
