@@ -16,6 +16,7 @@ import turbo
 from tests.bindings.app.models import Item, Product
 from tests.bindings.clients import Rows, Talk
 from tests.bindings.conftest import PATIENT, Bind
+from tests.support.checking import reloading
 from tests.support.servers import PATIENCE, Valkey, channel_layer, wait_until
 from turbo import metrics
 from turbo.bindings import BindingConsumer, send_to_group
@@ -398,6 +399,23 @@ async def test_who_may_no_longer_is_sent_away(bind: Bind, layer: str) -> None:
     assert told == {"event": "shop", "action": "denied", "reason": "revoked"}
     assert other == told
     assert code == other_code == 4403
+
+
+async def test_who_is_deactivated_during_a_check_is_sent_away(
+    consumer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if everybody may see it: it was somebody who connected."""
+    ann = await User.objects.acreate(username="ann")
+    shop = consumer(user_passes_test=lambda self, user: True)
+
+    async with Talk(shop, user=ann) as talk:
+        await talk.synced()
+        async with reloading(monkeypatch):
+            await User.objects.filter(pk=ann.pk).aupdate(is_active=False)
+            await get_hub()._recheck()
+        told = await talk.receive()
+
+    assert told == {"event": "shop", "action": "denied", "reason": "revoked"}
 
 
 async def test_nothing_is_told_while_the_test_is_asked(

@@ -17,8 +17,10 @@ from tests.observers.app.consumers import PersonConsumer, TeamConsumer
 from tests.observers.app.models import Person
 from tests.observers.clients import Client
 from tests.observers.test_permissions import IsOwner, OwnPeopleConsumer, Toggle
+from tests.support.checking import reloading
 from tests.support.servers import PATIENCE
 from tests.testapp.models import Room
+from turbo.delivery.hub import get_hub
 from turbo.observers import AllowAny, BasePermission, IsAuthenticated
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -103,6 +105,19 @@ async def test_a_deactivated_user_is_nobody(user: User, ann: Person) -> None:
 
         assert ended(await client.next())
         assert (await client.ask("list"))["response_status"] == 403
+
+
+async def test_who_is_deactivated_during_a_check_is_nobody(
+    user: User, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for what everybody may see: it was somebody who subscribed."""
+    async with Client(PersonConsumer, user) as client:
+        await client.ask("subscribe_instance", request_id=1, pk=ann.pk)
+        async with reloading(monkeypatch):
+            await User.objects.filter(pk=user.pk).aupdate(is_active=False)
+            await get_hub()._recheck()
+
+        assert ended(await client.next())
 
 
 async def test_a_user_who_loses_a_right_loses_what_needs_it(

@@ -261,7 +261,8 @@ class BindingClient(AdmittedConnection):
 
     async def may_stay(self) -> bool:
         """Return whether the user may listen."""
-        await self.visitor.refresh()
+        if not await self.visitor.refresh():
+            return False
         if not self._consumer.tests_user():
             return True
         # Shared with no other connection, because the test may look at the scope.

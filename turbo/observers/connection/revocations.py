@@ -59,7 +59,8 @@ class RevocableConsumer(LiveConnection[Subscription]):
         consumer = self._consumer
         self._refuse(ended)  # first, because the rest may fail
         self._errors.clear()
-        await consumer.visitor.refresh()
+        if not await consumer.visitor.refresh():
+            self._refuse(self.held())
         consumer.scope["user"] = consumer.visitor.user
         if not await consumer.may_connect():
             self._refuse(self.held())
