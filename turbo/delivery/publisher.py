@@ -280,7 +280,7 @@ class Publisher:
             logger.warning(
                 "Broadcasts of this process reach no pages: InMemoryChannelLayer works "
                 "within one process, and no server runs in this one. Use a channel "
-                "layer of channels_redis."
+                "layer of channels_redis, or turbo.database.layer.DatabaseLayer."
             )
 
 
