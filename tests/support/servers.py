@@ -203,6 +203,11 @@ class Valkey(Process):
         """Return a new client; use it in a ``with`` block."""
         return redis.Redis.from_url(self.url, decode_responses=True)
 
+    @staticmethod
+    def connections(client: redis.Redis) -> set[str]:
+        """Return the ids of all connections; those of other tests may end meanwhile."""
+        return {entry["id"] for entry in client.client_list()}
+
     def flush(self) -> None:
         """Delete all data."""
         with self.client() as client:
