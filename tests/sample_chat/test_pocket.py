@@ -22,6 +22,7 @@ async def test_messages_go_to_and_fro(chat, log_in):
     await live(ada, room)
     await choose(grace, "From the pocket")
     said = grace.get_by_role("log").get_by_role("listitem")
+    await expect(said).to_have_count(0)
 
     await send(ada, "<b>Hello</b>, pocket")
     await expect(said).to_have_text("Ada <b>Hello</b>, pocket")
