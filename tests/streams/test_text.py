@@ -25,7 +25,7 @@ from turbo.exceptions import ConfigurationError, TargetError, TextError
 from turbo.replay import get_replay
 from turbo.replay.memory import MemoryReplay
 from turbo.replay.texts import LONGEST, NoTexts, Put, Stored, StoredText, TextPlace
-from turbo.streams import text_sender
+from turbo.streams import growing, text_sender
 from turbo.streams.growing import whole
 from turbo.streams.text import StreamText
 from turbo.testing import capture_broadcasts
@@ -516,7 +516,7 @@ def test_a_beginning_that_a_signal_ends_leaves_no_writer_behind() -> None:
 
     async def slow(puts: Any) -> Any:
         texts.put = put  # type: ignore[method-assign]
-        os.kill(os.getpid(), signal.SIGUSR1)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
         await asyncio.Event().wait()
 
     texts.put = slow  # type: ignore[method-assign]
@@ -653,6 +653,67 @@ async def test_an_async_text_begins_without_a_log(
 
     assert (await asyncio.to_thread(stored)).data == "a"
     assert (await asyncio.to_thread(stored, "other")).data == "b"
+
+
+def test_what_fails_for_an_unknown_reason_is_tried_again() -> None:
+    texts = get_replay().texts
+    put, failures = texts.put, 0
+
+    async def failing(puts: Any) -> list[Stored]:
+        nonlocal failures
+        if failures < 2:
+            failures += 1
+            raise RuntimeError("the transport is closed")
+        return await put(puts)
+
+    with answer() as text:
+        texts.put = failing  # type: ignore[method-assign]
+        text.write("a")
+
+    assert flush(PATIENCE)
+    assert (stored().data, failures) == ("a", 2)
+
+
+def test_a_beginning_is_tried_twice_however_long_an_answer_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The end of the text before may be on its way."""
+    monkeypatch.setattr(text_sender, "TRYING", 0.0)
+    texts = get_replay().texts
+    put, tries = texts.put, 0
+
+    async def taken_at_first(puts: Any) -> list[Stored]:
+        nonlocal tries
+        tries += 1
+        return [Stored(0, 0)] if tries == 1 else await put(puts)
+
+    texts.put = taken_at_first  # type: ignore[method-assign]
+    with answer() as text:
+        text.write("a")
+
+    assert flush(PATIENCE)
+    assert stored().data == "a"
+
+
+def test_a_publisher_that_is_busy_is_waited_for_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its loop does nothing for a while, as for a name that nobody resolves."""
+    monkeypatch.setattr(growing, "STUCK", 0.05)
+    may_go_on = threading.Event()
+    text_sender.sender()._loop.call_soon_threadsafe(may_go_on.wait, PATIENCE)
+
+    text = answer().start()
+    monkeypatch.setattr(growing, "STUCK", PATIENCE)
+    with answer("other") as other:
+        other.write("b")
+        text.write("a")
+        may_go_on.set()
+    text.finish()
+
+    assert flush(PATIENCE)
+    assert (stored().data, stored("other").data) == ("a", "b")
+    assert "have to wait: TimeoutError: The publisher is busy" in caplog.text
 
 
 def test_what_the_log_has_lost_is_put_again() -> None:

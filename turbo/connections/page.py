@@ -183,7 +183,7 @@ class PageConnection(LiveConnection[PageSubscription]):
             answer, size = growing_html.unknown(id), 0
         else:
             answer = growing_html.answer(id, written, run=run, at=at)
-            size = len(written.data)
+            size = len(written.data.encode())
         frame = Frame(message_frame(subscription.sid, position="", data=answer))
         # All of it has been read, also if the page lacks little or has no room.
         self.budget.charge("replay_bytes", max(size, frame.size))

@@ -31,6 +31,13 @@ KEPT = 1_000
 #: What a Redis answers whatever it is asked to write. Redis 6.2 has it in the error of
 #: a script.
 _WRITES_NOTHING = re.compile(r"(^|-)(BUSY|MISCONF|NOREPLICAS|OOM|READONLY|UNKILLABLE) ")
+#: Exceptions of redis-py for what would be refused again.
+_REFUSALS = {
+    "ClusterCrossSlotError",
+    "DataError",
+    "ModuleError",
+    "NoPermissionError",
+}
 #: What a PostgreSQL says that is not the primary, or not any more.
 _READ_ONLY = "25006"
 
@@ -115,7 +122,7 @@ def is_outage(error: BaseException) -> bool:
     if type(error) is redis.ResponseError:
         # The server has answered, and refuses what it was asked.
         return _WRITES_NOTHING.search(str(error)) is not None
-    return type(error) is not redis.DataError
+    return type(error).__name__ not in _REFUSALS
 
 
 def log_failure(what: str, error: BaseException) -> None:

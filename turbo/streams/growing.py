@@ -149,8 +149,9 @@ class Growing(TextWriter):
 
     def _require(self, claim: futures.Future[Exception | None]) -> None:
         """Raise the error if it must not begin; without an answer it may."""
-        if not claim.done():  # it has a limit of its own
+        if not claim.done():
             claim.cancel()
+            sender().note_silence()
         elif (error := claim.result()) is not None:
             raise error
 

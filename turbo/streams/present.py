@@ -15,6 +15,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
 from turbo.delivery.broadcast import get_publisher
+from turbo.delivery.questions import Unanswered
 from turbo.exceptions import ConfigurationError
 from turbo.replay import get_replay
 from turbo.runtime.failures import log_failure
@@ -51,16 +52,16 @@ def keys_of(stream: Any) -> list[str]:
     """
     try:
         return _users(get_publisher().questions.ask(_question(stream)))
-    except Exception as error:
-        return _unknown(error)
+    except Unanswered as unanswered:
+        return _unknown(unanswered.reason)
 
 
 async def akeys_of(stream: Any) -> list[str]:
     """Async version of keys_of()."""
     try:
         return _users(await get_publisher().questions.aask(_question(stream)))
-    except Exception as error:
-        return _unknown(error)
+    except Unanswered as unanswered:
+        return _unknown(unanswered.reason)
 
 
 def _question(stream: Any) -> Callable[[], Awaitable[list[list[str]]]]:

@@ -15,12 +15,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from contextlib import suppress
-from typing import TypeVar
+from itertools import count
+from math import inf
 from weakref import WeakKeyDictionary
 
 from turbo.delivery.broadcast import get_publisher
+from turbo.delivery.questions import Unanswered
 from turbo.delivery.unnumbered import Unnumbered
-from turbo.exceptions import TextError
+from turbo.exceptions import ConfigurationError, TextError
 from turbo.replay import get_replay
 from turbo.replay.base import Append
 from turbo.replay.texts import Put, Stored, StoredText, TextPlace
@@ -32,8 +34,6 @@ __all__ = ["STUCK", "TextSender", "TextWriter", "read_text", "sender"]
 
 logger = logging.getLogger("turbo.broadcast")
 
-T = TypeVar("T")
-
 #: Seconds between two parts of a text.
 INTERVAL = 0.05
 #: Seconds after which a writer renews its lease.
@@ -44,8 +44,12 @@ BATCH = 100
 TRYING = 0.4
 #: Seconds that the beginning of a text waits for an answer.
 PATIENCE = 1.0
-#: Seconds after which the sender's own loop counts as ended.
-STUCK = 5.0
+#: Seconds to wait for the loop itself, which ends each question in time.
+STUCK = 2.0
+#: How often a put is tried that fails for a reason that nobody knows.
+TRIES = 3
+#: What would fail again, whatever the state of the log is.
+CONTENT = (TypeError, ValueError, ConfigurationError)
 #: Why nothing can be stored any more.
 REFUSED, TAKEN = "it could not be stored", "another writer has it now"
 
@@ -118,6 +122,10 @@ class TextSender:
             return None
         return asyncio.run_coroutine_threadsafe(self._claim(writer), self._loop)
 
+    def note_silence(self) -> None:
+        """Note, in any thread, that the loop has not even ended a question in time."""
+        self._outage.down(TimeoutError("The publisher is busy."))
+
     def waiting(self) -> int:
         """Return how many texts have something that has not been sent yet."""
         return len(self._behind)
@@ -163,26 +171,38 @@ class TextSender:
             self._put_at.setdefault(writer, self._loop.time())
         try:
             puts = [writer.next_put() for writer in writers]
-            answers = await self._until_answered(puts)
-            for writer, put, stored in zip(writers, puts, answers, strict=True):
-                self._take(writer, put, stored)
+            stored = await self._until_answered(puts)
+            answers = list(zip(writers, puts, stored, strict=True))
         except Exception as error:
             if len(writers) > 1:  # one of them may be to blame
                 for writer in writers:
                     await self._send([writer])
-                return
-            log_failure("A growing text could not be stored.", error)
-            writers[0].give_up(REFUSED)
-            self._forget(writers[0])
+            else:
+                self._give_up(writers[0], error)
+            return
+        for writer, put, answer in answers:
+            try:
+                self._take(writer, put, answer)
+            except Exception as error:
+                self._give_up(writer, error)
+
+    def _give_up(self, writer: TextWriter, error: Exception) -> None:
+        log_failure(f"The text {writer.place.id!r} could not be stored.", error)
+        writer.give_up(REFUSED)
+        self._forget(writer)
 
     async def _until_answered(self, puts: Sequence[Put]) -> list[Stored]:
         """Put until the log can be reached; raise the error if it refuses."""
+        attempts = count(1)
 
         async def attempt() -> list[Stored] | Exception:
+            tries = next(attempts)
             try:
                 return await get_replay().texts.put(puts)
+            except CONTENT as error:
+                return error
             except Exception as error:
-                if is_outage(error):
+                if is_outage(error) or tries < TRIES:
                     raise
                 return error
 
@@ -236,7 +256,7 @@ class TextSender:
 
     async def _begin(self, writer: TextWriter) -> bool:
         """Store that a text begins; return whether it may."""
-        end = self._loop.time() + TRYING
+        end = inf
         while True:
             put = writer.next_put()
             [stored] = await get_replay().texts.put([put])
@@ -244,8 +264,9 @@ class TextSender:
                 self._take(writer, put, stored)
                 self._wake.set()
                 return True
-            if self._loop.time() > end:
+            if (now := self._loop.time()) > end:
                 return False
+            end = min(end, now + TRYING)  # from the first answer on
             await asyncio.sleep(INTERVAL)
 
 
@@ -266,8 +287,8 @@ def read_text(stream: str, id: str) -> StoredText | None:
         [written] = get_publisher().questions.ask(
             lambda: get_replay().texts.read([place])
         )
-    except Exception as error:
-        if not is_outage(error):
-            log_failure("A growing text could not be read.", error)
+    except Unanswered as unanswered:
+        if not is_outage(unanswered.reason):
+            log_failure("A growing text could not be read.", unanswered.reason)
         return None
     return written
