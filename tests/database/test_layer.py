@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import InMemoryChannelLayer
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
+from django.db import connections
+from django.test.utils import CaptureQueriesContext
 
 from tests.support.servers import DATABASES, PATIENCE
 from turbo.database.layer import DatabaseLayer
@@ -369,3 +371,20 @@ async def test_old_messages_are_deleted(kind: str, make_layer: MakeLayer) -> Non
 
     assert await LayerMessage.objects.using(kind).acount() == 0
     await layer.close_pools()
+
+
+@in_database
+async def test_a_flush_reads_each_address_once(kind: str, layer: Any) -> None:
+    """A channel may have any number of messages."""
+    channel = await layer.new_channel()
+    for number in range(3):
+        await layer.send(channel, {"n": number})
+
+    def clear() -> list[str]:
+        with CaptureQueriesContext(connections[kind]) as queries:
+            layer._messages.clear([""])
+        return [query["sql"] for query in queries if "SELECT" in query["sql"]]
+
+    [select] = await sync_to_async(clear)()
+
+    assert select.startswith("SELECT DISTINCT")

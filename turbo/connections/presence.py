@@ -27,18 +27,20 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field
 
 from turbo.conf import get_settings
-from turbo.connections.presence_hooks import tell
+from turbo.connections.presence_hooks import News, Taken, by_stream, tell
 from turbo.replay import get_replay
 from turbo.replay.leases import Change, Known, Lease, Look
 from turbo.runtime.backoff import OutageLog
+from turbo.runtime.failures import log_failure
 from turbo.runtime.loops import PerLoop
 from turbo.runtime.tasks import Tasks, detach
+from turbo.runtime.threads import turn_of
 from turbo.streams.present import member_of
 
 __all__ = ["Present", "appear"]
@@ -49,6 +51,11 @@ logger = logging.getLogger("turbo.presence")
 INTERVAL = 1.0
 #: The fewest seconds between them, however often somebody comes and goes.
 PAUSE = 0.02
+#: Seconds after which a hook is given up that does not return.
+LIMIT = 600.0
+#: How often it is said that a hook is running, in the time after which it is not
+#: believed any more: one of them may get lost.
+EXTENSIONS = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -83,13 +90,6 @@ def appear(sid: str, name: str, user: str) -> Present:
     return _keepers.get().appear(sid, member_of(name, user))
 
 
-@dataclass(slots=True, eq=False)
-class _Taken:
-    """A change that the application is told of."""
-
-    change: Change
-
-
 class _Keeper:
     """The leases of one event loop, and the task that renews them while it is used."""
 
@@ -105,8 +105,9 @@ class _Keeper:
         self._task: asyncio.Task[None] | None = None
         self._hooks = Tasks()
         #: Changes that are told, and those that were, which the others do not know yet.
-        self._taken: dict[tuple[str, str], _Taken] = {}
-        self._told: list[_Taken] = []
+        self._taken: dict[tuple[str, str], Taken] = {}
+        #: The streams whose hooks are running.
+        self._running: set[News] = set()
         self._extended = 0.0
         self._outage = OutageLog(
             logger,
@@ -138,7 +139,7 @@ class _Keeper:
         """Look, renew and tell until nobody is present any more."""
         is_used = True
         try:
-            while is_used or self._present or self._told:
+            while is_used or self._present or self._taken:
                 self._wake.clear()
                 try:
                     is_used = await self._round()
@@ -187,27 +188,38 @@ class _Keeper:
     async def _look(self) -> Look:
         """Settle what was told, and tell what is new."""
         leases, now = get_replay().leases, time.monotonic()
-        if told := list(self._told):
+        if told := [taken for taken in self._taken.values() if taken.is_told]:
             await leases.settle([taken.change for taken in told])
-            del self._told[: len(told)]
             self._end(told)
-        if now >= self._extended + leases.times.tell_again / 3_000_000:
+        tell_again = leases.times.tell_again / 1_000_000
+        if now >= self._extended + tell_again / EXTENSIONS:
             self._extended = now
-            await self._extend()
+            await self._extend_all(now)
         look = await leases.look(self._known)
         if fresh := [change for change in look.changes if not self._tells(change)]:
-            left = {change: _Taken(change) for change in fresh}
-            self._taken |= {change[:2]: left[change] for change in fresh}
-            self._hooks.run(self._tell(left))
+            for news in by_stream(fresh):
+                self._taken |= {taken.change[:2]: taken for taken in news.changes}
+                self._hooks.run(self._tell(news))
             self._wake.set()  # there may be more
         return look
 
-    async def _extend(self) -> None:
+    async def _extend_all(self, now: float) -> None:
         """Say that what the hooks have not finished is still told here."""
-        changes = [taken.change for taken in self._taken.values()]
-        if changes:
-            for change in await get_replay().leases.extend(changes):
-                self._tells(change)
+        for news in list(self._running):
+            if now >= news.since + LIMIT:
+                self._give_up(news)
+        left = [taken for news in self._running for taken in news.left]
+        await self._extend(left)
+
+    async def _extend(self, left: Sequence[Taken]) -> Sequence[Taken]:
+        """Return those of the changes that no other process has taken."""
+        if not left:
+            return left
+        extended = await get_replay().leases.extend([taken.change for taken in left])
+        for change in extended:
+            self._tells(change)
+        ours = {change[:2] for change in extended}
+        return [taken for taken in left if taken.change[:2] in ours]
 
     def _tells(self, change: Change) -> bool:
         """Return whether a change is told here already; note its new token."""
@@ -217,15 +229,35 @@ class _Keeper:
         taken.change = taken.change._replace(token=change.token)
         return True
 
-    async def _tell(self, left: dict[Change, _Taken]) -> None:
-        async for told in tell(list(left)):
-            self._told += [left.pop(change) for change in told]
+    async def _tell(self, news: News) -> None:
+        turn = turn_of(("presence", news.stream))
+        must_wait = turn.locked()
+        try:
+            async with turn:
+                if must_wait:
+                    ours = await self._extend(news.changes)
+                    self._end(set(news.changes).difference(ours))
+                    news.changes = list(ours)
+                news.since = time.monotonic()
+                self._running.add(news)
+                await tell(news)
+        finally:
+            self._running.discard(news)
+            self._end(news.left)  # some process tells it later
             self._wake.set()
-        self._end(left.values())  # some process tells it later
 
-    def _end(self, ended: Iterable[_Taken]) -> None:
+    def _give_up(self, news: News) -> None:
+        """Let another process take what a hook holds up that does not return."""
+        news.is_given_up = True
+        self._running.discard(news)
+        self._end(news.left)
+        what = f"{news.hook} took too long, so another process may tell it again."
+        log_failure(what, TimeoutError(f"It took more than {LIMIT:g} seconds."))
+
+    def _end(self, ended: Iterable[Taken]) -> None:
         for taken in ended:
-            del self._taken[taken.change[:2]]
+            if self._taken.get(taken.change[:2]) is taken:
+                del self._taken[taken.change[:2]]
 
 
 _keepers = PerLoop(_Keeper)

@@ -87,7 +87,7 @@ class Messages:
         for beginning in beginnings:
             # LIKE of some databases does not look at the case of letters.
             like = rows.filter(address__startswith=beginning)
-            for address in set(like.values_list("address", flat=True)):
+            for address in like.values_list("address", flat=True).distinct():
                 name = address.removeprefix(beginning)
                 if name != address and ":" not in name:  # of a site "site:other"
                     rows.filter(address=address).update(address="", content=b"")
