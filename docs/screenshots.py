@@ -37,6 +37,7 @@ def main() -> None:
         print("No Chromium: the documentation goes without pictures.")
         return
     PICTURES.mkdir(parents=True, exist_ok=True)
+    expect.set_options(timeout=60_000)  # the machine may have other work
     with (
         tempfile.TemporaryDirectory() as name,
         running(Path(name)) as chats,
@@ -87,7 +88,7 @@ def take_pictures(browser: Browser, chat: SampleChat, other: SampleChat) -> None
     inspector = visit(browser, chat, "ada", "/rooms/1/", viewport=WINDOW)
     inspector.goto("/__turbo__/")
     inspector.set_viewport_size({"width": 1024, "height": 1100})
-    expect(inspector.locator("#turbo-processes tr")).to_have_count(2, timeout=30_000)
+    expect(inspector.locator("#turbo-processes tr")).to_have_count(2)
     save(browser, "inspector-staff", inspector.screenshot())
     inspector.locator("#turbo-broadcasts").evaluate("(title) => title.scrollIntoView()")
     save(browser, "inspector", inspector.screenshot())
