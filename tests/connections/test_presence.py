@@ -548,7 +548,7 @@ async def test_what_waits_for_a_slow_hook_may_be_told_by_another_process(
         done.wait(PATIENCE)
         welcome(self, user)
 
-    stream = declare("Waiting", Room, presence=True, on_join=on_join)
+    stream = declare("Queueing", Room, presence=True, on_join=on_join)
     room = stream((await Room.objects.acreate(name="Lobby")).pk)
     async with Socket(ann) as first, Socket(bob) as second:
         await first.subscribe(room.sign(ann))

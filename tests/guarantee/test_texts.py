@@ -137,10 +137,13 @@ async def test_a_process_that_is_killed_leaves_a_text_that_has_failed(
 
 
 async def test_a_text_outlives_a_redis_that_was_away_and_empty(
-    valkey: Valkey, make_project: Callable[..., Any], uvicorn: Callable[..., Any]
+    layer: str,
+    valkey: Valkey,
+    make_project: Callable[..., Any],
+    uvicorn: Callable[..., Any],
 ) -> None:
     """The writer has all of it, and puts it again."""
-    server = uvicorn(make_project("redis"))
+    server = uvicorn(make_project(layer))
     page = TextPage(server.url)
     async with page:
         async with Announcements().text(id="answer") as text:

@@ -12,6 +12,7 @@ from turbo.runtime.beginnings import begin, when_begun
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beginnings, "_callbacks", [])
     monkeypatch.setattr(beginnings, "_has_begun", False)
+    monkeypatch.setattr(beginnings, "_failed", [])
 
 
 def test_each_is_called_once() -> None:
