@@ -200,6 +200,7 @@ async def type_into(page: Page, wanted: Locator, text: str) -> None:
     await tab_to(page, wanted)
     await page.keyboard.press("ControlOrMeta+a")
     await page.keyboard.type(text)
+    await expect(wanted).to_have_value(text)
 
 
 def link(scope: Page | Locator, name: str) -> Locator:
