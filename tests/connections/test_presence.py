@@ -483,6 +483,17 @@ async def test_what_could_not_be_held_is_held_after_another_look(
         assert await told.until(1) == [joined(ann)]
 
 
+def slow(begun: list[Any], done: threading.Event) -> Callable[[Any, Any], None]:
+    """Return a hook that tells when it may."""
+
+    def on_join(self: Any, user: Any) -> None:
+        begun.append(user)
+        done.wait(PATIENCE)
+        welcome(self, user)
+
+    return on_join
+
+
 async def test_a_hook_may_take_longer_than_the_taking_of_a_change(
     faulty: Faulty, told: Told, ann: User, declare: Callable[..., Any]
 ) -> None:
@@ -491,12 +502,7 @@ async def test_a_hook_may_take_longer_than_the_taking_of_a_change(
     begun: list[Any] = []
     done = threading.Event()
 
-    def on_join(self: Any, user: Any) -> None:
-        begun.append(user)
-        done.wait(PATIENCE)
-        welcome(self, user)
-
-    stream = declare("Tardy", Room, presence=True, on_join=on_join)
+    stream = declare("Tardy", Room, presence=True, on_join=slow(begun, done))
     room = await Room.objects.acreate(name="Lobby")
     async with Socket(ann) as socket:
         await socket.subscribe(stream(room.pk).sign(ann))
@@ -543,12 +549,7 @@ async def test_what_waits_for_a_slow_hook_may_be_told_by_another_process(
     begun: list[Any] = []
     done = threading.Event()
 
-    def on_join(self: Any, user: Any) -> None:
-        begun.append(user)
-        done.wait(PATIENCE)
-        welcome(self, user)
-
-    stream = declare("Queueing", Room, presence=True, on_join=on_join)
+    stream = declare("Queueing", Room, presence=True, on_join=slow(begun, done))
     room = stream((await Room.objects.acreate(name="Lobby")).pk)
     async with Socket(ann) as first, Socket(bob) as second:
         await first.subscribe(room.sign(ann))

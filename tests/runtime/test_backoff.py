@@ -145,7 +145,7 @@ async def test_what_is_fatal_is_raised(outage: OutageLog) -> None:
         await waits.until_done(
             Attempts(OSError("now"), ValueError("never")),
             outage=outage,
-            fatal=(ValueError,),
+            is_fatal=lambda error: isinstance(error, ValueError),
         )
 
     assert (waits.waited, outage.is_down) == ([0.1], True)

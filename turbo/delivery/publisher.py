@@ -49,8 +49,6 @@ T = TypeVar("T")
 BATCH = 256
 #: Characters of data in one message of the layer for several streams.
 PORTION = 262_144
-#: Errors of the log that come from what is to be stored, and would come again.
-UNSTORABLE = (TypeError, ValueError)
 #: Seconds between two readings of the log's clock.
 CLOCK_INTERVAL = 5.0
 
@@ -197,7 +195,7 @@ class Publisher:
         try:
             appended = await self._persist(
                 lambda: get_replay().append(batch),
-                fatal=UNSTORABLE if has_content else (),
+                is_fatal=_is_unstorable if has_content else None,
             )
         except Exception:
             # This is not an outage: these messages can never be stored.
@@ -233,7 +231,8 @@ class Publisher:
     ) -> None:
         try:
             await self._persist(
-                lambda: get_replay().forbid(keys, seconds=seconds), fatal=UNSTORABLE
+                lambda: get_replay().forbid(keys, seconds=seconds),
+                is_fatal=_is_unstorable,
             )
         except Exception as error:
             log_failure("A revocation could not be stored.", error)
@@ -242,11 +241,14 @@ class Publisher:
         self._drained()
 
     async def _persist(
-        self, attempt: Callable[[], Awaitable[T]], *, fatal: tuple[type[Exception], ...]
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        *,
+        is_fatal: Callable[[Exception], bool] | None,
     ) -> T:
         """Call ``attempt`` until the log can be reached; return its result."""
         return await Backoff(free=1).until_done(
-            attempt, outage=self._outage, fatal=fatal
+            attempt, outage=self._outage, is_fatal=is_fatal
         )
 
     async def _send(self, send: str, address: str, message: dict[str, Any]) -> None:
@@ -282,6 +284,11 @@ class Publisher:
                 "within one process, and no server runs in this one. Use a channel "
                 "layer of channels_redis, or turbo.database.layer.DatabaseLayer."
             )
+
+
+def _is_unstorable(error: Exception) -> bool:
+    """Return whether it comes from what is to be stored, and would come again."""
+    return isinstance(error, TypeError | ValueError)
 
 
 def _trace(

@@ -103,19 +103,19 @@ class Backoff:
         attempt: Callable[[], Awaitable[T]],
         *,
         outage: OutageLog | None = None,
-        fatal: tuple[type[Exception], ...] = (),
+        is_fatal: Callable[[Exception], bool] | None = None,
     ) -> T:
         """
         Call ``attempt()`` until it succeeds, and return its result.
 
-        A ``fatal`` exception is raised, because the next attempt would fail as well.
+        A fatal exception is raised, because the next attempt would fail as well.
         """
         while True:
             try:
                 result = await attempt()
-            except fatal:
-                raise
             except Exception as error:
+                if is_fatal is not None and is_fatal(error):
+                    raise
                 if pause := self.fail():
                     if outage is not None:
                         outage.down(error)

@@ -193,23 +193,18 @@ class TextSender:
 
     async def _until_answered(self, puts: Sequence[Put]) -> list[Stored]:
         """Put until the log can be reached; raise the error if it refuses."""
-        attempts = count(1)
+        tries = count(1)
 
-        async def attempt() -> list[Stored] | Exception:
-            tries = next(attempts)
-            try:
-                return await get_replay().texts.put(puts)
-            except CONTENT as error:
-                return error
-            except Exception as error:
-                if is_outage(error) or tries < TRIES:
-                    raise
-                return error
+        def is_fatal(error: Exception) -> bool:
+            if is_outage(error):
+                return False
+            return isinstance(error, CONTENT) or next(tries) >= TRIES
 
-        answer = await Backoff(free=1).until_done(attempt, outage=self._outage)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return await Backoff(free=1).until_done(
+            lambda: get_replay().texts.put(puts),
+            outage=self._outage,
+            is_fatal=is_fatal,
+        )
 
     def _take(self, writer: TextWriter, put: Put, stored: Stored) -> None:
         if not stored.run:

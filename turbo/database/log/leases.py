@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from django.db.models import QuerySet
 
@@ -156,29 +156,28 @@ class DatabaseLeases(Leases):
         self._save(members, now)
 
     def _settle(self, changes: Sequence[Change]) -> None:
-        for some in portions(changes):
-            by_key = {self._key(c.stream, c.member): c for c in some}
-            with writing(self._tables.alias):
-                now = self._tables.server().now
-                members = self._lock(by_key)
-                for row, member in members.items():
-                    change = by_key[row.key]
-                    member.settle(change.has_joined, change.token, now)
-                self._save(members, now)
+        for change, member, now in self._changed(changes):
+            member.settle(change.has_joined, change.token, now)
 
     def _extend(self, changes: Sequence[Change]) -> list[Change]:
-        extended: list[Change] = []
+        return [
+            change._replace(token=member.busy)
+            for change, member, now in self._changed(changes)
+            if member.extend(change.token, now, self.times)
+        ]
+
+    def _changed(
+        self, changes: Sequence[Change]
+    ) -> Iterator[tuple[Change, Member, int]]:
+        """Yield each change with its member, which is then saved, and the time."""
         for some in portions(changes):
             by_key = {self._key(c.stream, c.member): c for c in some}
             with writing(self._tables.alias):
                 now = self._tables.server().now
                 members = self._lock(by_key)
                 for row, member in members.items():
-                    change = by_key[row.key]
-                    if member.extend(change.token, now, self.times):
-                        extended.append(change._replace(token=member.busy))
+                    yield by_key[row.key], member, now
                 self._save(members, now)
-        return extended
 
     def _members(self, streams: Sequence[str]) -> list[list[str]]:
         now = self._tables.server().now
