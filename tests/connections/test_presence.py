@@ -570,6 +570,47 @@ async def test_what_waits_for_a_slow_hook_may_be_told_by_another_process(
     assert begun == [ann]
 
 
+async def test_who_has_left_before_the_hooks_begin_has_not_joined(
+    faulty: Faulty, ann: User, bob: User, declare: Callable[..., Any]
+) -> None:
+    """Another process has told the joining, while it waited here for a slow hook."""
+    faulty.times, faulty.now = Times(tell_again=30_000), 1.0
+    begun: list[Any] = []
+    left: list[Any] = []
+    done = threading.Event()
+
+    stream = declare(
+        "Stale",
+        Room,
+        presence=True,
+        on_join=slow(begun, done),
+        on_leave=lambda self, user: left.append(user),
+    )
+    room = stream((await Room.objects.acreate(name="Lobby")).pk)
+    key = (room.stream_id, member_of(room.stream_name, str(bob.pk)))
+    async with Socket(ann) as first:
+        await first.subscribe(room.sign(ann))
+        await asyncio.to_thread(wait_until, lambda: begun)
+        keeper = _keepers.get()
+        async with Socket(bob) as second:
+            await second.subscribe(room.sign(bob))
+            await asyncio.to_thread(wait_until, lambda: key in keeper._taken)
+            faulty.now = 1.02
+            await asyncio.to_thread(until_extended, faulty, faulty.extended + 2)
+            faulty.now = 1.04
+            changes = (await faulty.look({})).changes
+            await faulty.settle([change for change in changes if change[:2] == key])
+        await asyncio.to_thread(wait_until, lambda: key not in keeper._present)
+        faulty.now += 0.25
+        waiting = keeper._taken[key]
+        await asyncio.to_thread(wait_until, lambda: not waiting.change.has_joined)
+        done.set()
+        await asyncio.to_thread(wait_until, lambda: left)
+
+    assert begun == [ann]
+    assert left == [bob]
+
+
 async def test_a_hook_that_does_not_return_is_given_up(
     faulty: Faulty,
     told: Told,

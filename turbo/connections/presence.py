@@ -191,8 +191,7 @@ class _Keeper:
         if told := [taken for taken in self._taken.values() if taken.is_told]:
             await leases.settle([taken.change for taken in told])
             self._end(told)
-        tell_again = leases.times.tell_again / 1_000_000
-        if now >= self._extended + tell_again / EXTENSIONS:
+        if now >= self._extended + self._believed() / EXTENSIONS:
             self._extended = now
             await self._extend_all(now)
         look = await leases.look(self._known)
@@ -202,6 +201,10 @@ class _Keeper:
                 self._hooks.run(self._tell(news))
             self._wake.set()  # there may be more
         return look
+
+    def _believed(self) -> float:
+        """Return the seconds for which the others believe that a hook is running."""
+        return get_replay().leases.times.tell_again / 1_000_000
 
     async def _extend_all(self, now: float) -> None:
         """Say that what the hooks have not finished is still told here."""
@@ -222,23 +225,24 @@ class _Keeper:
         return [taken for taken in left if taken.change[:2] in ours]
 
     def _tells(self, change: Change) -> bool:
-        """Return whether a change is told here already; note its new token."""
+        """Return whether a change is told here already; note what is new of it."""
         taken = self._taken.get(change[:2])
         if taken is None:
             return False
-        taken.change = taken.change._replace(token=change.token)
+        if taken.is_begun:
+            change = change._replace(has_joined=taken.change.has_joined)
+        taken.change = change
         return True
 
     async def _tell(self, news: News) -> None:
-        turn = turn_of(("presence", news.stream))
-        must_wait = turn.locked()
+        begun = time.monotonic()
         try:
-            async with turn:
-                if must_wait:
+            async with turn_of(("presence", news.stream)):
+                if time.monotonic() >= begun + self._believed() / EXTENSIONS:
                     ours = await self._extend(news.changes)
                     self._end(set(news.changes).difference(ours))
                     news.changes = list(ours)
-                news.since = time.monotonic()
+                news.begin()
                 self._running.add(news)
                 await tell(news)
         finally:

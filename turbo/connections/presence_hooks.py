@@ -30,6 +30,8 @@ class Taken:
 
     change: Change
     user: str
+    #: Whether the hook may have been called; until then, only what is true counts.
+    is_begun: bool = False
     is_told: bool = False
 
 
@@ -44,6 +46,12 @@ class News:
     since: float = 0.0
     #: Whether it took so long that another process may call the hooks.
     is_given_up: bool = False
+
+    def begin(self) -> None:
+        """Note that the hooks are called from now on."""
+        self.since = time.monotonic()
+        for taken in self.changes:
+            taken.is_begun = True
 
     @property
     def left(self) -> Sequence[Taken]:
